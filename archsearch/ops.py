@@ -1,0 +1,294 @@
+"""What is computed: operations with array-valued dimensions.
+
+Every dimension (``Dim``) is an integer or a NumPy integer array. Arrays of one operation broadcast
+against each other, so an operation holds only the axes that it depends on: a QKV projection in a grid
+over depth and width has arrays that vary with width alone, and is costed once per width. ``flops`` and
+``memory_bytes`` are *per call*; ``count`` says how often the call runs in its ``OpList``.
+
+FLOPs follow ``torch.utils.flop_counter``: two per multiply-add; only matrix products, attention products
+and convolutions count. Causal and windowed attention are counted over the full score matrix, as torch
+counts them; ``Attention.executed_flops`` is what a kernel that skips masked blocks has to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.dtypes import DType
+
+Dim = int | NDArray[np.int64]
+FloatArray = float | NDArray[np.float64]
+
+
+def as_float(value: Any) -> Any:
+    """A dimension as float64 (scalar or array), so that products of dimensions cannot overflow."""
+    return np.asarray(value, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatMul:
+    """``batch`` products C[m, n] = A[m, k] · B[k, n].
+
+    ``weights`` is True where B is a parameter shared by the batch (``linear``), False for a product of two
+    activations (``bmm``). ``bias`` adds a row vector in the epilogue.
+    """
+
+    name: str
+    m: Dim
+    n: Dim
+    k: Dim
+    dtype: DType
+    batch: Dim = 1
+    count: Dim = 1
+    weights: bool = True
+    bias: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "linear" if self.weights else "bmm"
+
+    def flops(self) -> Any:
+        return 2.0 * as_float(self.batch) * as_float(self.m) * as_float(self.n) * as_float(self.k)
+
+    def memory_bytes(self) -> Any:
+        """Compulsory traffic: each operand read once, the result written once (bf16 where operands are 8 bits)."""
+        m, n, k, b = map(as_float, (self.m, self.n, self.k, self.batch))
+        out = max(self.dtype.itemsize, 2.0)
+        return b * ((m * k + k * n) * self.dtype.itemsize + m * n * out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Softmax attention of ``batch`` sequences; heads_q is a multiple of heads_kv (grouped-query attention).
+
+    ``causal`` aligns the diagonal to the last key. ``window`` (total width in keys, None for global) is a
+    sliding window: one-sided when causal, centred otherwise. ``mask`` marks an additive mask tensor that an
+    unfused implementation has to add.
+    """
+
+    name: str
+    batch: Dim
+    heads_q: Dim
+    heads_kv: Dim
+    seq_q: Dim
+    seq_kv: Dim
+    head_dim: Dim
+    dtype: DType
+    causal: bool = False
+    window: Dim | None = None
+    mask: bool = False
+    count: Dim = 1
+
+    @property
+    def kind(self) -> str:
+        return "attention"
+
+    def flops(self) -> Any:
+        """Both products over the full score matrix, as torch counts them."""
+        b, h, q, kv, d = map(as_float, (self.batch, self.heads_q, self.seq_q, self.seq_kv, self.head_dim))
+        return 4.0 * b * h * q * kv * d
+
+    def attended_pairs(self) -> Any:
+        """Query-key pairs per head that the mask leaves, exactly (a centred window of unequal lengths: its bound)."""
+        q, kv = as_float(self.seq_q), as_float(self.seq_kv)
+        window = kv if self.window is None else np.minimum(as_float(self.window), kv)
+        if self.causal:
+            # the j-th query from the end sees min(window, kv - j) keys
+            queries = np.minimum(q, kv)
+            capped = np.clip(kv - window + 1, 0, queries)
+            rest = queries - capped
+            return capped * window + rest * kv - rest * (queries - 1 + capped) / 2
+        if self.window is None:
+            return q * kv
+        # query i sees itself, min(half, i) keys before and as many after, mirrored
+        half = np.minimum(np.floor(as_float(self.window) / 2), q - 1)
+        square = q + 2 * (half * (half + 1) / 2 + (q - 1 - half) * half)
+        return np.where(q == kv, square, q * np.minimum(2 * half + 1, kv))
+
+    def executed_flops(self) -> Any:
+        b, h, d = map(as_float, (self.batch, self.heads_q, self.head_dim))
+        return 4.0 * b * h * d * self.attended_pairs()
+
+    def memory_bytes(self) -> Any:
+        """Compulsory traffic of a fused kernel: q, k, v read once, the output written once."""
+        b, hq, hkv, q, kv, d = map(
+            as_float, (self.batch, self.heads_q, self.heads_kv, self.seq_q, self.seq_kv, self.head_dim)
+        )
+        return b * d * (2 * hq * q + 2 * hkv * kv) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """A convolution over one to three spatial axes, costed as an implicit GEMM.
+
+    ``out_size`` and ``kernel_size`` are tuples over the spatial axes; ``groups`` divides both channel counts.
+    """
+
+    name: str
+    batch: Dim
+    in_channels: Dim
+    out_channels: Dim
+    kernel_size: tuple[Dim, ...]
+    out_size: tuple[Dim, ...]
+    dtype: DType
+    stride: tuple[Dim, ...] | None = None
+    groups: Dim = 1
+    bias: bool = True
+    count: Dim = 1
+
+    @property
+    def kind(self) -> str:
+        return "convolution"
+
+    def as_matmul(self) -> MatMul:
+        """The implicit GEMM: m output positions, n output channels, k = in_channels · kernel volume."""
+        groups = np.asarray(self.groups)
+        positions: Any = self.batch
+        for size in self.out_size:
+            positions = positions * np.asarray(size)
+        depth: Any = np.asarray(self.in_channels) // groups
+        for size in self.kernel_size:
+            depth = depth * np.asarray(size)
+        return MatMul(
+            name=self.name,
+            m=positions,
+            n=np.asarray(self.out_channels) // groups,
+            k=depth,
+            batch=self.groups,
+            dtype=self.dtype,
+            count=self.count,
+            bias=self.bias,
+        )
+
+    def flops(self) -> Any:
+        return self.as_matmul().flops()
+
+    def memory_bytes(self) -> Any:
+        """Input read once (stride-sized footprint), weights read once, output written once."""
+        out: Any = as_float(self.batch)
+        footprint: Any = as_float(self.batch) * as_float(self.in_channels)
+        weights: Any = as_float(self.in_channels) * as_float(self.out_channels) / as_float(self.groups)
+        steps = self.stride or tuple(1 for _ in self.kernel_size)
+        for size, step, kernel in zip(self.out_size, steps, self.kernel_size, strict=True):
+            out = out * as_float(size)
+            footprint = footprint * as_float(size) * as_float(step)
+            weights = weights * as_float(kernel)
+        return (footprint + weights + out * as_float(self.out_channels)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOp:
+    """A bandwidth-bound kernel over a [rows, cols] tensor: pointwise, norm, softmax, rope, gather.
+
+    ``kind`` names the kernel (add, mul, gelu, silu, relu, tanh, layernorm, rmsnorm, softmax, rope, modulate,
+    embedding, copy ...); ``reads`` and ``writes`` count [rows, cols] tensors moved (fractions allowed for
+    broadcast operands). ``kernels`` is how many launches eager execution needs for it.
+    """
+
+    name: str
+    kind: str
+    rows: Dim
+    cols: Dim
+    dtype: DType
+    reads: float = 1.0
+    writes: float = 1.0
+    kernels: int = 1
+    count: Dim = 1
+
+    def flops(self) -> Any:
+        return 0.0
+
+    def memory_bytes(self) -> Any:
+        tensors = self.reads + self.writes
+        return as_float(self.rows) * as_float(self.cols) * tensors * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedGroup:
+    """Bandwidth-bound ops that a compiler fuses into one kernel; eager execution runs the members one by one.
+
+    ``reads`` and ``writes`` are the group's external [rows, cols] tensors once fused. ``kind`` is the member
+    that shapes the kernel: a norm or softmax makes it a row reduction, otherwise it is pointwise. ``count``
+    applies to the group; members carry count 1.
+    """
+
+    name: str
+    kind: str
+    members: tuple[MemoryOp, ...]
+    rows: Dim
+    cols: Dim
+    dtype: DType
+    reads: float
+    writes: float
+    count: Dim = 1
+
+    def fused(self) -> MemoryOp:
+        """The one kernel of compiled execution."""
+        return MemoryOp(
+            name=self.name,
+            kind=self.kind,
+            rows=self.rows,
+            cols=self.cols,
+            dtype=self.dtype,
+            reads=self.reads,
+            writes=self.writes,
+            count=self.count,
+        )
+
+    def flops(self) -> Any:
+        return 0.0
+
+    def memory_bytes(self) -> Any:
+        return sum((op.memory_bytes() for op in self.members), 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """A collective over ``group_size`` GPUs of one node; ``payload_bytes`` is the full tensor's size.
+
+    ``kind`` is all_reduce, all_gather, reduce_scatter or all_to_all.
+    """
+
+    name: str
+    kind: str
+    payload_bytes: Any
+    group_size: Dim
+    count: Dim = 1
+
+    def flops(self) -> Any:
+        return 0.0
+
+    def memory_bytes(self) -> Any:
+        return as_float(self.payload_bytes)
+
+
+Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective
+
+
+@dataclass(frozen=True, slots=True)
+class OpList:
+    """The operations of one forward pass (or step), in execution order; repeated layers use ``count``."""
+
+    ops: tuple[Op, ...] = field(default_factory=tuple)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops)
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def __add__(self, other: OpList) -> OpList:
+        return OpList(self.ops + other.ops)
+
+    def flops(self) -> Any:
+        """Total FLOPs by torch's counting rule, broadcast over the dimensions' shape."""
+        return sum((op.flops() * as_float(op.count) for op in self.ops), as_float(0.0))
+
+    def memory_bytes(self) -> Any:
+        """Total compulsory traffic of eager execution in bytes."""
+        return sum((op.memory_bytes() * as_float(op.count) for op in self.ops), as_float(0.0))
