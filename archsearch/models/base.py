@@ -1,0 +1,134 @@
+"""What every model family provides, and what a workload asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError
+from archsearch.ops import Dim, OpList, as_float
+
+
+class Phase(StrEnum):
+    """What runs: one forward pass, one training step, prompt processing, or one generated token."""
+
+    FORWARD = "forward"
+    TRAIN = "train"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The input a model is costed on. ``seq_len`` is tokens per sequence, the context length in decode."""
+
+    phase: Phase = Phase.FORWARD
+    batch_size: Dim = 1
+    seq_len: Dim | None = None
+    height: Dim | None = None
+    width: Dim | None = None
+    frames: Dim | None = None
+    dtype: DType = DType.BF16
+
+    @property
+    def linear_dtype(self) -> DType:
+        """Format of the linear layers' operands."""
+        return self.dtype
+
+    @property
+    def activation_dtype(self) -> DType:
+        """Format of attention, norms and residuals: 8- and 4-bit formats apply to linear layers only."""
+        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """Device memory in bytes, by what holds it (scalars or broadcastable arrays)."""
+
+    weights: Any
+    activations: Any
+    kv_cache: Any = 0.0
+    optimizer: Any = 0.0
+
+    @property
+    def total(self) -> Any:
+        return as_float(self.weights) + self.activations + self.kv_cache + self.optimizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """A condition that an architecture must meet: ``holds`` is a bool or a broadcastable bool array."""
+
+    reason: str
+    holds: Any
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """One architecture, or a grid of them where fields are arrays. Implemented by frozen dataclasses."""
+
+    family: ClassVar[str]
+
+    def parameters(self) -> Any:
+        """Number of parameters, equal to the reference module's."""
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What must hold for the dimensions to describe a real model."""
+
+    def lower(self, workload: Workload) -> OpList:
+        """The operations of the workload's phase, in order."""
+
+    def memory(self, workload: Workload) -> MemoryUse:
+        """Device memory that the phase needs."""
+
+    def tokens(self, workload: Workload) -> Any:
+        """Tokens (or images, for generators) that one run of the workload completes: throughput's numerator."""
+
+
+class ConfigMixin:
+    """Reading and checking shared by the families' frozen dataclasses."""
+
+    family: ClassVar[str]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a config from field values.
+
+        Raises:
+            InvalidInputError: unknown or missing fields, or values that describe no real model.
+        """
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InvalidInputError(
+                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(known))}"
+            )
+        try:
+            config = cls(**values)
+        except TypeError as error:
+            raise InvalidInputError(f"{cls.family} config: {error}") from None
+        config.check()
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field values as plain Python numbers, strings and booleans (scalar configs only)."""
+        values = asdict(self)  # type: ignore[call-overload]
+        return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in values.items()}
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        raise NotImplementedError(f"{type(self).__name__} must state its requirements")
+
+    def check(self) -> None:
+        """Refuse a config that no real module can have.
+
+        Raises:
+            InvalidInputError: the first requirement that some architecture misses.
+        """
+        for requirement in self.requirements():
+            if not np.all(requirement.holds):
+                raise InvalidInputError(f"{self.family} config: {requirement.reason}")
