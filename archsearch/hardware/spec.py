@@ -108,6 +108,9 @@ class GpuSpec(_Record):
             raise ValueError(f"no source names these figures: {', '.join(unsourced)}; add them to sources[].fields")
         return self
 
+    def __hash__(self) -> int:
+        return hash((self.id, self.boost_clock_mhz, self.num_sms))
+
     def figure_paths(self) -> list[str]:
         """Dotted paths of every figure that needs a source (identity, aliases, notes and prices aside)."""
         exempt = {"id", "name", "vendor", "aliases", "sources", "notes", "price", "peak_notes", "form_factor"}

@@ -1,0 +1,23 @@
+"""Where the data that ships with archsearch lies, in a checkout or in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_path(name: str) -> Path:
+    """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``).
+
+    An installed wheel carries it in ``archsearch/_data``; a checkout has it next to the package.
+
+    Raises:
+        FileNotFoundError: neither place has it, so the installation is incomplete.
+    """
+    places = (_PACKAGE / "_data" / name, _PACKAGE.parent / name)
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = " or ".join(str(place) for place in places)
+    raise FileNotFoundError(f"shipped data {name!r} is missing: looked in {looked}; reinstall archsearch")

@@ -1,0 +1,19 @@
+"""What the silicon is: GPU records, the database of profiles, pools of GPUs."""
+
+from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu, profiles_dirs
+from archsearch.hardware.pool import GpuPool
+from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie, Price, Source
+
+__all__ = [
+    "GpuPool",
+    "GpuSpec",
+    "Interconnect",
+    "Memory",
+    "Pcie",
+    "Price",
+    "Source",
+    "gpu_ids",
+    "list_gpus",
+    "load_gpu",
+    "profiles_dirs",
+]
