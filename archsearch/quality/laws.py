@@ -1,0 +1,147 @@
+"""Scaling laws read from ``laws.yaml``: Chinchilla-form losses and log-linear (power) laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from archsearch.errors import InvalidInputError
+from archsearch.hardware.yaml_records import read_mapping
+from archsearch.quality.proxy import Quality, QualityProxy
+
+LAWS_FILE = Path(__file__).with_name("laws.yaml")
+
+
+class Band(BaseModel):
+    """Half-width of the 80 % interval: in the metric's unit, or of the metric's natural logarithm."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    absolute: float | None = None
+    log: float | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Band:
+        if (self.absolute is None) == (self.log is None):
+            raise ValueError("give either 'absolute' or 'log'")
+        return self
+
+
+class Table(BaseModel):
+    """Published figures that a law was fitted to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+
+class LawRecord(BaseModel):
+    """One entry of ``laws.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    form: Literal["chinchilla", "power"]
+    metric: str
+    unit: str
+    families: tuple[str, ...]
+    title: str
+    url: str
+    constants: dict[str, float]
+    valid: dict[str, tuple[float, float]]
+    band: Band
+    band_source: str
+    parameters_are: str
+    assumed: bool
+    select: dict[str, float] = {}
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A published law as a ``QualityProxy``."""
+
+    name: str
+    record: LawRecord
+    direction: str = "minimize"
+
+    @property
+    def metric(self) -> str:
+        return self.record.metric
+
+    @property
+    def unit(self) -> str:
+        return self.record.unit
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return self.record.families
+
+    @property
+    def valid(self) -> Mapping[str, tuple[float, float]]:
+        return self.record.valid
+
+    @property
+    def source(self) -> str:
+        return self.record.title
+
+    @property
+    def url(self) -> str:
+        return self.record.url
+
+    @property
+    def assumed(self) -> bool:
+        return self.record.assumed
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        if self.record.form == "chinchilla":
+            return ("parameters", "tokens")
+        return tuple(name for name in self.record.constants if name != "intercept")
+
+    def predict(self, features: Mapping[str, Any]) -> Quality:
+        """Value, 80 % interval and range flag, broadcast over the features' shapes.
+
+        Raises:
+            InvalidInputError: a needed feature is missing or not positive.
+        """
+        x = {name: self._feature(features, name) for name in self.features}
+        value = self._value(x)
+        outside = sum((self._decades_outside(name, x[name]) for name in x), np.zeros(()))
+        widen = 1.0 + outside
+        band = self.record.band
+        if band.absolute is not None:
+            low, high = value - band.absolute * widen, value + band.absolute * widen
+        else:
+            factor = np.exp(np.float64(band.log) * widen)
+            low, high = value / factor, value * factor
+        return Quality(value=value, low=low, high=high, in_range=outside == 0)
+
+    def _value(self, x: Mapping[str, Any]) -> Any:
+        c = self.record.constants
+        if self.record.form == "chinchilla":
+            return c["E"] + c["A"] / x["parameters"] ** c["alpha"] + c["B"] / x["tokens"] ** c["beta"]
+        return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in x))
+
+    def _feature(self, features: Mapping[str, Any], name: str) -> Any:
+        if features.get(name) is None:
+            raise InvalidInputError(f"quality proxy {self.name!r} needs {name!r}; it was not given")
+        value = np.asarray(features[name], dtype=np.float64)
+        if not np.all(value > 0):
+            raise InvalidInputError(f"quality proxy {self.name!r}: {name} must be positive")
+        return value
+
+    def _decades_outside(self, name: str, value: Any) -> Any:
+        low, high = self.record.valid.get(name, (0.0, np.inf))
+        with np.errstate(divide="ignore"):
+            return np.maximum(np.log10(low) - np.log10(value), 0.0) + np.maximum(np.log10(value / high), 0.0)
+
+
+@lru_cache(maxsize=1)
+def published_laws() -> Mapping[str, QualityProxy]:
+    """All laws of ``laws.yaml`` by name."""
+    entries = read_mapping(LAWS_FILE)
+    return {name: Law(name, LawRecord.model_validate(entry)) for name, entry in entries.items()}

@@ -1,0 +1,102 @@
+"""The interface of quality proxies, and the register that finds them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from archsearch.errors import InvalidInputError, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Expected quality: ``value`` with an 80 % interval; arrays broadcast like the features that gave them.
+
+    ``in_range`` is False where the law had to extrapolate; its interval is wider there.
+    """
+
+    value: Any
+    low: Any
+    high: Any
+    in_range: Any
+
+
+@runtime_checkable
+class QualityProxy(Protocol):
+    """A law from features of an architecture to a quality metric, array-valued.
+
+    ``features`` names what ``predict`` needs (``parameters``, ``tokens``, ``flops``); ``direction`` says which
+    way is better; ``families`` for which model families it speaks; ``assumed`` marks a law borrowed from
+    another setting, good for ranking only; ``valid`` gives (low, high) of each feature in its source.
+    """
+
+    name: str
+    metric: str
+    unit: str
+    direction: str
+    features: tuple[str, ...]
+    families: tuple[str, ...]
+    valid: Mapping[str, tuple[float, float]]
+    source: str
+    url: str
+    assumed: bool
+
+    def predict(self, features: Mapping[str, Any]) -> Quality:
+        """Expected quality of arrays (or scalars) of features.
+
+        Raises:
+            InvalidInputError: a needed feature is missing or not positive.
+        """
+
+
+_REGISTERED: dict[str, QualityProxy] = {}
+
+
+def register_proxy(proxy: QualityProxy) -> None:
+    """Make a proxy known by its name, for spaces and the command line.
+
+    Raises:
+        InvalidInputError: the name is taken.
+    """
+    if proxy.name in list_proxies():
+        raise InvalidInputError(f"quality proxy {proxy.name!r} exists already; choose another name")
+    _REGISTERED[proxy.name] = proxy
+
+
+def list_proxies() -> list[str]:
+    """Names of all proxies: the published laws and what was registered."""
+    from archsearch.quality.laws import published_laws
+
+    return sorted({*published_laws(), *_REGISTERED})
+
+
+def get_proxy(name: str) -> QualityProxy:
+    """The proxy of a name.
+
+    Raises:
+        UnknownNameError: no such proxy; the text lists near names.
+    """
+    from archsearch.quality.laws import published_laws
+
+    found = _REGISTERED.get(name) or published_laws().get(name)
+    if found is None:
+        raise UnknownNameError("quality proxy", name, list_proxies())
+    return found
+
+
+def default_proxy(family: str) -> QualityProxy:
+    """The proxy used for a family when none is named.
+
+    Raises:
+        InvalidInputError: no proxy speaks for the family.
+    """
+    from archsearch.quality.laws import published_laws
+
+    preferred = {"decoder": "chinchilla-besiroglu", "encoder": "chinchilla-encoder", "dit": "dit-fid"}
+    if family in preferred:
+        return get_proxy(preferred[family])
+    for proxy in (*_REGISTERED.values(), *published_laws().values()):
+        if family in proxy.families:
+            return proxy
+    raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")

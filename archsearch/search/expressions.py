@@ -1,0 +1,144 @@
+"""Arithmetic and conditions over field names, as search spaces write them.
+
+An expression is parsed once, checked against a whitelist of syntax, and then evaluated on arrays: field
+names, numbers, ``+ - * / // %``, comparisons (chained too), ``and``/``or``/``not``, ``min`` and ``max``.
+Everything else (attributes, other calls, subscripts, strings, lambdas ...) is refused with its column, so a
+space file from a stranger cannot run code.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError, UnknownNameError
+
+_MAX_LENGTH = 500
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: np.true_divide,
+    ast.FloorDiv: np.floor_divide,
+    ast.Mod: np.mod,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {"min": np.minimum, "max": np.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression: its text, the names it reads, and its syntax tree."""
+
+    text: str
+    names: frozenset[str]
+    tree: ast.expr
+
+    @classmethod
+    def parse(cls, text: str) -> Expression:
+        """Parse and check an expression.
+
+        Raises:
+            InvalidInputError: not an expression, or syntax outside the whitelist; the text gives the column.
+        """
+        if len(text) > _MAX_LENGTH:
+            raise InvalidInputError(f"expression of {len(text)} characters is too long (limit {_MAX_LENGTH})")
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            column = getattr(error, "offset", None) or 1
+            raise InvalidInputError(f"expression {text!r}, column {column}: not a valid expression") from None
+        names: set[str] = set()
+        _check(tree, text, names)
+        return cls(text, frozenset(names), tree)
+
+    def require_known(self, known: Iterable[str]) -> None:
+        """Refuse names that are not fields.
+
+        Raises:
+            UnknownNameError: a name outside ``known``, with near matches.
+        """
+        choices = set(known)
+        for name in sorted(self.names - choices):
+            raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """Value over scalars or broadcastable arrays; the result holds only the axes of the names it reads.
+
+        Division by zero gives NaN, inf or 0 as NumPy defines it, without a warning: such cells are for
+        constraints to exclude.
+        """
+        with np.errstate(all="ignore"):
+            return _evaluate(self.tree, values)
+
+
+def _refuse(node: ast.AST, text: str, what: str) -> InvalidInputError:
+    column = getattr(node, "col_offset", 0) + 1
+    legal = "legal are field names, numbers, + - * / // %, comparisons, and/or/not, min() and max()"
+    return InvalidInputError(f"expression {text!r}, column {column}: {what} is not allowed; {legal}")
+
+
+def _check(node: ast.AST, text: str, names: set[str]) -> None:
+    match node:
+        case ast.Constant(value=bool() | int() | float()):
+            return
+        case ast.Name(id=name):
+            if name.startswith("_"):
+                raise _refuse(node, text, f"the name {name!r}")
+            names.add(name)
+            return
+        case ast.BinOp(op=op) if type(op) in _BINARY:
+            children: list[ast.expr] = [node.left, node.right]
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not()):
+            children = [node.operand]
+        case ast.BoolOp():
+            children = list(node.values)
+        case ast.Compare(ops=ops) if all(type(op) in _COMPARE for op in ops):
+            children = [node.left, *node.comparators]
+        case ast.Call(func=ast.Name(id=function), keywords=[]) if function in _REDUCERS and len(node.args) >= 2:
+            children = list(node.args)
+        case ast.Call():
+            raise _refuse(node, text, "this call")
+        case _:
+            raise _refuse(node, text, type(node).__name__)
+    for child in children:
+        _check(child, text, names)
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            return values[name]
+        case ast.BinOp():
+            return _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
+        case ast.UnaryOp(op=ast.Not()):
+            return np.logical_not(_evaluate(node.operand, values))
+        case ast.UnaryOp():
+            operand = _evaluate(node.operand, values)
+            return -operand if isinstance(node.op, ast.USub) else operand
+        case ast.BoolOp():
+            combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            return reduce(combine, [_evaluate(value, values) for value in node.values])
+        case ast.Call(func=ast.Name(id=function)):
+            return reduce(_REDUCERS[function], [_evaluate(argument, values) for argument in node.args])
+        case ast.Compare():
+            sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
+            pairs = zip(node.ops, sides, sides[1:], strict=False)
+            return reduce(np.logical_and, [_COMPARE[type(op)](left, right) for op, left, right in pairs])
+    raise AssertionError(f"unchecked node {type(node).__name__}")  # unreachable: parse() checks every node
