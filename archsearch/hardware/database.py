@@ -53,9 +53,7 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
     if gpu_id is not None:
         # an earlier profile hides a later one of the same id, for the later one's aliases too
         return next(index.specs[gpu_id] for index in indices if gpu_id in index.specs)
-    known = {known for spec in list_gpus(profiles) for known in (spec.id, *spec.aliases)}
-    hint = "(`archsearch hardware list` shows all; --profiles DIR adds your own)"
-    raise UnknownNameError("GPU", name, known, hint)
+    raise _unknown_gpu(name, list_gpus(profiles))
 
 
 def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
@@ -110,6 +108,17 @@ def normalise(name: str) -> str:
 def profile_names(spec: GpuSpec) -> set[str]:
     """The normalised names that resolve to a GPU."""
     return {normalise(name) for name in (spec.id, spec.name, *spec.aliases)}
+
+
+def _unknown_gpu(name: str, specs: list[GpuSpec]) -> UnknownNameError:
+    """Refusal that lists near ids, or else near aliases, or else every id."""
+    hint = "(`archsearch hardware list` shows all; --profiles DIR adds your own)"
+    ids = [spec.id for spec in specs]
+    by_id = UnknownNameError("GPU", name, ids, hint)
+    if by_id.near:
+        return by_id
+    by_alias = UnknownNameError("GPU", name, [alias for spec in specs for alias in (spec.name, *spec.aliases)], hint)
+    return by_alias if by_alias.near else by_id
 
 
 def _read_directory(directory: Path) -> _Index:

@@ -14,7 +14,7 @@ Vendor = Literal["nvidia", "amd", "intel", "cpu"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(_Record):

@@ -1,0 +1,532 @@
+"""The GPU database: hand-entered facts, arithmetic cross-checks of every profile, names, users' own files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archsearch.data import data_path
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware import GpuPool, GpuSpec, database, gpu_ids, list_gpus, load_gpu, profiles_dirs
+
+SHIPPED = data_path("hardware_profiles")
+FILES = sorted(SHIPPED.glob("*.yaml"))
+BY_ID = {path.stem: path for path in FILES}
+
+every_gpu = pytest.mark.parametrize("gpu_id", sorted(BY_ID))
+
+
+@pytest.fixture(autouse=True)
+def _no_user_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARCHSEARCH_PROFILES", raising=False)
+
+
+def peak_from_clock(gpu: GpuSpec, dtype: DType) -> float:
+    """Dense peak in TFLOPS that SMs, rate and clock give."""
+    return gpu.num_sms * gpu.flops_per_clock_per_sm[dtype] * gpu.boost_clock_mhz * 1e6 / 1e12
+
+
+# ---------------------------------------------------------------- every shipped profile
+
+
+def test_enough_profiles_ship() -> None:
+    assert len(FILES) >= 40
+    assert sorted(gpu_ids()) == sorted(BY_ID)
+
+
+@every_gpu
+def test_file_name_is_the_id(gpu_id: str) -> None:
+    assert load_gpu(gpu_id).id == gpu_id
+
+
+@every_gpu
+def test_peak_follows_from_units_and_clock(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    assert set(gpu.peak_notes) <= set(gpu.peak_tflops)
+    for dtype, peak in gpu.peak_tflops.items():
+        if dtype not in gpu.peak_notes:
+            assert peak_from_clock(gpu, dtype) == pytest.approx(peak, rel=0.03), dtype
+        else:
+            # a note explains another clock, never a factor of two (sparsity, accumulation)
+            assert peak_from_clock(gpu, dtype) == pytest.approx(peak, rel=0.15), dtype
+
+
+@every_gpu
+def test_bandwidth_follows_from_bus_and_data_rate(gpu_id: str) -> None:
+    memory = load_gpu(gpu_id).memory
+    assert memory.bus_width_bits / 8 * memory.data_rate_gbps == pytest.approx(memory.bandwidth_gb_s, rel=0.01)
+
+
+@every_gpu
+def test_alignment_names_the_dtypes_that_exist(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    assert set(gpu.alignment_elements) == set(gpu.peak_tflops)
+    for dtype, elements in gpu.alignment_elements.items():
+        assert elements & (elements - 1) == 0, f"{dtype}: {elements} is no power of two"
+        assert elements * dtype.itemsize <= 256
+
+
+@every_gpu
+def test_every_figure_has_a_source_with_an_address(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    for path in gpu.figure_paths():
+        assert gpu.sources_of(path), path
+    for source in gpu.sources:
+        assert source.url.startswith("https://")
+        assert len(source.title) > 5
+        known = gpu.figure_paths()
+        heads = {path.split(".")[0] for path in known}
+        for field in source.fields:
+            assert field in heads or field in known or "*" in field, f"source names unknown figure {field}"
+
+
+@every_gpu
+def test_clocks_and_prices_are_plausible(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    assert gpu.base_clock_mhz is None or gpu.base_clock_mhz <= gpu.boost_clock_mhz
+    assert 500 < gpu.boost_clock_mhz < 3500
+    if gpu.price is not None:
+        assert date.fromisoformat(gpu.price.date).year >= 2022
+        assert gpu.price.url.startswith("https://")
+
+
+@every_gpu
+def test_formats_follow_the_nvidia_generation(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    if gpu.vendor != "nvidia":
+        pytest.skip("compute capability is NVIDIA's")
+    capability = gpu.compute_capability_tuple
+    assert gpu.supports(DType.FP8) == (capability >= (8, 9))
+    assert gpu.supports(DType.FP4) == (capability >= (10, 0))
+    assert gpu.supports(DType.BF16) == (capability >= (8, 0))
+    assert gpu.supports(DType.TF32) == (capability >= (8, 0))
+    assert (gpu.tensor_cores_per_sm > 0) == (capability >= (7, 0))
+    # CUDA C++ Programming Guide, technical specifications per compute capability
+    limits = {
+        (6, 0): (64, 2048, 32),
+        (6, 1): (96, 2048, 32),
+        (7, 0): (96, 2048, 32),
+        (7, 5): (64, 1024, 16),
+        (8, 0): (164, 2048, 32),
+        (8, 6): (100, 1536, 16),
+        (8, 9): (100, 1536, 24),
+        (9, 0): (228, 2048, 32),
+        (10, 0): (228, 2048, 32),
+        (10, 3): (228, 2048, 32),
+        (12, 0): (100, 1536, 24),
+    }
+    found = (gpu.shared_memory_per_sm_kib, gpu.max_threads_per_sm, gpu.max_blocks_per_sm)
+    assert found == limits[capability]
+    assert gpu.registers_per_sm == 65536
+
+
+# ---------------------------------------------------------------- hand-entered facts
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "num_sms", "memory_gib"),
+    [
+        ("h100-sxm", 132, 80),
+        ("h100-pcie", 114, 80),
+        ("h100-nvl", 132, 94),
+        ("h200-sxm", 132, 141),
+        ("a100-sxm-80gb", 108, 80),
+        ("a100-sxm-40gb", 108, 40),
+        ("a100-pcie-40gb", 108, 40),
+        ("b200-sxm", 148, 180),
+        ("gb200", 152, 186),
+        ("l40s", 142, 48),
+        ("l40", 142, 48),
+        ("l4", 58, 24),
+        ("a10", 72, 24),
+        ("a10g", 80, 24),
+        ("a30", 56, 24),
+        ("a40", 84, 48),
+        ("t4", 40, 16),
+        ("v100-sxm-32gb", 80, 32),
+        ("p100-pcie-16gb", 56, 16),
+        ("p4", 20, 8),
+        ("rtx-3090", 82, 24),
+        ("rtx-4090", 128, 24),
+        ("rtx-5090", 170, 32),
+        ("mi300x", 304, 192),
+    ],
+)
+def test_units_and_memory(gpu_id: str, num_sms: int, memory_gib: float) -> None:
+    gpu = load_gpu(gpu_id)
+    assert gpu.num_sms == num_sms
+    assert gpu.memory.size_gib == memory_gib
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "dtype", "dense_tflops"),
+    [
+        ("h100-sxm", "bf16", 989),
+        ("h100-sxm", "fp8", 1979),
+        ("h100-sxm", "fp32", 67),
+        ("h100-pcie", "bf16", 756),
+        ("h200-sxm", "bf16", 989),
+        ("a100-sxm-80gb", "bf16", 312),
+        ("a100-sxm-80gb", "tf32", 156),
+        ("a100-sxm-80gb", "int8", 624),
+        ("b200-sxm", "bf16", 2250),
+        ("b200-sxm", "fp4", 9000),
+        ("gb200", "bf16", 2500),
+        ("b300-sxm", "bf16", 2250),
+        ("b300-sxm", "fp4", 13500),
+        ("l40s", "bf16", 362),
+        ("l40s", "fp8", 733),
+        ("l40", "bf16", 181),
+        ("l4", "bf16", 121),
+        ("a10", "bf16", 125),
+        ("a10g", "bf16", 70),
+        ("t4", "fp16", 65),
+        ("v100-sxm-32gb", "fp16", 125),
+        ("p4", "int8", 22),
+        ("rtx-4090", "bf16", 165.2),
+        ("rtx-3090", "bf16", 71),
+        ("rtx-5090", "bf16", 209.5),
+        ("mi300x", "bf16", 1307.4),
+    ],
+)
+def test_dense_peak(gpu_id: str, dtype: str, dense_tflops: float) -> None:
+    assert load_gpu(gpu_id).peak_flops(DType(dtype)) == pytest.approx(dense_tflops * 1e12, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "absent"),
+    [
+        ("a100-sxm-80gb", ["fp8", "fp4"]),
+        ("v100-sxm-32gb", ["bf16", "tf32", "int8", "fp8"]),
+        ("t4", ["bf16", "tf32", "fp8"]),
+        ("p100-pcie-16gb", ["bf16", "tf32"]),
+        ("h100-sxm", ["fp4"]),
+        ("l40s", ["fp4"]),
+    ],
+)
+def test_a_format_the_silicon_lacks_is_refused_with_the_reason(gpu_id: str, absent: list[str]) -> None:
+    gpu = load_gpu(gpu_id)
+    for dtype in absent:
+        with pytest.raises(UnsupportedError, match=rf"{gpu_id}.*{dtype}.*it has:"):
+            gpu.peak_flops(DType(dtype))
+
+
+def test_alignment_follows_nvidias_guide() -> None:
+    a100, v100 = load_gpu("a100-sxm-80gb").alignment_elements, load_gpu("v100-sxm-32gb").alignment_elements
+    assert (a100[DType.FP16], a100[DType.INT8], a100[DType.TF32], a100[DType.FP32]) == (64, 128, 32, 1)
+    assert (v100[DType.FP16], v100[DType.FP32]) == (8, 1)
+    assert load_gpu("t4").alignment_elements[DType.INT8] == 16
+    assert load_gpu("h100-sxm").alignment_elements[DType.FP8] == 128
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu_id"),
+    [
+        ("H100", "h100-sxm"),
+        ("h100", "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", "h100-nvl"),
+        ("NVIDIA H200", "h200-sxm"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "a100-sxm-40gb"),
+        ("A100-SXM4-40GB", "a100-sxm-40gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA A100-PCIE-40GB", "a100-pcie-40gb"),
+        ("NVIDIA B200", "b200-sxm"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10g"),
+        ("Tesla T4", "t4"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm-16gb"),
+        ("Tesla V100-SXM2-32GB", "v100-sxm-32gb"),
+        ("Tesla V100-PCIE-32GB", "v100-pcie-32gb"),
+        ("Tesla P100-PCIE-16GB", "p100-pcie-16gb"),
+        ("Tesla P4", "p4"),
+        ("  l40s ", "l40s"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 3090", "rtx-3090"),
+        ("NVIDIA RTX A6000", "rtx-a6000"),
+        ("AMD Instinct MI300X", "mi300x"),
+    ],
+)
+def test_device_names_resolve(name: str, gpu_id: str) -> None:
+    assert load_gpu(name).id == gpu_id
+
+
+@every_gpu
+def test_every_alias_resolves_to_its_gpu_in_any_case(gpu_id: str) -> None:
+    gpu = load_gpu(gpu_id)
+    for name in (gpu.name, *gpu.aliases):
+        assert load_gpu(name).id == gpu_id
+        assert load_gpu(name.upper()).id == gpu_id
+
+
+def test_no_name_means_two_gpus() -> None:
+    owner: dict[str, str] = {}
+    for gpu in list_gpus():
+        for name in database.profile_names(gpu):
+            assert owner.setdefault(name, gpu.id) == gpu.id, name
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("h100-smx", "h100-sxm"),
+        ("a100-sxm-80", "a100-sxm-80gb"),
+        ("rtx-4900", "rtx-4090"),
+        ("NVIDIA H100 80GB HBM4", "NVIDIA H100 80GB HBM3"),
+    ],
+)
+def test_an_unknown_gpu_is_refused_with_near_names(name: str, near: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load_gpu(name)
+    assert near in caught.value.near
+    assert name in str(caught.value) and near in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "../h100-sxm", "calibration/h100", "banana"])
+def test_a_strange_name_is_refused(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        load_gpu(name)
+
+
+def test_an_id_is_found_without_reading_the_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    parse = database.parse_record
+
+    def counting(model: Any, path: Path) -> Any:
+        read.append(path)
+        return parse(model, path)
+
+    database._parse.cache_clear()
+    monkeypatch.setattr(database, "parse_record", counting)
+    load_gpu("l40s")
+    load_gpu("NVIDIA L40S")
+    assert read == [SHIPPED / "l40s.yaml"]
+
+
+def test_reading_profiles_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from archsearch.hardware import list_gpus; list_gpus(); "
+        "print([m for m in ('torch', 'optuna', 'pandas', 'plotly', 'scipy', 'transformers') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- users' own profiles
+
+
+def write_profile(directory: Path, stem: str, **changes: Any) -> Path:
+    """A copy of the L40S profile with changed fields, under another file name."""
+    content = yaml.safe_load((SHIPPED / "l40s.yaml").read_text())
+    content.update(changes)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{stem}.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False))
+    return path
+
+
+def test_a_users_gpu_is_found_by_argument_and_by_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_profile(tmp_path, "lab", id="lab-gpu", name="Lab GPU", aliases=["Lab One"], num_sms=77)
+    with pytest.raises(UnknownNameError):
+        load_gpu("lab-gpu")
+    assert load_gpu("lab one", profiles=tmp_path).num_sms == 77
+    assert "lab-gpu" in gpu_ids(profiles=[tmp_path])
+    monkeypatch.setenv("ARCHSEARCH_PROFILES", str(tmp_path))
+    assert load_gpu("Lab GPU").num_sms == 77
+    assert profiles_dirs() == [tmp_path, SHIPPED]
+
+
+def test_a_users_profile_hides_the_shipped_one_under_all_its_names(tmp_path: Path) -> None:
+    write_profile(tmp_path, "mine", boost_clock_mhz=2000, aliases=["my card"])
+    for name in ("l40s", "NVIDIA L40S", "my card"):
+        assert load_gpu(name, profiles=tmp_path).boost_clock_mhz == 2000
+    assert [gpu.boost_clock_mhz for gpu in list_gpus(tmp_path) if gpu.id == "l40s"] == [2000]
+    assert load_gpu("l40s").boost_clock_mhz == 2520
+
+
+def test_earlier_directories_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, clock in (("argument", 2001), ("first", 2002), ("second", 2003)):
+        write_profile(tmp_path / name, "l40s", boost_clock_mhz=clock)
+    monkeypatch.setenv("ARCHSEARCH_PROFILES", os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second")]))
+    assert load_gpu("l40s").boost_clock_mhz == 2002
+    assert load_gpu("l40s", profiles=str(tmp_path / "argument")).boost_clock_mhz == 2001
+
+
+def test_an_edited_profile_is_read_again(tmp_path: Path) -> None:
+    path = write_profile(tmp_path, "l40s", boost_clock_mhz=2001)
+    assert load_gpu("l40s", tmp_path).boost_clock_mhz == 2001
+    write_profile(tmp_path, "l40s", boost_clock_mhz=2002)
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1_000_000))
+    assert load_gpu("l40s", tmp_path).boost_clock_mhz == 2002
+
+
+def test_a_missing_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInputError, match="nowhere"):
+        load_gpu("l40s", profiles=tmp_path / "nowhere")
+    monkeypatch.setenv("ARCHSEARCH_PROFILES", str(tmp_path / "gone"))
+    with pytest.raises(InvalidInputError, match=r"ARCHSEARCH_PROFILES.*gone"):
+        load_gpu("l40s")
+
+
+def test_two_profiles_of_a_directory_may_not_share_a_name(tmp_path: Path) -> None:
+    write_profile(tmp_path, "a", id="gpu-a", name="GPU A", aliases=["Shared"])
+    write_profile(tmp_path, "b", id="gpu-b", name="GPU B", aliases=["shared"])
+    with pytest.raises(InvalidInputError, match=r"b\.yaml.*'shared'.*a\.yaml"):
+        load_gpu("gpu-a", profiles=tmp_path)
+
+
+def edit(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
+    """The L40S file with one piece of text replaced; also the line on which the replacement starts."""
+    text = (SHIPPED / "l40s.yaml").read_text()
+    assert text.count(old) == 1, old
+    path = tmp_path / "broken.yaml"
+    path.write_text(text.replace(old, new))
+    return path, text[: text.index(old)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "says"),
+    [
+        ("num_sms: 142", "num_sms: many", "num_sms", "valid integer"),
+        ("num_sms: 142", "num_sms: -3", "num_sms", "greater than 0"),
+        ("num_sms: 142", "num_sm: 142", "num_sm", "did you mean num_sms"),
+        ("bus_width_bits: 384", "bus_width_bits: wide", "memory.bus_width_bits", "valid integer"),
+        ("bus_width_bits: 384", "bus_with_bits: 384", "memory.bus_with_bits", "did you mean bus_width_bits"),
+        ("boost_clock_mhz: 2520", "boost_clock_mhz: .inf", "boost_clock_mhz", "finite number"),
+        ("vendor: nvidia", "vendor: nvidea", "vendor", "'nvidia'"),
+        ("id: l40s", "id: L40S!", "id", "pattern"),
+    ],
+)
+def test_a_mistake_is_reported_with_file_line_and_field(
+    tmp_path: Path, old: str, new: str, field: str, says: str
+) -> None:
+    path, line = edit(tmp_path, old, new)
+    with pytest.raises(InvalidInputError) as caught:
+        list_gpus(tmp_path)
+    problems = str(caught.value).splitlines()
+    assert any(p.startswith(f"{path}:{line}: {field}: ") and says in p for p in problems), problems
+
+
+def test_an_unknown_dtype_is_reported_at_its_line(tmp_path: Path) -> None:
+    path, line = edit(tmp_path, "peak_tflops: {fp32: 91.6", "peak_tflops: {fp23: 91.6")
+    with pytest.raises(InvalidInputError) as caught:
+        list_gpus(tmp_path)
+    assert f"{path}:{line}: peak_tflops.fp23: " in str(caught.value)
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    path, _ = edit(tmp_path, "num_sms: 142\n", "")
+    with pytest.raises(InvalidInputError) as caught:
+        list_gpus(tmp_path)
+    assert f"{path}:1: num_sms: required field is missing" in str(caught.value)
+
+
+def test_a_figure_without_source_is_refused(tmp_path: Path) -> None:
+    write_profile(tmp_path, "bare", sources=[{"title": "Note", "url": "https://example.org", "fields": ["num_sms"]}])
+    with pytest.raises(InvalidInputError, match=r"no source names these figures:.*tdp_w"):
+        list_gpus(tmp_path)
+
+
+def test_dtypes_of_rates_and_peaks_must_agree(tmp_path: Path) -> None:
+    write_profile(tmp_path, "half", peak_tflops={"fp32": 91.6})
+    with pytest.raises(InvalidInputError, match=r"same dtypes; differing: .*bf16"):
+        list_gpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("id: x\nname: [oops\nvendor: nvidia\n", 3, "not valid YAML"),
+        ("id: x\n\tname: y\n", 2, "not valid YAML"),
+        ("id: x\nname: y\nid: z\n", 3, "id: given twice"),
+        ("- just\n- a list\n", 1, "found list"),
+        ("", 1, "found NoneType"),
+    ],
+)
+def test_broken_yaml_is_reported_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        list_gpus(tmp_path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert says in str(caught.value)
+
+
+# ---------------------------------------------------------------- pools
+
+
+def test_a_pool_parses_names_and_weights() -> None:
+    pool = GpuPool.parse("t4, NVIDIA A10 ,h100-sxm=2")
+    assert pool.ids == ("t4", "a10", "h100-sxm")
+    assert pool.weights == (0.25, 0.25, 0.5)
+    assert [gpu.id for gpu, _ in pool] == list(pool.ids)
+    assert len(pool) == 3
+    assert GpuPool.of([load_gpu("t4"), load_gpu("l4")]).weights == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("t4,Tesla T4", "t4 is in the pool twice"),
+        ("t4=0", "positive"),
+        ("t4=-1", "positive"),
+        ("t4=nan", "positive"),
+        ("t4=inf", "positive"),
+        ("t4=lots", "must be a number"),
+        ("t4=", "must be a number"),
+        ("t4,,l4", "empty item"),
+        ("", "empty item"),
+    ],
+)
+def test_a_malformed_pool_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        GpuPool.parse(text)
+
+
+def test_an_unknown_gpu_of_a_pool_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="l4000"):
+        GpuPool.parse("t4,l4000")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(min_value=1e-3, max_value=1e6), min_size=1, max_size=8))
+def test_weights_sum_to_one_and_keep_their_ratios(weights: list[float]) -> None:
+    ids = sorted(BY_ID)[: len(weights)]
+    pool = GpuPool.parse(",".join(f"{gpu_id}={weight!r}" for gpu_id, weight in zip(ids, weights, strict=True)))
+    assert sum(pool.weights) == pytest.approx(1)
+    for stored, given_weight in zip(pool.weights, weights, strict=True):
+        assert stored / pool.weights[0] == pytest.approx(given_weight / weights[0])
+
+
+# ---------------------------------------------------------------- shipped data
+
+
+def test_missing_data_says_where_it_was_sought() -> None:
+    with pytest.raises(FileNotFoundError, match="no_such_data"):
+        data_path("no_such_data")
+
+
+def test_specs_can_be_dictionary_keys() -> None:
+    assert {load_gpu("t4"): 1}[load_gpu("Tesla T4")] == 1
