@@ -83,10 +83,10 @@ def profiles_dirs(profiles: Profiles = None) -> list[Path]:
     if profiles is None:
         asked: list[Path] = []
     elif isinstance(profiles, str | os.PathLike):
-        asked = [Path(profiles)]
+        asked = [Path(profiles).expanduser()]
     else:
-        asked = [Path(item) for item in profiles]
-    listed = [Path(item) for item in os.environ.get(PROFILES_VARIABLE, "").split(os.pathsep) if item]
+        asked = [Path(item).expanduser() for item in profiles]
+    listed = [Path(item).expanduser() for item in os.environ.get(PROFILES_VARIABLE, "").split(os.pathsep) if item]
     for origin, directories in (("profiles directory", asked), (PROFILES_VARIABLE, listed)):
         for directory in directories:
             if not directory.is_dir():
