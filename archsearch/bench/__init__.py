@@ -1,0 +1,1 @@
+"""From silicon to coefficients: reading measurements, fitting kernel models, checking predictions."""

@@ -1,0 +1,133 @@
+"""Tidy tables of measured latencies: reading, checking, and turning rows into kernel routes.
+
+Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
+
+* ``linear``: m, n, k as in C[m, n] = A[m, k] · B[k, n] (batch 1).
+* ``bmm``: batch, m, n, k as in the NeuSight dataset: torch.bmm of [batch, m, n] and [batch, n, k], so **n is the
+  summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
+* ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
+* bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
+
+``latency_us`` may be absent where only predictions are wanted; ``split`` (fit/test) says what may be fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.bench.fit import Group
+from archsearch.cost.routes import Route, attention_route, gemm_route, memory_route
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError
+from archsearch.hardware.database import load_gpu
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GEMM_OPS = ("linear", "bmm")
+DIMENSIONS = {
+    "linear": ("m", "n", "k"),
+    "bmm": ("batch", "m", "n", "k"),
+    "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
+}
+MEMORY_DIMENSIONS = ("rows", "cols")
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Rows of a table that one kernel family serves on one GPU: their positions and their route."""
+
+    index: np.ndarray[Any, np.dtype[np.int64]]
+    op: str
+    dtype_text: str
+    route: Route
+
+
+def read_measurements(path: str | Path) -> pd.DataFrame:
+    """Read a CSV or Parquet table.
+
+    Raises:
+        InvalidInputError: no such file, no rows, or columns that every table needs are missing.
+    """
+    import pandas as pd
+
+    file = Path(path)
+    if not file.is_file():
+        raise InvalidInputError(f"{file}: no such file")
+    try:
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise InvalidInputError(f"{file}: cannot be read as a table: {error}") from None
+    missing = [c for c in ("gpu", "op", "dtype") if c not in frame]
+    if missing:
+        raise InvalidInputError(f"{file}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")
+    if frame.empty:
+        raise InvalidInputError(f"{file}: has no rows")
+    return frame
+
+
+def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
+    """Split a table by (gpu, op, dtype) and by the kernel that serves each row.
+
+    Raises:
+        InvalidInputError: missing dimensions, or values that are not positive whole numbers.
+        UnknownNameError: unknown GPU or dtype.
+        UnsupportedError: an op that this GPU cannot run in this format.
+    """
+    for (gpu_name, op, dtype_text), part in frame.groupby(["gpu", "op", "dtype"], sort=False):
+        gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
+        positions = frame.index.get_indexer(part.index)
+        dims = _dimensions(part, str(op), positions)
+        if op in GEMM_OPS:
+            routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
+        elif op == "attention":
+            kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
+            routes = attention_route(gpu, dtype, dims, kernels)
+        else:
+            routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
+        for index, route in routes:
+            yield Routed(positions[index], str(op), str(dtype_text), route)
+
+
+def group_of(routed: Routed, frame: pd.DataFrame) -> Group:
+    """The measured group of routed rows."""
+    latency = frame["latency_us"].to_numpy(dtype=np.float64)[routed.index] * 1e-6
+    return Group(routed.route.gpu, routed.route.dtype, routed.route.dims, latency)
+
+
+def _dimensions(part: pd.DataFrame, op: str, positions: Any) -> dict[str, Any]:
+    names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
+    dims: dict[str, Any] = {}
+    for name in names:
+        if name not in part:
+            if name == "batch":
+                continue
+            raise InvalidInputError(f"rows of op {op!r} need the columns {', '.join(names)}; {name!r} is missing")
+        dims[name] = _numbers(part[name], name, op, positions)
+    if op == "attention" and "window" in part:
+        dims["window"] = np.nan_to_num(part["window"].to_numpy(dtype=np.float64), nan=0.0)
+    if op == "bmm":
+        inner = part["inner"].fillna("n").to_numpy() if "inner" in part else np.full(len(part), "n")
+        swap = inner == "n"
+        dims["n"], dims["k"] = np.where(swap, dims["k"], dims["n"]), np.where(swap, dims["n"], dims["k"])
+    return dims
+
+
+def _numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
+    import pandas as pd
+
+    if name == "causal":
+        return column.astype(str).str.lower().isin(("true", "1", "1.0")).to_numpy(dtype=np.float64)
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 1) & (values == np.floor(values))))
+    if bad.size:
+        row = int(positions[bad[0]])
+        raise InvalidInputError(
+            f"row {row + 2} (op {op!r}): {name} must be a whole number of at least 1, not {column.iloc[bad[0]]!r}"
+        )
+    return values

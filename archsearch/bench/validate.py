@@ -1,0 +1,101 @@
+"""Predicted against measured: errors by group, on any table of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.bench.measurements import read_measurements, route_rows
+from archsearch.cost.model import CostModel
+from archsearch.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP = ("gpu", "op", "dtype")
+
+
+def predict_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``predicted_us, low_us, high_us, provenance``; ``latency_us`` is not read.
+
+    Raises:
+        ArchSearchError: see ``route_rows``.
+    """
+    blind = frame.drop(columns="latency_us", errors="ignore").reset_index(drop=True)
+    out = {c: np.full(len(frame), np.nan) for c in ("predicted_us", "low_us", "high_us")}
+    provenance = np.full(len(frame), "", dtype=object)
+    for routed in route_rows(blind):
+        cost = CostModel(routed.route.gpu).route_cost(routed.route)
+        out["predicted_us"][routed.index] = cost.latency_s * 1e6
+        out["low_us"][routed.index] = cost.low_s * 1e6
+        out["high_us"][routed.index] = cost.high_s * 1e6
+        provenance[routed.index] = cost.provenance.value
+    return frame.assign(**out, provenance=provenance)
+
+
+def validate_csv(
+    path: str | Path, *, output: str | Path | None = None, by: Sequence[str] = GROUP, split: str | None = None
+) -> dict[str, Any]:
+    """Errors of the cost model on a table of measurements.
+
+    Args:
+        output: where to write the table with its predictions (.csv or .parquet).
+        by: columns that make a group.
+        split: keep only rows whose ``split`` column says so.
+
+    Returns:
+        ``{"groups": [...], "overall": {...}}`` with rows, mape, median_ape, bias, spearman, within_band each.
+
+    Raises:
+        InvalidInputError: the table lacks latency_us or a grouping column, or nothing is left of the split.
+    """
+    frame = read_measurements(path)
+    unknown = [c for c in by if c not in frame]
+    if unknown:
+        raise InvalidInputError(f"{path}: cannot group by {', '.join(unknown)}; columns: {', '.join(frame.columns)}")
+    if split is not None:
+        if "split" not in frame:
+            raise InvalidInputError(f"{path}: has no column split to select {split!r} from")
+        frame = frame[frame["split"] == split]
+        if frame.empty:
+            raise InvalidInputError(f"{path}: no row has split {split!r}")
+    if "latency_us" not in frame:
+        raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
+    predicted = predict_frame(frame)
+    if output is not None:
+        target = Path(output)
+        if target.suffix == ".parquet":
+            predicted.to_parquet(target, index=False)
+        else:
+            predicted.to_csv(target, index=False)
+    groups = [
+        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
+        for key, part in predicted.groupby(list(by), sort=True)
+    ]
+    return {"groups": groups, "overall": score(predicted)}
+
+
+def score(part: pd.DataFrame) -> dict[str, Any]:
+    """Errors of one group: mean and median absolute percentage error, bias, rank correlation, band coverage."""
+    measured, predicted = part["latency_us"].to_numpy(dtype=float), part["predicted_us"].to_numpy(dtype=float)
+    error = predicted / measured - 1
+    inside = (measured >= part["low_us"].to_numpy(dtype=float)) & (measured <= part["high_us"].to_numpy(dtype=float))
+    spearman = _spearman(measured, predicted) if len(part) > 2 else None
+    return {
+        "rows": len(part),
+        "mape": float(np.mean(np.abs(error)) * 100),
+        "median_ape": float(np.median(np.abs(error)) * 100),
+        "bias": float(np.mean(error) * 100),
+        "spearman": spearman,
+        "within_band": float(np.mean(inside)),
+    }
+
+
+def _spearman(a: Any, b: Any) -> float | None:
+    from scipy.stats import rankdata
+
+    ranks = np.corrcoef(rankdata(a), rankdata(b))[0, 1]
+    return float(ranks) if np.isfinite(ranks) else None

@@ -1,0 +1,147 @@
+"""Fitted coefficients, looked up by GPU, then by architecture, then for any GPU, saying which it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from archsearch.cost.estimate import Provenance
+from archsearch.data import data_path
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware.spec import GpuSpec
+
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
+BOUNDS = ("compute", "memory", "latency")
+
+
+class Band(BaseModel):
+    """Factors on a prediction that hold 80 % of the residuals: measured / predicted lies in [low, high]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    low: float
+    high: float
+
+
+class Residuals(BaseModel):
+    """Errors on rows the fit did not see, and how they were held back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rows: int
+    mape: float
+    held_back: str
+
+
+class KernelFit(BaseModel):
+    """Coefficients of one kernel family on one GPU or architecture, with bands by what bounds the kernel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    coefficients: dict[str, float]
+    bands: dict[str, Band]
+    residuals: Residuals
+    rows: int
+    fitted_on: tuple[str, ...]
+
+
+class CalibrationFile(BaseModel):
+    """One file of ``hardware_profiles/calibration``: a GPU's, an architecture's or the default's fits.
+
+    ``serves`` holds GPU ids, architecture names, or ``*``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    level: str
+    serves: tuple[str, ...]
+    source: str
+    date: str
+    code_version: str
+    kernels: dict[str, KernelFit]
+
+
+# A kernel family that nobody measured borrows the coefficients of its nearest relative, as ``analytic``.
+RELATIVES = {
+    "gemm/tf32": "gemm/16bit",
+    "gemm/int8": "gemm/fp8",
+    "gemm/fp4": "gemm/fp8",
+}
+
+
+class Known(BaseModel):
+    """The answer of a look-up."""
+
+    model_config = ConfigDict(frozen=True)
+    fit: KernelFit
+    provenance: Provenance
+
+
+class Calibration:
+    """All calibration files of a directory."""
+
+    def __init__(self, files: Mapping[str, CalibrationFile]) -> None:
+        self._by_level: dict[str, dict[str, CalibrationFile]] = {"gpu": {}, "architecture": {}, "default": {}}
+        for file in files.values():
+            for served in file.serves:
+                self._by_level[file.level][served] = file
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> Calibration:
+        """Read a directory's YAML files (the shipped ones by default; cached).
+
+        Raises:
+            InvalidInputError: a file is malformed.
+        """
+        return _load(directory or data_path("hardware_profiles") / "calibration")
+
+    def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them.
+
+        Raises:
+            UnsupportedError: no file knows this kernel family.
+        """
+        return self._lookup(gpu.id, gpu.architecture, kernel)
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
+    def _lookup(self, gpu: str, architecture: str, kernel: str) -> Known:
+        steps = (
+            ("gpu", gpu, Provenance.CALIBRATED),
+            ("architecture", architecture, Provenance.TRANSFERRED),
+            ("default", "*", Provenance.ANALYTIC),
+        )
+        for level, key, provenance in steps:
+            file = self._by_level[level].get(key)
+            if file and kernel in file.kernels:
+                return Known(fit=file.kernels[kernel], provenance=provenance)
+        if kernel in RELATIVES:
+            relative = self._lookup(gpu, architecture, RELATIVES[kernel])
+            return Known(fit=relative.fit, provenance=Provenance.ANALYTIC)
+        raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
+
+
+def read_calibration(path: Path) -> CalibrationFile:
+    """Read one file.
+
+    Raises:
+        InvalidInputError: it is not YAML or does not fit the schema.
+    """
+    try:
+        raw: Any = yaml.load(path.read_text(), Loader=Loader)
+        return CalibrationFile.model_validate(raw)
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(f"{path}: field {where}: {first['msg']}") from None
+
+
+@lru_cache(maxsize=8)
+def _load(directory: Path) -> Calibration:
+    return Calibration({p.stem: read_calibration(p) for p in sorted(directory.glob("*.yaml"))})

@@ -1,0 +1,206 @@
+"""The cost model: a GPU and an op list in, latency with its band and reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.calibration import Calibration, KernelFit
+from archsearch.cost.collective import collective_cost
+from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
+from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
+from archsearch.cost.kernel import KernelTime
+from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
+from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Attention, Collective, MatMul, Op, OpList, as_float
+
+CHUNK = 8192
+"""Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
+
+
+class CostModel:
+    """Latency of ops on one GPU.
+
+    Latencies are GPU time with kernels queued back to back, as under CUDA graphs or a full stream; ``kernels`` in
+    each cost says how many launches that is. Weights are read from DRAM once per pass.
+    """
+
+    def __init__(self, gpu: GpuSpec, calibration: Calibration | None = None) -> None:
+        self.gpu = gpu
+        self.calibration = calibration or Calibration.load()
+
+    def estimate(self, ops: OpList | Sequence[Op], *, compiled: bool = False, attention: str = "auto") -> Estimate:
+        """Latency of an op list run in order, broadcast over the dimensions' shapes.
+
+        Args:
+            compiled: fuse bandwidth-bound groups as torch.compile does, instead of eager execution.
+            attention: auto, flash, sdpa or eager (see ``AttentionKernel``).
+
+        Raises:
+            UnsupportedError: the GPU cannot run an op in its format, with the reason.
+        """
+        choice = AttentionKernel.parse(attention)
+        items = [self._op_cost(op, compiled, choice) for op in ops]
+        totals = [
+            sum((getattr(i.cost, f) * as_float(i.count) for i in items), as_float(0.0))
+            for f in ("latency_s", "low_s", "high_s")
+        ]
+        return Estimate(
+            latency_s=totals[0],
+            low_s=totals[1],
+            high_s=totals[2],
+            provenance=Provenance.worst([i.cost.provenance for i in items]),
+            flops=sum((as_float(i.flops) * as_float(i.count) for i in items), as_float(0.0)),
+            breakdown=tuple(items),
+        )
+
+    def route_cost(self, route: Route) -> KernelCost:
+        """Cost of routed 1-d shapes (what validation calls); arrays of shape [S]."""
+        known = self.calibration.lookup(self.gpu, route.kernel)
+        time = _predict_chunks(route, known.fit)
+        low, high = _band(time, known.fit)
+        return KernelCost(
+            latency_s=time.latency_s,
+            low_s=low,
+            high_s=high,
+            provenance=known.provenance,
+            bound=time.bound,
+            details=time.details,
+        )
+
+    def _op_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost:
+        kernels = list(kernels_of(op, self.gpu, compiled=compiled, attention=attention))
+        costs = [self._kernel_cost(kernel) for kernel in kernels]
+        bytes_moved = sum((k.memory_bytes() for k in kernels), as_float(0.0))
+        return OpCost(
+            name=op.name,
+            op=_label(op, kernels),
+            count=op.count,
+            flops=op.flops(),
+            memory_bytes=bytes_moved,
+            cost=costs[0] if len(costs) == 1 else _in_sequence(costs),
+        )
+
+    def _kernel_cost(self, kernel: Kernel) -> KernelCost:
+        if isinstance(kernel, Collective):
+            return collective_cost(self.gpu, kernel)
+        if isinstance(kernel, MatMul):
+            dims = {"m": kernel.m, "n": kernel.n, "k": kernel.k, "batch": kernel.batch}
+            flat, shape = _flatten(dims)
+            if kernel.weights:
+                flat["reuse_bytes"] = np.array(np.inf)
+            return _reshaped(self.route_cost(gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)), shape)
+        if isinstance(kernel, Attention):
+            return self._attention_cost(kernel)
+        repeats = float(kernel.kernels)
+        flat, shape = _flatten({"rows": kernel.rows, "cols": kernel.cols})
+        flat["reads"], flat["writes"] = np.array(kernel.reads / repeats), np.array(kernel.writes / repeats)
+        cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
+        return _reshaped(_repeated(cost, kernel.kernels), shape)
+
+    def _attention_cost(self, op: Attention) -> KernelCost:
+        names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
+        dims: dict[str, Any] = {name: getattr(op, name) for name in names}
+        dims["window"] = 0 if op.window is None else op.window
+        dims["causal"] = int(op.causal)
+        flat, shape = _flatten(dims)
+        parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat)]
+        if len(parts) == 1:
+            return _reshaped(parts[0][1], shape)
+        return _reshaped(_scattered(parts, int(np.prod(shape))), shape)
+
+
+def _predict_chunks(route: Route, fit: KernelFit) -> KernelTime:
+    """Predict in chunks of ``CHUNK`` shapes: constant memory whatever the grid."""
+    size = max((np.size(v) for v in route.dims.values()), default=1)
+    if size <= CHUNK:
+        return route.model.predict(route.gpu, route.dtype, _rows(route.dims, slice(None)), fit.coefficients)
+    parts = [
+        route.model.predict(route.gpu, route.dtype, _rows(route.dims, slice(i, i + CHUNK)), fit.coefficients)
+        for i in range(0, size, CHUNK)
+    ]
+    return KernelTime(
+        latency_s=np.concatenate([p.latency_s for p in parts]),
+        bound=np.concatenate([p.bound for p in parts]),
+        details={k: np.concatenate([p.details[k] for p in parts]) for k in parts[0].details},
+    )
+
+
+def _rows(dims: Mapping[str, Any], index: slice) -> dict[str, Any]:
+    return {k: v if np.ndim(v) == 0 else v[index] for k, v in dims.items()}
+
+
+def _band(time: KernelTime, fit: KernelFit) -> tuple[Any, Any]:
+    low, high = np.ones_like(time.latency_s), np.ones_like(time.latency_s)
+    for bound, band in fit.bands.items():
+        rows = time.bound == bound
+        low[rows], high[rows] = band.low, band.high
+    return time.latency_s * low, time.latency_s * high
+
+
+def _flatten(dims: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Broadcast dimensions against each other and flatten: ([S] float arrays, the broadcast shape)."""
+    arrays = np.broadcast_arrays(*(as_float(v) for v in dims.values()))
+    return {k: a.ravel() for k, a in zip(dims, arrays, strict=True)}, arrays[0].shape
+
+
+def _reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
+    def fold(value: Any) -> Any:
+        return np.asarray(value).reshape(shape)
+
+    return KernelCost(
+        latency_s=fold(cost.latency_s),
+        low_s=fold(cost.low_s),
+        high_s=fold(cost.high_s),
+        provenance=cost.provenance,
+        bound=fold(cost.bound),
+        kernels=cost.kernels,
+        details={k: fold(v) for k, v in cost.details.items()},
+    )
+
+
+def _repeated(cost: KernelCost, times: int) -> KernelCost:
+    return KernelCost(
+        latency_s=cost.latency_s * times,
+        low_s=cost.low_s * times,
+        high_s=cost.high_s * times,
+        provenance=cost.provenance,
+        bound=cost.bound,
+        kernels=times,
+        details=cost.details,
+    )
+
+
+def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
+    """Several kernels run one after another; what bounds the longest bounds the op."""
+    shape = np.broadcast_shapes(*(np.shape(c.latency_s) for c in costs))
+    latencies = np.stack([np.broadcast_to(c.latency_s, shape) for c in costs])
+    bounds = np.stack([np.broadcast_to(c.bound, shape) for c in costs])
+    longest = np.argmax(latencies, axis=0)
+    return KernelCost(
+        latency_s=latencies.sum(axis=0),
+        low_s=sum(c.low_s for c in costs),
+        high_s=sum(c.high_s for c in costs),
+        provenance=Provenance.worst([c.provenance for c in costs]),
+        bound=np.take_along_axis(bounds, longest[None], axis=0)[0],
+        kernels=sum(c.kernels for c in costs),
+    )
+
+
+def _scattered(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
+    """Costs of disjoint rows put back in order."""
+    fields = {f: np.empty(size) for f in ("latency_s", "low_s", "high_s")}
+    bound = np.empty(size, dtype="<U16")
+    for index, cost in parts:
+        for name, column in fields.items():
+            column[index] = getattr(cost, name)
+        bound[index] = cost.bound
+    return KernelCost(**fields, provenance=Provenance.worst([c.provenance for _, c in parts]), bound=bound)
+
+
+def _label(op: Op, kernels: Sequence[Kernel]) -> str:
+    if isinstance(op, Attention):
+        return "attention" if len(kernels) == 1 else "attention (unfused)"
+    return op.kind
