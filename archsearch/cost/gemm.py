@@ -16,8 +16,9 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
   footprint, weights at ``reuse_bytes`` (see ``GemmModel.predict``).
 * When operands exceed L2, each wave fetches its own panel: bytes ∝ waves · k · √(concurrent tile area).
 * Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
-* Rows that do not start on 16 bytes load with narrower instructions (32 lanes · alignment bytes per clock), cannot
-  use Hopper's and Blackwell's TMA and fall back to warp-level instructions; off 32 bytes they touch one more L2 sector.
+* Rows that do not start on 16 bytes load and store with narrower instructions (32 lanes · alignment bytes per clock)
+  and cannot use TMA, so that Hopper and Blackwell fall back to warp-level instructions; off 32 bytes they touch one
+  more L2 sector.
 * FP8 linear layers include the dynamic quantization pass over the activations.
 """
 
@@ -265,7 +266,7 @@ def candidate_time(s: Shapes, machine: Machine, c: Choice, v: Mapping[str, float
     last = np.ceil((tiles - (waves - 1) * slots) / machine.num_sms)
     busy = np.minimum(tiles, machine.num_sms)
 
-    rate, loads = _alignment(s, machine)
+    rate, loads, stores = _alignment(s, machine)
     multiply = 2 * c.tile_m * c.tile_n * (step / s.itemsize) / (machine.multiply_rate_per_sm * rate)
     operand = (c.tile_m + c.tile_n) * step
     work = smooth_max(multiply, operand * (machine.shared_s_per_byte + loads / clock))
@@ -280,7 +281,7 @@ def candidate_time(s: Shapes, machine: Machine, c: Choice, v: Mapping[str, float
     body = body * (1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"]))
 
     out_tile = np.minimum(c.tile_m, s.m) * np.minimum(c.tile_n, s.n) * s.out_itemsize
-    epilogue = waves * c.max_ctas * out_tile / (v["epilogue_bytes_per_clock"] * clock)
+    epilogue = stores * waves * c.max_ctas * out_tile / (v["epilogue_bytes_per_clock"] * clock)
     prologue = waves * v["wave_cycles"] / clock
     reduction = np.where(
         c.split_k > 1, v["split_k_s"] + s.batch * s.m * s.n * 4 * c.split_k / machine.l2_bytes_s, 0.0
@@ -299,16 +300,25 @@ def _up(value: Any, multiple: Any) -> Any:
     return np.ceil(value / multiple) * multiple
 
 
-def _alignment(s: Shapes, machine: Machine) -> tuple[Any, Any]:
-    """Matrix-unit rate factor, and extra load cycles per operand byte, of rows off 16-byte boundaries."""
+def _alignment(s: Shapes, machine: Machine) -> tuple[Any, Any, Any]:
+    """What rows off 16-byte boundaries cost: matrix-unit rate factor, extra load cycles per byte, store slow-down.
+
+    k is contiguous in A and in weights, n in the output and in the second operand of a ``bmm``.
+    """
     if not machine.matrix_units:
-        return 1.0, 0.0
-    row = np.gcd(np.maximum(1, np.rint(s.k * s.itemsize * 2)).astype(np.int64), 32) / 2.0  # bytes, ½ for 4-bit
-    off = row < 16
-    rate = np.where(off & machine.has_tma, WARP_LEVEL_RATE, 1.0)
-    # a warp moves 32 lanes of `row` bytes per clock; below 4 bytes cp.async is not available: load, then store
-    loads = np.where(off, np.where(row < 4, 2.0, 1.0) / (32.0 * row), 0.0)
-    return rate, loads
+        return 1.0, 0.0, 1.0
+    k_row = _row_alignment(s.k * s.itemsize)
+    n_row = _row_alignment(s.n * s.out_itemsize)
+    loaded = np.where(s.weights > 0, k_row, np.minimum(k_row, n_row))
+    rate = np.where((np.minimum(k_row, n_row) < 16) & machine.has_tma, WARP_LEVEL_RATE, 1.0)
+    # a warp moves 32 lanes of `loaded` bytes per clock; below 4 bytes cp.async is not available: load, then store
+    loads = np.where(loaded < 16, np.where(loaded < 4, 2.0, 1.0) / (32.0 * loaded), 0.0)
+    return rate, loads, 16.0 / n_row
+
+
+def _row_alignment(row_bytes: Any) -> Any:
+    """The largest power of two up to 16 bytes that every row of this length starts on (half a byte for 4 bits)."""
+    return np.gcd(np.maximum(1, np.rint(row_bytes * 2)).astype(np.int64), 32) / 2.0
 
 
 def _sectors(s: Shapes) -> Any:
