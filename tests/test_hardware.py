@@ -130,6 +130,13 @@ def test_formats_follow_the_nvidia_generation(gpu_id: str) -> None:
     assert gpu.registers_per_sm == 65536
 
 
+def test_a_compute_capability_belongs_to_one_architecture() -> None:
+    architecture: dict[str, str] = {}
+    for gpu in list_gpus():
+        if gpu.compute_capability is not None:
+            assert architecture.setdefault(gpu.compute_capability, gpu.architecture) == gpu.architecture, gpu.id
+
+
 # ---------------------------------------------------------------- hand-entered facts
 
 
