@@ -76,19 +76,19 @@ def _near_field(model: type[BaseModel], location: tuple[Any, ...]) -> str:
     """``; did you mean ...?`` from the fields of the record in which the unknown name stands."""
     record: Any = model
     for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        record = _record_type(record.model_fields[part].annotation)
+        if isinstance(part, int) or part not in record.model_fields:
+            continue  # a list's index or a mapping's key: the record is its items'
+        record = _record_type(record.model_fields[part].annotation) or record
     known = list(record.model_fields)
     near = difflib.get_close_matches(str(location[-1]), known, n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}"
 
 
 def _record_type(annotation: Any) -> Any:
-    """The record class inside an annotation such as ``Memory``, ``Pcie | None`` or ``tuple[Source, ...]``."""
+    """The record class inside an annotation such as ``Memory``, ``Pcie | None`` or ``dict[str, Source]``, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(found for arg in annotation.__args__ if arg is not type(None) and (found := _record_type(arg)))
+    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _record_type(arg))), None)
 
 
 def _line(node: Any, location: tuple[Any, ...]) -> int:

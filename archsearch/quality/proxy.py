@@ -31,16 +31,35 @@ class QualityProxy(Protocol):
     another setting, good for ranking only; ``valid`` gives (low, high) of each feature in its source.
     """
 
-    name: str
-    metric: str
-    unit: str
-    direction: str
-    features: tuple[str, ...]
-    families: tuple[str, ...]
-    valid: Mapping[str, tuple[float, float]]
-    source: str
-    url: str
-    assumed: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def direction(self) -> str: ...
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
+
+    @property
+    def families(self) -> tuple[str, ...]: ...
+
+    @property
+    def valid(self) -> Mapping[str, tuple[float, float]]: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def assumed(self) -> bool: ...
 
     def predict(self, features: Mapping[str, Any]) -> Quality:
         """Expected quality of arrays (or scalars) of features.
@@ -60,7 +79,9 @@ def register_proxy(proxy: QualityProxy) -> None:
         InvalidInputError: the name is taken.
     """
     if proxy.name in list_proxies():
-        raise InvalidInputError(f"quality proxy {proxy.name!r} exists already; choose another name")
+        raise InvalidInputError(
+            f"quality proxy {proxy.name!r} exists already; choose another name"
+        )
     _REGISTERED[proxy.name] = proxy
 
 
@@ -93,10 +114,16 @@ def default_proxy(family: str) -> QualityProxy:
     """
     from archsearch.quality.laws import published_laws
 
-    preferred = {"decoder": "chinchilla-besiroglu", "encoder": "chinchilla-encoder", "dit": "dit-fid"}
+    preferred = {
+        "decoder": "chinchilla-besiroglu",
+        "encoder": "chinchilla-encoder",
+        "dit": "dit-fid",
+    }
     if family in preferred:
         return get_proxy(preferred[family])
     for proxy in (*_REGISTERED.values(), *published_laws().values()):
         if family in proxy.families:
             return proxy
-    raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")
+    raise InvalidInputError(
+        f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}"
+    )

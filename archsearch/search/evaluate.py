@@ -7,7 +7,7 @@ for the cells that matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from archsearch.hardware import GpuPool, GpuSpec
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import OpList, as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy
+from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
 
 Columns = dict[str, NDArray[Any]]
@@ -30,10 +31,14 @@ Hardware = str | Sequence[str] | GpuPool | GpuSpec
 class LatencyModel(Protocol):
     """What prices an op list on one GPU: ``archsearch.cost.CostModel``, or a stand-in."""
 
-    def estimate(self, ops: OpList, *, compiled: bool = False, attention: str = "auto") -> Estimate: ...
+    def estimate(
+        self, ops: OpList, *, compiled: bool = False, attention: str = "auto"
+    ) -> Estimate: ...
 
 
-def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) -> GpuPool:
+def resolve_pool(
+    hardware: Hardware | None, space: SearchSpace | None = None
+) -> GpuPool:
     """A pool from names (``"t4,a10"``, ``["t4", "a10=2"]``), from records, or the space's own default.
 
     Raises:
@@ -42,7 +47,9 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
     """
     if hardware is None or (isinstance(hardware, str | Sequence) and not hardware):
         if space is None or not space.record.hardware:
-            raise InvalidInputError("name the GPUs: --hardware t4,a10 (see `archsearch hardware list`)")
+            raise InvalidInputError(
+                "name the GPUs: --hardware t4,a10 (see `archsearch hardware list`)"
+            )
         hardware = space.record.hardware
     if isinstance(hardware, GpuPool):
         return hardware
@@ -50,9 +57,7 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
         return GpuPool.of([hardware])
     if isinstance(hardware, str):
         return GpuPool.parse(hardware)
-    if all(isinstance(item, GpuSpec) for item in hardware):
-        return GpuPool.of([item for item in hardware if isinstance(item, GpuSpec)])
-    return GpuPool.parse(",".join(str(item) for item in hardware))
+    return GpuPool.parse(",".join(hardware))
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Evaluation:
     """Metrics of a mesh or batch. ``values`` are broadcastable arrays over ``shape``.
 
     ``rules`` make an architecture legal (bool arrays); ``violations`` say by how much a legal one misses a
-    budget, relative to the limit (≤ 0 is kept). ``pool_columns`` adds what depends on several GPUs at once.
+    budget, relative to the limit (≤ 0 is kept).
     """
 
     shape: tuple[int, ...]
@@ -68,7 +73,6 @@ class Evaluation:
     rules: tuple[Requirement, ...]
     violations: Mapping[str, Any]
     provenance: Mapping[str, Provenance]
-    pool_columns: Callable[[Columns], Columns]
 
     @cached_property
     def legal(self) -> NDArray[np.bool_]:
@@ -90,33 +94,40 @@ class Evaluation:
         """How many cells each rule and budget excludes; one cell may miss several."""
         counts: dict[str, int] = {}
         for rule in self.rules:
-            counts[rule.reason] = counts.get(rule.reason, 0) + self._count(~np.asarray(rule.holds, dtype=bool))
+            counts[rule.reason] = counts.get(rule.reason, 0) + self._count(
+                ~np.asarray(rule.holds, dtype=bool)
+            )
         for name, amount in self.violations.items():
-            counts[name] = counts.get(name, 0) + int(np.count_nonzero((np.asarray(amount) > 0) & self.legal))
+            counts[name] = counts.get(name, 0) + int(
+                np.count_nonzero((np.asarray(amount) > 0) & self.legal)
+            )
         return {reason: count for reason, count in counts.items() if count}
 
     def _count(self, mask: NDArray[np.bool_]) -> int:
         size = int(np.prod(self.shape, dtype=np.int64))
         return int(np.count_nonzero(mask)) * (size // max(mask.size, 1))
 
-    def take(self, cells: Cells, names: Sequence[str] | None = None) -> Columns:
-        """Columns [N] of metrics at cell numbers [N] (C order), pool metrics included."""
+    def take(self, cells: Cells) -> Columns:
+        """Columns [N] of metrics at cell numbers [N] (C order)."""
         coordinates = np.unravel_index(np.asarray(cells, dtype=np.int64), self.shape)
-        wanted = self.values if names is None else {n: self.values[n] for n in names}
-        columns = {name: gather(value, coordinates) for name, value in wanted.items()}
-        return columns | self.pool_columns(columns)
+        return {name: gather(value, coordinates) for name, value in self.values.items()}
 
     def violation_columns(self, cells: Cells) -> Columns:
         """Columns [N] of budget violations at cell numbers [N]."""
         coordinates = np.unravel_index(np.asarray(cells, dtype=np.int64), self.shape)
-        return {name: gather(value, coordinates) for name, value in self.violations.items()}
+        return {
+            name: gather(value, coordinates) for name, value in self.violations.items()
+        }
 
 
 def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
     """Elements [N] of a broadcastable array at coordinates given for the full rank."""
     array = np.asarray(value)
     padded = array.reshape((1,) * (len(coordinates) - array.ndim) + array.shape)
-    index = tuple(c if n > 1 else np.zeros_like(c) for c, n in zip(coordinates, padded.shape, strict=True))
+    index = tuple(
+        c if n > 1 else np.zeros_like(c)
+        for c, n in zip(coordinates, padded.shape, strict=True)
+    )
     return np.asarray(padded[index])
 
 
@@ -129,20 +140,29 @@ class Evaluator:
     """
 
     def __init__(
-        self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None
+        self,
+        space: SearchSpace,
+        pool: GpuPool,
+        models: Mapping[str, LatencyModel] | None = None,
     ) -> None:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
         self.models: Mapping[str, LatencyModel] = models or _cost_models(pool)
         quality = space.record.quality
-        self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+        self.proxy: QualityProxy = (
+            get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+        )
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
         for gpu in self.pool.gpus:
             if not gpu.supports(dtype):
-                common = [d.value for d in type(dtype) if all(g.supports(d) for g in self.pool.gpus)]
+                common = [
+                    d.value
+                    for d in type(dtype)
+                    if all(g.supports(d) for g in self.pool.gpus)
+                ]
                 raise UnsupportedError(
                     f"space {self.space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
                     f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
@@ -161,9 +181,24 @@ class Evaluator:
             rules = self.space.rules(values, config)
             return self._price(config, shape, rules)
 
+    def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
+        shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
+        mask = np.ones(shape, dtype=bool)
+        with np.errstate(all="ignore"):
+            values = self.space.field_values(dimensions)
+            config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
+            for rule in self.space.rules(values, config):
+                mask &= np.asarray(rule.holds, dtype=bool)
+        return mask
+
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
-        return np.maximum(value, 1) if name in self.space.derived and not isinstance(value, bool) else value
+        return (
+            np.maximum(value, 1)
+            if name in self.space.derived and not isinstance(value, bool)
+            else value
+        )
 
     def evaluate_config(self, config: ModelConfig) -> Evaluation:
         """Metrics of one architecture (for example the baseline), as columns of length one."""
@@ -171,7 +206,12 @@ class Evaluator:
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
-    def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
+    def _price(
+        self,
+        config: ModelConfig,
+        shape: tuple[int, ...],
+        rules: tuple[Requirement, ...],
+    ) -> Evaluation:
         workload = self.space.workload
         ops = config.lower(workload)
         tokens = as_float(config.tokens(workload))
@@ -193,7 +233,7 @@ class Evaluator:
             values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
             provenance[gpu.id] = estimate.provenance
         values["tokens"] = tokens
-        return Evaluation(shape, values, rules, self._violations(values), provenance, self._pool_columns)
+        return Evaluation(shape, values, rules, self._violations(values), provenance)
 
     def _quality(self, parameters: Any, flops: Any) -> dict[str, Any]:
         """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""
@@ -215,62 +255,77 @@ class Evaluator:
         amounts: dict[str, Any] = {}
         if budget.parameters is not None:
             low, high = budget.parameters
-            amounts[f"budget: parameters at least {low:.6g}"] = (low - values["parameters"]) / low
-            amounts[f"budget: parameters at most {high:.6g}"] = (values["parameters"] - high) / high
+            amounts[f"budget: parameters at least {low:.6g}"] = (
+                low - values["parameters"]
+            ) / low
+            amounts[f"budget: parameters at most {high:.6g}"] = (
+                values["parameters"] - high
+            ) / high
         if budget.memory_gib is not None:
             limit = budget.memory_gib * 2**30
-            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
+            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (
+                values["memory_bytes"] - limit
+            ) / limit
         for gpu in self.pool.gpus:
             fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
-            amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
+            amounts[fits] = (
+                values["memory_bytes"] - gpu.memory_bytes
+            ) / gpu.memory_bytes
             if budget.latency_ms is not None:
                 limit = budget.latency_ms / 1e3
                 text = f"budget: latency at most {budget.latency_ms:g} ms on {gpu.id}"
                 amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
         return amounts
 
-    def _pool_columns(self, columns: Columns) -> Columns:
-        """Throughput per GPU, and relative to the reference architecture: on the worst GPU, and weighted.
+    def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:
+        """Columns [N] of all metrics at cell numbers [N], those of the pool included.
 
-        With r_g the time per token on GPU g over the reference's, the pool's relative latency is max_g r_g
-        (worst) and Σ w_g r_g (weighted: w_g is the share of tokens that g serves); throughput is the inverse.
+        ``throughput:<gpu>`` is tokens per second. With r_g the time per token on GPU g over the reference
+        architecture's, the pool's relative latency is max_g r_g (worst) and Σ w_g r_g (weighted: w_g is the
+        share of tokens that g serves); relative throughput is the inverse.
         """
-        added: Columns = {}
+        columns = evaluation.take(cells)
+        ratios = []
         for gpu in self.pool.gpus:
-            added[f"throughput:{gpu.id}"] = columns["tokens"] / columns[f"latency_s:{gpu.id}"]
-        if self._reference_s is None:
-            return added
-        ratio = np.stack(
-            [self._reference_s[gpu.id] * added[f"throughput:{gpu.id}"] for gpu in self.pool.gpus]
-        )
-        weights = np.asarray(self.pool.weights)
-        added["latency_worst"] = (1 / ratio).max(axis=0)
-        added["latency_weighted"] = weights @ (1 / ratio)
-        added["throughput_worst"] = 1 / added["latency_worst"]
-        added["throughput_weighted"] = 1 / added["latency_weighted"]
-        return added
+            columns[f"throughput:{gpu.id}"] = (
+                columns["tokens"] / columns[f"latency_s:{gpu.id}"]
+            )
+            ratios.append(
+                1
+                / (columns[f"throughput:{gpu.id}"] * self.reference_s_per_token[gpu.id])
+            )
+        ratio = np.stack(ratios)
+        columns["latency_worst"] = ratio.max(axis=0)
+        columns["latency_weighted"] = np.asarray(self.pool.weights) @ ratio
+        columns["throughput_worst"] = 1 / columns["latency_worst"]
+        columns["throughput_weighted"] = 1 / columns["latency_weighted"]
+        return columns
 
-    _reference_ready = False
-    _reference_values: dict[str, float] | None = None
-
-    @property
-    def _reference_s(self) -> dict[str, float] | None:
-        """Seconds per token of the reference on each GPU; None while the reference itself is priced."""
-        if not self._reference_ready:
-            self._reference_ready = True
-            row = self.reference_row()
-            self._reference_values = {
-                gpu.id: float(row[f"latency_s:{gpu.id}"][0] / row["tokens"][0]) for gpu in self.pool.gpus
-            }
-        return self._reference_values
-
-    def reference_row(self) -> Columns:
-        """Columns of length one of what relative figures refer to: the baseline, else the middle of the space."""
+    @cached_property
+    def reference_s_per_token(self) -> dict[str, float]:
+        """Seconds per token of the reference on each GPU: the baseline's, else those of the middle of the space."""
         config = self.baseline_config()
         if config is not None:
-            return self.evaluate_config(config).take(np.zeros(1, dtype=np.int64))
-        middle = {name: values[len(values) // 2 : len(values) // 2 + 1] for name, values in self.space.dimensions.items()}
-        return self.evaluate(middle).take(np.zeros(1, dtype=np.int64))
+            evaluation = self.evaluate_config(config)
+        else:
+            middle = {
+                name: v[len(v) // 2 : len(v) // 2 + 1]
+                for name, v in self.space.dimensions.items()
+            }
+            evaluation = self.evaluate(middle)
+        row = evaluation.take(np.zeros(1, dtype=np.int64))
+        return {
+            g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0])
+            for g in self.pool.gpus
+        }
+
+    @cached_property
+    def baseline_columns(self) -> Columns | None:
+        """The baseline's metrics as columns of length one; None where the space has no baseline."""
+        config = self.baseline_config()
+        if config is None:
+            return None
+        return self.columns(self.evaluate_config(config), np.zeros(1, dtype=np.int64))
 
     def baseline_config(self) -> ModelConfig | None:
         """The space's naive reference: a preset, or dimension values over the fixed fields.
@@ -286,32 +341,54 @@ class Evaluator:
             from archsearch.models import load_preset
 
             return load_preset(baseline)
-        config: ModelConfig = self.space.family_class.from_dict({**self.space.record.fixed, **baseline})
+        config: ModelConfig = self.space.family_class.from_dict(
+            {**self.space.record.fixed, **baseline}
+        )
         return config
 
     @cached_property
     def objective_columns(self) -> dict[str, float]:
-        """Columns that are optimised, with their sign (+1 minimise, −1 maximise)."""
+        """Columns that are optimised over the pool, with their sign (+1 minimise, −1 maximise)."""
+        if len(self.pool) == 1:
+            return self.gpu_objectives(self.pool.ids[0])
         chosen: dict[str, float] = {}
         for objective in self.space.objectives:
-            if objective.metric not in ("throughput", "latency_s"):
-                chosen[objective.metric] = self._sign(objective)
-            elif len(self.pool) == 1:
-                chosen[f"{objective.metric}:{self.pool.ids[0]}"] = objective.sign
-            else:
+            if objective.metric in ("throughput", "latency_s"):
                 stem = objective.metric.removesuffix("_s")
-                chosen |= {f"{stem}_{view}": objective.sign for view in self.space.record.pool.objectives}
+                chosen |= {
+                    f"{stem}_{view}": objective.sign
+                    for view in self.space.record.pool.objectives
+                }
+            else:
+                chosen[objective.metric] = self._sign(objective)
         return chosen
 
-    def _sign(self, objective: Any) -> float:
+    def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
+        """Columns that one GPU alone would optimise, with their sign."""
+        return {
+            f"{o.metric}:{gpu_id}"
+            if o.metric in ("throughput", "latency_s")
+            else o.metric: self._sign(o)
+            for o in self.space.objectives
+        }
+
+    def _sign(self, objective: Objective) -> float:
         if objective.metric == "quality" and objective.direction is None:
             return 1.0 if self.proxy.direction == "minimize" else -1.0
-        return float(objective.sign)
+        return objective.sign
 
-    def objective_matrix(self, columns: Columns) -> NDArray[np.float64]:
-        """[N, M] objectives, all minimised."""
-        signed = [sign * np.asarray(columns[name], dtype=np.float64) for name, sign in self.objective_columns.items()]
-        return np.stack(signed, axis=1)
+
+def objective_matrix(
+    columns: Mapping[str, Any], objectives: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """[N, M] objectives, all minimised, from metric columns and {column: sign}."""
+    return np.stack(
+        [
+            sign * np.asarray(columns[name], dtype=np.float64)
+            for name, sign in objectives.items()
+        ],
+        axis=1,
+    )
 
 
 def _cost_models(pool: GpuPool) -> dict[str, LatencyModel]:

@@ -1,0 +1,183 @@
+"""From a front to a short ranked list with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.errors import InvalidInputError
+from archsearch.search.candidates import Candidates, Limits, gather_candidates
+from archsearch.search.evaluate import Columns, Evaluator, Hardware, objective_matrix
+from archsearch.search.frames import columns_frame, config_of, plain, to_records
+from archsearch.search.pareto import knee_point, non_dominated, utopia_distance
+from archsearch.search.reasons import reasons
+from archsearch.search.space import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+__all__ = ["config_of", "recommend", "to_records"]
+
+
+def recommend(
+    source: optuna.Study | SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    *,
+    max_latency_ms: float | None = None,
+    max_parameters: float | None = None,
+    max_memory_gib: float | None = None,
+    top: int = 5,
+    weights: Mapping[str, float] | None = None,
+    storage: str | None = None,
+    progress: bool = True,
+    evaluator: Evaluator | None = None,
+) -> pd.DataFrame:
+    """The ``top`` architectures of a study or space, best first, with the reason for each.
+
+    Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the
+    Pareto front. They are ranked by their distance to the ideal point in normalised objectives, an objective
+    counting by its entry in ``weights`` ({metric: weight}, 1 by default).
+
+    The table has the columns of an enumeration plus ``rank`` and ``why``. ``attrs["baseline"]`` is the naive
+    reference's row, ``attrs["pool"]`` what each GPU alone would choose at no lower quality than rank 1, and
+    the regret of rank 1 on that GPU (how much faster its own choice runs there).
+
+    Raises:
+        UnknownNameError: neither a study nor a space has that name.
+        ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
+        InvalidInputError: a limit, weight or ``top`` that makes no sense.
+    """
+    if top < 1:
+        raise InvalidInputError(f"top must be at least 1, not {top}")
+    limits = Limits(max_latency_ms, max_parameters, max_memory_gib)
+    found = gather_candidates(
+        source,
+        hardware,
+        limits,
+        storage=storage,
+        progress=progress,
+        evaluator=evaluator,
+    )
+    pricer = found.evaluator
+    points = objective_matrix(_columns(found.frame), pricer.objective_columns)
+    front = np.flatnonzero(non_dominated(points))
+    order = _rank(points[front], _weights(pricer, weights))
+    rows = front[order[:top]]
+    chosen = found.frame.iloc[rows].reset_index(drop=True)
+    chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
+    baseline = _baseline_row(pricer)
+    chosen["why"] = reasons(
+        chosen,
+        pricer,
+        baseline,
+        knee=_knee(points, front, rows),
+        front=found.frame.iloc[front],
+    )
+    chosen.attrs = {
+        **found.frame.attrs,
+        "exact": found.exact,
+        "front": len(front),
+        "baseline": baseline,
+        "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
+    }
+    return chosen.drop(
+        columns=[
+            c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen
+        ]
+    )
+
+
+def _columns(frame: pd.DataFrame) -> Columns:
+    return {str(name): frame[name].to_numpy() for name in frame.columns}
+
+
+def _weights(
+    evaluator: Evaluator, weights: Mapping[str, float] | None
+) -> NDArray[np.float64]:
+    """One weight per objective column; the views of one metric over a pool share its weight."""
+    given = dict(weights or {})
+    stems = [
+        name.split(":")[0].removesuffix("_worst").removesuffix("_weighted")
+        for name in evaluator.objective_columns
+    ]
+    stems = ["latency_s" if stem == "latency" else stem for stem in stems]
+    for name, value in given.items():
+        if name not in stems:
+            raise InvalidInputError(
+                f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}"
+            )
+        if not value > 0:
+            raise InvalidInputError(
+                f"weight for {name!r} must be positive, not {value}"
+            )
+    return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
+
+
+def _rank(
+    points: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Order of front points [N, M] by distance to the ideal; ties by the objectives themselves."""
+    distance = utopia_distance(points, weights)
+    return np.lexsort((*points.T[::-1], distance))
+
+
+def _knee(
+    points: NDArray[np.float64], front: NDArray[np.int64], rows: NDArray[np.int64]
+) -> int:
+    """Rank (from 0) of the front's knee among the chosen rows; −1 where it is not among them."""
+    knee = front[knee_point(points[front])]
+    return int(np.flatnonzero(rows == knee)[0]) if knee in rows else -1
+
+
+def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
+    columns = evaluator.baseline_columns
+    if columns is None:
+        return None
+    row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    preset = evaluator.space.record.baseline
+    name = preset if isinstance(preset, str) else "baseline"
+    config = evaluator.baseline_config()
+    dimensions = {}
+    for field in (*evaluator.space.dimensions, *evaluator.space.derived):
+        if hasattr(config, field):
+            dimensions[field] = plain(getattr(config, field))
+    return {
+        "name": name,
+        "config": dimensions,
+        **{str(key): plain(value) for key, value in row.items()},
+    }
+
+
+def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:
+    """For each GPU: what it alone would choose at no lower quality than the pool's choice, and the regret there.
+
+    Regret is how much more throughput the GPU's own choice has on it: own / pool's − 1, in [0, inf).
+    """
+    frame, pricer = found.frame, found.evaluator
+    sign = 1.0 if pricer.proxy.direction == "minimize" else -1.0
+    quality = sign * frame["quality"].to_numpy(float)
+    answer = []
+    for gpu in pricer.pool.ids:
+        throughput = frame[f"throughput:{gpu}"].to_numpy(float)
+        allowed = np.flatnonzero(quality <= quality[best])
+        own = int(allowed[np.argmax(throughput[allowed])])
+        row = frame.iloc[own]
+        names = (*pricer.space.dimensions, *pricer.space.derived)
+        answer.append(
+            {
+                "gpu": gpu,
+                "config": {name: plain(row[name]) for name in names},
+                "parameters": int(row["parameters"]),
+                "quality": float(row["quality"]),
+                "latency_s": float(row[f"latency_s:{gpu}"]),
+                "throughput": float(throughput[own]),
+                "pool_throughput": float(throughput[best]),
+                "regret": float(throughput[own] / throughput[best] - 1),
+            }
+        )
+    return answer
