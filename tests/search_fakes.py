@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ConfigMixin, MemoryUse, Requirement, Workload
 from archsearch.ops import MatMul, OpList, as_float
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.space import SearchSpace, parse_space
 
 
@@ -27,44 +29,20 @@ class ToyConfig(ConfigMixin):
     vocab_size: Any = 1024
 
     def parameters(self) -> Any:
-        layer = as_float(self.hidden_size) * (
-            4 * as_float(self.hidden_size) + 2 * as_float(self.intermediate_size)
-        )
-        return as_float(self.num_layers) * layer + as_float(self.vocab_size) * as_float(
-            self.hidden_size
-        )
+        layer = as_float(self.hidden_size) * (4 * as_float(self.hidden_size) + 2 * as_float(self.intermediate_size))
+        return as_float(self.num_layers) * layer + as_float(self.vocab_size) * as_float(self.hidden_size)
 
     def requirements(self) -> tuple[Requirement, ...]:
         holds = np.mod(self.hidden_size, np.maximum(self.num_attention_heads, 1)) == 0
-        return (
-            Requirement(
-                reason="num_attention_heads must divide hidden_size", holds=holds
-            ),
-        )
+        return (Requirement(reason="num_attention_heads must divide hidden_size", holds=holds),)
 
     def lower(self, workload: Workload) -> OpList:
-        m, h, dtype = (
-            int(workload.batch_size) * int(workload.seq_len or 1),
-            self.hidden_size,
-            workload.dtype,
-        )
+        m, h, dtype = (int(workload.batch_size) * int(workload.seq_len or 1), self.hidden_size, workload.dtype)
         return OpList(
             (
+                MatMul(name="attention.qkvo", m=m, n=h, k=4 * np.asarray(h), dtype=dtype, count=self.num_layers),
                 MatMul(
-                    name="attention.qkvo",
-                    m=m,
-                    n=h,
-                    k=4 * np.asarray(h),
-                    dtype=dtype,
-                    count=self.num_layers,
-                ),
-                MatMul(
-                    name="mlp",
-                    m=m,
-                    n=self.intermediate_size,
-                    k=h,
-                    dtype=dtype,
-                    count=2 * np.asarray(self.num_layers),
+                    name="mlp", m=m, n=self.intermediate_size, k=h, dtype=dtype, count=2 * np.asarray(self.num_layers)
                 ),
                 MatMul(name="lm_head", m=m, n=self.vocab_size, k=h, dtype=dtype),
             )
@@ -80,23 +58,17 @@ class ToyConfig(ConfigMixin):
 class ToyModel:
     """Seconds: FLOPs over a peak, wasted where n misses ``tile``, plus a launch per call."""
 
-    def __init__(
-        self, peak: float = 1e13, tile: int = 256, launch_s: float = 5e-6
-    ) -> None:
+    def __init__(self, peak: float = 1e13, tile: int = 256, launch_s: float = 5e-6) -> None:
         self.peak, self.tile, self.launch_s = peak, tile, launch_s
         self.calls = 0
 
-    def estimate(
-        self, ops: OpList, *, compiled: bool = False, attention: str = "auto"
-    ) -> Estimate:
+    def estimate(self, ops: OpList, *, compiled: bool = False, attention: str = "auto") -> Estimate:
         self.calls += 1
         total: Any = as_float(0.0)
         for op in ops:
             assert isinstance(op, MatMul)
             padded = np.ceil(as_float(op.n) / self.tile) * self.tile / as_float(op.n)
-            total = total + as_float(op.count) * (
-                op.flops() * padded / self.peak + self.launch_s
-            )
+            total = total + as_float(op.count) * (op.flops() * padded / self.peak + self.launch_s)
         return Estimate(
             latency_s=total,
             low_s=total * 0.9,
@@ -138,9 +110,7 @@ baseline: {hidden_size: 512, num_layers: 4, intermediate_size: 2048, num_attenti
 def toy_family(monkeypatch: pytest.MonkeyPatch) -> None:
     import archsearch.models
 
-    monkeypatch.setattr(
-        archsearch.models, "get_family", lambda family: ToyConfig, raising=False
-    )
+    monkeypatch.setattr(archsearch.models, "get_family", lambda family: ToyConfig, raising=False)
 
 
 @pytest.fixture
@@ -155,3 +125,9 @@ def toy_file(tmp_path: Path, toy_family: None) -> Path:
 @pytest.fixture
 def toy_space(toy_file: Path) -> SearchSpace:
     return parse_space(toy_file)
+
+
+@pytest.fixture
+def evaluator(toy_space: SearchSpace) -> Evaluator:
+    pool = GpuPool.of([load_gpu("t4"), load_gpu("a100-sxm-40gb")])
+    return Evaluator(toy_space, pool, {"t4": ToyModel(1e13, 256), "a100-sxm-40gb": ToyModel(1e14, 384)})

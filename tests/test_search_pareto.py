@@ -8,20 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from archsearch.search.pareto import (
-    knee_point,
-    merge_fronts,
-    non_dominated,
-    normalize,
-    utopia_distance,
-)
+from archsearch.search.pareto import knee_point, merge_fronts, non_dominated, normalize, utopia_distance
 
 grid_values = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, -1.5, np.inf, -np.inf, np.nan])
 matrices = hnp.arrays(
-    np.float64,
-    st.tuples(st.integers(0, 24), st.integers(1, 5)),
-    elements=grid_values,
-    fill=st.nothing(),
+    np.float64, st.tuples(st.integers(0, 24), st.integers(1, 5)), elements=grid_values, fill=st.nothing()
 )
 
 
@@ -57,28 +48,19 @@ def test_large_clouds_cross_blocks_and_filter(columns: int) -> None:
     mask = non_dominated(points)
     front = points[mask]
     dominated_by_front = (
-        (
-            (front[:, None, :] <= points[None]).all(-1)
-            & (front[:, None, :] < points[None]).any(-1)
-        ).any(0)
+        ((front[:, None, :] <= points[None]).all(-1) & (front[:, None, :] < points[None]).any(-1)).any(0)
         if len(front) < 600
-        else np.array(
-            [((front <= p).all(1) & (front < p).any(1)).any() for p in points]
-        )
+        else np.array([((front <= p).all(1) & (front < p).any(1)).any() for p in points])
     )
     np.testing.assert_array_equal(mask, ~dominated_by_front)
 
 
 @given(matrices, st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
-def test_merging_chunk_fronts_equals_front_of_everything(
-    points: np.ndarray, parts: int
-) -> None:
+def test_merging_chunk_fronts_equals_front_of_everything(points: np.ndarray, parts: int) -> None:
     rows = np.arange(len(points))
     pieces = [
-        (points[chunk][m], chunk[m])
-        for chunk in np.array_split(rows, parts)
-        for m in [non_dominated(points[chunk])]
+        (points[chunk][m], chunk[m]) for chunk in np.array_split(rows, parts) for m in [non_dominated(points[chunk])]
     ]
     merged = merge_fronts(*pieces)[1]
     assert sorted(merged.tolist()) == np.flatnonzero(brute_force(points)).tolist()
@@ -97,9 +79,7 @@ def test_knee_is_the_corner() -> None:
 
 
 def test_constant_objective_does_not_divide_by_zero() -> None:
-    np.testing.assert_array_equal(
-        normalize(np.array([[1.0, 5.0], [3.0, 5.0]])), [[0.0, 0.0], [1.0, 0.0]]
-    )
+    np.testing.assert_array_equal(normalize(np.array([[1.0, 5.0], [3.0, 5.0]])), [[0.0, 0.0], [1.0, 0.0]])
 
 
 def test_weights_move_the_choice() -> None:

@@ -25,20 +25,14 @@ def arithmetic(draw: st.DrawFn, depth: int = 3) -> str:
     if depth == 0 or draw(st.booleans()):
         return draw(st.sampled_from([*NAMES, "3", "7", "64"]))
     left, right = draw(arithmetic(depth=depth - 1)), draw(arithmetic(depth=depth - 1))
-    form = draw(
-        st.sampled_from(
-            ["({} + {})", "({} - {})", "({} * {})", "min({}, {})", "max({}, {})"]
-        )
-    )
+    form = draw(st.sampled_from(["({} + {})", "({} - {})", "({} * {})", "min({}, {})", "max({}, {})"]))
     return form.format(left, right)
 
 
 @given(arithmetic(), st.lists(st.integers(1, 50), min_size=3, max_size=3))
 def test_expressions_agree_with_python(text: str, numbers: list[int]) -> None:
     values = dict(zip(NAMES, numbers, strict=True))
-    assert Expression.parse(text).evaluate(values) == eval(
-        text, {"min": min, "max": max}, values
-    )
+    assert Expression.parse(text).evaluate(values) == eval(text, {"min": min, "max": max}, values)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +46,7 @@ def test_expressions_agree_with_python(text: str, numbers: list[int]) -> None:
     ],
 )
 def test_conditions_are_elementwise(text: str, truth: list[bool]) -> None:
-    np.testing.assert_array_equal(
-        Expression.parse(text).evaluate({"a": np.array([1, 2, 3, 4])}), truth
-    )
+    np.testing.assert_array_equal(Expression.parse(text).evaluate({"a": np.array([1, 2, 3, 4])}), truth)
 
 
 @pytest.mark.parametrize(
@@ -118,17 +110,8 @@ def test_mesh_cells_decode_to_what_the_mesh_holds(toy_space: SearchSpace) -> Non
     decoded = toy_space.decode(np.arange(toy_space.size))
     for name, whole in zip(toy_space.dimensions, mesh, strict=True):
         np.testing.assert_array_equal(whole.ravel(), decoded[name])
-    listed = list(
-        itertools.product(
-            *(values.tolist() for values in toy_space.dimensions.values())
-        )
-    )
-    assert (
-        list(
-            zip(*(decoded[name].tolist() for name in toy_space.dimensions), strict=True)
-        )
-        == listed
-    )
+    listed = list(itertools.product(*(values.tolist() for values in toy_space.dimensions.values())))
+    assert list(zip(*(decoded[name].tolist() for name in toy_space.dimensions), strict=True)) == listed
     np.testing.assert_array_equal(toy_space.encode(decoded), np.arange(toy_space.size))
 
 
@@ -154,17 +137,9 @@ def _share(toy_space: SearchSpace) -> None:
 
 def test_derived_fields_follow_their_expressions(toy_space: SearchSpace) -> None:
     values = toy_space.field_values(toy_space.decode(np.arange(toy_space.size)))
-    np.testing.assert_array_equal(
-        values["num_attention_heads"], values["hidden_size"] // values["head_dim"]
-    )
-    config = toy_space.config_dict(
-        {"hidden_size": 512, "num_layers": 2, "intermediate_size": 1024, "head_dim": 64}
-    )
-    assert (
-        config["num_attention_heads"] == 8
-        and "head_dim" not in config
-        and config["vocab_size"] == 1024
-    )
+    np.testing.assert_array_equal(values["num_attention_heads"], values["hidden_size"] // values["head_dim"])
+    config = toy_space.config_dict({"hidden_size": 512, "num_layers": 2, "intermediate_size": 1024, "head_dim": 64})
+    assert config["num_attention_heads"] == 8 and "head_dim" not in config and config["vocab_size"] == 1024
 
 
 def edited(toy_file: Path, old: str, new: str) -> Path:
@@ -184,43 +159,15 @@ def edited(toy_file: Path, old: str, new: str) -> Path:
             "stride: 128",
             r"edited.yaml:\d+: dimensions.hidden_size.stride: unknown field; did you mean step",
         ),
-        (
-            "vocab_size: 1024",
-            "vocab_size: 1000",
-            r"fixed.vocab_size: 1000 not a multiple of 64",
-        ),
-        (
-            "hidden_size // head_dim",
-            "hidden_size // head_dims",
-            r"unknown field 'head_dims'",
-        ),
-        (
-            "hidden_size // head_dim",
-            "hidden_size.real",
-            r"edited.yaml:\d+: derived.*Attribute is not allowed",
-        ),
-        (
-            "dtype: fp16",
-            "dtype: fp17",
-            r"edited.yaml:\d+: workload.dtype: unknown dtype",
-        ),
-        (
-            "  vocab_size: 1024",
-            "  vocab_sise: 1024",
-            r"unknown decoder field 'vocab_sise'.*vocab_size",
-        ),
+        ("vocab_size: 1024", "vocab_size: 1000", r"fixed.vocab_size: 1000 not a multiple of 64"),
+        ("hidden_size // head_dim", "hidden_size // head_dims", r"unknown field 'head_dims'"),
+        ("hidden_size // head_dim", "hidden_size.real", r"edited.yaml:\d+: derived.*Attribute is not allowed"),
+        ("dtype: fp16", "dtype: fp17", r"edited.yaml:\d+: workload.dtype: unknown dtype"),
+        ("  vocab_size: 1024", "  vocab_sise: 1024", r"unknown decoder field 'vocab_sise'.*vocab_size"),
         ("metric: quality", "metric: beauty", r"edited.yaml:\d+: objectives"),
-        (
-            "parameters: [1.0e+6, 2.0e+7]",
-            "parameters: [3.0e+7, 2.0e+7]",
-            r"budget.*min",
-        ),
+        ("parameters: [1.0e+6, 2.0e+7]", "parameters: [3.0e+7, 2.0e+7]", r"budget.*min"),
         ("name: toy", "nome: toy", r"edited.yaml:\d+: nome"),
-        (
-            "  vocab_size: 1024",
-            "  vocab_size: 1024\n  num_layers: 3",
-            r"num_layers.*both",
-        ),
+        ("  vocab_size: 1024", "  vocab_size: 1024\n  num_layers: 3", r"num_layers.*both"),
         (
             "  num_attention_heads: hidden_size // head_dim",
             "  num_attention_heads: z\n  z: num_attention_heads",
@@ -228,25 +175,19 @@ def edited(toy_file: Path, old: str, new: str) -> Path:
         ),
     ],
 )
-def test_mistakes_name_file_line_and_field(
-    toy_file: Path, old: str, new: str, message: str
-) -> None:
+def test_mistakes_name_file_line_and_field(toy_file: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(ArchSearchError, match=message):
         parse_space(edited(toy_file, old, new))
 
 
-def test_unknown_space_lists_near_names(
-    toy_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_space_lists_near_names(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSEARCH_SPACES", str(toy_file.parent))
     assert load_space("toy").name == "toy"
     with pytest.raises(UnknownNameError, match="toy"):
         load_space("toi")
 
 
-def test_missing_directory_of_spaces_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_directory_of_spaces_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ARCHSEARCH_SPACES", str(tmp_path / "nowhere"))
     with pytest.raises(InvalidInputError, match="nowhere"):
         load_space("toy")

@@ -10,16 +10,12 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Evaluator, Hardware, resolve_pool
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.frames import columns_frame
+from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.space import SearchSpace, load_space, space_files
 from archsearch.search.storage import load_study, study_names
-from archsearch.search.study import (
-    ENUMERABLE_CELLS,
-    study_evaluator,
-    study_frame,
-    study_record,
-)
+from archsearch.search.study import ENUMERABLE_CELLS, study_evaluator, study_frame, study_record
 
 if TYPE_CHECKING:
     import optuna
@@ -38,16 +34,11 @@ class Limits:
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise InvalidInputError(
-                    f"{name.replace('_', '-')} must be positive, not {value}"
-                )
+                raise InvalidInputError(f"{name.replace('_', '-')} must be positive, not {value}")
 
     @property
     def any(self) -> bool:
-        return any(
-            v is not None
-            for v in (self.max_latency_ms, self.max_parameters, self.max_memory_gib)
-        )
+        return any(v is not None for v in (self.max_latency_ms, self.max_parameters, self.max_memory_gib))
 
     def tighten(self, space: SearchSpace) -> SearchSpace:
         """The space with its budget narrowed to these limits.
@@ -69,9 +60,7 @@ class Limits:
             "memory_gib": _least(budget.memory_gib, self.max_memory_gib),
             "latency_ms": _least(budget.latency_ms, self.max_latency_ms),
         }
-        record = space.record.model_copy(
-            update={"budget": budget.model_copy(update=changes)}
-        )
+        record = space.record.model_copy(update={"budget": budget.model_copy(update=changes)})
         return SearchSpace(record, space.origin, space.source_text)
 
 
@@ -111,12 +100,7 @@ def gather_candidates(
     """
     found = _resolve(source, storage)
     if isinstance(found, SearchSpace):
-        return _from_space(
-            found,
-            evaluator or Evaluator(found, resolve_pool(hardware, found)),
-            limits,
-            progress,
-        )
+        return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
     record = study_record(found)
     pricer = evaluator or study_evaluator(found)
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
@@ -132,9 +116,7 @@ def gather_candidates(
     return _from_trials(found, pricer, limits)
 
 
-def _resolve(
-    source: optuna.Study | SearchSpace | str | Path, storage: str | None
-) -> optuna.Study | SearchSpace:
+def _resolve(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
     if isinstance(source, SearchSpace):
         return source
     if not isinstance(source, str | Path):
@@ -144,19 +126,11 @@ def _resolve(
         return load_space(source)
     if text in study_names(storage):
         return load_study(text, storage)
-    raise UnknownNameError(
-        "study or search space", text, [*study_names(storage), *space_files()]
-    )
+    raise UnknownNameError("study or search space", text, [*study_names(storage), *space_files()])
 
 
-def _from_space(
-    space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool
-) -> Candidates:
-    tightened = (
-        Evaluator(limits.tighten(space), evaluator.pool, evaluator.models)
-        if limits.any
-        else evaluator
-    )
+def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:
+    tightened = Evaluator(limits.tighten(space), evaluator.pool, evaluator.models) if limits.any else evaluator
     result = sweep(tightened.space, progress=progress, evaluator=tightened)
     if not len(result.front_cells):
         raise ArchSearchError(_why_nothing(result))
@@ -164,46 +138,33 @@ def _from_space(
     for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
         for cell in cells.tolist():
             labels.setdefault(cell, []).append(label)
-    frame = columns_frame(
-        tightened, result.columns(np.asarray(list(labels), dtype=np.int64))
-    )
+    frame = columns_frame(tightened, result.columns(np.asarray(list(labels), dtype=np.int64)))
     frame["front_of"] = [",".join(names) for names in labels.values()]
     frame.attrs["counts"] = result.to_dict(rows=False)
     return Candidates(frame, tightened, exact=True)
 
 
-def _from_trials(
-    study: optuna.Study, evaluator: Evaluator, limits: Limits
-) -> Candidates:
+def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> Candidates:
     frame = study_frame(study)
     if frame.empty:
-        raise ArchSearchError(
-            f"study {study.study_name!r} has no finished trials; continue it with `study resume`"
-        )
+        raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
     amounts: dict[str, Any] = {"the study's budget": frame["violation"].to_numpy(float)}
     if limits.max_parameters is not None:
-        amounts[f"parameters at most {limits.max_parameters:.6g}"] = (
-            frame["parameters"] / limits.max_parameters - 1
-        )
+        amounts[f"parameters at most {limits.max_parameters:.6g}"] = frame["parameters"] / limits.max_parameters - 1
     if limits.max_memory_gib is not None:
         size = limits.max_memory_gib * 2**30
-        amounts[f"memory at most {limits.max_memory_gib:g} GiB"] = (
-            frame["memory_bytes"] / size - 1
-        )
-    for gpu in evaluator.pool.ids if limits.max_latency_ms is not None else ():
-        latency_ms = frame[f"latency_s:{gpu}"] * 1e3
-        amounts[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = (
-            latency_ms / limits.max_latency_ms - 1
-        )
+        amounts[f"memory at most {limits.max_memory_gib:g} GiB"] = frame["memory_bytes"] / size - 1
+    if limits.max_latency_ms is not None:
+        for gpu in evaluator.pool.ids:
+            latency_ms = frame[f"latency_s:{gpu}"] * 1e3
+            amounts[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = latency_ms / limits.max_latency_ms - 1
     table = np.stack([np.asarray(values, dtype=float) for values in amounts.values()])
     worst = table.max(axis=0)
     if not (worst <= 0).any():
         nearest = int(np.argmin(worst))
         binding = list(amounts)[int(np.argmax(table[:, nearest]))]
         row = frame.iloc[nearest]
-        shown = ", ".join(
-            f"{name}={row[name]:g}" for name in evaluator.space.dimensions
-        )
+        shown = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
         raise ArchSearchError(
             f"no trial of study {study.study_name!r} is feasible: {binding} binds; "
             f"the nearest trial misses it by {worst[nearest]:.1%} ({shown})"
@@ -215,31 +176,19 @@ def _why_nothing(result: Sweep) -> str:
     """Which limit binds and which architecture comes nearest."""
     name = result.space.name
     if not result.legal:
-        reasons = ", ".join(
-            f"{reason} ({count})" for reason, count in result.rejected.most_common(3)
-        )
-        return (
-            f"space {name} holds no legal architecture; most are excluded by: {reasons}"
-        )
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in result.rejected.most_common(3))
+        return f"space {name} holds no legal architecture; most are excluded by: {reasons}"
     if result.nearest is None:
         return f"no architecture of {name} is feasible on {', '.join(result.pool.ids)}"
     amount, cell = result.nearest
     cells = np.asarray([cell], dtype=np.int64)
     dimensions = result.space.decode(cells)
-    violations = result.evaluator.evaluate(dimensions).violation_columns(
-        np.zeros(1, dtype=np.int64)
-    )
+    violations = result.evaluator.evaluate(dimensions).violation_columns(np.zeros(1, dtype=np.int64))
     binding = max(violations, key=lambda reason: float(violations[reason][0]))
     columns = result.columns(cells)
     shown = ", ".join(f"{key}={value[0]:g}" for key, value in dimensions.items())
-    figures = (
-        f"{columns['parameters'][0] / 1e6:.4g} M parameters, {columns['memory_bytes'][0] / 2**30:.3g} GiB, "
-        + (
-            ", ".join(
-                f"{columns[f'latency_s:{gpu}'][0] * 1e3:.3g} ms on {gpu}"
-                for gpu in result.pool.ids
-            )
-        )
+    figures = f"{columns['parameters'][0] / 1e6:.4g} M parameters, {columns['memory_bytes'][0] / 2**30:.3g} GiB, " + (
+        ", ".join(f"{columns[f'latency_s:{gpu}'][0] * 1e3:.3g} ms on {gpu}" for gpu in result.pool.ids)
     )
     return (
         f"no architecture of {name} is feasible: {binding} binds. The nearest misses it by {amount:.1%}: "

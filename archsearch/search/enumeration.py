@@ -18,16 +18,10 @@ from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate import (
-    Columns,
-    Evaluation,
-    Evaluator,
-    Hardware,
-    objective_matrix,
-    resolve_pool,
-)
+from archsearch.search.evaluate import Columns, Evaluation, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, to_records
 from archsearch.search.pareto import merge_fronts, non_dominated
+from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
 
@@ -79,11 +73,7 @@ class Sweep:
     def frame(self, cells: Cells) -> pd.DataFrame:
         """Architectures by cell number as a table (see ``archsearch.search.frames`` for the columns)."""
         frame = columns_frame(self.evaluator, self.columns(cells))
-        frame.attrs |= {
-            key: value
-            for key, value in self.to_dict(rows=False).items()
-            if key != "front"
-        }
+        frame.attrs |= {key: value for key, value in self.to_dict(rows=False).items() if key != "front"}
         return frame
 
     def to_dict(self, *, rows: bool = True) -> dict[str, Any]:
@@ -118,18 +108,13 @@ def cell_columns(evaluator: Evaluator, cells: Cells) -> Columns:
     cells = np.asarray(cells, dtype=np.int64)
     dimensions = evaluator.space.decode(cells)
     if not len(cells):
-        dimensions = {
-            name: values[:1] for name, values in evaluator.space.dimensions.items()
-        }
+        dimensions = {name: values[:1] for name, values in evaluator.space.dimensions.items()}
     evaluation = evaluator.evaluate(dimensions)
     metrics = evaluator.columns(evaluation, np.arange(len(cells)))
     fields = evaluator.space.field_values(dimensions)
     shown = {name: fields[name] for name in (*dimensions, *evaluator.space.derived)}
     length = max(len(cells), 1)
-    return {
-        name: np.broadcast_to(value, (length,))[: len(cells)]
-        for name, value in shown.items()
-    } | metrics
+    return {name: np.broadcast_to(value, (length,))[: len(cells)] for name, value in shown.items()} | metrics
 
 
 def sweep(
@@ -156,39 +141,26 @@ def sweep(
     result = Sweep(loaded, pricer.pool, pricer)
     reservoir = _Reservoir(sample, seed)
     views = _views(pricer)
-    fronts: dict[str, Front] = {
-        n: (np.empty((0, len(v))), np.empty(0, dtype=np.int64))
-        for n, v in views.items()
-    }
+    fronts: dict[str, Front] = {n: (np.empty((0, len(v))), np.empty(0, dtype=np.int64)) for n, v in views.items()}
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
     started = time.perf_counter()
-    with progress_bar(
-        f"enumerating {loaded.name}", loaded.size, enabled=progress
-    ) as advance:
+    with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
         for window in loaded.chunks(max_cells):
             columns, cells = _chunk(result, window)
             for name, view in views.items() if len(cells) else ():
-                fronts[name] = _extend(
-                    fronts[name], objective_matrix(columns, view), cells
-                )
+                fronts[name] = _extend(fronts[name], objective_matrix(columns, view), cells)
             reservoir.add(cells)
             advance(math.prod(cut.stop - cut.start for cut in window))
     result.evaluation_s = time.perf_counter() - started
     result.front_cells = _distinct(loaded, fronts.pop(_POOL))
-    result.gpu_front_cells = {
-        name: _distinct(loaded, front) for name, front in fronts.items()
-    }
+    result.gpu_front_cells = {name: _distinct(loaded, front) for name, front in fronts.items()}
     result.sample_cells = np.setdiff1d(reservoir.cells, result.front_cells)
     return result
 
 
 def _views(evaluator: Evaluator) -> dict[str, dict[str, float]]:
     """The objectives whose fronts are kept: the pool's, and where it has several GPUs, each one's own."""
-    alone = (
-        {gpu: evaluator.gpu_objectives(gpu) for gpu in evaluator.pool.ids}
-        if len(evaluator.pool) > 1
-        else {}
-    )
+    alone = {gpu: evaluator.gpu_objectives(gpu) for gpu in evaluator.pool.ids} if len(evaluator.pool) > 1 else {}
     return {_POOL: evaluator.objective_columns} | alone
 
 
@@ -202,22 +174,16 @@ def _chunk(result: Sweep, window: tuple[slice, ...]) -> tuple[Columns, Cells]:
     evaluation = result.evaluator.evaluate(result.space.mesh(window))
     result.architectures += evaluation.legal.size
     result.legal += int(np.count_nonzero(evaluation.legal))
-    result.provenance = {
-        gpu: known.value for gpu, known in evaluation.provenance.items()
-    }
+    result.provenance = {gpu: known.value for gpu, known in evaluation.provenance.items()}
     local = np.flatnonzero(evaluation.feasible)
     result.valid += len(local)
     result.rejected.update(evaluation.rejected())
     if not len(local):
         _note_nearest(result, evaluation, window)
-    return result.evaluator.columns(evaluation, local), result.space.window_cells(
-        window, local
-    )
+    return result.evaluator.columns(evaluation, local), result.space.window_cells(window, local)
 
 
-def _note_nearest(
-    result: Sweep, evaluation: Evaluation, window: tuple[slice, ...]
-) -> None:
+def _note_nearest(result: Sweep, evaluation: Evaluation, window: tuple[slice, ...]) -> None:
     """Remember the legal cell with the smallest worst violation, for the message when nothing is valid."""
     legal = np.flatnonzero(evaluation.legal)
     if result.valid or not len(legal) or not evaluation.violations:
@@ -247,12 +213,8 @@ def canonical_keys(space: SearchSpace, cells: Cells) -> list[tuple[Any, ...]]:
     if not len(cells):
         return []
     values = space.field_values(space.decode(cells))
-    varying = [
-        n for n in (*space.dimensions, *space.derived) if n in space.config_fields
-    ]
-    columns = [
-        np.broadcast_to(values[name], (len(cells),)).tolist() for name in varying
-    ]
+    varying = [n for n in (*space.dimensions, *space.derived) if n in space.config_fields]
+    columns = [np.broadcast_to(values[name], (len(cells),)).tolist() for name in varying]
     return list(zip(*columns, strict=True))
 
 

@@ -10,54 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.estimate import Estimate, Provenance
-from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool, GpuSpec
+from archsearch.cost.estimate import Provenance
+from archsearch.errors import UnsupportedError
+from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
-from archsearch.ops import OpList, as_float
+from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy
+from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
 
 Columns = dict[str, NDArray[Any]]
-Hardware = str | Sequence[str] | GpuPool | GpuSpec
-
-
-class LatencyModel(Protocol):
-    """What prices an op list on one GPU: ``archsearch.cost.CostModel``, or a stand-in."""
-
-    def estimate(
-        self, ops: OpList, *, compiled: bool = False, attention: str = "auto"
-    ) -> Estimate: ...
-
-
-def resolve_pool(
-    hardware: Hardware | None, space: SearchSpace | None = None
-) -> GpuPool:
-    """A pool from names (``"t4,a10"``, ``["t4", "a10=2"]``), from records, or the space's own default.
-
-    Raises:
-        UnknownNameError: a name is no known GPU.
-        InvalidInputError: no GPU was named and the space has no default.
-    """
-    if hardware is None or (isinstance(hardware, str | Sequence) and not hardware):
-        if space is None or not space.record.hardware:
-            raise InvalidInputError(
-                "name the GPUs: --hardware t4,a10 (see `archsearch hardware list`)"
-            )
-        hardware = space.record.hardware
-    if isinstance(hardware, GpuPool):
-        return hardware
-    if isinstance(hardware, GpuSpec):
-        return GpuPool.of([hardware])
-    if isinstance(hardware, str):
-        return GpuPool.parse(hardware)
-    return GpuPool.parse(",".join(hardware))
 
 
 @dataclass(frozen=True)
@@ -94,13 +62,9 @@ class Evaluation:
         """How many cells each rule and budget excludes; one cell may miss several."""
         counts: dict[str, int] = {}
         for rule in self.rules:
-            counts[rule.reason] = counts.get(rule.reason, 0) + self._count(
-                ~np.asarray(rule.holds, dtype=bool)
-            )
+            counts[rule.reason] = counts.get(rule.reason, 0) + self._count(~np.asarray(rule.holds, dtype=bool))
         for name, amount in self.violations.items():
-            counts[name] = counts.get(name, 0) + int(
-                np.count_nonzero((np.asarray(amount) > 0) & self.legal)
-            )
+            counts[name] = counts.get(name, 0) + int(np.count_nonzero((np.asarray(amount) > 0) & self.legal))
         return {reason: count for reason, count in counts.items() if count}
 
     def _count(self, mask: NDArray[np.bool_]) -> int:
@@ -115,19 +79,14 @@ class Evaluation:
     def violation_columns(self, cells: Cells) -> Columns:
         """Columns [N] of budget violations at cell numbers [N]."""
         coordinates = np.unravel_index(np.asarray(cells, dtype=np.int64), self.shape)
-        return {
-            name: gather(value, coordinates) for name, value in self.violations.items()
-        }
+        return {name: gather(value, coordinates) for name, value in self.violations.items()}
 
 
 def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
     """Elements [N] of a broadcastable array at coordinates given for the full rank."""
     array = np.asarray(value)
     padded = array.reshape((1,) * (len(coordinates) - array.ndim) + array.shape)
-    index = tuple(
-        c if n > 1 else np.zeros_like(c)
-        for c, n in zip(coordinates, padded.shape, strict=True)
-    )
+    index = tuple(c if n > 1 else np.zeros_like(c) for c, n in zip(coordinates, padded.shape, strict=True))
     return np.asarray(padded[index])
 
 
@@ -139,30 +98,19 @@ class Evaluator:
         UnknownNameError: the space names an unknown proxy or preset.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        pool: GpuPool,
-        models: Mapping[str, LatencyModel] | None = None,
-    ) -> None:
+    def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
-        self.models: Mapping[str, LatencyModel] = models or _cost_models(pool)
+        self.models: Mapping[str, LatencyModel] = models or cost_models(pool)
         quality = space.record.quality
-        self.proxy: QualityProxy = (
-            get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
-        )
+        self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
         for gpu in self.pool.gpus:
             if not gpu.supports(dtype):
-                common = [
-                    d.value
-                    for d in type(dtype)
-                    if all(g.supports(d) for g in self.pool.gpus)
-                ]
+                common = [d.value for d in type(dtype) if all(g.supports(d) for g in self.pool.gpus)]
                 raise UnsupportedError(
                     f"space {self.space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
                     f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
@@ -194,11 +142,7 @@ class Evaluator:
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
-        return (
-            np.maximum(value, 1)
-            if name in self.space.derived and not isinstance(value, bool)
-            else value
-        )
+        return np.maximum(value, 1) if name in self.space.derived and not isinstance(value, bool) else value
 
     def evaluate_config(self, config: ModelConfig) -> Evaluation:
         """Metrics of one architecture (for example the baseline), as columns of length one."""
@@ -206,12 +150,7 @@ class Evaluator:
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
-    def _price(
-        self,
-        config: ModelConfig,
-        shape: tuple[int, ...],
-        rules: tuple[Requirement, ...],
-    ) -> Evaluation:
+    def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
         ops = config.lower(workload)
         tokens = as_float(config.tokens(workload))
@@ -225,9 +164,7 @@ class Evaluator:
         provenance = {}
         execution = self.space.record.execution
         for gpu in self.pool.gpus:
-            estimate = self.models[gpu.id].estimate(
-                ops, compiled=execution.compiled, attention=execution.attention
-            )
+            estimate = self.models[gpu.id].estimate(ops, compiled=execution.compiled, attention=execution.attention)
             values[f"latency_s:{gpu.id}"] = as_float(estimate.latency_s)
             values[f"latency_low_s:{gpu.id}"] = as_float(estimate.low_s)
             values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
@@ -255,22 +192,14 @@ class Evaluator:
         amounts: dict[str, Any] = {}
         if budget.parameters is not None:
             low, high = budget.parameters
-            amounts[f"budget: parameters at least {low:.6g}"] = (
-                low - values["parameters"]
-            ) / low
-            amounts[f"budget: parameters at most {high:.6g}"] = (
-                values["parameters"] - high
-            ) / high
+            amounts[f"budget: parameters at least {low:.6g}"] = (low - values["parameters"]) / low
+            amounts[f"budget: parameters at most {high:.6g}"] = (values["parameters"] - high) / high
         if budget.memory_gib is not None:
             limit = budget.memory_gib * 2**30
-            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (
-                values["memory_bytes"] - limit
-            ) / limit
+            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
         for gpu in self.pool.gpus:
             fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
-            amounts[fits] = (
-                values["memory_bytes"] - gpu.memory_bytes
-            ) / gpu.memory_bytes
+            amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
             if budget.latency_ms is not None:
                 limit = budget.latency_ms / 1e3
                 text = f"budget: latency at most {budget.latency_ms:g} ms on {gpu.id}"
@@ -287,13 +216,8 @@ class Evaluator:
         columns = evaluation.take(cells)
         ratios = []
         for gpu in self.pool.gpus:
-            columns[f"throughput:{gpu.id}"] = (
-                columns["tokens"] / columns[f"latency_s:{gpu.id}"]
-            )
-            ratios.append(
-                1
-                / (columns[f"throughput:{gpu.id}"] * self.reference_s_per_token[gpu.id])
-            )
+            columns[f"throughput:{gpu.id}"] = columns["tokens"] / columns[f"latency_s:{gpu.id}"]
+            ratios.append(1 / (columns[f"throughput:{gpu.id}"] * self.reference_s_per_token[gpu.id]))
         ratio = np.stack(ratios)
         columns["latency_worst"] = ratio.max(axis=0)
         columns["latency_weighted"] = np.asarray(self.pool.weights) @ ratio
@@ -308,16 +232,10 @@ class Evaluator:
         if config is not None:
             evaluation = self.evaluate_config(config)
         else:
-            middle = {
-                name: v[len(v) // 2 : len(v) // 2 + 1]
-                for name, v in self.space.dimensions.items()
-            }
+            middle = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in self.space.dimensions.items()}
             evaluation = self.evaluate(middle)
         row = evaluation.take(np.zeros(1, dtype=np.int64))
-        return {
-            g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0])
-            for g in self.pool.gpus
-        }
+        return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
 
     @cached_property
     def baseline_columns(self) -> Columns | None:
@@ -340,10 +258,9 @@ class Evaluator:
         if isinstance(baseline, str):
             from archsearch.models import load_preset
 
-            return load_preset(baseline)
-        config: ModelConfig = self.space.family_class.from_dict(
-            {**self.space.record.fixed, **baseline}
-        )
+            preset: ModelConfig = load_preset(baseline)
+            return preset
+        config: ModelConfig = self.space.family_class.from_dict({**self.space.record.fixed, **baseline})
         return config
 
     @cached_property
@@ -355,10 +272,7 @@ class Evaluator:
         for objective in self.space.objectives:
             if objective.metric in ("throughput", "latency_s"):
                 stem = objective.metric.removesuffix("_s")
-                chosen |= {
-                    f"{stem}_{view}": objective.sign
-                    for view in self.space.record.pool.objectives
-                }
+                chosen |= {f"{stem}_{view}": objective.sign for view in self.space.record.pool.objectives}
             else:
                 chosen[objective.metric] = self._sign(objective)
         return chosen
@@ -366,9 +280,7 @@ class Evaluator:
     def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
         """Columns that one GPU alone would optimise, with their sign."""
         return {
-            f"{o.metric}:{gpu_id}"
-            if o.metric in ("throughput", "latency_s")
-            else o.metric: self._sign(o)
+            f"{o.metric}:{gpu_id}" if o.metric in ("throughput", "latency_s") else o.metric: self._sign(o)
             for o in self.space.objectives
         }
 
@@ -378,20 +290,6 @@ class Evaluator:
         return objective.sign
 
 
-def objective_matrix(
-    columns: Mapping[str, Any], objectives: Mapping[str, float]
-) -> NDArray[np.float64]:
+def objective_matrix(columns: Mapping[str, Any], objectives: Mapping[str, float]) -> NDArray[np.float64]:
     """[N, M] objectives, all minimised, from metric columns and {column: sign}."""
-    return np.stack(
-        [
-            sign * np.asarray(columns[name], dtype=np.float64)
-            for name, sign in objectives.items()
-        ],
-        axis=1,
-    )
-
-
-def _cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
-    from archsearch.cost import CostModel
-
-    return {gpu.id: CostModel(gpu) for gpu in pool.gpus}
+    return np.stack([sign * np.asarray(columns[name], dtype=np.float64) for name, sign in objectives.items()], axis=1)

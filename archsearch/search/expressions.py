@@ -56,16 +56,12 @@ class Expression:
             InvalidInputError: not an expression, or syntax outside the whitelist; the text gives the column.
         """
         if len(text) > _MAX_LENGTH:
-            raise InvalidInputError(
-                f"expression of {len(text)} characters is too long (limit {_MAX_LENGTH})"
-            )
+            raise InvalidInputError(f"expression of {len(text)} characters is too long (limit {_MAX_LENGTH})")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             column = getattr(error, "offset", None) or 1
-            raise InvalidInputError(
-                f"expression {text!r}, column {column}: not a valid expression"
-            ) from None
+            raise InvalidInputError(f"expression {text!r}, column {column}: not a valid expression") from None
         names: set[str] = set()
         _check(tree, text, names)
         return cls(text, frozenset(names), tree)
@@ -78,9 +74,7 @@ class Expression:
         """
         choices = set(known)
         for name in sorted(self.names - choices):
-            raise UnknownNameError(
-                "field", name, choices, hint=f"(in expression {self.text!r})"
-            )
+            raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """Value over scalars or broadcastable arrays; the result holds only the axes of the names it reads.
@@ -95,9 +89,7 @@ class Expression:
 def _refuse(node: ast.AST, text: str, what: str) -> InvalidInputError:
     column = getattr(node, "col_offset", 0) + 1
     legal = "legal are field names, numbers, + - * / // %, comparisons, and/or/not, min() and max()"
-    return InvalidInputError(
-        f"expression {text!r}, column {column}: {what} is not allowed; {legal}"
-    )
+    return InvalidInputError(f"expression {text!r}, column {column}: {what} is not allowed; {legal}")
 
 
 def _check(node: ast.AST, text: str, names: set[str]) -> None:
@@ -117,9 +109,7 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
             children = list(node.values)
         case ast.Compare(ops=ops) if all(type(op) in _COMPARE for op in ops):
             children = [node.left, *node.comparators]
-        case ast.Call(func=ast.Name(id=function), keywords=[]) if (
-            function in _REDUCERS and len(node.args) >= 2
-        ):
+        case ast.Call(func=ast.Name(id=function), keywords=[]) if function in _REDUCERS and len(node.args) >= 2:
             children = list(node.args)
         case ast.Call():
             raise _refuse(node, text, "this call")
@@ -136,9 +126,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Name(id=name):
             return values[name]
         case ast.BinOp():
-            return _BINARY[type(node.op)](
-                _evaluate(node.left, values), _evaluate(node.right, values)
-            )
+            return _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
         case ast.UnaryOp(op=ast.Not()):
             return np.logical_not(_evaluate(node.operand, values))
         case ast.UnaryOp():
@@ -148,17 +136,9 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
             combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
             return reduce(combine, [_evaluate(value, values) for value in node.values])
         case ast.Call(func=ast.Name(id=function)):
-            return reduce(
-                _REDUCERS[function],
-                [_evaluate(argument, values) for argument in node.args],
-            )
+            return reduce(_REDUCERS[function], [_evaluate(argument, values) for argument in node.args])
         case ast.Compare():
             sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
             pairs = zip(node.ops, sides, sides[1:], strict=False)
-            return reduce(
-                np.logical_and,
-                [_COMPARE[type(op)](left, right) for op, left, right in pairs],
-            )
-    raise AssertionError(
-        f"unchecked node {type(node).__name__}"
-    )  # unreachable: parse() checks every node
+            return reduce(np.logical_and, [_COMPARE[type(op)](left, right) for op, left, right in pairs])
+    raise AssertionError(f"unchecked node {type(node).__name__}")  # unreachable: parse() checks every node

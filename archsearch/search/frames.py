@@ -30,11 +30,9 @@ def columns_frame(evaluator: Evaluator, columns: Columns) -> pd.DataFrame:
         shown[f"memory_share:{gpu.id}"] = columns["memory_bytes"] / gpu.memory_bytes
     frame = pd.DataFrame(shown)
     for name in ("parameters", "flops", "memory_bytes"):
-        frame[name] = (
-            np.rint(frame[name]).astype("int64") if name != "flops" else frame[name]
-        )
+        frame[name] = np.rint(frame[name]).astype("int64") if name != "flops" else frame[name]
     frame["proxy"] = evaluator.proxy.name
-    frame.attrs = frame_attributes(evaluator)
+    frame.attrs.update(frame_attributes(evaluator))
     return frame
 
 
@@ -68,13 +66,11 @@ def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain dicts: per-GPU columns become ``{gpu: value}``, dimensions stand under ``config``."""
     names = set(frame.attrs.get("dimensions", ()))
     records = []
-    for row in frame.to_dict(orient="records"):
+    for row in plain_rows(frame):
         record: dict[str, Any] = {}
         if "rank" in row:
             record["rank"] = row["rank"]
-        record["config"] = {
-            name: plain(row[name]) for name in frame.columns if name in names
-        }
+        record["config"] = {name: plain(row[name]) for name in frame.columns if name in names}
         for column in frame.columns:
             if column in names or column == "rank":
                 continue
@@ -85,6 +81,11 @@ def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 record[column] = plain(row[column])
         records.append(record)
     return records
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts of column name to value."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict(orient="records")]
 
 
 def plain(value: Any) -> Any:
@@ -103,14 +104,7 @@ def config_of(frame: pd.DataFrame, rank: int = 1) -> dict[str, Any]:
     """
     row = frame.iloc[rank - 1]
     fields = frame.attrs["config_fields"]
-    chosen = {
-        name: plain(row[name]) for name in frame.attrs["dimensions"] if name in fields
-    }
-    fixed = {
-        name: value for name, value in frame.attrs["fixed"].items() if name in fields
-    }
-    whole = {
-        n: int(v) if isinstance(v, float) and v.is_integer() else v
-        for n, v in chosen.items()
-    }
+    chosen = {name: plain(row[name]) for name in frame.attrs["dimensions"] if name in fields}
+    fixed = {name: value for name, value in frame.attrs["fixed"].items() if name in fields}
+    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in chosen.items()}
     return fixed | whole

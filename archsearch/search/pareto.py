@@ -41,17 +41,13 @@ def non_dominated(objectives: FloatMatrix) -> BoolVector:
     """
     points = np.asarray(objectives, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] < 1:
-        raise ValueError(
-            f"objectives must be an [N, M] array with M >= 1, not of shape {points.shape}"
-        )
+        raise ValueError(f"objectives must be an [N, M] array with M >= 1, not of shape {points.shape}")
     mask = np.zeros(len(points), dtype=bool)
     rows = np.flatnonzero(~np.isnan(points).any(axis=1))
     if rows.size == 0:
         return mask
     rows = _prefilter(points, rows)
-    unique, inverse = np.unique(
-        points[rows], axis=0, return_inverse=True
-    )  # sorted lexicographically
+    unique, inverse = np.unique(points[rows], axis=0, return_inverse=True)  # sorted lexicographically
     unique = unique + 0.0  # -0.0 and 0.0 compare equal everywhere
     keep = _sweep(unique) if unique.shape[1] <= 2 else _blocked(unique)
     mask[rows] = keep[inverse.reshape(-1)]
@@ -107,9 +103,7 @@ def _blocked(unique: FloatMatrix) -> BoolVector:
         block = rest[start : start + _BLOCK_ROWS]
         alive = np.flatnonzero(~_covered(block, front))
         inside = _at_most(block[alive], block[alive])
-        earlier = np.triu(
-            np.ones_like(inside), k=1
-        )  # [i, j]: row i stands before row j
+        earlier = np.triu(np.ones_like(inside), k=1)  # [i, j]: row i stands before row j
         alive = alive[~(inside & earlier).any(axis=0)]
         keep[start + alive] = True
         front = np.concatenate((front, block[alive]))
@@ -132,9 +126,7 @@ def _covered(block: FloatMatrix, front: FloatMatrix) -> BoolVector:
     return covered
 
 
-def merge_fronts(
-    *fronts: tuple[FloatMatrix, NDArray[Any]],
-) -> tuple[FloatMatrix, NDArray[Any]]:
+def merge_fronts(*fronts: tuple[FloatMatrix, NDArray[Any]]) -> tuple[FloatMatrix, NDArray[Any]]:
     """Front of a union: each part is (objectives [N_i, M], payload [N_i, ...]).
 
     A point of the union's front is on the front of its own part, so merging the parts' fronts loses nothing:
@@ -154,16 +146,10 @@ def normalize(objectives: FloatMatrix) -> FloatMatrix:
     return np.asarray((points - low) / np.where(span > 0, span, 1.0))
 
 
-def utopia_distance(
-    objectives: FloatMatrix, weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def utopia_distance(objectives: FloatMatrix, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Weighted Euclidean distance [N] of normalised rows [N, M] to the ideal point (every column at its best)."""
     scaled = normalize(objectives)
-    w = (
-        np.ones(scaled.shape[1])
-        if weights is None
-        else np.asarray(weights, dtype=np.float64)
-    )
+    w = np.ones(scaled.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
     return np.asarray(np.sqrt((w / w.sum() * scaled**2).sum(axis=1)))
 
 

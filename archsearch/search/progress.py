@@ -17,9 +17,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress_bar(
-    description: str, total: int, *, enabled: bool = True
-) -> Iterator[Advance]:
+def progress_bar(description: str, total: int, *, enabled: bool = True) -> Iterator[Advance]:
     """A bar over ``total`` units, drawn to stderr once ``DELAY_S`` has passed with work left to do.
 
     Nothing is drawn where ``enabled`` is False; rich draws plain lines where stderr is no terminal.
@@ -50,18 +48,7 @@ def progress_bar(
 
 def _make_bar() -> Any:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

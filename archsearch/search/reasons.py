@@ -7,29 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.search.evaluate import Columns, Evaluator
+from archsearch.search.frames import plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def reasons(
-    chosen: pd.DataFrame,
-    evaluator: Evaluator,
-    baseline: dict[str, Any] | None,
-    *,
-    knee: int,
-    front: pd.DataFrame,
+    chosen: pd.DataFrame, evaluator: Evaluator, baseline: dict[str, Any] | None, *, knee: int, front: pd.DataFrame
 ) -> list[str]:
     """One text per recommended row: its place on the front, the comparison with the baseline, its neighbours."""
     texts = []
-    for position, row in enumerate(chosen.to_dict(orient="records")):
+    for position, row in enumerate(plain_rows(chosen)):
         parts = [_place(row, evaluator, front, is_knee=position == knee)]
         if baseline is not None:
             parts.append(_against_baseline(row, evaluator, baseline))
         if not row["quality_in_range"]:
-            parts.append(
-                f"quality extrapolates beyond the range of {evaluator.proxy.name}"
-            )
+            parts.append(f"quality extrapolates beyond the range of {evaluator.proxy.name}")
         parts.append(_neighbours(row, evaluator))
         texts.append("; ".join(part for part in parts if part))
     return texts
@@ -43,15 +37,9 @@ def _speed_column(evaluator: Evaluator) -> tuple[str, str]:
     return "throughput_worst", "throughput on the GPU that gains least"
 
 
-def _place(
-    row: dict[str, Any], evaluator: Evaluator, front: pd.DataFrame, *, is_knee: bool
-) -> str:
+def _place(row: dict[str, Any], evaluator: Evaluator, front: pd.DataFrame, *, is_knee: bool) -> str:
     column, words = _speed_column(evaluator)
-    best_quality = (
-        front["quality"].min()
-        if evaluator.proxy.direction == "minimize"
-        else front["quality"].max()
-    )
+    best_quality = front["quality"].min() if evaluator.proxy.direction == "minimize" else front["quality"].max()
     if is_knee:
         return f"knee of the front of {len(front)}"
     if row["quality"] == best_quality:
@@ -61,28 +49,17 @@ def _place(
     return f"on the front of {len(front)}"
 
 
-def _against_baseline(
-    row: dict[str, Any], evaluator: Evaluator, baseline: dict[str, Any]
-) -> str:
-    gains = {
-        g: row[f"throughput:{g}"] / baseline[f"throughput:{g}"] - 1
-        for g in evaluator.pool.ids
-    }
+def _against_baseline(row: dict[str, Any], evaluator: Evaluator, baseline: dict[str, Any]) -> str:
+    gains = {g: row[f"throughput:{g}"] / baseline[f"throughput:{g}"] - 1 for g in evaluator.pool.ids}
     worst, best = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
     if len(gains) == 1:
         speed = f"{gains[worst]:+.1%} throughput"
     else:
-        speed = (
-            f"throughput {gains[worst]:+.1%} ({worst}) to {gains[best]:+.1%} ({best})"
-        )
+        speed = f"throughput {gains[worst]:+.1%} ({worst}) to {gains[best]:+.1%} ({best})"
     delta = row["quality"] - baseline["quality"]
     metric = evaluator.proxy.metric
     band = max((row["quality_high"] - row["quality_low"]) / 2, 1e-12)
-    level = (
-        f"equal predicted {metric}"
-        if abs(delta) < 0.1 * band
-        else f"predicted {metric} {delta:+.3g}"
-    )
+    level = f"equal predicted {metric}" if abs(delta) < 0.1 * band else f"predicted {metric} {delta:+.3g}"
     extra = row["parameters"] / baseline["parameters"] - 1
     return f"against {baseline['name']}: {speed} at {level} ({extra:+.1%} parameters)"
 
@@ -114,21 +91,14 @@ def _neighbours(row: dict[str, Any], evaluator: Evaluator) -> str:
     return told
 
 
-def neighbour_cells(
-    row: dict[str, Any], evaluator: Evaluator
-) -> tuple[Columns, list[str]]:
+def neighbour_cells(row: dict[str, Any], evaluator: Evaluator) -> tuple[Columns, list[str]]:
     """Dimension columns [N] of all single steps from an architecture, with a label each."""
     space = evaluator.space
     moves: list[tuple[str, Any]] = []
     for name, values in space.dimensions.items():
         index = int(np.searchsorted(values, row[name]))
-        moves += [
-            (name, values[i]) for i in (index - 1, index + 1) if 0 <= i < len(values)
-        ]
+        moves += [(name, values[i]) for i in (index - 1, index + 1) if 0 <= i < len(values)]
     columns = {
-        name: np.array(
-            [value if name == moved else row[name] for moved, value in moves]
-        )
-        for name in space.dimensions
+        name: np.array([value if name == moved else row[name] for moved, value in moves]) for name in space.dimensions
     }
     return columns, [f"{name} {row[name]:g} -> {value:g}" for name, value in moves]

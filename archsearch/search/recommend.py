@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
 from archsearch.search.candidates import Candidates, Limits, gather_candidates
-from archsearch.search.evaluate import Columns, Evaluator, Hardware, objective_matrix
+from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
 from archsearch.search.pareto import knee_point, non_dominated, utopia_distance
+from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons
 from archsearch.search.space import SearchSpace
 
@@ -55,14 +56,7 @@ def recommend(
     if top < 1:
         raise InvalidInputError(f"top must be at least 1, not {top}")
     limits = Limits(max_latency_ms, max_parameters, max_memory_gib)
-    found = gather_candidates(
-        source,
-        hardware,
-        limits,
-        storage=storage,
-        progress=progress,
-        evaluator=evaluator,
-    )
+    found = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
     pricer = found.evaluator
     points = objective_matrix(_columns(found.frame), pricer.objective_columns)
     front = np.flatnonzero(non_dominated(points))
@@ -71,13 +65,7 @@ def recommend(
     chosen = found.frame.iloc[rows].reset_index(drop=True)
     chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
     baseline = _baseline_row(pricer)
-    chosen["why"] = reasons(
-        chosen,
-        pricer,
-        baseline,
-        knee=_knee(points, front, rows),
-        front=found.frame.iloc[front],
-    )
+    chosen["why"] = reasons(chosen, pricer, baseline, knee=_knee(points, front, rows), front=found.frame.iloc[front])
     chosen.attrs = {
         **found.frame.attrs,
         "exact": found.exact,
@@ -85,50 +73,35 @@ def recommend(
         "baseline": baseline,
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
-    return chosen.drop(
-        columns=[
-            c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen
-        ]
-    )
+    return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
 
 
 def _columns(frame: pd.DataFrame) -> Columns:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def _weights(
-    evaluator: Evaluator, weights: Mapping[str, float] | None
-) -> NDArray[np.float64]:
+def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """One weight per objective column; the views of one metric over a pool share its weight."""
     given = dict(weights or {})
     stems = [
-        name.split(":")[0].removesuffix("_worst").removesuffix("_weighted")
-        for name in evaluator.objective_columns
+        name.split(":")[0].removesuffix("_worst").removesuffix("_weighted") for name in evaluator.objective_columns
     ]
     stems = ["latency_s" if stem == "latency" else stem for stem in stems]
     for name, value in given.items():
         if name not in stems:
-            raise InvalidInputError(
-                f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}"
-            )
+            raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
         if not value > 0:
-            raise InvalidInputError(
-                f"weight for {name!r} must be positive, not {value}"
-            )
+            raise InvalidInputError(f"weight for {name!r} must be positive, not {value}")
     return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
 
 
-def _rank(
-    points: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def _rank(points: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
     """Order of front points [N, M] by distance to the ideal; ties by the objectives themselves."""
     distance = utopia_distance(points, weights)
     return np.lexsort((*points.T[::-1], distance))
 
 
-def _knee(
-    points: NDArray[np.float64], front: NDArray[np.int64], rows: NDArray[np.int64]
-) -> int:
+def _knee(points: NDArray[np.float64], front: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
     """Rank (from 0) of the front's knee among the chosen rows; −1 where it is not among them."""
     knee = front[knee_point(points[front])]
     return int(np.flatnonzero(rows == knee)[0]) if knee in rows else -1
@@ -146,11 +119,7 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
     for field in (*evaluator.space.dimensions, *evaluator.space.derived):
         if hasattr(config, field):
             dimensions[field] = plain(getattr(config, field))
-    return {
-        "name": name,
-        "config": dimensions,
-        **{str(key): plain(value) for key, value in row.items()},
-    }
+    return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
 
 
 def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:

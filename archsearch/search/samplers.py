@@ -28,13 +28,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GENETIC_POPULATION = 50
-_BATCH = {
-    "nsga2": GENETIC_POPULATION,
-    "nsga3": GENETIC_POPULATION,
-    "tpe": 16,
-    "gp": 1,
-    "random": 256,
-}
+_BATCH = {"nsga2": GENETIC_POPULATION, "nsga3": GENETIC_POPULATION, "tpe": 16, "gp": 1, "random": 256}
 _REPAIR_ATTEMPTS = 400
 _EXHAUSTED_BATCHES = 20
 
@@ -54,9 +48,15 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return chosen
 
 
-def make_sampler(
-    strategy: str, seed: int, dimensions: int
-) -> optuna.samplers.BaseSampler:
+def directions(evaluator: Evaluator) -> list[optuna.study.StudyDirection]:
+    """Optuna's direction of each objective."""
+    from optuna.study import StudyDirection
+
+    signs = evaluator.objective_columns.values()
+    return [StudyDirection.MINIMIZE if sign > 0 else StudyDirection.MAXIMIZE for sign in signs]
+
+
+def make_sampler(strategy: str, seed: int, dimensions: int) -> optuna.samplers.BaseSampler:
     """The Optuna sampler of a strategy name.
 
     Raises:
@@ -66,30 +66,20 @@ def make_sampler(
 
     match strategy:
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(
-                population_size=GENETIC_POPULATION, seed=seed
-            )
+            return optuna.samplers.NSGAIISampler(population_size=GENETIC_POPULATION, seed=seed)
         case "nsga3":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # marked experimental
-                return optuna.samplers.NSGAIIISampler(
-                    population_size=GENETIC_POPULATION, seed=seed
-                )
+                return optuna.samplers.NSGAIIISampler(population_size=GENETIC_POPULATION, seed=seed)
         case "tpe":
-            return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, n_startup_trials=max(32, 4 * dimensions)
-            )
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=max(32, 4 * dimensions))
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise UnsupportedError(
-            "strategy gp needs PyTorch: pip install 'archsearch[torch]', or choose tpe"
-        ) from None
-    return optuna.samplers.GPSampler(
-        seed=seed, n_startup_trials=max(32, 4 * dimensions)
-    )
+        raise UnsupportedError("strategy gp needs PyTorch: pip install 'archsearch[torch]', or choose tpe") from None
+    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(32, 4 * dimensions))
 
 
 def cell_trials(
@@ -109,17 +99,13 @@ def cell_trials(
         return []
     space = evaluator.space
     columns = cell_columns(evaluator, cells)
-    violations = evaluator.evaluate(space.decode(cells)).violation_columns(
-        np.arange(len(cells))
-    )
+    violations = evaluator.evaluate(space.decode(cells)).violation_columns(np.arange(len(cells)))
     kinds = distributions(space)
     rows = _rows(columns)
     limits = _rows(violations) if violations else [{}] * len(rows)
     trials = []
     for position, (row, limit) in enumerate(zip(rows, limits, strict=True)):
-        attributes: dict[str, Any] = {
-            "metrics": {name: value for name, value in row.items() if name not in kinds}
-        }
+        attributes: dict[str, Any] = {"metrics": {name: value for name, value in row.items() if name not in kinds}}
         if labels is not None:
             attributes["front_of"] = labels.get(int(cells[position]), [])
         trials.append(
@@ -163,11 +149,7 @@ class BatchSearch:
 
         space = self.evaluator.space
         sampler = make_sampler(self.strategy, self.seed, len(space.dimensions))
-        directions = [
-            "minimize" if sign > 0 else "maximize"
-            for sign in self.evaluator.objective_columns.values()
-        ]
-        study = optuna.create_study(sampler=sampler, directions=directions)
+        study = optuna.create_study(sampler=sampler, directions=directions(self.evaluator))
         study.add_trials(self.known)
         self._remember(self.known)
         random = np.random.default_rng(self.seed)
@@ -185,10 +167,7 @@ class BatchSearch:
     def _remember(self, trials: Sequence[FrozenTrial]) -> None:
         if trials:
             space = self.evaluator.space
-            values = {
-                name: np.array([trial.params[name] for trial in trials])
-                for name in space.dimensions
-            }
+            values = {name: np.array([trial.params[name] for trial in trials]) for name in space.dimensions}
             self._seen.update(canonical_keys(space, space.encode(values)))
 
     def _propose(
@@ -198,9 +177,7 @@ class BatchSearch:
         space = self.evaluator.space
         kinds = distributions(space)
         asked = [study.ask(kinds) for _ in range(count)]
-        cells = space.encode(
-            {name: np.array([trial.params[name] for trial in asked]) for name in kinds}
-        )
+        cells = space.encode({name: np.array([trial.params[name] for trial in asked]) for name in kinds})
         chosen, origins = [], []
         for trial, cell in zip(asked, cells, strict=True):
             fresh = self._fresh(int(cell), random)
@@ -216,9 +193,7 @@ class BatchSearch:
         space = self.evaluator.space
         candidates = np.concatenate(([cell], _perturbed(space, cell, random)))
         legal = self._legal(candidates)
-        for candidate, key in zip(
-            candidates[legal], canonical_keys(space, candidates[legal]), strict=True
-        ):
+        for candidate, key in zip(candidates[legal], canonical_keys(space, candidates[legal]), strict=True):
             if key not in self._seen:
                 self._seen.add(key)
                 return int(candidate)
@@ -241,12 +216,8 @@ def _perturbed(space: SearchSpace, cell: int, random: np.random.Generator) -> Ce
     origin = np.array(np.unravel_index(cell, space.shape))
     growth = np.linspace(0, 1, _REPAIR_ATTEMPTS)[:, None]
     reach = 1 + np.floor(growth**2 * (shape - 1))
-    shift = np.rint(
-        random.uniform(-1, 1, (_REPAIR_ATTEMPTS, len(shape))) * reach
-    ).astype(np.int64)
+    shift = np.rint(random.uniform(-1, 1, (_REPAIR_ATTEMPTS, len(shape))) * reach).astype(np.int64)
     share = 1 / len(shape) + growth * (1 - 1 / len(shape))
     moved = random.random(shift.shape) < share
     coordinates = np.clip(origin + np.where(moved, shift, 0), 0, shape - 1)
-    return np.asarray(
-        np.ravel_multi_index(tuple(coordinates.T), space.shape), dtype=np.int64
-    )
+    return np.asarray(np.ravel_multi_index(tuple(coordinates.T), space.shape), dtype=np.int64)

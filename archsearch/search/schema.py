@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
@@ -39,9 +31,7 @@ class Dimension(_Record):
     @model_validator(mode="after")
     def _one_form(self) -> Dimension:
         if (self.choices is None) == (self.range is None):
-            raise ValueError(
-                "give either 'choices: [...]' or 'range: [low, high]' with a 'step'"
-            )
+            raise ValueError("give either 'choices: [...]' or 'range: [low, high]' with a 'step'")
         if self.choices is not None:
             if not self.choices:
                 raise ValueError("choices must not be empty")
@@ -50,17 +40,11 @@ class Dimension(_Record):
         if self.range is not None:
             low, high = self.range
             if low > high:
-                raise ValueError(
-                    f"range [{low}, {high}] is empty: low must not exceed high"
-                )
+                raise ValueError(f"range [{low}, {high}] is empty: low must not exceed high")
             if (high - low) // self.step + 1 > MAX_CHOICES:
-                raise ValueError(
-                    f"range [{low}, {high}] has more than {MAX_CHOICES} values; use a larger step"
-                )
+                raise ValueError(f"range [{low}, {high}] has more than {MAX_CHOICES} values; use a larger step")
             if (high - low) % self.step:
-                raise ValueError(
-                    f"range [{low}, {high}] does not end on a step of {self.step}"
-                )
+                raise ValueError(f"range [{low}, {high}] does not end on a step of {self.step}")
         return self
 
     @property
@@ -106,9 +90,7 @@ class WorkloadRecord(_Record):
             raise ValueError(str(error)) from None
 
     def workload(self) -> Workload:
-        return Workload(
-            **{name: getattr(self, name) for name in type(self).model_fields}
-        )
+        return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
 class Execution(_Record):
@@ -128,9 +110,7 @@ class QualityRecord(_Record):
 class Objective(_Record):
     """One thing to optimise. The better direction is known for every metric and may be left out."""
 
-    metric: Literal[
-        "throughput", "latency_s", "quality", "parameters", "flops", "memory_bytes"
-    ]
+    metric: Literal["throughput", "latency_s", "quality", "parameters", "flops", "memory_bytes"]
     direction: Literal["minimize", "maximize"] | None = None
 
     @property
@@ -143,9 +123,7 @@ class Objective(_Record):
 class PoolRecord(_Record):
     """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, or both."""
 
-    objectives: tuple[Literal["worst", "weighted"], ...] = Field(
-        default=("worst", "weighted"), min_length=1
-    )
+    objectives: tuple[Literal["worst", "weighted"], ...] = Field(default=("worst", "weighted"), min_length=1)
 
 
 class SpaceRecord(_Record):
@@ -163,10 +141,7 @@ class SpaceRecord(_Record):
     workload: WorkloadRecord = WorkloadRecord()
     execution: Execution = Execution()
     quality: QualityRecord = QualityRecord()
-    objectives: tuple[Objective, ...] = (
-        Objective(metric="quality"),
-        Objective(metric="throughput"),
-    )
+    objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
     pool: PoolRecord = PoolRecord()
     hardware: tuple[str, ...] = ()
     baseline: str | dict[str, bool | int | float | str | None] | None = None
@@ -174,9 +149,7 @@ class SpaceRecord(_Record):
 
     @field_validator("derived", "constraints")
     @classmethod
-    def _parse(
-        cls, value: dict[str, str] | tuple[str, ...]
-    ) -> dict[str, str] | tuple[str, ...]:
+    def _parse(cls, value: dict[str, str] | tuple[str, ...]) -> dict[str, str] | tuple[str, ...]:
         for text in value.values() if isinstance(value, dict) else value:
             try:
                 Expression.parse(text)
@@ -190,12 +163,8 @@ class SpaceRecord(_Record):
         for section in ("fixed", "dimensions", "derived"):
             for name in getattr(self, section):
                 if name in seen:
-                    raise ValueError(
-                        f"{name!r} stands in both {seen[name]!r} and {section!r}"
-                    )
+                    raise ValueError(f"{name!r} stands in both {seen[name]!r} and {section!r}")
                 seen[name] = section
-        if len({objective.metric for objective in self.objectives}) != len(
-            self.objectives
-        ):
+        if len({objective.metric for objective in self.objectives}) != len(self.objectives):
             raise ValueError("objectives must name different metrics")
         return self

@@ -65,10 +65,7 @@ class SearchSpace:
     @cached_property
     def dimensions(self) -> dict[str, NDArray[Any]]:
         """Values of each free dimension, ascending, in the order of the axes."""
-        return {
-            name: np.asarray(dimension.values)
-            for name, dimension in self.record.dimensions.items()
-        }
+        return {name: np.asarray(dimension.values) for name, dimension in self.record.dimensions.items()}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,20 +95,12 @@ class SearchSpace:
         Raises:
             InvalidInputError: expressions read each other in a circle.
         """
-        waiting = {
-            name: Expression.parse(text) for name, text in self.record.derived.items()
-        }
+        waiting = {name: Expression.parse(text) for name, text in self.record.derived.items()}
         ordered: dict[str, Expression] = {}
         while waiting:
-            ready = [
-                name
-                for name, expression in waiting.items()
-                if not expression.names & waiting.keys()
-            ]
+            ready = [name for name, expression in waiting.items() if not expression.names & waiting.keys()]
             if not ready:
-                raise InvalidInputError(
-                    f"{self.origin}: derived: {', '.join(waiting)} depend on each other"
-                )
+                raise InvalidInputError(f"{self.origin}: derived: {', '.join(waiting)} depend on each other")
             ordered |= {name: waiting.pop(name) for name in ready}
         return ordered
 
@@ -125,9 +114,7 @@ class SearchSpace:
         rank = len(self.shape)
         return {
             name: values[cut].reshape([-1 if axis == i else 1 for axis in range(rank)])
-            for i, ((name, values), cut) in enumerate(
-                zip(self.dimensions.items(), window, strict=True)
-            )
+            for i, ((name, values), cut) in enumerate(zip(self.dimensions.items(), window, strict=True))
         }
 
     def chunks(self, max_cells: int = CHUNK_CELLS) -> Iterator[tuple[slice, ...]]:
@@ -158,17 +145,11 @@ class SearchSpace:
     def decode(self, cells: Cells) -> dict[str, NDArray[Any]]:
         """Dimension values [N] of cell numbers [N]."""
         coordinates = np.unravel_index(np.asarray(cells), self.shape)
-        return {
-            n: v[c]
-            for (n, v), c in zip(self.dimensions.items(), coordinates, strict=True)
-        }
+        return {n: v[c] for (n, v), c in zip(self.dimensions.items(), coordinates, strict=True)}
 
     def encode(self, values: Mapping[str, Any]) -> Cells:
         """Cell numbers of dimension values (each must be one of the dimension's values)."""
-        coordinates = [
-            np.searchsorted(known, values[name])
-            for name, known in self.dimensions.items()
-        ]
+        coordinates = [np.searchsorted(known, values[name]) for name, known in self.dimensions.items()]
         return np.asarray(np.ravel_multi_index(coordinates, self.shape), dtype=np.int64)
 
     def field_values(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,49 +161,30 @@ class SearchSpace:
 
     def build(self, values: Mapping[str, Any]) -> ModelConfig:
         """The family's config, array-valued where ``values`` are, without judging its legality."""
-        chosen = {
-            name: value for name, value in values.items() if name in self.config_fields
-        }
+        chosen = {name: value for name, value in values.items() if name in self.config_fields}
         try:
             config: ModelConfig = self.family_class(**chosen)
         except TypeError as error:
-            raise InvalidInputError(
-                f"{self.origin}: {self.family} config: {error}"
-            ) from None
+            raise InvalidInputError(f"{self.origin}: {self.family} config: {error}") from None
         return config
 
-    def rules(
-        self, values: Mapping[str, Any], config: ModelConfig
-    ) -> tuple[Requirement, ...]:
+    def rules(self, values: Mapping[str, Any], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
-        own = [
-            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values))
-            for rule in self.constraints
-        ]
+        own = [Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints]
         multiple = self.record.width_multiple
         for name in self.derived:
             if name in self.config_fields:
-                own.append(
-                    Requirement(
-                        reason=f"{name} must be positive",
-                        holds=np.asarray(values[name]) > 0,
-                    )
-                )
+                own.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
             if name in WIDTH_FIELDS:
                 own.append(
-                    Requirement(
-                        reason=f"{name} must be a multiple of {multiple}",
-                        holds=values[name] % multiple == 0,
-                    )
+                    Requirement(reason=f"{name} must be a multiple of {multiple}", holds=values[name] % multiple == 0)
                 )
         return (*config.requirements(), *own)
 
     def config_dict(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
         """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
         values = self.field_values(dimensions)
-        return {
-            name: _plain(values[name]) for name in self.config_fields if name in values
-        }
+        return {name: _plain(values[name]) for name in self.config_fields if name in values}
 
     def validate(self) -> None:
         """Check what the file's schema alone cannot see: field names, expressions, widths.
@@ -233,19 +195,13 @@ class SearchSpace:
         """
         expressions = [*self.derived.values(), *self.constraints]
         names = [*self.record.fixed, *self.dimensions, *self.derived]
-        read = (
-            set().union(*(expression.names for expression in expressions))
-            if expressions
-            else set()
-        )
+        read = set().union(*(expression.names for expression in expressions)) if expressions else set()
         for expression in expressions:
             expression.require_known(names)
         for name in names:
             if name not in self.config_fields and name not in read:
                 hint = f"(in {self.origin}; a helper that is no field must be read by an expression)"
-                raise UnknownNameError(
-                    f"{self.family} field", name, self.config_fields, hint
-                )
+                raise UnknownNameError(f"{self.family} field", name, self.config_fields, hint)
         self._check_widths()
         self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
 
@@ -254,11 +210,7 @@ class SearchSpace:
         for name in WIDTH_FIELDS:
             given = self.dimensions.get(name, self.record.fixed.get(name))
             section = "dimensions" if name in self.dimensions else "fixed"
-            off = (
-                []
-                if given is None
-                else [int(v) for v in np.ravel(np.asarray(given)) if v % multiple]
-            )
+            off = [] if given is None else [int(v) for v in np.ravel(np.asarray(given)) if v % multiple]
             if off:
                 listed = ", ".join(map(str, off[:5])) + (" ..." if len(off) > 5 else "")
                 raise InvalidInputError(
@@ -289,9 +241,7 @@ def space_from_text(text: str, origin: str) -> SearchSpace:
     try:
         record = SpaceRecord.model_validate(yaml.safe_load(text))
     except (ValueError, yaml.YAMLError) as error:
-        raise InvalidInputError(
-            f"{origin}: stored space is not readable by this version: {error}"
-        ) from None
+        raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
     space = SearchSpace(record, origin, text)
     space.validate()
     return space
@@ -299,16 +249,10 @@ def space_from_text(text: str, origin: str) -> SearchSpace:
 
 def space_files() -> dict[str, Path]:
     """Spaces by name: the user's directories in ``ARCHSEARCH_SPACES`` first, then what ships."""
-    own = [
-        Path(item)
-        for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep)
-        if item
-    ]
+    own = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
     for directory in own:
         if not directory.is_dir():
-            raise InvalidInputError(
-                f"{SPACES_VARIABLE}: {directory} is not a directory of search spaces (*.yaml)"
-            )
+            raise InvalidInputError(f"{SPACES_VARIABLE}: {directory} is not a directory of search spaces (*.yaml)")
     found: dict[str, Path] = {}
     for directory in (*own, data_path("search_spaces")):
         for path in sorted(directory.glob("*.yaml")):
@@ -335,9 +279,7 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
         return parse_space(Path(text))
     known = space_files()
     if text not in known:
-        raise UnknownNameError(
-            "search space", text, known, hint="(or give the path of a YAML file)"
-        )
+        raise UnknownNameError("search space", text, known, hint="(or give the path of a YAML file)")
     return parse_space(known[text])
 
 
@@ -353,8 +295,4 @@ def _as_dimension(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A NumPy scalar or one-element array as a Python number."""
-    return (
-        np.asarray(value).item()
-        if isinstance(value, np.ndarray | np.generic)
-        else value
-    )
+    return np.asarray(value).item() if isinstance(value, np.ndarray | np.generic) else value

@@ -47,15 +47,11 @@ def check_name(name: str) -> str:
         InvalidInputError: any other name.
     """
     if not _NAME.fullmatch(name) or len(name) > 120:
-        raise InvalidInputError(
-            f"study name {name!r}: use up to 120 letters, digits and . _ + = -"
-        )
+        raise InvalidInputError(f"study name {name!r}: use up to 120 letters, digits and . _ + = -")
     return name
 
 
-def open_storage(
-    storage: str | None, name: str, *, create: bool
-) -> optuna.storages.BaseStorage:
+def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.storages.BaseStorage:
     """The storage that holds (or will hold) a study.
 
     Raises:
@@ -72,25 +68,19 @@ def open_storage(
         if "://" not in place:
             path = Path(place).expanduser()
             if not create and not path.exists():
-                raise UnknownNameError(
-                    "study", name, study_names(storage), hint=f"(looked in {place})"
-                )
+                raise UnknownNameError("study", name, study_names(storage), hint=f"(looked in {place})")
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in (".journal", ".log"):
                 return JournalStorage(JournalFileBackend(str(path)))
             if path.suffix not in (".db", ".sqlite", ".sqlite3"):
-                raise InvalidInputError(
-                    f"storage {place!r}: give a URL, or a path ending in .journal or .db"
-                )
+                raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
             place = f"sqlite:///{path}"
         return optuna.storages.get_storage(place)
     except ArchSearchError:
         raise
     except Exception as error:  # noqa: BLE001  (the drivers behind a URL raise errors of their own)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInputError(
-            f"storage {place!r} cannot be opened: {reason}"
-        ) from None
+        raise InvalidInputError(f"storage {place!r} cannot be opened: {reason}") from None
 
 
 def study_names(storage: str | None = None) -> list[str]:
@@ -102,9 +92,7 @@ def study_names(storage: str | None = None) -> list[str]:
     path = Path(storage).expanduser()
     if "://" not in storage and not path.exists():
         return []
-    return sorted(
-        optuna.get_all_study_names(open_storage(storage, "any", create=False))
-    )
+    return sorted(optuna.get_all_study_names(open_storage(storage, "any", create=False)))
 
 
 def load_study(name: str, storage: str | None = None) -> optuna.Study:
@@ -119,15 +107,8 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     known = study_names(storage)
     if name not in known:
         where = storage or str(studies_dir())
-        raise UnknownNameError(
-            "study",
-            name,
-            known,
-            hint=f"(in {where}; `archsearch study list` shows all)",
-        )
-    return optuna.load_study(
-        study_name=name, storage=open_storage(storage, name, create=False)
-    )
+        raise UnknownNameError("study", name, known, hint=f"(in {where}; `archsearch study list` shows all)")
+    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
 
 
 def free_name(stem: str, storage: str | None = None) -> str:

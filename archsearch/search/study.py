@@ -7,7 +7,6 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,14 @@ import numpy as np
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
 from archsearch.search.enumeration import Sweep, sweep, write_frame
-from archsearch.search.evaluate import Evaluator, Hardware, resolve_pool
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.frames import frame_attributes, plain
 from archsearch.search.pareto import non_dominated
+from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
-from archsearch.search.samplers import BatchSearch, cell_trials
+from archsearch.search.samplers import BatchSearch, cell_trials, directions
 from archsearch.search.space import SearchSpace, load_space, space_from_text
-from archsearch.search.storage import (
-    check_name,
-    free_name,
-    load_study,
-    open_storage,
-    study_names,
-)
+from archsearch.search.storage import check_name, free_name, load_study, open_storage, study_names
 
 if TYPE_CHECKING:
     import optuna
@@ -73,30 +67,16 @@ def run_study(
     stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
     label = check_name(name) if name else free_name(stem, storage)
     if name and name in study_names(storage):
-        raise InvalidInputError(
-            f"study {name!r} exists; continue it with `study resume {name}` or choose another name"
-        )
-    directions = [
-        "minimize" if sign > 0 else "maximize"
-        for sign in pricer.objective_columns.values()
-    ]
+        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
     place = open_storage(storage, label, create=True)
-    study = optuna.create_study(study_name=label, storage=place, directions=directions)
+    study = optuna.create_study(study_name=label, storage=place, directions=directions(pricer))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # metric names are marked experimental
         study.set_metric_names(list(pricer.objective_columns))
     study.set_user_attr(RECORD, _record(pricer, chosen, seed))
     if chosen == "exhaustive":
         _store_sweep(
-            study,
-            sweep(
-                loaded,
-                progress=progress,
-                sample=SAMPLE_TRIALS,
-                seed=seed,
-                evaluator=pricer,
-            ),
-            progress,
+            study, sweep(loaded, progress=progress, sample=SAMPLE_TRIALS, seed=seed, evaluator=pricer), progress
         )
     else:
         _sample(study, pricer, chosen, seed, trials, progress)
@@ -122,16 +102,8 @@ def resume_study(
     pricer = evaluator or study_evaluator(study)
     if record["strategy"] == "exhaustive":
         if record.get("complete"):
-            raise InvalidInputError(
-                f"study {name!r} enumerated its whole space; there is nothing left to add"
-            )
-        result = sweep(
-            pricer.space,
-            progress=progress,
-            sample=SAMPLE_TRIALS,
-            seed=record["seed"],
-            evaluator=pricer,
-        )
+            raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
+        result = sweep(pricer.space, progress=progress, sample=SAMPLE_TRIALS, seed=record["seed"], evaluator=pricer)
         _store_sweep(study, result, progress)
     else:
         _sample(study, pricer, record["strategy"], record["seed"], trials, progress)
@@ -162,9 +134,7 @@ def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "proxy": evaluator.proxy.name,
         "frame": frame_attributes(evaluator),
-        "baseline": None
-        if baseline is None
-        else {n: plain(v[0]) for n, v in baseline.items()},
+        "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
         "complete": False,
     }
 
@@ -182,36 +152,20 @@ def _store_sweep(study: optuna.Study, result: Sweep, progress: bool) -> None:
     for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
         for cell in cells.tolist():
             labels.setdefault(cell, []).append(label)
-    stored = {int(cell) for cell in _stored_cells(study, result.space)}
-    wanted = [
-        *labels,
-        *(cell for cell in result.sample_cells.tolist() if cell not in labels),
-    ]
-    missing = np.asarray(
-        [cell for cell in wanted if cell not in stored], dtype=np.int64
-    )
+    stored = set(_stored_cells(study, result.space))
+    wanted = [*labels, *(cell for cell in result.sample_cells.tolist() if cell not in labels)]
+    missing = np.asarray([cell for cell in wanted if cell not in stored], dtype=np.int64)
     trials = cell_trials(result.evaluator, missing, labels=labels)
-    with progress_bar(
-        f"storing {study.study_name}", len(trials), enabled=progress
-    ) as advance:
+    with progress_bar(f"storing {study.study_name}", len(trials), enabled=progress) as advance:
         for start in range(0, len(trials), 100):
             study.add_trials(trials[start : start + 100])
             advance(len(trials[start : start + 100]))
     _update(study, complete=True, counts=result.to_dict(rows=False))
 
 
-def _sample(
-    study: optuna.Study,
-    evaluator: Evaluator,
-    strategy: str,
-    seed: int,
-    trials: int,
-    progress: bool,
-) -> None:
+def _sample(study: optuna.Study, evaluator: Evaluator, strategy: str, seed: int, trials: int, progress: bool) -> None:
     known = study.trials
-    with progress_bar(
-        f"{strategy} on {evaluator.space.name}", trials, enabled=progress
-    ) as advance:
+    with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 
         def store(finished: list[FrozenTrial]) -> None:
             study.add_trials(finished)
@@ -226,15 +180,12 @@ def _sample(
     _update(study, interrupted=False)
 
 
-def _stored_cells(study: optuna.Study, space: SearchSpace) -> Iterable[int]:
+def _stored_cells(study: optuna.Study, space: SearchSpace) -> list[int]:
     trials = study.trials
     if not trials:
         return []
-    values = {
-        name: np.array([trial.params[name] for trial in trials])
-        for name in space.dimensions
-    }
-    return space.encode(values).tolist()
+    values = {name: np.array([trial.params[name] for trial in trials]) for name in space.dimensions}
+    return [int(cell) for cell in space.encode(values)]
 
 
 def _update(study: optuna.Study, **changes: Any) -> None:
@@ -249,9 +200,7 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
     """
     record = study.user_attrs.get(RECORD)
     if not isinstance(record, dict) or "space" not in record:
-        raise InvalidInputError(
-            f"study {study.study_name!r} was not written by archsearch"
-        )
+        raise InvalidInputError(f"study {study.study_name!r} was not written by archsearch")
     return dict(record)
 
 
@@ -273,41 +222,24 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     import pandas as pd
 
     record = study_record(study)
-    trials = [
-        trial
-        for trial in study.trials
-        if trial.state.is_finished() and "metrics" in trial.user_attrs
-    ]
+    trials = [trial for trial in study.trials if trial.state.is_finished() and "metrics" in trial.user_attrs]
     attributes = record["frame"]
     rows = [
         {name: trial.params[name] for name in trial.params}
-        | {
-            n: v
-            for n, v in trial.user_attrs["metrics"].items()
-            if n not in ("latency_worst", "latency_weighted")
-        }
-        | {
-            "trial": trial.number,
-            "violation": max(trial.constraints.values(), default=0.0),
-        }
+        | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in ("latency_worst", "latency_weighted")}
+        | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
         | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
         for trial in trials
     ]
     frame = pd.DataFrame(rows)
-    frame.attrs = {
-        **attributes,
-        "study": study.study_name,
-        "baseline": record.get("baseline"),
-    }
+    frame.attrs = {**attributes, "study": study.study_name, "baseline": record.get("baseline")}
     if frame.empty:
         return frame
     frame = frame.drop(columns="tokens")
     frame["proxy"] = record["proxy"]
     frame["feasible"] = frame["violation"] <= 0
     signs = attributes["objectives"]
-    points = np.stack(
-        [sign * frame[name].to_numpy(float) for name, sign in signs.items()], axis=1
-    )
+    points = np.stack([sign * frame[name].to_numpy(float) for name, sign in signs.items()], axis=1)
     points[~frame["feasible"].to_numpy()] = np.nan
     frame["on_front"] = non_dominated(points)
     return frame[frame["on_front"]].reset_index(drop=True) if front_only else frame
@@ -331,11 +263,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "front": int(frame["on_front"].sum()) if len(frame) else 0,
         "complete": bool(record.get("complete")),
         "version": record["version"],
-        **{
-            key: counts[key]
-            for key in ("architectures", "legal", "valid", "architectures_per_s")
-            if key in counts
-        },
+        **{key: counts[key] for key in ("architectures", "legal", "valid", "architectures_per_s") if key in counts},
     }
 
 
@@ -349,16 +277,11 @@ def list_studies(storage: str | None = None) -> pd.DataFrame:
         study = load_study(name, storage)
         if RECORD in study.user_attrs:
             summary = summarize_study(study)
-            rows.append(
-                {key: summary[key] for key in shown}
-                | {"hardware": ",".join(summary["hardware"])}
-            )
+            rows.append({key: summary[key] for key in shown} | {"hardware": ",".join(summary["hardware"])})
     return pd.DataFrame(rows, columns=list(shown))
 
 
-def export_study(
-    study: optuna.Study, path: str | Path, *, front_only: bool = False
-) -> Path:
+def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:
     """Write a study's table to .parquet, .csv or .json.
 
     Raises:

@@ -1,0 +1,159 @@
+"""Recommendations and explanations: feasible, on the front, ranked, with reasons that hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.search.enumeration import sweep
+from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.explain import explain
+from archsearch.search.frames import config_of, to_records
+from archsearch.search.pareto import non_dominated
+from archsearch.search.recommend import recommend
+from archsearch.search.study import run_study
+
+pytest_plugins = ("search_fakes",)
+
+
+def test_recommendations_are_distinct_points_of_the_front(evaluator: Evaluator) -> None:
+    frame = recommend(evaluator.space, evaluator=evaluator, top=4, progress=False)
+    front = sweep(evaluator.space, evaluator=evaluator, progress=False).front
+    keys = list(evaluator.space.dimensions)
+    assert frame["rank"].tolist() == [1, 2, 3, 4]
+    assert not frame.duplicated(keys).any()
+    assert set(map(tuple, frame[keys].to_numpy())) <= set(map(tuple, front[keys].to_numpy()))
+
+
+def test_reasons_state_true_numbers(evaluator: Evaluator) -> None:
+    frame = recommend(evaluator.space, evaluator=evaluator, top=3, progress=False)
+    baseline = frame.attrs["baseline"]
+    assert baseline["config"]["hidden_size"] == 512
+    for row in frame.to_dict(orient="records"):
+        gain = row["throughput:t4"] / baseline["throughput:t4"] - 1
+        assert f"{gain:+.1%} (t4)" in row["why"]
+        assert "front of" in row["why"]
+
+
+@pytest.mark.parametrize("limit", ["max_latency_ms", "max_parameters", "max_memory_gib"])
+def test_limits_hold_and_the_answer_stays_optimal(evaluator: Evaluator, limit: str) -> None:
+    free = recommend(evaluator.space, evaluator=evaluator, top=1, progress=False).iloc[0]
+    gpus = evaluator.pool.ids
+    figure = {
+        "max_latency_ms": lambda f: np.max([f[f"latency_s:{g}"] for g in gpus], axis=0) * 1e3,
+        "max_parameters": lambda f: f["parameters"],
+        "max_memory_gib": lambda f: f["memory_bytes"] / 2**30,
+    }[limit]
+    bound = float(figure(free)) * 0.8
+    frame = recommend(evaluator.space, evaluator=evaluator, top=100, progress=False, **{limit: bound})
+    assert (figure(frame) <= bound).all()
+    # brute force over the whole space under the limit
+    space = evaluator.space
+    evaluation = evaluator.evaluate(space.decode(np.arange(space.size)))
+    columns = evaluator.columns(evaluation, np.flatnonzero(evaluation.feasible))
+    inside = figure(columns) <= bound
+    points = objective_matrix({n: v[inside] for n, v in columns.items()}, evaluator.objective_columns)
+    truth = np.unique(points[non_dominated(points)], axis=0)
+    found = objective_matrix({n: frame[n].to_numpy() for n in evaluator.objective_columns}, evaluator.objective_columns)
+    np.testing.assert_allclose(np.unique(found, axis=0), truth, rtol=1e-12)
+
+
+def test_nothing_feasible_names_the_binding_limit(evaluator: Evaluator) -> None:
+    with pytest.raises(ArchSearchError, match=r"latency at most 1e-06 ms on t4 binds.*hidden_size="):
+        recommend(evaluator.space, evaluator=evaluator, max_latency_ms=1e-6, progress=False)
+    with pytest.raises(ArchSearchError, match=r"at least 1e\+06 parameters"):
+        recommend(evaluator.space, evaluator=evaluator, max_parameters=10, progress=False)
+
+
+def test_pool_reports_what_each_gpu_alone_would_choose(evaluator: Evaluator) -> None:
+    frame = recommend(evaluator.space, evaluator=evaluator, top=1, progress=False)
+    best = frame.iloc[0]
+    space = evaluator.space
+    evaluation = evaluator.evaluate(space.decode(np.arange(space.size)))
+    columns = evaluator.columns(evaluation, np.flatnonzero(evaluation.feasible))
+    allowed = columns["quality"] <= best["quality"]
+    for view in frame.attrs["pool"]:
+        own = columns[f"throughput:{view['gpu']}"][allowed].max()
+        assert view["throughput"] == pytest.approx(own, rel=1e-12)
+        assert view["regret"] == pytest.approx(own / best[f"throughput:{view['gpu']}"] - 1)
+        assert view["regret"] >= 0
+
+
+def test_worst_and_weighted_views_follow_their_definition(evaluator: Evaluator) -> None:
+    frame = recommend(evaluator.space, evaluator=evaluator, top=5, progress=False)
+    base = frame.attrs["baseline"]
+    gains = np.stack([frame[f"throughput:{g}"] / base[f"throughput:{g}"] for g in evaluator.pool.ids])
+    np.testing.assert_allclose(frame["throughput_worst"], gains.min(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(frame["throughput_weighted"], 1 / (0.5 / gains).sum(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "nsga2"])
+def test_studies_recommend_too(evaluator: Evaluator, tmp_path: Path, strategy: str) -> None:
+    place = str(tmp_path / "r.journal")
+    study = run_study(
+        evaluator.space, evaluator=evaluator, trials=150, strategy=strategy, name="r", storage=place, progress=False
+    )
+    frame = recommend(study, evaluator=evaluator, top=3, progress=False)
+    assert len(frame) == 3 and frame.attrs["exact"] == (strategy == "exhaustive")
+    low, high = evaluator.space.record.budget.parameters or (0, 0)
+    assert frame["parameters"].between(low, high).all()
+    by_name = recommend("r", storage=place, evaluator=evaluator, top=3, progress=False)
+    assert by_name["quality"].tolist() == frame["quality"].tolist()
+    if strategy == "nsga2":
+        with pytest.raises(ArchSearchError, match="parameters at most 100 binds"):
+            recommend(study, evaluator=evaluator, max_parameters=100, progress=False)
+
+
+def test_records_and_configs_are_complete(evaluator: Evaluator) -> None:
+    frame = recommend(evaluator.space, evaluator=evaluator, top=2, progress=False)
+    records = to_records(frame)
+    assert records[0]["rank"] == 1 and "why" in records[0] and set(records[0]["throughput"]) == set(evaluator.pool.ids)
+    config = config_of(frame, 2)
+    evaluator.space.family_class.from_dict(config)
+    assert config["hidden_size"] == frame.iloc[1]["hidden_size"]
+
+
+def test_mistakes_are_told(evaluator: Evaluator, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="top"):
+        recommend(evaluator.space, evaluator=evaluator, top=0)
+    with pytest.raises(InvalidInputError, match="max-latency-ms"):
+        recommend(evaluator.space, evaluator=evaluator, max_latency_ms=-1)
+    with pytest.raises(InvalidInputError, match="objectives are"):
+        recommend(evaluator.space, evaluator=evaluator, weights={"beauty": 1}, progress=False)
+    with pytest.raises(UnknownNameError, match="study or search space"):
+        recommend("no-such-thing", storage=str(tmp_path / "n.journal"))
+
+
+def test_weights_move_the_ranking(evaluator: Evaluator) -> None:
+    fast = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"throughput": 1e6}, progress=False).iloc[0]
+    good = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"quality": 1e6}, progress=False).iloc[0]
+    assert fast["throughput_weighted"] > good["throughput_weighted"] and fast["quality"] > good["quality"]
+
+
+def test_explanation_agrees_with_single_estimates(evaluator: Evaluator) -> None:
+    config = evaluator.baseline_config()
+    assert config is not None
+    workload = evaluator.space.workload
+    answer = explain(config, workload, evaluator.pool, models=evaluator.models)
+    assert [view.gpu for view in answer.per_gpu] == list(evaluator.pool.ids)
+    model = evaluator.models["t4"]
+    for item in answer.per_gpu[0].dimensions:
+        moved = evaluator.space.family_class(**{**answer.config, item["dimension"]: item["to"]})
+        latency = float(np.asarray(model.estimate(moved.lower(workload)).latency_s))
+        assert item["latency_change"] == pytest.approx(latency / answer.per_gpu[0].latency_s - 1)
+        assert item["parameters_change"] == pytest.approx(float(moved.parameters()) / answer.parameters - 1)
+    for view in answer.per_gpu:
+        assert all(item["latency_change"] <= 0 <= item["parameters_change"] for item in view.better)
+    assert answer.lines()
+
+
+def test_misaligned_width_is_shown_the_better_shape(evaluator: Evaluator) -> None:
+    # the toy GPU pads n to tiles of 256: 2050 costs as much as 2304, so 2112 is larger and no slower
+    config = evaluator.space.family_class(hidden_size=512, num_layers=4, intermediate_size=2050, num_attention_heads=8)
+    t4 = explain(config, evaluator.space.workload, evaluator.pool, models=evaluator.models).per_gpu[0]
+    singles = {item["to"] for item in t4.dimensions if item["dimension"] == "intermediate_size"}
+    assert singles == {2048, 2112}
+    assert any(item["changes"].get("intermediate_size") == 2112 for item in t4.better)
