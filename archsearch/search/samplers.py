@@ -178,22 +178,28 @@ class BatchSearch:
         kinds = distributions(space)
         asked = [study.ask(kinds) for _ in range(count)]
         cells = space.encode({name: np.array([trial.params[name] for trial in asked]) for name in kinds})
+        keys = canonical_keys(space, cells)
+        legal = self._legal(cells)
         chosen, origins = [], []
-        for trial, cell in zip(asked, cells, strict=True):
-            fresh = self._fresh(int(cell), random)
-            # the genetic samplers note the generation in the trial; the replacement inherits it
+        for trial, cell, key, usable in zip(asked, cells.tolist(), keys, legal.tolist(), strict=True):
+            # the genetic samplers note the generation in the trial; a replacement inherits it
             notes = dict(study.tell(trial, state=_failed()).system_attrs)
+            fresh: int | None = cell
+            if usable and key not in self._seen:
+                self._seen.add(key)
+            else:
+                fresh = self._replacement(cell, random)
             if fresh is not None:
                 chosen.append(fresh)
                 origins.append(notes)
         return np.asarray(chosen, dtype=np.int64), origins
 
-    def _fresh(self, cell: int, random: np.random.Generator) -> int | None:
-        """The cell itself where it is legal and unseen, else one such cell near it, else None."""
+    def _replacement(self, cell: int, random: np.random.Generator) -> int | None:
+        """A legal unseen cell near a cell that is not, or None where none was met."""
         space = self.evaluator.space
-        candidates = np.concatenate(([cell], _perturbed(space, cell, random)))
-        legal = self._legal(candidates)
-        for candidate, key in zip(candidates[legal], canonical_keys(space, candidates[legal]), strict=True):
+        candidates = _perturbed(space, cell, random)
+        candidates = candidates[self._legal(candidates)]
+        for candidate, key in zip(candidates.tolist(), canonical_keys(space, candidates), strict=True):
             if key not in self._seen:
                 self._seen.add(key)
                 return int(candidate)
