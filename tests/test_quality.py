@@ -16,18 +16,14 @@ from archsearch.quality.laws import Law, published_laws
 def test_chinchilla_at_the_sizes_of_its_paper() -> None:
     # 70 B parameters on 1.4 T tokens: 406.4 / 70e9^0.34 = 0.0836, 410.7 / 1.4e12^0.28 = 0.1632 (by hand)
     law = get_proxy("chinchilla")
-    assert law.predict({"parameters": 70e9, "tokens": 1.4e12}).value == pytest.approx(
-        1.69 + 0.0836 + 0.1632, abs=5e-4
-    )
+    assert law.predict({"parameters": 70e9, "tokens": 1.4e12}).value == pytest.approx(1.69 + 0.0836 + 0.1632, abs=5e-4)
 
 
 def test_replication_prefers_about_twenty_tokens_per_parameter() -> None:
     # arXiv 2404.10102 reports an optimum near 20 tokens per parameter for its fit at Chinchilla's compute
     law = get_proxy("chinchilla-besiroglu")
     parameters = np.geomspace(1e9, 1e12, 4001)
-    loss = law.predict(
-        {"parameters": parameters, "tokens": 5.76e23 / 6 / parameters}
-    ).value
+    loss = law.predict({"parameters": parameters, "tokens": 5.76e23 / 6 / parameters}).value
     best = parameters[np.argmin(loss)]
     assert 10 < 5.76e23 / 6 / best**2 < 30
 
@@ -36,21 +32,14 @@ def test_replication_prefers_about_twenty_tokens_per_parameter() -> None:
 def test_dit_laws_are_the_least_squares_fit_of_the_published_table(name: str) -> None:
     law = get_proxy(name)
     assert isinstance(law, Law) and law.record.table is not None
-    rows = [
-        dict(zip(law.record.table.columns, row, strict=True))
-        for row in law.record.table.rows
-    ]
-    rows = [
-        row for row in rows if all(row[k] == v for k, v in law.record.select.items())
-    ]
+    rows = [dict(zip(law.record.table.columns, row, strict=True)) for row in law.record.table.rows]
+    rows = [row for row in rows if all(row[k] == v for k, v in law.record.select.items())]
     features = {
         "flops": np.array([2e9 * float(row["gmacs"]) for row in rows]),
         "parameters": np.array([1e6 * float(row["parameters_m"]) for row in rows]),
     }
     target = np.log([float(row["fid"]) for row in rows])
-    design = np.stack(
-        [np.ones(len(rows)), *(np.log(features[f]) for f in law.features)], axis=1
-    )
+    design = np.stack([np.ones(len(rows)), *(np.log(features[f]) for f in law.features)], axis=1)
     fitted, *_ = np.linalg.lstsq(design, target, rcond=None)
     stored = [law.record.constants[key] for key in ("intercept", *law.features)]
     np.testing.assert_allclose(stored, fitted, rtol=1e-5)
@@ -60,10 +49,7 @@ def test_dit_laws_are_the_least_squares_fit_of_the_published_table(name: str) ->
     half = residual * t.ppf(0.9, dof) * np.sqrt(1 + mean_leverage)
     assert law.record.band.log == pytest.approx(half, rel=0.005)
     inside = law.predict(features)
-    assert (
-        np.mean((np.exp(target) >= inside.low) & (np.exp(target) <= inside.high))
-        >= 0.75
-    )
+    assert np.mean((np.exp(target) >= inside.low) & (np.exp(target) <= inside.high)) >= 0.75
 
 
 @pytest.mark.parametrize("name", sorted(published_laws()))
@@ -79,9 +65,7 @@ def test_every_law_has_a_source_and_brackets_its_value(name: str) -> None:
 
 
 @given(st.floats(1e8, 1e10), st.floats(1e10, 4e11), st.floats(1.01, 10))
-def test_more_parameters_or_tokens_never_predict_a_worse_loss(
-    n: float, d: float, factor: float
-) -> None:
+def test_more_parameters_or_tokens_never_predict_a_worse_loss(n: float, d: float, factor: float) -> None:
     for name in ("chinchilla", "chinchilla-besiroglu", "chinchilla-encoder"):
         law = get_proxy(name)
         base = law.predict({"parameters": n, "tokens": d}).value
@@ -99,12 +83,7 @@ def test_extrapolation_widens_the_interval() -> None:
 def test_arrays_broadcast_as_open_meshes() -> None:
     value = (
         get_proxy("chinchilla")
-        .predict(
-            {
-                "parameters": np.array([[1e8], [1e9]]),
-                "tokens": np.array([[1e10, 2e10, 3e10]]),
-            }
-        )
+        .predict({"parameters": np.array([[1e8], [1e9]]), "tokens": np.array([[1e10, 2e10, 3e10]])})
         .value
     )
     assert value.shape == (2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,31 @@ def test_studies_resume_in_every_storage(evaluator: Evaluator, tmp_path: Path, s
     assert not frame.duplicated(["hidden_size", "num_layers", "intermediate_size", "num_attention_heads"]).any()
     assert summarize_study(load_study("r", place))["trials"] == 35
     assert list_studies(place)["name"].tolist() == ["r"]
+
+
+def test_workers_learn_what_others_stored_meanwhile(
+    evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archsearch.search import samplers
+
+    place, meanwhile = str(tmp_path / "w.journal"), []
+    run_study(
+        evaluator.space, evaluator=evaluator, trials=5, strategy="random", name="w", storage=place, progress=False
+    )
+    original = samplers.cell_trials
+
+    def with_a_rival(*args: Any, **kwargs: Any) -> Any:
+        finished = original(*args, **kwargs)
+        if not meanwhile:  # another worker stores half of the very same architectures first
+            meanwhile.extend(finished[: len(finished) // 2])
+            load_study("w", place).add_trials(meanwhile)
+        return finished
+
+    monkeypatch.setattr(samplers, "cell_trials", with_a_rival)
+    resume_study("w", trials=100, storage=place, seed=9, progress=False, evaluator=evaluator)
+    frame = study_frame(load_study("w", place))
+    assert len(frame) == 5 + len(meanwhile) + 100
+    assert not frame.duplicated(["hidden_size", "num_layers", "intermediate_size", "num_attention_heads"]).any()
 
 
 def test_exhaustive_study_holds_the_exact_front(evaluator: Evaluator, tmp_path: Path) -> None:

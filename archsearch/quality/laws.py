@@ -110,9 +110,7 @@ class Law:
         """
         x = {name: self._feature(features, name) for name in self.features}
         value = self._value(x)
-        outside = sum(
-            (self._decades_outside(name, x[name]) for name in x), np.zeros(())
-        )
+        outside = sum((self._decades_outside(name, x[name]) for name in x), np.zeros(()))
         widen = 1.0 + outside
         band = self.record.band
         if band.absolute is not None:
@@ -125,38 +123,25 @@ class Law:
     def _value(self, x: Mapping[str, Any]) -> Any:
         c = self.record.constants
         if self.record.form == "chinchilla":
-            return (
-                c["E"]
-                + c["A"] / x["parameters"] ** c["alpha"]
-                + c["B"] / x["tokens"] ** c["beta"]
-            )
+            return c["E"] + c["A"] / x["parameters"] ** c["alpha"] + c["B"] / x["tokens"] ** c["beta"]
         return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in x))
 
     def _feature(self, features: Mapping[str, Any], name: str) -> Any:
         if features.get(name) is None:
-            raise InvalidInputError(
-                f"quality proxy {self.name!r} needs {name!r}; it was not given"
-            )
+            raise InvalidInputError(f"quality proxy {self.name!r} needs {name!r}; it was not given")
         value = np.asarray(features[name], dtype=np.float64)
         if not np.all(value > 0):
-            raise InvalidInputError(
-                f"quality proxy {self.name!r}: {name} must be positive"
-            )
+            raise InvalidInputError(f"quality proxy {self.name!r}: {name} must be positive")
         return value
 
     def _decades_outside(self, name: str, value: Any) -> Any:
         low, high = self.record.valid.get(name, (0.0, np.inf))
         with np.errstate(divide="ignore"):
-            return np.maximum(np.log10(low) - np.log10(value), 0.0) + np.maximum(
-                np.log10(value / high), 0.0
-            )
+            return np.maximum(np.log10(low) - np.log10(value), 0.0) + np.maximum(np.log10(value / high), 0.0)
 
 
 @lru_cache(maxsize=1)
 def published_laws() -> Mapping[str, QualityProxy]:
     """All laws of ``laws.yaml`` by name."""
     entries = read_mapping(LAWS_FILE)
-    return {
-        name: Law(name, LawRecord.model_validate(entry))
-        for name, entry in entries.items()
-    }
+    return {name: Law(name, LawRecord.model_validate(entry)) for name, entry in entries.items()}

@@ -79,9 +79,7 @@ def register_proxy(proxy: QualityProxy) -> None:
         InvalidInputError: the name is taken.
     """
     if proxy.name in list_proxies():
-        raise InvalidInputError(
-            f"quality proxy {proxy.name!r} exists already; choose another name"
-        )
+        raise InvalidInputError(f"quality proxy {proxy.name!r} exists already; choose another name")
     _REGISTERED[proxy.name] = proxy
 
 
@@ -114,16 +112,10 @@ def default_proxy(family: str) -> QualityProxy:
     """
     from archsearch.quality.laws import published_laws
 
-    preferred = {
-        "decoder": "chinchilla-besiroglu",
-        "encoder": "chinchilla-encoder",
-        "dit": "dit-fid",
-    }
+    preferred = {"decoder": "chinchilla-besiroglu", "encoder": "chinchilla-encoder", "dit": "dit-fid"}
     if family in preferred:
         return get_proxy(preferred[family])
     for proxy in (*_REGISTERED.values(), *published_laws().values()):
         if family in proxy.families:
             return proxy
-    raise InvalidInputError(
-        f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}"
-    )
+    raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")

@@ -47,10 +47,12 @@ def non_dominated(objectives: FloatMatrix) -> BoolVector:
     if rows.size == 0:
         return mask
     rows = _prefilter(points, rows)
-    unique, inverse = np.unique(points[rows], axis=0, return_inverse=True)  # sorted lexicographically
-    unique = unique + 0.0  # -0.0 and 0.0 compare equal everywhere
+    rows = rows[np.lexsort(points[rows].T[::-1])]
+    ordered = points[rows]
+    fresh = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    unique = ordered[fresh]
     keep = _sweep(unique) if unique.shape[1] <= 2 else _blocked(unique)
-    mask[rows] = keep[inverse.reshape(-1)]
+    mask[rows] = keep[np.cumsum(fresh) - 1]
     return mask
 
 

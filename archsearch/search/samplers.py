@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GENETIC_POPULATION = 50
 _BATCH = {"nsga2": GENETIC_POPULATION, "nsga3": GENETIC_POPULATION, "tpe": 16, "gp": 1, "random": 256}
 _REPAIR_ATTEMPTS = 400
-_EXHAUSTED_BATCHES = 20
+_IDLE_PROPOSALS = 500
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -133,15 +133,18 @@ def _rows(columns: Columns) -> list[dict[str, Any]]:
 class BatchSearch:
     """Runs a sampler over a space until ``trials`` new architectures were evaluated or none is left.
 
-    ``known`` are trials of earlier runs. ``store`` receives each batch of finished trials.
+    ``stored`` reads all trials kept so far, by this run, earlier ones or other workers on the same study;
+    ``store`` keeps a batch of finished trials.
     """
 
     evaluator: Evaluator
     strategy: str
     seed: int
+    stored: Callable[[], Sequence[FrozenTrial]]
     store: Callable[[list[FrozenTrial]], None]
-    known: Sequence[FrozenTrial] = ()
     _seen: set[tuple[Any, ...]] = field(default_factory=set)
+    _kept: set[tuple[Any, ...]] = field(default_factory=set)
+    _read: int = 0
 
     def run(self, trials: int) -> int:
         """Evaluate up to ``trials`` new architectures; returns how many were found."""
@@ -150,25 +153,33 @@ class BatchSearch:
         space = self.evaluator.space
         sampler = make_sampler(self.strategy, self.seed, len(space.dimensions))
         study = optuna.create_study(sampler=sampler, directions=directions(self.evaluator))
-        study.add_trials(self.known)
-        self._remember(self.known)
         random = np.random.default_rng(self.seed)
+        self._catch_up(study)
         found, idle = 0, 0
-        while found < trials and idle < _EXHAUSTED_BATCHES:
+        while found < trials and idle < _IDLE_PROPOSALS:
             wanted = min(_BATCH[self.strategy], trials - found)
             cells, origins = self._propose(study, wanted, random)
-            idle = 0 if len(cells) else idle + 1
             finished = cell_trials(self.evaluator, cells, system_attrs=origins)
             study.add_trials(finished)
-            self.store(finished)
-            found += len(finished)
+            self._catch_up(study)
+            mine = [t for t, key in zip(finished, canonical_keys(space, cells), strict=True) if key not in self._kept]
+            self.store(mine)
+            found += len(mine)
+            idle = 0 if mine else idle + wanted
         return found
 
-    def _remember(self, trials: Sequence[FrozenTrial]) -> None:
-        if trials:
-            space = self.evaluator.space
-            values = {name: np.array([trial.params[name] for trial in trials]) for name in space.dimensions}
-            self._seen.update(canonical_keys(space, space.encode(values)))
+    def _catch_up(self, study: optuna.Study) -> None:
+        """Learn the trials that were stored since the last look and that this run did not evaluate itself."""
+        fresh = list(self.stored())[self._read :]
+        self._read += len(fresh)
+        if not fresh:
+            return
+        space = self.evaluator.space
+        values = {name: np.array([trial.params[name] for trial in fresh]) for name in space.dimensions}
+        keys = canonical_keys(space, space.encode(values))
+        study.add_trials([trial for trial, key in zip(fresh, keys, strict=True) if key not in self._seen])
+        self._seen.update(keys)
+        self._kept.update(keys)
 
     def _propose(
         self, study: optuna.Study, count: int, random: np.random.Generator

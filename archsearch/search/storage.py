@@ -78,7 +78,7 @@ def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.stor
         return optuna.storages.get_storage(place)
     except ArchSearchError:
         raise
-    except Exception as error:  # noqa: BLE001  (the drivers behind a URL raise errors of their own)
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidInputError(f"storage {place!r} cannot be opened: {reason}") from None
 

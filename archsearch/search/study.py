@@ -88,10 +88,14 @@ def resume_study(
     *,
     trials: int = 1000,
     storage: str | None = None,
+    seed: int | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
 ) -> optuna.Study:
     """Add ``trials`` new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
+
+    Several processes may do so at once on one storage (give each its own ``seed``): each learns before every
+    batch what the others have stored.
 
     Raises:
         UnknownNameError: no such study.
@@ -106,7 +110,7 @@ def resume_study(
         result = sweep(pricer.space, progress=progress, sample=SAMPLE_TRIALS, seed=record["seed"], evaluator=pricer)
         _store_sweep(study, result, progress)
     else:
-        _sample(study, pricer, record["strategy"], record["seed"], trials, progress)
+        _sample(study, pricer, record["strategy"], record["seed"] if seed is None else seed, trials, progress)
     return study
 
 
@@ -164,14 +168,16 @@ def _store_sweep(study: optuna.Study, result: Sweep, progress: bool) -> None:
 
 
 def _sample(study: optuna.Study, evaluator: Evaluator, strategy: str, seed: int, trials: int, progress: bool) -> None:
-    known = study.trials
+    def stored() -> list[FrozenTrial]:
+        return study.get_trials(deepcopy=False)
+
     with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 
         def store(finished: list[FrozenTrial]) -> None:
             study.add_trials(finished)
             advance(len(finished))
 
-        search = BatchSearch(evaluator, strategy, seed + len(known), store, known)
+        search = BatchSearch(evaluator, strategy, seed + len(stored()), stored, store)
         try:
             search.run(trials)
         except KeyboardInterrupt:
