@@ -1,0 +1,51 @@
+# archsearch: `make demo` and `make test` need Python 3.11+ with venv, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SPACE ?= modernbert-base-budget
+POOL ?= t4,a10,l4,rtx-4090,a100-sxm-40gb,h100-sxm
+# An unpinned torch downloads several gigabytes of CUDA packages; the tests need only the CPU.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "archsearch needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Use make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-tests: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[dev,models,notebooks]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed ## run a real study and print recommended dimensions
+	$(BIN)/archsearch study run $(SPACE) --hardware $(POOL) --name demo --overwrite
+	$(BIN)/archsearch recommend demo --top 5
+
+test: $(VENV)/.installed-tests ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-tests ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-tests ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-tests ## speed of costing and searching
+	$(BIN)/python benchmarks/search.py
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
