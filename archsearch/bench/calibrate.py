@@ -98,7 +98,9 @@ def fit_rows(frame: pd.DataFrame) -> pd.DataFrame:
     if "split" in frame:
         kept = frame[frame["split"] == "fit"]
     else:
-        kept = frame[[not is_test(op, rows, cols) for op, rows, cols in zip(frame.op, frame.rows, frame.cols, strict=True)]]
+        kept = frame[
+            [not is_test(op, rows, cols) for op, rows, cols in zip(frame.op, frame.rows, frame.cols, strict=True)]
+        ]
     return kept.reset_index(drop=True)
 
 
@@ -140,8 +142,10 @@ def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[tup
         if len(members) >= 1:
             shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
         transferred = _pool([left_out[gpu] for gpu in members]) if len(members) > 1 else pooled
-        yield "architecture", architecture, _kernel_fit(
-            shared, transferred, {gpu: groups[gpu] for gpu in members}, "whole GPUs"
+        yield (
+            "architecture",
+            architecture,
+            _kernel_fit(shared, transferred, {gpu: groups[gpu] for gpu in members}, "whole GPUs"),
         )
         for gpu in members:
             own = fit(family.model, [groups[gpu]], prior=shared)
@@ -157,9 +161,7 @@ class Unseen:
     bound: Any
 
 
-def _left_out(
-    model: KernelModel, gpu: str, groups: Mapping[str, Group], default: Mapping[str, float]
-) -> Unseen:
+def _left_out(model: KernelModel, gpu: str, groups: Mapping[str, Group], default: Mapping[str, float]) -> Unseen:
     """Residuals on one GPU under coefficients fitted on its kin, or on all others where it has none."""
     target = groups[gpu]
     kin = [g for other, g in groups.items() if other != gpu and g.gpu.architecture == target.gpu.architecture]
@@ -188,9 +190,7 @@ def _pool(parts: Sequence[Unseen]) -> Unseen:
     return Unseen(np.concatenate([p.residuals for p in parts]), np.concatenate([p.bound for p in parts]))
 
 
-def _kernel_fit(
-    values: Mapping[str, float], unseen: Unseen, groups: Mapping[str, Group], held_back: str
-) -> KernelFit:
+def _kernel_fit(values: Mapping[str, float], unseen: Unseen, groups: Mapping[str, Group], held_back: str) -> KernelFit:
     bands = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]
@@ -227,9 +227,7 @@ def _joined(groups: Sequence[Group]) -> Group:
     first = groups[0]
     if len(groups) == 1:
         return first
-    dims = {
-        name: np.concatenate([np.broadcast_to(g.dims[name], len(g)) for g in groups]) for name in first.dims
-    }
+    dims = {name: np.concatenate([np.broadcast_to(g.dims[name], len(g)) for g in groups]) for name in first.dims}
     return Group(first.gpu, first.dtype, dims, np.concatenate([g.latency_s for g in groups]))
 
 

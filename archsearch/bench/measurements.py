@@ -25,6 +25,7 @@ from archsearch.cost.routes import Route, attention_route, gemm_route, memory_ro
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
+from archsearch.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,20 +55,10 @@ def read_measurements(path: str | Path) -> pd.DataFrame:
     Raises:
         InvalidInputError: no such file, no rows, or columns that every table needs are missing.
     """
-    import pandas as pd
-
-    file = Path(path)
-    if not file.is_file():
-        raise InvalidInputError(f"{file}: no such file")
-    try:
-        frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise InvalidInputError(f"{file}: cannot be read as a table: {error}") from None
+    frame = read_table(path)
     missing = [c for c in ("gpu", "op", "dtype") if c not in frame]
     if missing:
-        raise InvalidInputError(f"{file}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")
-    if frame.empty:
-        raise InvalidInputError(f"{file}: has no rows")
+        raise InvalidInputError(f"{path}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")
     return frame
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
+from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +67,7 @@ def validate_csv(
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
     predicted = predict_frame(frame)
     if output is not None:
-        target = Path(output)
-        if target.suffix == ".parquet":
-            predicted.to_parquet(target, index=False)
-        else:
-            predicted.to_csv(target, index=False)
+        write_table(predicted, output)
     groups = [
         {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
         for key, part in predicted.groupby(list(by), sort=True)

@@ -130,9 +130,7 @@ class GemmModel:
     def __init__(self, quantized: bool = False) -> None:
         self.coefficients = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
 
-    def predict(
-        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
-    ) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
         """Time of each product.
 
         Args:
@@ -283,9 +281,7 @@ def candidate_time(s: Shapes, machine: Machine, c: Choice, v: Mapping[str, float
     out_tile = np.minimum(c.tile_m, s.m) * np.minimum(c.tile_n, s.n) * s.out_itemsize
     epilogue = stores * waves * c.max_ctas * out_tile / (v["epilogue_bytes_per_clock"] * clock)
     prologue = waves * v["wave_cycles"] / clock
-    reduction = np.where(
-        c.split_k > 1, v["split_k_s"] + s.batch * s.m * s.n * 4 * c.split_k / machine.l2_bytes_s, 0.0
-    )
+    reduction = np.where(c.split_k > 1, v["split_k_s"] + s.batch * s.m * s.n * 4 * c.split_k / machine.l2_bytes_s, 0.0)
     fixed = v["launch_s"] + prologue + reduction + _quantize_time(s, machine, v)
     return {
         "total": fixed + body + epilogue,

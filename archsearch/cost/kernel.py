@@ -50,7 +50,5 @@ class KernelModel(Protocol):
     name: str
     coefficients: tuple[Coefficient, ...]
 
-    def predict(
-        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
-    ) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
         """Time of every shape on this GPU under the given coefficient values."""

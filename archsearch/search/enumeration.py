@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
 from archsearch.search.evaluate import Columns, Evaluation, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, to_records
@@ -24,6 +23,7 @@ from archsearch.search.pareto import merge_fronts, non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
+from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ class Sweep:
         Raises:
             InvalidInputError: another suffix, or a path that cannot be written.
         """
-        return write_frame(self.front, path)
+        return write_table(self.front, path)
 
 
 def cell_columns(evaluator: Evaluator, cells: Cells) -> Columns:
@@ -251,27 +251,3 @@ def enumerate_space(
     if output is not None:
         result.write(output)
     return result.front
-
-
-def write_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write a table as .parquet, .csv or .json by the path's suffix.
-
-    Raises:
-        InvalidInputError: another suffix, or a path that cannot be written.
-    """
-    target = Path(path)
-    try:
-        match target.suffix:
-            case ".parquet":
-                frame.to_parquet(target, index=False)
-            case ".csv":
-                frame.to_csv(target, index=False)
-            case ".json":
-                frame.to_json(target, orient="records", indent=1)
-            case _:
-                raise InvalidInputError(
-                    f"{target}: write to .parquet, .csv or .json, not {target.suffix or 'no suffix'}"
-                )
-    except OSError as error:
-        raise InvalidInputError(f"{target}: cannot be written: {error}") from None
-    return target

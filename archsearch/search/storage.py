@@ -111,6 +111,21 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
 
 
+def delete_study(name: str, storage: str | None = None) -> None:
+    """Delete a stored study.
+
+    Raises:
+        UnknownNameError: no such study.
+    """
+    import optuna
+
+    load_study(name, storage)
+    if storage is None:
+        Path(default_storage_url(name)).unlink()
+    else:
+        optuna.delete_study(study_name=name, storage=open_storage(storage, name, create=False))
+
+
 def free_name(stem: str, storage: str | None = None) -> str:
     """``stem``, or ``stem-2``, ``stem-3`` ... where that is taken."""
     taken = set(study_names(storage))

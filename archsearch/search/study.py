@@ -15,7 +15,7 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
-from archsearch.search.enumeration import Sweep, sweep, write_frame
+from archsearch.search.enumeration import Sweep, sweep
 from archsearch.search.evaluate import Evaluator
 from archsearch.search.frames import frame_attributes, plain
 from archsearch.search.pareto import non_dominated
@@ -24,6 +24,7 @@ from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, directions
 from archsearch.search.space import SearchSpace, load_space, space_from_text
 from archsearch.search.storage import check_name, free_name, load_study, open_storage, study_names
+from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import optuna
@@ -293,4 +294,4 @@ def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = Fa
     Raises:
         InvalidInputError: another suffix, or a path that cannot be written.
     """
-    return write_frame(study_frame(study, front_only=front_only), path)
+    return write_table(study_frame(study, front_only=front_only), path)

@@ -1,0 +1,247 @@
+"""The public functions, in the words of the command line, which calls them too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.cost import CostModel
+from archsearch.cost.estimate import Estimate
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.models.base import MemoryUse, ModelConfig, Phase, Workload
+from archsearch.models.registry import load_model
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from archsearch.search.explain import Explanation
+    from archsearch.search.pricing import Hardware
+    from archsearch.search.space import SearchSpace
+
+__all__ = ["EstimateResult", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
+
+DEFAULT_TOKENS = {"decoder": 2048, "encoder": 512}
+DEFAULT_PIXELS = 256
+MAX_DIMENSION = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateResult:
+    """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes.
+
+    ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``assumed`` lists workload values that the caller
+    left open.
+    """
+
+    model: str
+    hardware: str
+    config: dict[str, Any]
+    workload: dict[str, Any]
+    assumed: tuple[str, ...]
+    parameters: int
+    flops: float
+    latency_s: float
+    latency_low_s: float
+    latency_high_s: float
+    provenance: str
+    throughput: float
+    throughput_unit: str
+    memory_bytes: dict[str, float]
+    fits: bool
+    mfu: float
+    kernels: int
+    breakdown: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the command line's ``--json`` prints them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def frame(self) -> pd.DataFrame:
+        """The breakdown as a table, one op a row."""
+        import pandas as pd
+
+        return pd.DataFrame(self.breakdown)
+
+
+def estimate(
+    model: str | Path | ModelConfig,
+    hardware: str | GpuSpec,
+    *,
+    dtype: str = "bf16",
+    batch_size: int = 1,
+    seq_len: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    frames: int | None = None,
+    phase: str = "forward",
+    attention: str = "auto",
+    compiled: bool = False,
+) -> EstimateResult:
+    """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
+
+    Args:
+        model: a preset's name, a path (archsearch YAML, Hugging Face config.json) or a config.
+        hardware: a GPU's id, alias or record.
+        seq_len: tokens per sequence (context length in decode); 2048 for decoders and 512 for encoders if left out.
+        height, width, frames: pixels and frames of image and video models; 256 × 256 if left out.
+        phase: forward, train, prefill or decode.
+        attention: auto, flash, sdpa or eager.
+        compiled: fuse bandwidth-bound ops as torch.compile does.
+
+    Raises:
+        UnknownNameError: no such model, GPU, dtype, phase or attention kernel.
+        InvalidInputError: sizes that describe no workload of this model.
+        UnsupportedError: the GPU has no units for the dtype, or no such attention kernel.
+    """
+    gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
+    config, name = (load_model(str(model)), str(model)) if isinstance(model, str | Path) else (model, model.family)
+    sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
+    assumed = _complete(sizes, config)
+    workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
+    require_dtype(gpu, workload)
+    ops = config.lower(workload)
+    answer = CostModel(gpu).estimate(ops, compiled=compiled, attention=attention)
+    memory = config.memory(workload)
+    described = {"phase": workload.phase.value, "dtype": workload.dtype.value}
+    described |= {k: v for k, v in sizes.items() if v is not None}
+    return _result(name, gpu, config, workload, answer, memory, described, assumed, compiled, attention)
+
+
+def enumerate_space(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> pd.DataFrame:
+    """The exact Pareto front of a search space on a GPU or pool; see ``archsearch.search.enumeration``."""
+    from archsearch.search.enumeration import enumerate_space as run
+
+    return run(space, hardware, **options)
+
+
+def run_study(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> optuna.Study:
+    """Run and store a study; see ``archsearch.search.study.run_study``."""
+    from archsearch.search.study import run_study as run
+
+    return run(space, hardware, **options)
+
+
+def recommend(
+    source: optuna.Study | str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any
+) -> pd.DataFrame:
+    """The best architectures of a study or space, with reasons; see ``archsearch.search.recommend``."""
+    from archsearch.search.recommend import recommend as run
+
+    return run(source, hardware, **options)
+
+
+def explain(
+    model: str | Path | ModelConfig,
+    hardware: Hardware,
+    *,
+    dtype: str = "bf16",
+    batch_size: int = 1,
+    seq_len: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    frames: int | None = None,
+    phase: str = "forward",
+    attention: str = "auto",
+    compiled: bool = False,
+) -> Explanation:
+    """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes."""
+    from archsearch.search.explain import explain as run
+    from archsearch.search.pricing import resolve_pool
+
+    config = load_model(str(model)) if isinstance(model, str | Path) else model
+    sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
+    _complete(sizes, config)
+    workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
+    pool = resolve_pool(hardware)
+    for gpu in pool.gpus:
+        require_dtype(gpu, workload)
+    return run(config, workload, pool, compiled=compiled, attention=attention)
+
+
+def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
+    """Refuse a number format that the GPU has no units for.
+
+    Raises:
+        UnsupportedError: with the formats that are legal there.
+    """
+    for dtype in (workload.linear_dtype, workload.activation_dtype):
+        if not gpu.supports(dtype):
+            raise UnsupportedError(gpu.why_unsupported(dtype))
+
+
+def _phase(text: str) -> Phase:
+    from archsearch.errors import UnknownNameError
+
+    try:
+        return Phase(text)
+    except ValueError:
+        raise UnknownNameError("phase", text, [p.value for p in Phase]) from None
+
+
+def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, ...]:
+    """Check the sizes and fill in those left open; returns what was assumed, as ``name=value``."""
+    for name, value in sizes.items():
+        if value is not None and not 1 <= value <= MAX_DIMENSION:
+            flag = name.replace("_", "-")
+            raise InvalidInputError(f"--{flag} must be between 1 and {MAX_DIMENSION}, not {value}")
+    assumed = []
+    tokens = DEFAULT_TOKENS.get(config.family)
+    if tokens is not None:
+        if sizes["seq_len"] is None:
+            limit = getattr(config, "max_position_embeddings", None)
+            sizes["seq_len"] = min(tokens, int(limit)) if limit else tokens
+            assumed.append(f"seq_len={sizes['seq_len']}")
+    else:
+        for side in ("height", "width"):
+            if sizes[side] is None:
+                other = sizes["width" if side == "height" else "height"]
+                sizes[side] = other or DEFAULT_PIXELS
+                assumed.append(f"{side}={sizes[side]}")
+    return tuple(assumed)
+
+
+def _result(
+    name: str,
+    gpu: GpuSpec,
+    config: ModelConfig,
+    workload: Workload,
+    answer: Estimate,
+    memory: MemoryUse,
+    described: dict[str, Any],
+    assumed: tuple[str, ...],
+    compiled: bool,
+    attention: str,
+) -> EstimateResult:
+    latency = float(answer.latency_s)
+    flops = float(answer.flops)
+    parts = {
+        part: float(np.asarray(getattr(memory, part))) for part in ("weights", "activations", "kv_cache", "optimizer")
+    }
+    parts["total"] = float(np.asarray(memory.total))
+    generator = config.family not in DEFAULT_TOKENS
+    return EstimateResult(
+        model=name,
+        hardware=gpu.id,
+        config=config.to_dict(),  # type: ignore[attr-defined]
+        workload=described | {"compiled": compiled, "attention": attention},
+        assumed=assumed,
+        parameters=int(config.parameters()),
+        flops=flops,
+        latency_s=latency,
+        latency_low_s=float(answer.low_s),
+        latency_high_s=float(answer.high_s),
+        provenance=answer.provenance.value,
+        throughput=float(config.tokens(workload)) / latency,
+        throughput_unit="images/s" if generator else "tokens/s",
+        memory_bytes=parts,
+        fits=parts["total"] <= gpu.memory_bytes,
+        mfu=flops / (latency * gpu.peak_flops(workload.linear_dtype)),
+        kernels=int(sum(int(np.asarray(i.count)) * int(i.cost.kernels) for i in answer.breakdown)),
+        breakdown=answer.rows(),
+    )

@@ -1,0 +1,56 @@
+"""``archsearch enumerate``: the exact Pareto front of a search space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archsearch.cli.options import Json, Pool, Profiles
+from archsearch.cli.output import note, print_json, print_table
+
+SHOWN = 20
+
+
+def enumerate_space(
+    space: Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")],
+    hardware: Pool = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
+    ] = None,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Evaluate every architecture of a space and keep the exact Pareto front."""
+    from archsearch.search.enumeration import sweep
+    from archsearch.search.frames import to_records
+
+    result = sweep(space, hardware)
+    if output is not None:
+        result.write(output)
+    if json:
+        print_json(result.to_dict())
+        return
+    print(
+        f"{result.space.name} on {', '.join(result.pool.ids)}: {result.architectures:,} architectures, "
+        f"{result.valid:,} valid, in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
+    )
+    for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
+        print(f"  {count:,} rejected: {reason}")
+    records = to_records(result.front)
+    if not records:
+        note("no architecture of the space is valid")
+        return
+    names = list(records[0]["config"])
+    metrics = list(result.evaluator.objective_columns)
+    rows = [[*r["config"].values(), *(_metric(r, name) for name in metrics)] for r in records[:SHOWN]]
+    print_table(f"front: {len(records)} architectures", [*names, *metrics], rows)
+    if len(records) > SHOWN:
+        print(f"... {len(records) - SHOWN} more; write them all with --output FILE or --json")
+
+
+def _metric(record: dict[str, object], name: str) -> object:
+    stem, _, gpu = name.partition(":")
+    value = record.get(name, record.get(stem))
+    return value.get(gpu) if isinstance(value, dict) else value

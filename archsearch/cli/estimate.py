@@ -1,0 +1,125 @@
+"""``archsearch estimate``: latency, throughput and memory of one model on one GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archsearch.cli.options import (
+    AllowCode,
+    AttentionOption,
+    BatchSize,
+    Compiled,
+    DtypeOption,
+    Frames,
+    Gpu,
+    Height,
+    Json,
+    PhaseOption,
+    Profiles,
+    SeqLen,
+    Width,
+)
+from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from archsearch.api import EstimateResult
+
+Model = Annotated[str, typer.Argument(help="A preset (`archsearch models list`), a config.json or an archsearch YAML.")]
+
+
+def estimate(
+    model: Model,
+    hardware: Gpu,
+    dtype: DtypeOption = "bf16",
+    batch_size: BatchSize = 1,
+    seq_len: SeqLen = None,
+    height: Height = None,
+    width: Width = None,
+    frames: Frames = None,
+    phase: PhaseOption = "forward",
+    attention: AttentionOption = "auto",
+    compiled: Compiled = False,
+    allow_code: AllowCode = False,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
+    from archsearch.api import estimate as run
+
+    refuse_code(model, allow_code)
+    result = run(
+        model,
+        hardware,
+        dtype=dtype,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        height=height,
+        width=width,
+        frames=frames,
+        phase=phase,
+        attention=attention,
+        compiled=compiled,
+    )
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print(result)
+
+
+def refuse_code(model: str, allow_code: bool) -> None:
+    """Refuse a model given as code.
+
+    Raises:
+        UnsupportedError: MODEL is ``module:function``.
+    """
+    from pathlib import Path
+
+    from archsearch.errors import UnsupportedError
+
+    module, _, function = model.partition(":")
+    if function.isidentifier() and module.replace(".", "").isidentifier() and not Path(model).exists():
+        reason = "this version cannot trace modules" if allow_code else "running it needs --allow-code"
+        raise UnsupportedError(
+            f"{model!r} names Python code, and {reason}; name a preset, a config.json or an archsearch YAML instead"
+        )
+
+
+def _print(result: EstimateResult) -> None:
+    if result.assumed:
+        note(f"assumed {', '.join(result.assumed)}")
+    work = result.workload
+    shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("compiled", "phase", "dtype", "attention"))
+    how = "compiled" if work["compiled"] else "eager"
+    print(f"{result.model} on {result.hardware}: {work['phase']}, {work['dtype']}, {shape}, {how}")
+    print(
+        f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
+        f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
+    )
+    print(f"  throughput  {result.throughput:.4g} {result.throughput_unit}  at {result.mfu:.1%} MFU")
+    print(f"  parameters  {millions(result.parameters)}   FLOPs {result.flops / 1e12:.4g} T")
+    parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
+    inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
+    verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
+    print(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
+    rows = sorted(result.breakdown, key=lambda row: -row["latency_s"])
+    print_table(
+        "",
+        ("op", "kind", "count", "ms", "share", "bound", "tile", "waves", "wave eff."),
+        [
+            (
+                row["name"],
+                row["op"],
+                row["count"],
+                milliseconds(row["latency_s"]),
+                f"{row['latency_s'] / result.latency_s:.1%}",
+                row["bound"],
+                row["tile"],
+                row["waves"],
+                row["wave_efficiency"] if row["wave_efficiency"] is None else f"{row['wave_efficiency']:.0%}",
+            )
+            for row in rows
+        ],
+        left=("op", "kind", "bound", "tile"),
+    )

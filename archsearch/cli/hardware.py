@@ -1,0 +1,104 @@
+"""``archsearch hardware``: the GPUs that are known, and where each figure comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archsearch.cli.options import Json, Profiles
+from archsearch.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from archsearch.hardware import GpuSpec
+
+app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_hardware(json: Json = False, profiles: Profiles = None) -> None:
+    """List every GPU."""
+    from archsearch.hardware import list_gpus
+
+    gpus = list_gpus()
+    if json:
+        print_json([_summary(gpu) for gpu in gpus])
+        return
+    rows = [
+        (
+            gpu.id,
+            gpu.name,
+            gpu.architecture,
+            gpu.num_sms,
+            gpu.peak_tflops.get(_half(gpu)),
+            _half(gpu),
+            gpu.memory.size_gib,
+            gpu.memory.bandwidth_gb_s,
+            gpu.released,
+        )
+        for gpu in gpus
+    ]
+    columns = ("id", "name", "architecture", "SMs", "TFLOP/s", "in", "GiB", "GB/s", "year")
+    print_table(f"{len(rows)} GPUs", columns, rows, left=("id", "name", "architecture", "in"))
+
+
+@app.command("show")
+def show(
+    gpu: Annotated[str, typer.Argument(help="A GPU's id, alias or device name.")],
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Show every figure of a GPU with its source."""
+    from archsearch.hardware import load_gpu
+
+    spec = load_gpu(gpu)
+    figures = _figures(spec)
+    if json:
+        print_json({**spec.model_dump(mode="json"), "figures": figures})
+        return
+    rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
+    print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
+    for source in spec.sources:
+        print(f"{source.title}: {source.url}")
+    for dtype, reason in spec.peak_notes.items():
+        print(f"peak_tflops.{dtype.value}: {reason}")
+    if spec.price is not None:
+        price = spec.price
+        print(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
+    if spec.notes:
+        print(spec.notes)
+
+
+def _half(gpu: GpuSpec) -> Any:
+    from archsearch.dtypes import DType
+
+    return next((d for d in (DType.BF16, DType.FP16, DType.FP32) if gpu.supports(d)), DType.FP32)
+
+
+def _summary(gpu: GpuSpec) -> dict[str, Any]:
+    keys = (
+        "id",
+        "name",
+        "vendor",
+        "architecture",
+        "compute_capability",
+        "released",
+        "num_sms",
+        "peak_tflops",
+        "memory",
+    )
+    dumped = gpu.model_dump(mode="json")
+    return {key: dumped[key] for key in (*keys, "l2_cache_mib", "tdp_w", "aliases")}
+
+
+def _figures(spec: GpuSpec) -> list[dict[str, Any]]:
+    """Every sourced figure: dotted field, value, sources."""
+    dumped = spec.model_dump(mode="json")
+    figures = []
+    for path in spec.figure_paths():
+        value: Any = dumped
+        for part in path.split("."):
+            value = value[part]
+        sources = [{"title": s.title, "url": s.url} for s in spec.sources_of(path)]
+        figures.append({"field": path, "value": value, "sources": sources})
+    return figures

@@ -1,0 +1,111 @@
+"""The root command, and the one place where errors become a line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from archsearch.cli import (
+    bench,
+    enumerate_space,
+    estimate,
+    explain,
+    hardware,
+    models,
+    quality,
+    recommend,
+    spaces,
+    validate,
+)
+from archsearch.cli import study as study_verbs
+from archsearch.errors import ArchSearchError
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="archsearch",
+    help="Design transformers for the GPU they will run on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(hardware.app, name="hardware")
+app.add_typer(models.app, name="models")
+app.add_typer(spaces.app, name="spaces")
+app.add_typer(study_verbs.app, name="study")
+app.add_typer(bench.app, name="bench")
+app.command("estimate")(estimate.estimate)
+app.command("enumerate")(enumerate_space.enumerate_space)
+app.command("recommend")(recommend.recommend)
+app.command("explain")(explain.explain)
+app.command("validate")(validate.validate)
+app.command("quality")(quality.quality)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from archsearch import __version__
+
+        print(f"archsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Design transformers for the GPU they will run on."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 on success, 2 with one line on stderr for a user's mistake."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        return int(status) if isinstance(status, int) else 0
+    except ArchSearchError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except Exception as error:
+        status = _usage_error(error)
+        if status is None:
+            raise
+        return status
+
+
+def _fail(message: str) -> int:
+    print(f"archsearch: {' '.join(message.split())}", file=sys.stderr)
+    return USER_MISTAKE
+
+
+def _usage_error(error: Any) -> int | None:
+    """Typer's own complaints (unknown option, missing argument), whichever click they come from."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help(), file=sys.stderr)
+        return USER_MISTAKE
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if hasattr(error, "format_message"):
+        return _fail(error.format_message())
+    return None

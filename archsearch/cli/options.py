@@ -1,0 +1,55 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _use_profiles(directory: Path | None) -> Path | None:
+    """Put a user's profiles before those of the environment, for everything that loads a GPU."""
+    if directory is not None:
+        before = os.environ.get("ARCHSEARCH_PROFILES")
+        os.environ["ARCHSEARCH_PROFILES"] = f"{directory}{os.pathsep}{before}" if before else str(directory)
+    return directory
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Profiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--profiles", callback=_use_profiles, metavar="DIR", help="Your GPU profiles, before the shipped ones."
+    ),
+]
+Gpu = Annotated[
+    str, typer.Option("--hardware", "-g", metavar="GPU", help="A GPU's id or name; see `archsearch hardware list`.")
+]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware", "-g", metavar="GPU[,GPU...]", help="One GPU or a pool; a weight may follow each: t4=2,l4=1."
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URL", help="Where studies are stored (default: your data directory)."),
+]
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Sequences, images or videos at a time.")]
+SeqLen = Annotated[int | None, typer.Option("--seq-len", "-s", help="Tokens per sequence; context length in decode.")]
+Height = Annotated[int | None, typer.Option("--height", help="Image or video height in pixels.")]
+Width = Annotated[int | None, typer.Option("--width", help="Image or video width in pixels.")]
+Frames = Annotated[int | None, typer.Option("--frames", help="Video frames.")]
+PhaseOption = Annotated[str, typer.Option("--phase", help="forward, train, prefill or decode.")]
+AttentionOption = Annotated[
+    str, typer.Option("--attention", help="auto, flash (fastest fused kernel), sdpa (torch's), eager (unfused).")
+]
+Compiled = Annotated[
+    bool, typer.Option("--compiled/--eager", help="Fuse bandwidth-bound ops as torch.compile does, or run them singly.")
+]
+AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let MODEL be module:function and run that code.")]

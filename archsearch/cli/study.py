@@ -1,0 +1,131 @@
+"""``archsearch study``: run, resume and read stored studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archsearch.cli.options import Json, Pool, Profiles, Storage
+from archsearch.cli.output import note, print_json, print_table
+
+app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The study's name; see `archsearch study list`.")]
+Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
+
+
+@app.command("run")
+def run(
+    space: Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")],
+    hardware: Pool = None,
+    trials: Trials = 1000,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="auto, exhaustive, nsga2, nsga3, tpe, gp or random.")
+    ] = "auto",
+    storage: Storage = None,
+    name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal studies.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Search a space on a GPU or pool and store the study."""
+    from archsearch.search.storage import delete_study, study_names
+    from archsearch.search.study import run_study, summarize_study
+
+    if overwrite and name and name in study_names(storage):
+        delete_study(name, storage)
+    study = run_study(space, hardware, trials=trials, strategy=strategy, storage=storage, name=name, seed=seed)
+    _show(summarize_study(study), json)
+    if not json:
+        note(f"next: archsearch recommend {study.study_name}")
+
+
+@app.command("resume")
+def resume(
+    name: Name, trials: Trials = 1000, storage: Storage = None, json: Json = False, profiles: Profiles = None
+) -> None:
+    """Add architectures to a stored study."""
+    from archsearch.search.study import resume_study, summarize_study
+
+    _show(summarize_study(resume_study(name, trials=trials, storage=storage)), json)
+
+
+@app.command("worker")
+def worker(
+    name: Name,
+    seed: Annotated[int, typer.Option("--seed", help="This worker's own seed: give each worker another one.")],
+    trials: Trials = 1000,
+    storage: Storage = None,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Join a sampled study from another process or machine: the same storage, a seed of its own."""
+    from archsearch.search.study import resume_study, summarize_study
+
+    _show(summarize_study(resume_study(name, trials=trials, storage=storage, seed=seed)), json)
+
+
+@app.command("list")
+def list_all(storage: Storage = None, json: Json = False) -> None:
+    """List the stored studies."""
+    from archsearch.search.study import list_studies
+
+    frame = list_studies(storage)
+    if json:
+        print_json(frame.to_dict(orient="records"))
+        return
+    if frame.empty:
+        note("no studies yet; run one with `archsearch study run SPACE --hardware GPU`")
+        return
+    print_table("", list(frame.columns), frame.itertuples(index=False), left=("name", "space", "hardware", "strategy"))
+
+
+@app.command("show")
+def show(name: Name, storage: Storage = None, json: Json = False) -> None:
+    """Show what a study searched and found."""
+    from archsearch.search.storage import load_study
+    from archsearch.search.study import summarize_study
+
+    _show(summarize_study(load_study(name, storage)), json)
+
+
+@app.command("export")
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .parquet, .csv or .json file.")],
+    front: Annotated[bool, typer.Option("--front", help="Only the Pareto front.")] = False,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Write a study's architectures and metrics to a file."""
+    from archsearch.search.storage import load_study
+    from archsearch.search.study import export_study
+
+    written = export_study(load_study(name, storage), output, front_only=front)
+    if json:
+        print_json({"study": name, "output": str(written)})
+    else:
+        note(f"wrote {written}")
+
+
+@app.command("delete")
+def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
+    """Delete a stored study."""
+    from archsearch.search.storage import delete_study
+
+    delete_study(name, storage)
+    if json:
+        print_json({"deleted": name})
+    else:
+        note(f"deleted {name}")
+
+
+def _show(summary: dict[str, object], json: bool) -> None:
+    if json:
+        print_json(summary)
+        return
+    rows = [(key, ", ".join(map(str, v)) if isinstance(v, list) else v) for key, v in summary.items()]
+    print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
