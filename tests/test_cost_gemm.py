@@ -132,7 +132,7 @@ def test_aligned_is_never_slower_than_misaligned_at_equal_work(gpu, m, n64, k64,
     aligned = predict(gpu, m=m, n=64 * n64, k=64 * k64)[0]
     work = m * 64 * n64 * 64 * k64
     for n, k in ((64 * n64, 64 * k64 - off), (64 * n64 - off, 64 * k64)):
-        if n < 1 or n % 8 == 0 and k % 8 == 0:
+        if n < 1 or (n % 8 == 0 and k % 8 == 0):
             continue
         per_flop = predict(gpu, m=m, n=n, k=k)[0] / (m * n * k)
         assert per_flop >= aligned / work * (1 - 1e-9)

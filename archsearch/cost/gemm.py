@@ -279,7 +279,9 @@ def candidate_time(s: Shapes, machine: Machine, c: Choice, v: Mapping[str, float
     body = body * (1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"]))
 
     out_tile = np.minimum(c.tile_m, s.m) * np.minimum(c.tile_n, s.n) * s.out_itemsize
-    epilogue = stores * waves * c.max_ctas * out_tile / (v["epilogue_bytes_per_clock"] * clock)
+    stored = stores * c.max_ctas * out_tile / (v["epilogue_bytes_per_clock"] * clock)
+    body = smooth_max(body, waves * stored)
+    epilogue = stored
     prologue = waves * v["wave_cycles"] / clock
     reduction = np.where(c.split_k > 1, v["split_k_s"] + s.batch * s.m * s.n * 4 * c.split_k / machine.l2_bytes_s, 0.0)
     fixed = v["launch_s"] + prologue + reduction + _quantize_time(s, machine, v)

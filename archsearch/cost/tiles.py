@@ -75,13 +75,12 @@ _TENSOR = (
     Tile(128, 128, 1),
     Tile(64, 256, 1),
     Tile(256, 64, 1),
-    Tile(128, 160, 1),
-    Tile(128, 192, 1),
-    Tile(192, 128, 1),
     Tile(128, 256, 1),
     Tile(256, 128, 1),
 )
-_TENSOR_2CTA = (*_TENSOR, Tile(256, 192, 1), Tile(256, 256, 1))
+_TENSOR_WGMMA = (*_TENSOR, Tile(128, 160, 1), Tile(128, 192, 1), Tile(192, 128, 1))
+"""Hopper's warp-group instruction takes any multiple of eight columns, so widths between powers of two appear."""
+_TENSOR_2CTA = (*_TENSOR_WGMMA, Tile(256, 192, 1), Tile(256, 256, 1))
 """Blackwell pairs two SMs on one 256-row instruction tile (tcgen05 ``cta_group::2``)."""
 
 # Vector-unit (fp32) kernels: the tiles seen in the kernel names of the NeuSight measurements (torch 2.1, cuBLAS 12),
@@ -165,7 +164,8 @@ def _tiles_for(vendor: str, capability: tuple[int, int], matrix_units: bool, dty
         if capability >= (9, 0):
             return TileSet.of(_FP8_SM90)
         return TileSet.of(_FP8_SM89)
-    return TileSet.of(_TENSOR_2CTA if capability[0] == 10 else _TENSOR)
+    by_generation = {9: _TENSOR_WGMMA, 10: _TENSOR_2CTA}
+    return TileSet.of(by_generation.get(capability[0], _TENSOR))
 
 
 def tile_set(gpu: GpuSpec, dtype: DType, weights: bool = True) -> TileSet:
