@@ -1,0 +1,319 @@
+"""Time of bandwidth-bound kernels over a [rows, cols] tensor: pointwise, softmax and norms.
+
+Every kernel moves its tensors through DRAM, except inputs that still lie in L2 from the kernel before, and through
+L2, in sectors of 32 bytes. Row reductions also pay for how a row maps to threads, as PyTorch's kernels map it:
+
+* softmax of at most 1024 elements and 4 KiB per row: one warp per row, four rows per block, the row in registers,
+  padded to the next power of two.
+* softmax of longer rows: one block per row, its threads the power of two above an eighth (16 bits: a sixteenth) of
+  the row, 32 to 512 of them; maximum, sum and write are three passes. A pass takes vector steps of 16 bytes per
+  thread and scalar steps for the rest; rows that do not start on 16 bytes begin with a scalar step. Passes re-read
+  the row from L2 while the rows in flight fit there, else from DRAM.
+* norms: one block of 128 threads per row, four elements per thread and step; statistics and write are two passes.
+  A warp whose lanes differ in their number of steps leaves the four-fold unrolled loop and walks the remainder too.
+  Rows that are no multiple of four take two kernels of scalar steps.
+
+    waves = ⌈blocks / (num_sms · resident blocks)⌉
+    time  = launch + smooth max(DRAM, L2, instructions, waves · block latency)
+
+A call that is timed on its own (``alone``) also shows the host's time to issue it, ``call_s``, as published tables of
+single calls do; kernels queued behind others do not.
+
+Kernel structure: PyTorch 2.1, aten/src/ATen/native/cuda: SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu
+(https://github.com/pytorch/pytorch/tree/v2.1.0/aten/src/ATen/native/cuda).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.kernel import Array, Coefficient, KernelTime
+from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
+from archsearch.hardware.spec import GpuSpec
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "pointwise": (
+        *("add", "addu", "sub", "subu", "mul", "mulu", "div", "divu", "pow", "powu", "exp", "sqrt", "rsqrt", "neg"),
+        *("gelu", "relu", "tanh", "silu", "sigmoid", "mish", "elu", "swiglu", "geglu", "dropout", "mask", "scale"),
+        *("copy", "cast", "fill", "cat", "transpose", "permute", "pad", "quantize", "dequantize", "rope", "modulate"),
+        *("embedding", "gather", "pointwise", "residual", "bias", "interpolate", "upsample", "pool", "noise", "sample"),
+        *("scheduler", "kv_cache", "patchify", "unpatchify", "sgd", "adam", "adamw"),
+    ),
+    "softmax": ("softmax", "log_softmax"),
+    "norm": ("norm", "layernorm", "layer_norm", "rmsnorm", "rms_norm", "groupnorm", "group_norm"),
+}
+"""Operation kinds by the kernel structure that serves them."""
+CLASS_OF = {kind: name for name, kinds in KINDS.items() for kind in kinds}
+TWO_OPERANDS = ("add", "sub", "mul", "div", "pow", "swiglu", "geglu", "residual")
+SPECIAL_FUNCTION = ("pow", "powu")
+"""Kinds that run a multi-instruction routine per element (CUDA's powf) rather than a few instructions."""
+
+WARP = 32
+SECTOR_BYTES = 32.0
+LINE_BYTES = 128.0
+VECTOR_BYTES = 16.0
+WARP_ROW_ELEMENTS, WARP_ROW_BYTES = 1024.0, 4096.0
+BLOCK_THREADS = 128.0
+"""Threads of a norm's block and of a warp-per-row softmax's block (four warps)."""
+SOFTMAX_THREADS = (32.0, 512.0)
+NORM_VECTOR = 4.0
+UNROLL = 4.0
+SHARPNESS = 4
+"""Power with which the share of data that stays in L2 falls beyond its capacity."""
+
+COMMON = (
+    Coefficient("launch_s", "s", 1e-6, 6e-6, 2e-6, "launch and drain of a queued kernel", 0.1),
+    Coefficient("call_s", "s", 1e-6, 3e-4, 2e-5, "host time to issue a call that is timed on its own", 1.0),
+    Coefficient("dram_fraction", "1", 0.4, 1.0, 0.85, "achievable share of the datasheet's DRAM bandwidth"),
+    Coefficient("l2_fraction", "1", 0.05, 1.5, 0.4, "share of L2 that holds data until its next use"),
+    Coefficient("l2_bytes_per_clock_per_sm", "B/clock", 4, 200, 25, "L2 bytes per clock, per SM of the whole chip"),
+)
+POINTWISE = (
+    *COMMON,
+    Coefficient("write_factor", "1", 0.7, 1.5, 1.0, "DRAM time of a byte written against a byte read", 0.2),
+    Coefficient("special_cycles", "clock", 1, 400, 60, "lane clocks per element of a special function"),
+)
+REDUCTION = (
+    *COMMON,
+    Coefficient("pass_cycles", "clock", 20, 20000, 1500, "latency of one pass of a block: first load, reduction"),
+    Coefficient("step_cycles", "clock", 5, 3000, 300, "latency of one further step of a pass"),
+    Coefficient("element_cycles", "clock", 0.5, 300, 25, "lane clocks per element over all passes"),
+)
+
+
+def memory_class(kind: str) -> str:
+    """The kernel structure ("pointwise", "softmax" or "norm") that serves an operation kind.
+
+    Raises:
+        UnsupportedError: no known kernel computes it.
+    """
+    if kind not in CLASS_OF:
+        known = ", ".join(sorted(CLASS_OF))
+        raise UnsupportedError(f"no bandwidth-bound kernel is known for op {kind!r}; known: {known}")
+    return CLASS_OF[kind]
+
+
+def default_tensors(kind: str) -> tuple[float, float]:
+    """(reads, writes) of [rows, cols] tensors where nothing else is said: two operands or one in, one out.
+
+    Raises:
+        UnsupportedError: see ``memory_class``.
+    """
+    memory_class(kind)
+    return (2.0 if kind in TWO_OPERANDS else 1.0), 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Per-shape quantities, each of shape [S] (``reads`` and the like may be 0-d)."""
+
+    rows: Array
+    cols: Array
+    reads: Array
+    writes: Array
+    alone: Array
+    special: Array
+    itemsize: float
+
+    @classmethod
+    def of(cls, dims: Mapping[str, Array], dtype: DType) -> Tensor:
+        rows, cols = np.broadcast_arrays(*(np.asarray(dims[c], dtype=np.float64) for c in ("rows", "cols")))
+        optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0}
+        rest = {c: np.asarray(dims.get(c, value), dtype=np.float64) for c, value in optional.items()}
+        return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest, itemsize=dtype.itemsize)
+
+    @property
+    def row_bytes(self) -> Array:
+        return self.cols * self.itemsize
+
+    @property
+    def bytes_one(self) -> Array:
+        """Bytes of one [rows, cols] tensor."""
+        return self.rows * self.row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A GPU's rates under given coefficients, in seconds and bytes."""
+
+    num_sms: float
+    clock_hz: float
+    lanes: float
+    threads_per_sm: float
+    blocks_per_sm: float
+    dram_bytes_s: float
+    l2_bytes_s: float
+    l2_bytes: float
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, v: Mapping[str, float]) -> Machine:
+        clock = gpu.boost_clock_mhz * 1e6
+        return cls(
+            num_sms=float(gpu.num_sms),
+            clock_hz=clock,
+            lanes=gpu.peak_flops(DType.FP32) / (2 * gpu.num_sms * clock),
+            threads_per_sm=float(gpu.max_threads_per_sm),
+            blocks_per_sm=float(gpu.max_blocks_per_sm),
+            dram_bytes_s=v["dram_fraction"] * gpu.bandwidth_bytes_s,
+            l2_bytes_s=v["l2_bytes_per_clock_per_sm"] * clock * gpu.num_sms,
+            l2_bytes=v["l2_fraction"] * gpu.l2_bytes,
+        )
+
+    def resident(self, threads: Any) -> Any:
+        """Blocks of this many threads that one SM holds at once."""
+        return np.clip(np.floor(self.threads_per_sm / threads), 1.0, self.blocks_per_sm)
+
+    def waves(self, blocks: Any, threads: Any) -> Any:
+        return np.ceil(blocks / (self.num_sms * self.resident(threads)))
+
+    def missed(self, footprint: Any) -> Any:
+        """Share of data with this reuse distance in bytes that L2 has lost, rising from 0 to 1."""
+        return 1.0 - 1.0 / (1.0 + (footprint / self.l2_bytes) ** SHARPNESS)
+
+    def instructions_s(self, elements: Any, lane_cycles: Any) -> Any:
+        """Time of all elements on all lanes; the busiest SM holds one row more than the others, which is ignored."""
+        return elements * lane_cycles / (self.lanes * self.num_sms * self.clock_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Times in seconds of shape [S] that overlap, and the waves of blocks."""
+
+    dram: Array
+    l2: Array
+    instructions: Array
+    latency: Array
+    waves: Array
+
+
+class MemoryModel:
+    """One structure of bandwidth-bound kernels: ``kind_class`` is "pointwise", "softmax" or "norm"."""
+
+    def __init__(self, kind_class: str) -> None:
+        if kind_class not in KINDS:
+            raise UnsupportedError(f"no kernel structure {kind_class!r}; known: {', '.join(KINDS)}")
+        self.kind_class = kind_class
+        self.name = f"memory/{kind_class}"
+        self.coefficients = POINTWISE if kind_class == "pointwise" else REDUCTION
+
+    def predict(
+        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
+    ) -> KernelTime:
+        """Time of each shape.
+
+        Args:
+            dims: rows, cols; optional reads and writes ([rows, cols] tensors moved, 1 each), alone (1 where the call
+                was timed on its own, 0 where it queues behind others) and special (1 where every element takes a
+                special function).
+        """
+        tensor, machine = Tensor.of(dims, dtype), Machine.of(gpu, values)
+        parts = _STRUCTURES[self.kind_class](tensor, machine, values)
+        launches = np.where(_scalar_norm(tensor), 2.0, 1.0) if self.kind_class == "norm" else 1.0
+        fixed = launches * values["launch_s"] + tensor.alone * values["call_s"]
+        total = fixed + _smooth_max(parts.dram, parts.l2, parts.instructions, parts.latency)
+        memory = np.maximum(parts.dram, parts.l2)
+        busiest = np.stack(np.broadcast_arrays(parts.instructions, memory, np.maximum(parts.latency, fixed)))
+        bound = np.array(["compute", "memory", "latency"])[np.argmax(busiest, axis=0)]
+        shape = tensor.rows.shape
+        return KernelTime(
+            latency_s=np.asarray(np.broadcast_to(total, shape)),
+            bound=np.broadcast_to(bound, shape),
+            details={"waves": np.broadcast_to(parts.waves, shape).astype(np.int64)},
+        )
+
+
+def _pointwise(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
+    moved = t.bytes_one * (t.reads + t.writes)
+    dram = t.bytes_one * (t.reads * machine.missed(moved) + t.writes * v["write_factor"]) / machine.dram_bytes_s
+    instructions = machine.instructions_s(t.rows * t.cols * t.special, v["special_cycles"])
+    nothing = np.zeros_like(dram)
+    return Parts(dram, moved / machine.l2_bytes_s, instructions, nothing, nothing + 1.0)
+
+
+def _softmax(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
+    """Both softmax kernels, each where PyTorch picks it."""
+    in_warp = (t.cols <= WARP_ROW_ELEMENTS) & (t.row_bytes <= WARP_ROW_BYTES)
+    vector = VECTOR_BYTES / t.itemsize
+    eighth = np.maximum(np.floor(np.floor(t.cols / vector) / 2), 1.0)
+    threads = np.where(in_warp, BLOCK_THREADS, np.clip(_power_of_two(eighth), *SOFTMAX_THREADS))
+    passes = np.where(in_warp, 1.0, 3.0)
+    steps = np.where(in_warp, 0.0, _softmax_steps(t, threads, vector))
+    waves = machine.waves(np.where(in_warp, np.ceil(t.rows * WARP / BLOCK_THREADS), t.rows), threads)
+    rereads = passes - 1.0
+    moved = t.bytes_one * (t.reads + rereads + t.writes)
+    extra_sectors = np.where(t.row_bytes % SECTOR_BYTES == 0, 1.0, 1.0 + SECTOR_BYTES / LINE_BYTES)
+    width = np.where(in_warp, np.maximum(_power_of_two(t.cols), WARP), t.cols)
+    return Parts(
+        dram=_row_dram(t, machine, threads, rereads),
+        l2=moved * extra_sectors / machine.l2_bytes_s,
+        instructions=machine.instructions_s(t.rows * width, v["element_cycles"]),
+        latency=waves * passes * (v["pass_cycles"] + steps * v["step_cycles"]) / machine.clock_hz,
+        waves=waves,
+    )
+
+
+def _softmax_steps(t: Tensor, threads: Any, vector: float) -> Any:
+    """Steps of one pass, averaged over the rows' alignments.
+
+    Rows whose length is a multiple of the vector all start on 16 bytes. Where it is a multiple of half of it, every
+    second row does; where it is odd, every fourth (32-bit) row does.
+    """
+
+    def steps(cols: Any) -> Any:
+        full = np.floor(cols / (vector * threads))
+        return full + np.ceil((cols - full * vector * threads) / threads)
+
+    period = vector / np.gcd(t.cols.astype(np.int64), int(vector))
+    aligned = 1.0 / period
+    shifted = 1.0 + steps(np.maximum(t.cols + vector / 2 - threads, 0.0))
+    return aligned * steps(t.cols) + (1.0 - aligned) * shifted
+
+
+def _norm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
+    vectors = t.cols / NORM_VECTOR
+    steps = np.ceil(vectors / BLOCK_THREADS)
+    split_warp = (vectors % WARP != 0) & (steps % UNROLL == 0)
+    walked = np.where(split_warp, steps + UNROLL - 1.0, steps)
+    walked = np.where(_scalar_norm(t), np.ceil(t.cols / BLOCK_THREADS), walked)
+    waves = machine.waves(t.rows, BLOCK_THREADS)
+    moved = t.bytes_one * (t.reads + 1.0 + t.writes)
+    extra_sectors = np.where(t.row_bytes % LINE_BYTES == 0, 1.0, 1.0 + SECTOR_BYTES / LINE_BYTES)
+    walked_elements = t.rows * BLOCK_THREADS * np.where(_scalar_norm(t), 1.0, NORM_VECTOR) * walked
+    return Parts(
+        dram=_row_dram(t, machine, BLOCK_THREADS, 1.0),
+        l2=moved * extra_sectors / machine.l2_bytes_s,
+        instructions=machine.instructions_s(walked_elements, v["element_cycles"]),
+        latency=waves * 2.0 * (v["pass_cycles"] + walked * v["step_cycles"]) / machine.clock_hz,
+        waves=waves,
+    )
+
+
+def _scalar_norm(t: Tensor) -> Any:
+    return t.cols % NORM_VECTOR != 0
+
+
+def _row_dram(t: Tensor, machine: Machine, threads: Any, rereads: Any) -> Array:
+    """DRAM time of a row reduction: inputs that L2 lost, re-reads of rows that fell out meanwhile, outputs."""
+    in_flight = np.minimum(t.rows, machine.num_sms * machine.resident(threads)) * t.row_bytes
+    moved = t.bytes_one * (t.reads + t.writes)
+    fetched = t.reads * machine.missed(moved) + rereads * machine.missed(in_flight)
+    return np.asarray(t.bytes_one * (fetched + t.writes) / machine.dram_bytes_s)
+
+
+def _power_of_two(value: Any) -> Any:
+    """The least power of two that is not below ``value``."""
+    return np.exp2(np.ceil(np.log2(np.maximum(value, 1.0))))
+
+
+def _smooth_max(*times: Any) -> Any:
+    """(Σ tᵢ⁴)^¼: the largest of overlapping times, above it where several are close."""
+    squares = [np.square(t) for t in times]
+    return np.sqrt(np.sqrt(sum(s * s for s in squares)))
+
+
+_STRUCTURES = {"pointwise": _pointwise, "softmax": _softmax, "norm": _norm}
