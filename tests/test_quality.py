@@ -31,7 +31,8 @@ def test_replication_prefers_about_twenty_tokens_per_parameter() -> None:
 @pytest.mark.parametrize("name", ["dit-fid", "dit-fid-any-patch"])
 def test_dit_laws_are_the_least_squares_fit_of_the_published_table(name: str) -> None:
     law = get_proxy(name)
-    assert isinstance(law, Law) and law.record.table is not None
+    assert isinstance(law, Law)
+    assert law.record.table is not None
     rows = [dict(zip(law.record.table.columns, row, strict=True)) for row in law.record.table.rows]
     rows = [row for row in rows if all(row[k] == v for k, v in law.record.select.items())]
     features = {
@@ -55,10 +56,12 @@ def test_dit_laws_are_the_least_squares_fit_of_the_published_table(name: str) ->
 @pytest.mark.parametrize("name", sorted(published_laws()))
 def test_every_law_has_a_source_and_brackets_its_value(name: str) -> None:
     law = get_proxy(name)
-    assert law.url.startswith("https://") and law.source
+    assert law.url.startswith("https://")
+    assert law.source
     middle = {f: np.sqrt(low * high) for f, (low, high) in law.valid.items()}
     inside = law.predict(middle)
-    assert inside.low < inside.value < inside.high and bool(inside.in_range)
+    assert inside.low < inside.value < inside.high
+    assert bool(inside.in_range)
     outside = law.predict({f: v * 1e6 for f, v in middle.items()})
     assert not bool(outside.in_range)
     assert np.log(outside.high / outside.value) > 0

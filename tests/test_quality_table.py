@@ -36,7 +36,8 @@ def test_rows_get_the_law_of_their_parameters() -> None:
         expected = law.predict({"parameters": parameters(row), "tokens": 1e11})
         assert out["predicted_loss"] == pytest.approx(float(expected.value), rel=1e-12)
         assert out["low"] < out["predicted_loss"] < out["high"]
-    assert (result["proxy"] == law.name).all() and result.index.tolist() == TABLE.index.tolist()
+    assert (result["proxy"] == law.name).all()
+    assert result.index.tolist() == TABLE.index.tolist()
 
 
 def test_tokens_column_and_the_default_ratio() -> None:

@@ -97,7 +97,8 @@ def test_studies_recommend_too(evaluator: Evaluator, tmp_path: Path, strategy: s
         evaluator.space, evaluator=evaluator, trials=150, strategy=strategy, name="r", storage=place, progress=False
     )
     frame = recommend(study, evaluator=evaluator, top=3, progress=False)
-    assert len(frame) == 3 and frame.attrs["exact"] == (strategy == "exhaustive")
+    assert len(frame) == 3
+    assert frame.attrs["exact"] == (strategy == "exhaustive")
     low, high = evaluator.space.record.budget.parameters or (0, 0)
     assert frame["parameters"].between(low, high).all()
     by_name = recommend("r", storage=place, evaluator=evaluator, top=3, progress=False)
@@ -110,7 +111,9 @@ def test_studies_recommend_too(evaluator: Evaluator, tmp_path: Path, strategy: s
 def test_records_and_configs_are_complete(evaluator: Evaluator) -> None:
     frame = recommend(evaluator.space, evaluator=evaluator, top=2, progress=False)
     records = to_records(frame)
-    assert records[0]["rank"] == 1 and "why" in records[0] and set(records[0]["throughput"]) == set(evaluator.pool.ids)
+    assert records[0]["rank"] == 1
+    assert "why" in records[0]
+    assert set(records[0]["throughput"]) == set(evaluator.pool.ids)
     config = config_of(frame, 2)
     evaluator.space.family_class.from_dict(config)
     assert config["hidden_size"] == frame.iloc[1]["hidden_size"]
@@ -130,7 +133,8 @@ def test_mistakes_are_told(evaluator: Evaluator, tmp_path: Path) -> None:
 def test_weights_move_the_ranking(evaluator: Evaluator) -> None:
     fast = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"throughput": 1e6}, progress=False).iloc[0]
     good = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"quality": 1e6}, progress=False).iloc[0]
-    assert fast["throughput_weighted"] > good["throughput_weighted"] and fast["quality"] > good["quality"]
+    assert fast["throughput_weighted"] > good["throughput_weighted"]
+    assert fast["quality"] > good["quality"]
 
 
 def test_explanation_agrees_with_single_estimates(evaluator: Evaluator) -> None:

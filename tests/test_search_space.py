@@ -139,7 +139,9 @@ def test_derived_fields_follow_their_expressions(toy_space: SearchSpace) -> None
     values = toy_space.field_values(toy_space.decode(np.arange(toy_space.size)))
     np.testing.assert_array_equal(values["num_attention_heads"], values["hidden_size"] // values["head_dim"])
     config = toy_space.config_dict({"hidden_size": 512, "num_layers": 2, "intermediate_size": 1024, "head_dim": 64})
-    assert config["num_attention_heads"] == 8 and "head_dim" not in config and config["vocab_size"] == 1024
+    assert config["num_attention_heads"] == 8
+    assert "head_dim" not in config
+    assert config["vocab_size"] == 1024
 
 
 def edited(toy_file: Path, old: str, new: str) -> Path:

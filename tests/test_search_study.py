@@ -233,9 +233,11 @@ def test_exhaustive_study_holds_the_exact_front(evaluator: Evaluator, tmp_path: 
     place = str(tmp_path / "e.journal")
     study = run_study(evaluator.space, evaluator=evaluator, name="e", storage=place, progress=False)
     summary = summarize_study(study)
-    assert summary["strategy"] == "exhaustive" and summary["complete"]
+    assert summary["strategy"] == "exhaustive"
+    assert summary["complete"]
     exact = sweep(evaluator.space, evaluator=evaluator, progress=False)
-    assert summary["front"] == len(exact.front_cells) and summary["valid"] == exact.valid
+    assert summary["front"] == len(exact.front_cells)
+    assert summary["valid"] == exact.valid
     with pytest.raises(InvalidInputError, match="nothing left"):
         resume_study("e", storage=place, progress=False, evaluator=evaluator)
     with pytest.raises(InvalidInputError, match="exists"):
@@ -280,7 +282,8 @@ def test_budget_misses_are_constraints(evaluator: Evaluator, tmp_path: Path) -> 
     low, high = evaluator.space.record.budget.parameters or (0, 0)
     inside = (frame["parameters"] >= low) & (frame["parameters"] <= high)
     np.testing.assert_array_equal(frame["feasible"], inside)
-    assert frame["feasible"].any() and not frame["feasible"].all()
+    assert frame["feasible"].any()
+    assert not frame["feasible"].all()
     best = {trial.number for trial in study.best_trials}
     assert best == set(frame.loc[frame["on_front"], "trial"])
 
