@@ -31,17 +31,16 @@ from archsearch.ops import Collective, as_float
 
 CONSTANTS_FILE = Path(__file__).with_name("collective.yaml")
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
-BAND = (0.7, 1.6)
-"""Width of the analytic answer: nothing here is fitted, and topologies differ between servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What joins the GPUs of a node. ``family`` selects latencies; ``bandwidth`` is payload of one direction in B/s."""
+    """What joins the GPUs of a node. ``family`` selects latencies; bandwidths are payload of one direction in B/s."""
 
     name: str
     family: str
     bandwidth: float
+    ll_bandwidth: float
 
 
 def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
@@ -93,14 +92,16 @@ def link_of(gpu: GpuSpec) -> Link:
             raise UnsupportedError(f"{gpu.id}: no payload efficiency is known for {name!r}; known links: {choices}")
         family = "nvlink" if known[0].startswith("nvlink") else known[0]
         one_way = gpu.interconnect.bandwidth_gb_s * 1e9 / 2
-        return Link(gpu.interconnect.name, family, one_way * constants["link_efficiency"][known[0]])
+        caps = constants["ll_max_gb_s"]
+        ll_cap = caps.get(known[0], caps["default"]) * 1e9
+        return Link(gpu.interconnect.name, family, one_way * constants["link_efficiency"][known[0]], ll_cap)
     if gpu.pcie is None:
         raise UnsupportedError(f"{gpu.id}: its profile names neither an interconnect nor PCIe; add one to cost groups")
     per_lane = constants["pcie_gb_s_per_lane"].get(gpu.pcie.generation)
     if per_lane is None:
         raise UnsupportedError(f"{gpu.id}: no payload bandwidth is known for PCIe generation {gpu.pcie.generation}")
     name = f"PCIe {gpu.pcie.generation} x{gpu.pcie.lanes}"
-    return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2)
+    return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2, constants["ll_max_gb_s"]["default"] * 1e9)
 
 
 def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, Any]:
@@ -113,9 +114,9 @@ def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, 
     sent = rounds * (size - 1) / size * payload * share_held
     group = "all_reduce" if kind == "all_reduce" else "other"
     latency = np.stack([(p["base"] + steps * p["hop"]) * 1e-6 for p in protocols.values()])
-    transfer = np.stack(
-        [sent / (link.bandwidth * constants["payload_share"][name][group]) for name in protocols]
-    )
+    payload_bandwidth = {name: link.bandwidth * constants["payload_share"][name][group] for name in protocols}
+    payload_bandwidth["ll"] = min(payload_bandwidth["ll"], link.ll_bandwidth)
+    transfer = np.stack([sent / payload_bandwidth[name] for name in protocols])
     best = np.argmin(latency + transfer, axis=0)
     names = np.array(list(protocols))
 
@@ -126,10 +127,11 @@ def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, 
 
 
 def _cost(latency: Any, bound: Any, kernels: Any, details: dict[str, Any]) -> KernelCost:
+    low, high = _constants()["band"]
     return KernelCost(
         latency_s=latency,
-        low_s=latency * BAND[0],
-        high_s=latency * BAND[1],
+        low_s=latency * low,
+        high_s=latency * high,
         provenance=Provenance.ANALYTIC,
         bound=bound,
         kernels=kernels,

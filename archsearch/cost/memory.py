@@ -1,7 +1,8 @@
 """Time of bandwidth-bound kernels over a [rows, cols] tensor: pointwise, softmax and norms.
 
 Every kernel moves its tensors through DRAM, except inputs that still lie in L2 from the kernel before, and through
-L2, in sectors of 32 bytes. Row reductions also pay for how a row maps to threads, as PyTorch's kernels map it:
+L2, where a warp's request that starts between sectors of 32 bytes touches one sector more. Row reductions also pay
+for how a row maps to threads, as PyTorch's kernels map it:
 
 * softmax of at most 1024 elements and 4 KiB per row: one warp per row, four rows per block, the row in registers,
   padded to the next power of two.
@@ -13,8 +14,8 @@ L2, in sectors of 32 bytes. Row reductions also pay for how a row maps to thread
   A warp whose lanes differ in their number of steps leaves the four-fold unrolled loop and walks the remainder too.
   Rows that are no multiple of four take two kernels of scalar steps.
 
-    waves = ⌈blocks / (num_sms · resident blocks)⌉
-    time  = launch + smooth max(DRAM, L2, instructions, waves · block latency)
+    turns = ⌈blocks / num_sms⌉ / resident blocks per SM
+    time  = launch + smooth max(DRAM, L2, instructions, turns · passes · pass latency)
 
 A call that is timed on its own (``alone``) also shows the host's time to issue it, ``call_s``, as published tables of
 single calls do; kernels queued behind others do not.
@@ -78,12 +79,16 @@ POINTWISE = (
     Coefficient("write_factor", "1", 0.7, 1.5, 1.0, "DRAM time of a byte written against a byte read", 0.2),
     Coefficient("special_cycles", "clock", 1, 400, 60, "lane clocks per element of a special function"),
 )
-REDUCTION = (
+NORM = (
     *COMMON,
-    Coefficient("pass_cycles", "clock", 20, 20000, 1500, "latency of one pass of a block: first load, reduction"),
-    Coefficient("step_cycles", "clock", 5, 3000, 300, "latency of one further step of a pass"),
+    Coefficient("pass_cycles", "clock", 20, 20000, 2000, "latency of one pass of a block on a full SM"),
     Coefficient("element_cycles", "clock", 0.5, 300, 25, "lane clocks per element over all passes"),
 )
+SOFTMAX = (
+    *NORM,
+    Coefficient("step_cycles", "clock", 1, 300, 20, "lane clocks per thread and step of a pass, whatever it loads"),
+)
+COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {"pointwise": POINTWISE, "softmax": SOFTMAX, "norm": NORM}
 
 
 def memory_class(kind: str) -> str:
@@ -171,13 +176,17 @@ class Machine:
     def waves(self, blocks: Any, threads: Any) -> Any:
         return np.ceil(blocks / (self.num_sms * self.resident(threads)))
 
+    def turns_s(self, blocks: Any, threads: Any, cycles: Any) -> Any:
+        """Time of the busiest SM, whose resident blocks take turns; ``cycles`` is a block's latency among them."""
+        return np.ceil(blocks / self.num_sms) / self.resident(threads) * cycles / self.clock_hz
+
     def missed(self, footprint: Any) -> Any:
         """Share of data with this reuse distance in bytes that L2 has lost, rising from 0 to 1."""
         return 1.0 - 1.0 / (1.0 + (footprint / self.l2_bytes) ** SHARPNESS)
 
-    def instructions_s(self, elements: Any, lane_cycles: Any) -> Any:
-        """Time of all elements on all lanes; the busiest SM holds one row more than the others, which is ignored."""
-        return elements * lane_cycles / (self.lanes * self.num_sms * self.clock_hz)
+    def instructions_s(self, lane_cycles: Any) -> Any:
+        """Time of this many lane clocks spread over all lanes of all SMs."""
+        return lane_cycles / (self.lanes * self.num_sms * self.clock_hz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +208,9 @@ class MemoryModel:
             raise UnsupportedError(f"no kernel structure {kind_class!r}; known: {', '.join(KINDS)}")
         self.kind_class = kind_class
         self.name = f"memory/{kind_class}"
-        self.coefficients = POINTWISE if kind_class == "pointwise" else REDUCTION
+        self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS[kind_class]
 
-    def predict(
-        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
-    ) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
         """Time of each shape.
 
         Args:
@@ -230,7 +237,7 @@ class MemoryModel:
 def _pointwise(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     moved = t.bytes_one * (t.reads + t.writes)
     dram = t.bytes_one * (t.reads * machine.missed(moved) + t.writes * v["write_factor"]) / machine.dram_bytes_s
-    instructions = machine.instructions_s(t.rows * t.cols * t.special, v["special_cycles"])
+    instructions = machine.instructions_s(t.rows * t.cols * t.special * v["special_cycles"])
     nothing = np.zeros_like(dram)
     return Parts(dram, moved / machine.l2_bytes_s, instructions, nothing, nothing + 1.0)
 
@@ -243,17 +250,18 @@ def _softmax(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     threads = np.where(in_warp, BLOCK_THREADS, np.clip(_power_of_two(eighth), *SOFTMAX_THREADS))
     passes = np.where(in_warp, 1.0, 3.0)
     steps = np.where(in_warp, 0.0, _softmax_steps(t, threads, vector))
-    waves = machine.waves(np.where(in_warp, np.ceil(t.rows * WARP / BLOCK_THREADS), t.rows), threads)
+    blocks = np.where(in_warp, np.ceil(t.rows * WARP / BLOCK_THREADS), t.rows)
     rereads = passes - 1.0
     moved = t.bytes_one * (t.reads + rereads + t.writes)
     extra_sectors = np.where(t.row_bytes % SECTOR_BYTES == 0, 1.0, 1.0 + SECTOR_BYTES / LINE_BYTES)
     width = np.where(in_warp, np.maximum(_power_of_two(t.cols), WARP), t.cols)
+    lane_cycles = t.rows * (width * v["element_cycles"] + passes * steps * threads * v["step_cycles"])
     return Parts(
         dram=_row_dram(t, machine, threads, rereads),
         l2=moved * extra_sectors / machine.l2_bytes_s,
-        instructions=machine.instructions_s(t.rows * width, v["element_cycles"]),
-        latency=waves * passes * (v["pass_cycles"] + steps * v["step_cycles"]) / machine.clock_hz,
-        waves=waves,
+        instructions=machine.instructions_s(lane_cycles),
+        latency=machine.turns_s(blocks, threads, passes * v["pass_cycles"]),
+        waves=machine.waves(blocks, threads),
     )
 
 
@@ -275,21 +283,21 @@ def _softmax_steps(t: Tensor, threads: Any, vector: float) -> Any:
 
 
 def _norm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
+    scalar = _scalar_norm(t)
     vectors = t.cols / NORM_VECTOR
     steps = np.ceil(vectors / BLOCK_THREADS)
     split_warp = (vectors % WARP != 0) & (steps % UNROLL == 0)
     walked = np.where(split_warp, steps + UNROLL - 1.0, steps)
-    walked = np.where(_scalar_norm(t), np.ceil(t.cols / BLOCK_THREADS), walked)
-    waves = machine.waves(t.rows, BLOCK_THREADS)
+    walked = np.where(scalar, np.ceil(t.cols / BLOCK_THREADS), walked)
     moved = t.bytes_one * (t.reads + 1.0 + t.writes)
     extra_sectors = np.where(t.row_bytes % LINE_BYTES == 0, 1.0, 1.0 + SECTOR_BYTES / LINE_BYTES)
-    walked_elements = t.rows * BLOCK_THREADS * np.where(_scalar_norm(t), 1.0, NORM_VECTOR) * walked
+    lane_cycles = t.rows * BLOCK_THREADS * walked * np.where(scalar, 1.0, NORM_VECTOR) * v["element_cycles"]
     return Parts(
         dram=_row_dram(t, machine, BLOCK_THREADS, 1.0),
         l2=moved * extra_sectors / machine.l2_bytes_s,
-        instructions=machine.instructions_s(walked_elements, v["element_cycles"]),
-        latency=waves * 2.0 * (v["pass_cycles"] + walked * v["step_cycles"]) / machine.clock_hz,
-        waves=waves,
+        instructions=machine.instructions_s(lane_cycles),
+        latency=machine.turns_s(t.rows, BLOCK_THREADS, 2.0 * v["pass_cycles"]),
+        waves=machine.waves(t.rows, BLOCK_THREADS),
     )
 
 

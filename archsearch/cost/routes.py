@@ -8,6 +8,7 @@ from typing import Any
 
 from archsearch.cost.gemm import GemmModel
 from archsearch.cost.kernel import KernelModel
+from archsearch.cost.memory import KINDS, SPECIAL_FUNCTION, MemoryModel, default_tensors, memory_class
 from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
@@ -15,6 +16,7 @@ from archsearch.hardware.spec import GpuSpec
 
 _GEMM = GemmModel()
 _GEMM_QUANTIZED = GemmModel(quantized=True)
+_MEMORY = {name: MemoryModel(name) for name in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +49,20 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: 
     if dtype is DType.TF32:
         return Route("gemm/tf32", _GEMM, gpu, dtype, full)
     return Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
+
+
+def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> Route:
+    """Bandwidth-bound kernels over [rows, cols] tensors; formats differ by their itemsize alone.
+
+    Where ``dims`` says nothing of reads and writes it is a measured row: the operation's own tensors are filled in
+    and the call counts as timed on its own (``alone``), as published tables time it. An operation of a model says
+    both and queues behind others.
+
+    Raises:
+        UnsupportedError: no known kernel computes this kind.
+    """
+    structure = memory_class(kind)
+    reads, writes = default_tensors(kind)
+    full = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
+    full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
+    return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
