@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from archsearch.search.pareto import knee_point, merge_fronts, non_dominated, normalize, utopia_distance
+from archsearch.search.pareto import knee_order, merge_fronts, non_dominated, normalize
 
 grid_values = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, -1.5, np.inf, -np.inf, np.nan])
 matrices = hnp.arrays(
@@ -74,8 +74,10 @@ def test_shapes_are_checked() -> None:
 
 def test_knee_is_the_corner() -> None:
     front = np.array([[0.0, 10.0], [1.0, 2.0], [9.0, 1.0], [10.0, 0.0]])
-    assert knee_point(front) == 1
-    assert int(np.argmin(utopia_distance(front))) == 1
+    # sums of normalised objectives: 1, 0.1 + 0.2, 0.9 + 0.1, 1; the balanced one of equals comes first
+    assert knee_order(front)[0] == 1
+    line = np.array([[0.0, 1.0], [0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
+    assert knee_order(line)[0] == 2
 
 
 def test_constant_objective_does_not_divide_by_zero() -> None:
@@ -83,6 +85,7 @@ def test_constant_objective_does_not_divide_by_zero() -> None:
 
 
 def test_weights_move_the_choice() -> None:
-    front = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
-    assert int(np.argmin(utopia_distance(front, np.array([100.0, 1.0])))) == 0
-    assert int(np.argmin(utopia_distance(front, np.array([1.0, 100.0])))) == 2
+    front = np.array([[0.0, 1.0], [0.4, 0.4], [1.0, 0.0]])
+    assert knee_order(front)[0] == 1
+    assert knee_order(front, np.array([100.0, 1.0]))[0] == 0
+    assert knee_order(front, np.array([1.0, 100.0]))[0] == 2

@@ -130,6 +130,29 @@ def test_mistakes_are_told(evaluator: Evaluator, tmp_path: Path) -> None:
         recommend("no-such-thing", storage=str(tmp_path / "n.journal"))
 
 
+def test_what_beats_the_baseline_comes_first(evaluator: Evaluator) -> None:
+    whole = recommend(evaluator.space, evaluator=evaluator, top=10_000, progress=False)
+    base = whole.attrs["baseline"]
+    wins = (
+        (whole["quality"] <= base["quality"]) & (whole["throughput_worst"] >= 1) & (whole["throughput_weighted"] >= 1)
+    )
+    assert wins.iloc[0]
+    assert not wins.all()
+    assert whole.loc[~wins, "throughput_worst"].max() > whole.loc[wins, "throughput_worst"].max()
+
+
+def test_short_lists_show_alternatives(evaluator: Evaluator) -> None:
+    whole = recommend(evaluator.space, evaluator=evaluator, top=10_000, progress=False)
+    names = list(evaluator.objective_columns)
+    span = whole[names].max() - whole[names].min()
+    few = recommend(evaluator.space, evaluator=evaluator, top=4, progress=False)[names].to_numpy()
+    for i in range(4):
+        for j in range(i):
+            assert (np.abs(few[i] - few[j]) / span.to_numpy()).max() >= 0.05
+    # nothing is lost: asking for more shows the twins too
+    assert len(whole) == whole.attrs["front"]
+
+
 def test_weights_move_the_ranking(evaluator: Evaluator) -> None:
     fast = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"throughput": 1e6}, progress=False).iloc[0]
     good = recommend(evaluator.space, evaluator=evaluator, top=1, weights={"quality": 1e6}, progress=False).iloc[0]

@@ -148,18 +148,15 @@ def normalize(objectives: FloatMatrix) -> FloatMatrix:
     return np.asarray((points - low) / np.where(span > 0, span, 1.0))
 
 
-def utopia_distance(objectives: FloatMatrix, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """Weighted Euclidean distance [N] of normalised rows [N, M] to the ideal point (every column at its best)."""
-    scaled = normalize(objectives)
-    w = np.ones(scaled.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
-    return np.asarray(np.sqrt((w / w.sum() * scaled**2).sum(axis=1)))
+def knee_order(objectives: FloatMatrix, weights: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Order [N] of a front's rows [N, M], the knee first.
 
-
-def knee_point(objectives: FloatMatrix) -> int:
-    """Index of the knee of a front [N, M], N ≥ 1: the row deepest below the plane through the extremes.
-
-    In normalised objectives that plane is Σ x_i = 1 where the extremes sit on the axes, so the knee is the row
-    with the smallest sum; the distance to the ideal point breaks ties.
+    In normalised objectives x the extremes of a front lie on the axes at 1, and the plane Σ w_i x_i = const through
+    them (for equal weights) is the rate at which the front as a whole trades one objective for another. A row is
+    the better the deeper it lies below that plane, so rows are ordered by Σ w_i x_i. Ties (rows on one such
+    plane) go to the more balanced row, the one nearer to the ideal point, then to the lower row number.
     """
     scaled = normalize(objectives)
-    return int(np.lexsort((np.linalg.norm(scaled, axis=1), scaled.sum(axis=1)))[0])
+    w = np.ones(scaled.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    level = np.round(scaled @ (w / w.sum()), 12)
+    return np.lexsort((np.round((scaled**2) @ w, 12), level))

@@ -13,7 +13,7 @@ from archsearch.errors import InvalidInputError
 from archsearch.search.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
-from archsearch.search.pareto import knee_point, non_dominated, utopia_distance
+from archsearch.search.pareto import knee_order, non_dominated, normalize
 from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons
 from archsearch.search.space import SearchSpace
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["config_of", "recommend", "to_records"]
+
+_TWIN_GAP = 0.05
 
 
 def recommend(
@@ -41,8 +43,11 @@ def recommend(
     """The ``top`` architectures of a study or space, best first, with the reason for each.
 
     Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the
-    Pareto front. They are ranked by their distance to the ideal point in normalised objectives, an objective
-    counting by its entry in ``weights`` ({metric: weight}, 1 by default).
+    Pareto front. First come those that match or beat the baseline in every objective, then the others. Within
+    each group the knee is first: the architecture that lies deepest below the rate at which the front as a whole
+    trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts more, and
+    then the baseline plays no part in the order; near twins of a better-ranked one (all
+    objectives within 5 % of the front's range) only fill places that would stay empty.
 
     The table has the columns of an enumeration plus ``rank`` and ``why``. ``attrs["baseline"]`` is the naive
     reference's row, ``attrs["pool"]`` what each GPU alone would choose at no lower quality than rank 1, and
@@ -60,12 +65,17 @@ def recommend(
     pricer = found.evaluator
     points = objective_matrix(_columns(found.frame), pricer.objective_columns)
     front = np.flatnonzero(non_dominated(points))
-    order = _rank(points[front], _weights(pricer, weights))
-    rows = front[order[:top]]
+    order = knee_order(points[front], _weights(pricer, weights))
+    knee = front[order[0]]
+    if weights is None:
+        order = _baseline_first(points[front], order, pricer)
+    rows = front[_spread(points[front], order)[:top]]
     chosen = found.frame.iloc[rows].reset_index(drop=True)
     chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
     baseline = _baseline_row(pricer)
-    chosen["why"] = reasons(chosen, pricer, baseline, knee=_knee(points, front, rows), front=found.frame.iloc[front])
+    chosen["why"] = reasons(
+        chosen, pricer, baseline, knee=list(rows).index(knee) if knee in rows else -1, front=found.frame.iloc[front]
+    )
     chosen.attrs = {
         **found.frame.attrs,
         "exact": found.exact,
@@ -95,16 +105,25 @@ def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArr
     return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
 
 
-def _rank(points: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order of front points [N, M] by distance to the ideal; ties by the objectives themselves."""
-    distance = utopia_distance(points, weights)
-    return np.lexsort((*points.T[::-1], distance))
+def _baseline_first(points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator) -> NDArray[np.int64]:
+    """The order with the points that match or beat the baseline in every objective before the others."""
+    baseline = evaluator.baseline_columns
+    if baseline is None:
+        return order
+    reached = objective_matrix(baseline, evaluator.objective_columns)[0]
+    lose = (points > reached + 1e-12 * np.abs(reached)).any(axis=1)
+    return order[np.argsort(lose[order], kind="stable")]
 
 
-def _knee(points: NDArray[np.float64], front: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
-    """Rank (from 0) of the front's knee among the chosen rows; −1 where it is not among them."""
-    knee = front[knee_point(points[front])]
-    return int(np.flatnonzero(rows == knee)[0]) if knee in rows else -1
+def _spread(points: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
+    """The order with near twins of an earlier point moved to the end: a short list shows real alternatives."""
+    scaled = normalize(points)
+    distinct: list[int] = []
+    twins: list[int] = []
+    for index in order.tolist():
+        gaps = np.abs(scaled[distinct] - scaled[index]).max(axis=1)
+        (twins if (gaps < _TWIN_GAP).any() else distinct).append(index)
+    return distinct + twins
 
 
 def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
@@ -117,7 +136,7 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
     config = evaluator.baseline_config()
     dimensions = {}
     for field in (*evaluator.space.dimensions, *evaluator.space.derived):
-        if hasattr(config, field):
+        if getattr(config, field, None) is not None:
             dimensions[field] = plain(getattr(config, field))
     return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
 
