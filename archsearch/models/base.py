@@ -103,15 +103,18 @@ class ConfigMixin:
             InvalidInputError: unknown or missing fields, or values that describe no real model.
         """
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
+        unknown = sorted({str(name) for name in values} - known)
         if unknown:
             raise InvalidInputError(
                 f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(known))}"
             )
+        for name, value in values.items():
+            _check_type(cls, name, value)
         try:
             config = cls(**values)
         except TypeError as error:
-            raise InvalidInputError(f"{cls.family} config: {error}") from None
+            missing = str(error).partition("argument")[2].lstrip("s: ")
+            raise InvalidInputError(f"{cls.family} config lacks {missing or error}") from None
         config.check()
         return config
 
@@ -132,3 +135,32 @@ class ConfigMixin:
         for requirement in self.requirements():
             if not np.all(requirement.holds):
                 raise InvalidInputError(f"{self.family} config: {requirement.reason}")
+
+
+def _check_type(cls: type[Any], name: str, value: Any) -> None:
+    """Refuse values of the wrong kind: text or fractions where a size is meant, numbers where a choice is.
+
+    Raises:
+        InvalidInputError: with the field and the value.
+    """
+    declared = next(str(f.type) for f in fields(cls) if f.name == name)
+    if declared == "bool":
+        legal, expected = isinstance(value, bool | np.bool_), "true or false"
+    elif declared == "str":
+        legal, expected = isinstance(value, str), "a name"
+    elif declared.startswith("Dim"):
+        optional = value is None and "None" in declared
+        array = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.integer)
+        legal = optional or array or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+        expected = "a whole number"
+    else:
+        return
+    if not legal:
+        raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
+
+
+def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:
+    """One requirement per named field: it is 1 or more."""
+    return [
+        Requirement(reason=f"{name} must be at least 1", holds=np.asarray(getattr(config, name)) >= 1) for name in names
+    ]
