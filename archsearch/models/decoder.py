@@ -131,8 +131,9 @@ class DecoderConfig(ConfigMixin):
     def memory(self, workload: Workload) -> MemoryUse:
         """Weights, peak of live activations, KV cache, and gradients with AdamW's state in training.
 
-        Inference: embeddings, the layer's input and the residual sum, beside the largest of: normed input, q, k, v
-        and the rotation of q; normed input and the feed-forward's widest moment; logits. Training: see ``footprint``.
+        Inference keeps the embeddings, the layer's input and its normed input alive, beside the largest of: q, k, v and
+        their rotation (or attention's output); the residual sum and the feed-forward's widest moment (GPT-2's block
+        also keeps attention's output); logits. Training: see ``footprint``.
         """
         w = workload
         seq = self._seq_len(w)
@@ -144,9 +145,10 @@ class DecoderConfig(ConfigMixin):
             activations = rows * as_float(self.num_layers) * self._saved(w) * size + logits
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
-            h, q, kv = as_float(self.hidden_size), as_float(self.query_width), 2 * as_float(self.key_width)
-            attention = h + q + kv + (3 * q if self.positions == "rope" else q)
-            mlp = h + footprint.mlp_live(self.activation, self.gated_mlp, self.intermediate_size)
+            h, q, k = as_float(self.hidden_size), as_float(self.query_width), as_float(self.key_width)
+            attention = q + 2 * k + (np.maximum(3 * q, q + 3 * k) if self.positions == "rope" else q)
+            mlp = footprint.mlp_live(self.activation, self.gated_mlp, self.intermediate_size)
+            mlp = mlp + (2 * h if self.fused_qkv else h)
             layer = rows * (3 * h + np.maximum(attention, mlp)) * size
             activations = np.maximum(layer, rows * 2 * h * size + logits)
             optimizer = 0.0
@@ -164,6 +166,8 @@ class DecoderConfig(ConfigMixin):
         if self.qk_norm:  # the rotation keeps nothing, so the norms' outputs are the attention's inputs already
             norms = norms + footprint.norm_saved(self.norm, q + k, w) - q - k
         attention = 2 * q + 2 * k
+        if self.fused_qkv and self.positions == "rope":  # values are a view that keeps the unrotated rest alive
+            attention = attention + q + k
         return norms + attention + footprint.mlp_saved(self.activation, self.gated_mlp, self.intermediate_size)
 
     def _cache_bytes(self, seq: Dim, w: Workload) -> Any:

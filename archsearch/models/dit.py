@@ -177,6 +177,7 @@ class DiTConfig(ConfigMixin):
         h, images, dtype = self.hidden_size, w.batch_size, w.activation_dtype
         layers = np.asarray(self.num_layers)
         runs = layers + 1 if self.layout == "diffusers" else 1
+        casts = 1 if dtype.itemsize < 4 else 0
         sines = MemoryOp(
             name="conditioning.sines",
             kind="mul",
@@ -185,7 +186,7 @@ class DiTConfig(ConfigMixin):
             dtype=DType.FP32,
             reads=5.0,
             writes=5.0,
-            kernels=11 if self.layout == "diffusers" else 9,
+            kernels=11 + casts if self.layout == "diffusers" else 9,
             count=runs,
         )
         return [

@@ -128,9 +128,9 @@ class EncoderConfig(ConfigMixin):
     def memory(self, workload: Workload) -> MemoryUse:
         """Weights, peak of live activations, gradients and AdamW's state.
 
-        Inference: embeddings, the layer's input and the residual sum, beside the largest of: normed input, q, k, v and
-        the rotation of q (or the output); normed input and the feed-forward's widest moment; logits. Training: see
-        ``footprint``.
+        Inference keeps the embeddings and the layer's input alive, beside the largest of: q, k, v and their rotation
+        (or attention's output); the residual sum and the feed-forward's widest moment; logits. Pre-norm also keeps the
+        normed input, and attention's output until the layer ends. Training: see ``footprint``.
         """
         w = workload
         rows = self.tokens(w)
@@ -138,14 +138,19 @@ class EncoderConfig(ConfigMixin):
         h = as_float(self.hidden_size)
         logits = footprint.logits_bytes(rows, self.vocab_size, w) if self.mlm_head else as_float(0.0)
         if w.phase is Phase.TRAIN:
-            norms = 2 * footprint.norm_saved("layernorm", h, w)
-            saved = norms + 4 * h + footprint.mlp_saved(self.activation, self.gated_mlp, self.intermediate_size)
+            saved = 2 * footprint.norm_saved("layernorm", h, w) + 4 * h
+            if self.fused_qkv and self.positions == "rope":  # values are a view that keeps the unrotated rest alive
+                saved = saved + 2 * h
+            saved = saved + footprint.mlp_saved(self.activation, self.gated_mlp, self.intermediate_size)
             activations = rows * as_float(self.num_layers) * saved * size + logits
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
-            attention = 4 * h + (self._rope_live(w) * h if self.positions == "rope" else h)
-            mlp = h + footprint.mlp_live(self.activation, self.gated_mlp, self.intermediate_size)
-            layer = rows * (3 * h + np.maximum(attention, mlp)) * size
+            kept = 0.0 if self.post_norm else h
+            attention = kept + 3 * h + (self._rope_live(w) * h if self.positions == "rope" else h)
+            mlp = footprint.mlp_live(self.activation, self.gated_mlp, self.intermediate_size)
+            if self.gated_mlp:  # both halves are views of one product
+                mlp = mlp + as_float(self.intermediate_size)
+            layer = rows * (2 * h + np.maximum(attention, 2 * kept + h + mlp)) * size
             activations = np.maximum(layer, rows * 2 * h * size + logits)
             optimizer = 0.0
         return MemoryUse(
@@ -156,8 +161,8 @@ class EncoderConfig(ConfigMixin):
 
     @staticmethod
     def _rope_live(w: Workload) -> float:
-        """Widest moment of rotating the keys in 32 bits, the rotated queries included, in tensors of hidden_size."""
-        return 3.0 if w.activation_dtype.itemsize >= 4 else 7.0
+        """Widest moment of rotating the keys in 32 bits, beside the rotated queries, in tensors of hidden_size."""
+        return 4.0 if w.activation_dtype.itemsize >= 4 else 9.0
 
     def _seq_len(self, workload: Workload) -> Dim:
         if workload.phase in (Phase.PREFILL, Phase.DECODE):
@@ -189,7 +194,7 @@ class EncoderConfig(ConfigMixin):
             ops.append(blocks.embedding("embeddings.positions", seq, h, w))
             ops.append(blocks.pointwise("embeddings.add_positions", "add", rows, h, w, reads=2.0))
         else:
-            tables = 2 if np.any(self.local_attention) else 1
+            tables = 1 + np.asarray(self.local_attention).astype(bool).astype(np.int64)  # one each: local, global
             ops.append(blocks.rope_table("embeddings.rope_table", seq, self.head_width, w, count=tables))
         ops.append(blocks.norm("embeddings.norm", "layernorm", rows, h, w))
         return ops
