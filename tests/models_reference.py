@@ -206,9 +206,7 @@ class Dispatched(TorchDispatchMode):
         read = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
         inputs = {t.untyped_storage()._cdata for t in read}
         fresh = [
-            t
-            for t in tree_leaves(out)
-            if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in inputs
+            t for t in tree_leaves(out) if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in inputs
         ]
         if fresh:  # everything else is a view
             sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, fresh)]

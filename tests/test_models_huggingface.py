@@ -1,0 +1,167 @@
+"""Configs of transformers and diffusers: written ones build the real class, read ones equal it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import transformers as hf
+from models_reference import MODULES, bert_config, count_parameters, modernbert_config, on_meta
+
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.models import load_model, load_preset, preset_names
+from archsearch.models.decoder import DecoderConfig
+from archsearch.models.huggingface import from_hf_dict, to_hf
+
+
+def built(document: dict[str, Any]) -> Any:
+    """The real module of a document, on the meta device."""
+    if "_class_name" in document:
+        return on_meta(lambda: diffusers.DiTTransformer2DModel.from_config(document))
+    config = hf.CONFIG_MAPPING[document["model_type"]].from_dict(document)
+    return on_meta(lambda: getattr(hf, document["architectures"][0])(config))
+
+
+@pytest.mark.parametrize("name", [n for n in preset_names() if not n.startswith("dit-") or n.endswith("-2")])
+def test_round_trip_and_real_class(name: str) -> None:
+    config = load_preset(name)
+    document = json.loads(json.dumps(to_hf(config)))
+    back = from_hf_dict(document)
+    if config.family == "dit":
+        config = replace(config, layout="diffusers")
+    assert back.parameters() == config.parameters() == count_parameters(built(document))
+    for field in set(config.to_dict()) - {"head_dim"}:
+        assert getattr(back, field) == getattr(config, field), field
+    assert to_hf(back) == document
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(load_preset("modernbert-base"), num_layers=7, global_attn_every_n_layers=2, mlm_head=True),
+        replace(load_preset("modernbert-base"), num_layers=2, local_attention=0, bias=True),
+        replace(load_preset("bert-base"), mlm_head=True, pooler=False, num_layers=2),
+        replace(load_preset("llama-3.2-1b"), head_dim=96, attention_bias=True, mlp_bias=True, activation="gelu_tanh"),
+        replace(load_preset("gpt2"), intermediate_size=2000, tie_word_embeddings=False, activation="gelu_tanh"),
+        replace(load_preset("opt-1.3b"), attention_bias=False, mlp_bias=False, num_layers=2),
+    ],
+)
+def test_round_trip_of_variants(config: Any) -> None:
+    document = json.loads(json.dumps(to_hf(config)))
+    assert count_parameters(built(document)) == config.parameters() == from_hf_dict(document).parameters()
+
+
+SAVED: dict[str, Any] = {
+    "llama": (
+        hf.LlamaConfig(
+            hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=640, num_hidden_layers=3
+        ),
+        hf.LlamaForCausalLM,
+    ),
+    "mistral": (
+        hf.MistralConfig(
+            hidden_size=256, num_attention_heads=4, num_key_value_heads=2, sliding_window=None, num_hidden_layers=3
+        ),
+        hf.MistralForCausalLM,
+    ),
+    "qwen3": (
+        hf.Qwen3Config(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3),
+        hf.Qwen3ForCausalLM,
+    ),
+    "gpt2": (hf.GPT2Config(n_embd=256, n_head=4, n_layer=3), hf.GPT2LMHeadModel),
+    "opt": (
+        hf.OPTConfig(hidden_size=256, num_attention_heads=4, ffn_dim=700, word_embed_proj_dim=256),
+        hf.OPTForCausalLM,
+    ),
+    "bert": (bert_config(3, 256, 4), hf.BertModel),
+    "bert-mlm": (bert_config(3, 256, 4), hf.BertForMaskedLM),
+    "modernbert": (modernbert_config(5, 256, 4, 384), hf.ModernBertModel),
+    "modernbert-mlm": (modernbert_config(5, 256, 4, 384), hf.ModernBertForMaskedLM),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_files_that_transformers_writes(name: str, tmp_path: Path) -> None:
+    config, cls = SAVED[name]
+    config.architectures = [cls.__name__]
+    config.save_pretrained(tmp_path)
+    expected = count_parameters(on_meta(lambda: cls(config)))
+    assert load_model(str(tmp_path)).parameters() == expected
+    assert load_model(str(tmp_path / "config.json")).parameters() == expected
+
+
+def test_files_that_diffusers_writes(tmp_path: Path) -> None:
+    module = MODULES["dit-s-4"]()
+    module.save_config(tmp_path / "transformer")
+    assert load_model(str(tmp_path)).parameters() == count_parameters(module)
+
+
+def test_legacy_dit_class_name() -> None:
+    document = {**to_hf(load_preset("dit-xl-2")), "_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero"}
+    assert from_hf_dict(document).parameters() == replace(load_preset("dit-xl-2"), layout="diffusers").parameters()
+
+
+LLAMA = to_hf(load_preset("llama-3-8b"))
+MODERN = to_hf(load_preset("modernbert-base"))
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "says"),
+    [
+        ({**LLAMA, "quantization_config": {"bits": 4}}, UnsupportedError, "quantization_config"),
+        ({**LLAMA, "num_local_experts": 8}, UnsupportedError, "num_local_experts=8"),
+        ({**LLAMA, "auto_map": {"AutoModel": "code.Model"}}, UnsupportedError, "auto_map"),
+        ({**LLAMA, "hidden_act": "mish"}, UnsupportedError, "activation 'mish'"),
+        ({**LLAMA, "architectures": ["LlamaForSequenceClassification"]}, UnsupportedError, "only LlamaForCausalLM"),
+        ({**LLAMA, "hidden_size": None}, InvalidInputError, "lacks hidden_size"),
+        ({**LLAMA, "hidden_size": "big"}, InvalidInputError, "hidden_size must be a whole number"),
+        ({**LLAMA, "num_key_value_heads": 7}, InvalidInputError, "num_key_value_heads must divide"),
+        (
+            {**LLAMA, "model_type": "mistral", "architectures": None, "sliding_window": 4096},
+            UnsupportedError,
+            "sliding_window=4096",
+        ),
+        ({**LLAMA, "model_type": "mamba"}, UnknownNameError, "mamba"),
+        ({**LLAMA, "model_type": "lama"}, UnknownNameError, "did you mean llama"),
+        ({"hidden_size": 3}, InvalidInputError, "model_type"),
+        ({**to_hf(load_preset("opt-1.3b")), "word_embed_proj_dim": 512}, UnsupportedError, "word_embed_proj_dim"),
+        ({**to_hf(load_preset("gpt2")), "scale_attn_by_inverse_layer_idx": True}, UnsupportedError, "scale_attn_by"),
+        ({**to_hf(load_preset("bert-base")), "is_decoder": True}, UnsupportedError, "is_decoder=true"),
+        ({**MODERN, "norm_bias": True}, UnsupportedError, "norm_bias"),
+        ({**MODERN, "layer_types": ["sliding_attention"] * 22}, UnsupportedError, "layer_types"),
+        ({**to_hf(load_preset("dit-s-2")), "norm_type": "layer_norm"}, UnsupportedError, "norm_type"),
+        ({**to_hf(load_preset("dit-s-2")), "caption_channels": 4096}, UnsupportedError, "caption_channels"),
+    ],
+)
+def test_refused_fields_are_named(document: dict[str, Any], error: type[ArchSearchError], says: str) -> None:
+    with pytest.raises(error, match=says) as told:
+        from_hf_dict(document, where="here/config.json")
+    assert "here/config.json" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (replace(load_preset("llama-3-8b"), norm="layernorm"), "norm=rmsnorm"),
+        (replace(load_preset("gpt2"), num_key_value_heads=4), "num_key_value_heads"),
+        (replace(load_preset("gpt2"), head_dim=32), "head_dim"),
+        (replace(load_preset("bert-base"), pooler=False), "pooler=True"),
+        (replace(load_preset("bert-base"), type_vocab_size=0), "type_vocab_size"),
+        (replace(load_preset("modernbert-base"), gated_mlp=False), "gated_mlp=True"),
+        (replace(load_preset("dit-xl-2"), intermediate_size=4096), "intermediate_size"),
+    ],
+)
+def test_shapes_without_a_class(config: Any, says: str) -> None:
+    with pytest.raises(UnsupportedError, match=says):
+        to_hf(config)
+
+
+def test_a_grid_is_no_config() -> None:
+    values = {**load_preset("llama-3-8b").to_dict(), "num_layers": np.array([2, 3])}
+    with pytest.raises(InvalidInputError, match="one architecture at a time"):
+        to_hf(DecoderConfig(**values))
