@@ -102,7 +102,7 @@ class Evaluator:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
-        self.models: Mapping[str, LatencyModel] = models or cost_models(pool)
+        self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
 

@@ -118,7 +118,7 @@ def explain(
 
             raise InvalidInputError(f"{config.family} config: {requirement.reason}")
     pool = resolve_pool(gpus)
-    pricers = models or cost_models(pool)
+    pricers = cost_models(pool) if models is None else models
     grid = _Neighbours.of(config, DEFAULT_STEPS if steps is None else steps)
     ops = config.lower(workload)
     run = {"compiled": compiled, "attention": attention}
