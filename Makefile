@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SPACE ?= modernbert-base-budget
 POOL ?= t4,a10,l4,rtx-4090,a100-sxm-40gb,h100-sxm
-# An unpinned torch downloads several gigabytes of CUDA packages; the tests need only the CPU.
-TORCH := torch==2.13.0
+CONSTRAINTS := requirements/test-constraints.txt
+# The tests need only torch's CPU build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids the CUDA packages.
+TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean
@@ -23,9 +24,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-tests: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet $(TORCH) --editable '.[dev,models,notebooks]'
+$(VENV)/.installed-tests: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,models,notebooks]'
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed ## run a real study and print recommended dimensions

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
         run_study,
     )
 
-try:
-    __version__ = metadata.version("archsearch")
-except metadata.PackageNotFoundError:  # a checkout on the path, not installed
-    __version__ = "0+unknown"
+    __version__: str
 
 __all__ = [
     "EstimateResult",
@@ -39,6 +36,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in __all__:
         return getattr(import_module("archsearch.api"), name)
     raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
@@ -46,3 +45,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("archsearch")
+    except metadata.PackageNotFoundError:  # a checkout on the path, not installed
+        return "0+unknown"

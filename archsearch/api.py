@@ -108,7 +108,7 @@ def estimate(
     ops = config.lower(workload)
     answer = CostModel(gpu).estimate(ops, compiled=compiled, attention=attention)
     memory = config.memory(workload)
-    described = {"phase": workload.phase.value, "dtype": workload.dtype.value}
+    described: dict[str, Any] = {"phase": workload.phase.value, "dtype": workload.dtype.value}
     described |= {k: v for k, v in sizes.items() if v is not None}
     return _result(name, gpu, config, workload, answer, memory, described, assumed, compiled, attention)
 

@@ -88,7 +88,9 @@ def test_estimate_contract(capsys):
 
 
 def test_estimate_that_does_not_fit_says_so(capsys):
-    assert answer(capsys, "estimate", "llama-3-70b", "--hardware", "t4", "--dtype", "fp16", "-s", "128")["fits"] is False
+    assert (
+        answer(capsys, "estimate", "llama-3-70b", "--hardware", "t4", "--dtype", "fp16", "-s", "128")["fits"] is False
+    )
     status, out, _ = call(capsys, "estimate", "llama-3-70b", "--hardware", "t4", "--dtype", "fp16", "-s", "128")
     assert status == 0
     assert "DOES NOT FIT" in out

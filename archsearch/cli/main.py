@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from archsearch.cli import (
     validate,
 )
 from archsearch.cli import study as study_verbs
+from archsearch.cli.options import PROFILES_VARIABLE, Profiles
 from archsearch.errors import ArchSearchError
 
 USER_MISTAKE = 2
@@ -61,17 +63,32 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    profiles: Profiles = None,
 ) -> None:
     """Design transformers for the GPU they will run on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one line on stderr for a user's mistake."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? for a box line, not a traceback
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; returns the exit status. ``--profiles`` holds for this call only."""
+    before = os.environ.get(PROFILES_VARIABLE)
+    try:
+        return _run(arguments)
+    finally:
+        if before is None:
+            os.environ.pop(PROFILES_VARIABLE, None)
+        else:
+            os.environ[PROFILES_VARIABLE] = before
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         sys.stdout.flush()
@@ -102,8 +119,7 @@ def _fail(message: str) -> int:
 def _usage_error(error: Any) -> int | None:
     """Typer's own complaints (unknown option, missing argument), whichever click they come from."""
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.ctx.get_help(), file=sys.stderr)
-        return USER_MISTAKE
+        return USER_MISTAKE  # making this error has printed the help
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
     if hasattr(error, "format_message"):

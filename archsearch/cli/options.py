@@ -8,12 +8,18 @@ from typing import Annotated
 
 import typer
 
+from archsearch.errors import InvalidInputError
+
+PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"
+
 
 def _use_profiles(directory: Path | None) -> Path | None:
     """Put a user's profiles before those of the environment, for everything that loads a GPU."""
     if directory is not None:
-        before = os.environ.get("ARCHSEARCH_PROFILES")
-        os.environ["ARCHSEARCH_PROFILES"] = f"{directory}{os.pathsep}{before}" if before else str(directory)
+        if not directory.expanduser().is_dir():
+            raise InvalidInputError(f"--profiles: {directory} is not a directory of GPU profiles (*.yaml)")
+        before = os.environ.get(PROFILES_VARIABLE)
+        os.environ[PROFILES_VARIABLE] = f"{directory}{os.pathsep}{before}" if before else str(directory)
     return directory
 
 

@@ -53,7 +53,9 @@ def print_table(
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
-    console.print(table)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def text(value: Any) -> str:

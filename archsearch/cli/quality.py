@@ -39,7 +39,7 @@ def quality(
 def _list(json: bool) -> None:
     from archsearch.quality import get_proxy, list_proxies
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in list_proxies():
         p = get_proxy(name)
         valid = {k: list(v) for k, v in p.valid.items()}

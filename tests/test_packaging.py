@@ -1,0 +1,124 @@
+"""The wheel works from any directory: data, entry point and declared dependencies, without the checkout."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment with the built wheel in it; it borrows this environment's other packages."""
+    place = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(CHECKOUT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    venv = place / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python = venv / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    (site,) = (venv / "lib").glob("python*/site-packages")
+    # a path in a .pth file comes last on sys.path, and the .pth files of that directory (the checkout's own
+    # editable install) are not read
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv
+
+
+def call(venv: Path, place: Path, *arguments: str) -> Any:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ARCHSEARCH"))}
+    done = subprocess.run(
+        [str(venv / "bin" / "archsearch"), *arguments, "--json"],
+        cwd=place,
+        env=environment | {"ARCHSEARCH_HOME": str(place / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_wheel_does_not_see_the_checkout(installed, tmp_path):
+    code = "import archsearch, archsearch.data as d; print(archsearch.__file__, d.data_path('hardware_profiles'))"
+    python = str(installed / "bin" / "python")
+    done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert all(Path(path).is_relative_to(installed) for path in done.stdout.split())
+
+
+def test_wheel_carries_the_profiles(installed, tmp_path):
+    ids = {gpu["id"] for gpu in call(installed, tmp_path, "hardware", "list")}
+    assert ids == {path.stem for path in (CHECKOUT / "hardware_profiles").glob("*.yaml")}
+
+
+def test_wheel_carries_the_spaces(installed, tmp_path):
+    names = {space["name"] for space in call(installed, tmp_path, "spaces", "list")}
+    assert names == {path.stem for path in (CHECKOUT / "search_spaces").glob("*.yaml")}
+
+
+def test_wheel_carries_the_calibration(installed, tmp_path):
+    arguments = ("estimate", "bert-large", "--hardware", "h100-sxm")
+    from archsearch import estimate
+
+    assert call(installed, tmp_path, *arguments)["latency_s"] == estimate("bert-large", "h100-sxm").latency_s
+
+
+def test_wheel_carries_the_licence_and_no_tests(installed):
+    (site,) = (installed / "lib").glob("python*/site-packages")
+    (record,) = site.glob("archsearch-*.dist-info/RECORD")
+    files = [line.split(",")[0] for line in record.read_text().splitlines()]
+    assert any(name.endswith("licenses/LICENSE") for name in files)
+    assert {name.split("/")[0] for name in files if ".dist-info" not in name and "/bin/" not in name} == {"archsearch"}
+
+
+def imports(top_level_only: bool) -> Iterator[tuple[str, str]]:
+    """(file, third-party package) of every import in the package."""
+    for path in sorted((CHECKOUT / "archsearch").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in tree.body if top_level_only else ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for name in names:
+                package = name.partition(".")[0]
+                if package not in sys.stdlib_module_names and package != "archsearch":
+                    yield str(path.relative_to(CHECKOUT)), package
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """Import names of requirement lines."""
+    names = {re.match(r"[\w.-]+", line).group().lower() for line in requirements}  # type: ignore[union-attr]
+    return {{"pyyaml": "yaml"}.get(name, name) for name in names}
+
+
+def test_modules_import_only_base_dependencies():
+    base = declared(PROJECT["dependencies"])
+    assert {(file, name) for file, name in imports(top_level_only=True) if name not in base} == set()
+
+
+def test_every_import_is_declared_somewhere():
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    known = declared(PROJECT["dependencies"]) | declared(extras)
+    assert {(file, name) for file, name in imports(top_level_only=False) if name not in known} == set()
+
+
+def test_every_base_dependency_is_used():
+    """pyarrow is what pandas writes Parquet with; it is the one dependency that no line imports."""
+    used = {name for _, name in imports(top_level_only=False)} | {"pyarrow"}
+    assert declared(PROJECT["dependencies"]) - used == set()
