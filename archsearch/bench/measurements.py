@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.bench.fit import Group
-from archsearch.cost.routes import Route, attention_route, gemm_route, memory_route
+from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
@@ -78,7 +78,7 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
         elif op == "attention":
             kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
-            routes = attention_route(gpu, dtype, dims, kernels)
+            routes = attention_routes(gpu, dtype, dims, kernels)
         else:
             routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
         for index, route in routes:

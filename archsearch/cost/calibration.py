@@ -71,6 +71,7 @@ RELATIVES = {
     "gemm/tf32": "gemm/16bit",
     "gemm/int8": "gemm/fp8",
     "gemm/fp4": "gemm/fp8",
+    "attention/efficient": "attention/fa2-full",
 }
 
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from archsearch.cost.attention import AttentionModel
+from archsearch.cost.attention_tiles import VARIANTS
 from archsearch.cost.gemm import GemmModel
 from archsearch.cost.kernel import KernelModel
 from archsearch.cost.memory import KINDS, SPECIAL_FUNCTION, MemoryModel, default_tensors, memory_class
@@ -16,6 +20,7 @@ from archsearch.hardware.spec import GpuSpec
 
 _GEMM = GemmModel()
 _GEMM_QUANTIZED = GemmModel(quantized=True)
+_ATTENTION = {name: AttentionModel(name) for name in VARIANTS}
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
 
 
@@ -66,3 +71,97 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any])
     full = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
     full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
     return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
+
+
+FLASH_DTYPES = (DType.BF16, DType.FP16)
+FLASH_MAX_HEAD_DIM = 256
+
+
+def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Any, *, flash: bool) -> str | None:
+    """Why no fused attention kernel runs a shape, or None where one does.
+
+    ``flash`` asks for FlashAttention; without it PyTorch's memory-efficient kernel, which scaled_dot_product_attention
+    falls back to, counts as well. Limits: https://github.com/Dao-AILab/flash-attention (Ampere or newer, fp16 and bf16,
+    head_dim up to 256 in multiples of 8) and PyTorch's aten/src/ATen/native/transformers/cuda/sdp_utils.cpp
+    (memory-efficient: compute capability 5.0, bf16 from 8.0, head_dim in multiples of 8 at 16 bits, 4 at fp32).
+    """
+    reason = _flash_reason(gpu, dtype, np.asarray(head_dim))
+    if reason is None or flash:
+        return reason
+    return _efficient_reason(gpu, dtype, np.asarray(head_dim))
+
+
+def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
+    if gpu.vendor != "nvidia":
+        return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
+    if gpu.compute_capability_tuple < (8, 0):
+        return f"FlashAttention needs compute capability 8.0, this GPU has {gpu.compute_capability}"
+    if dtype not in FLASH_DTYPES:
+        return f"FlashAttention computes in bf16 and fp16, not {dtype.value}"
+    largest = 512 if gpu.compute_capability_tuple[0] in (9, 10) else FLASH_MAX_HEAD_DIM
+    if (head_dim > largest).any():
+        return f"FlashAttention on this GPU takes head_dim up to {largest}, not {int(head_dim.max())}"
+    if (head_dim % 8 != 0).any():
+        return f"FlashAttention needs head_dim in multiples of 8, not {int(head_dim[head_dim % 8 != 0].flat[0])}"
+    return None
+
+
+def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
+    if gpu.vendor != "nvidia" or gpu.compute_capability_tuple < (5, 0):
+        return "the memory-efficient kernel needs an NVIDIA GPU of compute capability 5.0"
+    if dtype is DType.BF16 and gpu.compute_capability_tuple < (8, 0):
+        return f"the memory-efficient kernel needs compute capability 8.0 in bf16, not {gpu.compute_capability}"
+    if dtype not in (DType.FP32, DType.TF32, DType.BF16, DType.FP16):
+        return f"the memory-efficient kernel computes in fp32, fp16 and bf16, not {dtype.value}"
+    multiple = 8 if dtype in FLASH_DTYPES else 4
+    if (head_dim % multiple != 0).any():
+        return f"the memory-efficient kernel needs head_dim in multiples of {multiple} in {dtype.value}"
+    return None
+
+
+def attention_routes(
+    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], kernels: Any | None = None
+) -> list[tuple[Any, Route]]:
+    """Fused attention split by the kernel variant that serves each row: (row indices, route) pairs.
+
+    Args:
+        dims: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal, optional window; 1-d or 0-d.
+        kernels: names as published tables give them ("vllm_flash_attn_fa3"), "" where unknown; without them, the
+            variant that serving engines choose on this GPU.
+
+    Raises:
+        UnsupportedError: no fused kernel runs these shapes in this format on this GPU.
+    """
+    reason = fused_attention_reason(gpu, dtype, dims["head_dim"], flash=False)
+    if reason:
+        raise UnsupportedError(f"fused attention on {gpu.id}: {reason}")
+    names = list(dims)
+    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(dims[n], dtype=np.float64)) for n in names))
+    full = dict(zip(names, arrays, strict=True))
+    variants = _attention_variants(gpu, dtype, full, kernels)
+    routes = []
+    for variant in np.unique(variants):
+        index = np.flatnonzero(variants == variant)
+        part = {n: a[index] for n, a in full.items()}
+        routes.append((index, Route(f"attention/{variant}", _ATTENTION[str(variant)], gpu, dtype, part)))
+    return routes
+
+
+def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], kernels: Any | None) -> Any:
+    """The variant of each row, shape [S]."""
+    causal, major = dims["causal"] > 0, gpu.compute_capability_tuple[0]
+    family = np.full(causal.shape, {9: "fa3", 10: "fa4"}.get(major, "fa2"), dtype="<U16")
+    if major == 10:
+        family[causal] = "trtllm"
+    if major == 9:
+        family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = "fa4"
+    for name in ("fa2", "fa3", "fa4", "trtllm"):
+        if kernels is not None:
+            family[np.char.find(np.asarray(kernels).astype(str), name) >= 0] = name
+    masked = np.where(causal, "-causal", "-full")
+    variants = np.char.add(family, masked).astype("<U16")
+    served = family == "trtllm"
+    variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
+    if _flash_reason(gpu, dtype, dims["head_dim"]) is not None:
+        variants[:] = "efficient"
+    return variants

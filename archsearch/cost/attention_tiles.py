@@ -1,0 +1,188 @@
+"""Block sizes of fused attention kernels, and how many key blocks causal and windowed masks leave.
+
+A kernel cuts the queries of one (batch, head) into blocks of ``tile_q`` rows and walks over keys and values in blocks
+of ``tile_kv`` rows, skipping blocks that the mask empties. The block sizes below are facts read from public sources:
+
+* FlashAttention-2 (https://github.com/Dao-AILab/flash-attention), csrc/flash_attn/src/flash_fwd_launch_template.h:
+  ``run_mha_fwd_hdim*``; with a paged key-value cache ``run_mha_fwd_splitkv_dispatch``.
+* FlashAttention-3, same repository, hopper/tile_size.h (``tile_size_fwd_sm90``) and hopper/heuristics.h (when query
+  heads that share keys are packed into one block).
+* FlashAttention-4, same repository, flash_attn/cute/flash_fwd_sm100.py: two 128-row query blocks against 128 keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from archsearch.cost.kernel import Array
+from archsearch.hardware.spec import GpuSpec
+
+SHARED_RESERVED_BYTES = 1024.0
+"""Shared memory that CUDA keeps for itself per block (CUDA C++ Programming Guide, compute capability 8.0 on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a kernel cuts each shape; arrays of shape [S]. ``dim`` is head_dim as padded in registers and shared memory;
+    ``rows`` and ``groups`` are the rows of one cut and the number of cuts (packed heads share a cut)."""
+
+    tile_q: Array
+    tile_kv: Array
+    dim: Array
+    occupancy: Array
+    rows: Array
+    groups: Array
+    per_query: Array
+
+
+def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
+    """The cut of every shape by a kernel variant (see ``VARIANTS``)."""
+    head_dim, seq_q = dims["head_dim"], dims["seq_q"]
+    shared = dims["heads_q"] / dims["heads_kv"]
+    tile_q, tile_kv, dim = _BLOCKS[variant](gpu, head_dim)
+    ones = np.ones_like(head_dim)
+    pack = _packs(variant, seq_q, shared)
+    per_query = np.where(pack, shared, ones)
+    rows = seq_q * per_query
+    if variant in ("fa4-full", "fa4-causal", "trtllm-prefill"):
+        tile_q = np.where(rows > 128, tile_q, 128.0)
+    return Tiling(
+        tile_q=tile_q,
+        tile_kv=tile_kv,
+        dim=dim,
+        occupancy=_occupancy(variant, gpu, tile_q, tile_kv, dim),
+        rows=rows,
+        groups=dims["batch"] * dims["heads_q"] / per_query,
+        per_query=per_query,
+    )
+
+
+def _packs(variant: str, seq_q: Array, shared: Array) -> Array:
+    if variant in ("fa3-causal", "trtllm-decode"):
+        return shared > 1
+    if variant.startswith("fa2"):
+        return (seq_q == 1) & (shared > 1)
+    return np.zeros_like(shared, dtype=bool)
+
+
+def _table(head_dim: Array, rows: tuple[tuple[float, float, float], ...]) -> tuple[Array, Array, Array]:
+    """Rows of (largest head_dim, tile_q, tile_kv), ascending: blocks, and the dimension padded to the row's."""
+    limits = np.array([r[0] for r in rows])
+    index = np.minimum(np.searchsorted(limits, head_dim), len(rows) - 1)
+    return np.array([r[1] for r in rows])[index], np.array([r[2] for r in rows])[index], limits[index]
+
+
+def _fa2_paged(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    rows = ((32, 64, 256), (64, 64, 256), (96, 64, 128), (128, 64, 128), (192, 64, 64), (256, 64, 64))
+    return _table(head_dim, rows)
+
+
+def _fa2_full(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    consumer = gpu.compute_capability_tuple > (8, 0) and gpu.compute_capability_tuple != (9, 0)
+    last = (256, 128, 64) if gpu.compute_capability_tuple == (8, 0) else (256, 64, 64)
+    rows = ((32, 128, 128), (64, 128, 128), (96, 128, 64), (128, 128, 32 if consumer else 64), (192, 128, 64), last)
+    return _table(head_dim, rows)
+
+
+def _fa3_causal(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    return _table(head_dim, ((64, 192, 128), (96, 192, 128), (128, 128, 128), (192, 128, 96), (256, 128, 80)))
+
+
+def _fa3_full(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    return _table(head_dim, ((64, 192, 192), (96, 192, 144), (128, 128, 176), (192, 128, 112), (256, 128, 80)))
+
+
+def _blackwell(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    tile_q = np.where(head_dim <= 128, 256.0, 128.0)
+    return tile_q, np.full_like(head_dim, 128.0), np.ceil(head_dim / 16) * 16
+
+
+_BLOCKS = {
+    "fa2-causal": _fa2_paged,
+    "fa2-full": _fa2_full,
+    "fa3-causal": _fa3_causal,
+    "fa3-full": _fa3_full,
+    "fa4-causal": _blackwell,
+    "fa4-full": _blackwell,
+    "trtllm-prefill": _blackwell,
+    "trtllm-decode": _blackwell,
+    "efficient": _fa2_full,
+}
+VARIANTS = tuple(_BLOCKS)
+
+
+def _occupancy(variant: str, gpu: GpuSpec, tile_q: Array, tile_kv: Array, dim: Array) -> Array:
+    """Blocks resident on an SM: FlashAttention-2 runs as many as shared memory holds, at most two of four warps."""
+    if not variant.startswith("fa2"):
+        return np.ones_like(dim)
+    shared = (tile_q + 2 * tile_kv) * dim * 2.0 + SHARED_RESERVED_BYTES
+    fits = np.floor(gpu.shared_memory_per_sm_kib * 1024 / shared)
+    registers = np.where((tile_q == 128) & (dim >= 192), 1.0, 2.0)
+    return np.clip(np.minimum(fits, registers), 1, None)
+
+
+def key_blocks(t: Tiling, dims: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Key blocks that the query blocks of one cut visit in all, and the most that one of them visits.
+
+    Queries align to the last key: query i of a cut sees keys (i + offset - left) to (i + offset + right), with
+    offset = seq_kv - seq_q. Block b holds rows [b·tile_q, (b+1)·tile_q), ``per_query`` rows to a query, and visits
+
+        ⌈min(seq_kv, ⌈(b+1)·tile_q / per_query⌉ + offset + right) / tile_kv⌉
+        - ⌊max(0, ⌊b·tile_q / per_query⌋ + offset - left) / tile_kv⌋
+
+    blocks. Both sums are over floors of arithmetic progressions (``floor_sum``).
+    """
+    blocks = np.ceil(t.rows / t.tile_q)
+    every = np.ceil(dims["seq_kv"] / t.tile_kv)
+    window, causal = dims["window"], dims["causal"] > 0
+    if not causal.any() and not (window > 0).any():
+        return blocks * every, every
+    half = np.where(causal, window - 1, np.floor(window / 2))
+    left = np.where(window > 0, half, dims["seq_kv"] + dims["seq_q"])
+    right = np.where(causal, 0.0, np.where(window > 0, half, dims["seq_kv"] + dims["seq_q"]))
+    total = _ends(t, dims, blocks, every, right) - _starts(t, dims, blocks, left)
+    reach = np.ceil(t.tile_q / t.per_query) + left + right
+    longest = np.minimum(every, np.floor(np.maximum(reach - 2, 0) / t.tile_kv) + 2)
+    return total, longest
+
+
+def _ends(t: Tiling, dims: Mapping[str, Array], blocks: Array, every: Array, right: Array) -> Array:
+    """Sum over blocks of the key block after the last that each visits."""
+    shift = (dims["seq_kv"] - dims["seq_q"] + right) * t.per_query
+    empty = np.clip(np.floor(-shift / t.tile_q), 0, blocks)
+    partial = np.clip(np.ceil((dims["seq_q"] - right) * t.per_query / t.tile_q) - 1, empty, blocks)
+    width = t.tile_kv * t.per_query
+    start = t.tile_q * (empty + 1) + shift + width - 1
+    return floor_sum(partial - empty, width, t.tile_q, start) + (blocks - partial) * every
+
+
+def _starts(t: Tiling, dims: Mapping[str, Array], blocks: Array, left: Array) -> Array:
+    """Sum over blocks of the first key block that each visits."""
+    shift = (dims["seq_kv"] - dims["seq_q"] - left) * t.per_query
+    whole = np.clip(np.ceil(-shift / t.tile_q), 0, blocks)
+    start = np.maximum(t.tile_q * whole + shift, 0)
+    return floor_sum(blocks - whole, t.tile_kv * t.per_query, t.tile_q, start)
+
+
+def floor_sum(count: Array, divisor: Array, slope: Array, start: Array) -> Array:
+    """Σ_{i < count} ⌊(slope · i + start) / divisor⌋ for whole numbers ≥ 0, elementwise.
+
+    The Euclidean algorithm counts lattice points below a line, exchanging the axes: a handful of steps for blocks
+    of up to a few hundred rows, whatever the count.
+    """
+    n, m, a, b = (np.array(x, dtype=np.float64) for x in np.broadcast_arrays(count, divisor, slope, start))
+    total, sign = np.zeros_like(n), 1.0
+    while True:
+        total += sign * ((n - 1) * n / 2 * np.floor(a / m) + n * np.floor(b / m))
+        a, b = a % m, b % m
+        top = np.floor((a * n + b) / m)
+        live = top > 0
+        if not live.any():
+            return total
+        total += sign * n * top
+        b = np.where(live, m - b + a - 1, 0)
+        n, m, a = np.where(live, top, 0), np.where(live, a, 1), np.where(live, m, 0)
+        sign = -sign
