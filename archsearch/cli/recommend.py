@@ -29,9 +29,13 @@ def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
-    top: Annotated[int, typer.Option("--top", "-k", help="How many to print.")] = 5,
+    top: Annotated[
+        int | None, typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf or yaml).")
+    ] = None,
+    rank: Annotated[int | None, typer.Option("--rank", help="Only the architecture of this rank.")] = None,
     output_format: Annotated[
-        Format, typer.Option("--format", help="table, json, hf (config.json of rank 1) or yaml (archsearch config).")
+        Format,
+        typer.Option("--format", help="table, json, hf (a Hugging Face config.json) or yaml (an archsearch YAML)."),
     ] = Format.TABLE,
     storage: Storage = None,
     json: Json = False,
@@ -41,15 +45,18 @@ def recommend(
     from archsearch.search.recommend import recommend as run
     from archsearch.search.recommend import to_records
 
+    one = output_format in (Format.HF, Format.YAML) and not json
     frame = run(
         source,
         hardware,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
-        top=top,
+        top=max(rank or 1, (1 if one else 5) if top is None else top),
         storage=storage,
     )
+    if rank is not None:
+        frame = _only(frame, rank)
     if json or output_format is Format.JSON:
         keep = ("space", "family", "hardware", "objectives", "workload", "execution", "quality", "baseline", "pool")
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
@@ -62,6 +69,21 @@ def recommend(
         _print_table(frame, to_records(frame))
 
 
+def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """The row of one rank.
+
+    Raises:
+        InvalidInputError: no such rank.
+    """
+    from archsearch.errors import InvalidInputError
+
+    if not 1 <= rank <= len(frame):
+        raise InvalidInputError(f"there is no rank {rank}: the front has {len(frame)} architectures")
+    chosen = frame.iloc[[rank - 1]]
+    chosen.attrs = frame.attrs
+    return chosen
+
+
 def _configs(frame: pd.DataFrame) -> list[dict[str, Any]]:
     from archsearch.search.recommend import config_of
 
@@ -69,7 +91,7 @@ def _configs(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _hf(frame: pd.DataFrame) -> Any:
-    """The Hugging Face config of the first row; of every row where more were asked for."""
+    """The Hugging Face config of the one row; a list where more were asked for."""
     from archsearch.models.huggingface import to_hf
     from archsearch.models.registry import get_family
 
