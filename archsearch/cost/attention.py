@@ -35,15 +35,16 @@ COEFFICIENTS = (
     Coefficient("softmax_factor", "1", 0.05, 8.0, 1.0, "softmax time against its exponentials at 16 per clock and SM"),
     Coefficient("step_cycles", "clock", 10, 10000, 1000, "latency of one key block's chain in one resident block"),
     Coefficient("item_cycles", "clock", 10, 40000, 2000, "latency of a work item's first loads and last stores"),
+    Coefficient("row_cycles", "clock", 0.1, 400, 10, "SM time to load one query row and store its output"),
     Coefficient("issue_cycles", "clock", 10, 40000, 500, "SM time of a work item besides its key blocks"),
     Coefficient("dram_fraction", "1", 0.3, 1.0, 0.85, "achievable share of the datasheet's DRAM bandwidth"),
     Coefficient("l2_fraction", "1", 0.02, 2.0, 0.6, "share of L2 that holds data until its next use"),
     Coefficient("l2_bytes_per_clock_per_sm", "B/clock", 4, 300, 40, "L2 bytes per clock, per SM of the whole chip"),
     Coefficient("tail_fraction", "1", 0.01, 1.0, 0.5, "share of the last wave's imbalance that shows"),
+    Coefficient("extra_launch_s", "s", 3e-7, 1e-5, 2e-6, "launch of each further kernel: cache write, head packing"),
 )
 CACHE_WRITE = (
-    Coefficient("cache_launch_s", "s", 3e-7, 1e-5, 2e-6, "launch of the kernel that writes the key-value cache"),
-    Coefficient("cache_row_cycles", "clock", 1, 4000, 70, "SM time to write one token's keys and values of one head"),
+    Coefficient("cache_wave_cycles", "clock", 100, 20000, 4000, "time of one wave of its blocks (one block per token)"),
 )
 L2_SHARPNESS = 3.0
 PAGED = ("fa2-causal", "fa3-causal", "fa4-causal", "trtllm-prefill", "trtllm-decode")
@@ -94,8 +95,9 @@ def call_time(
     clock, sms = gpu.boost_clock_mhz * 1e6, float(gpu.num_sms)
     steps_all, steps_max = key_blocks(t, dims)
     blocks = np.ceil(t.rows / t.tile_q)
-    items = t.groups * blocks
-    steps = steps_all / blocks
+    items = t.groups * blocks * t.split
+    steps = steps_all / (blocks * t.split)
+    steps_max = np.ceil(steps_max / t.split)
     slots = sms * t.occupancy
     waves = np.ceil(items / slots)
 
@@ -105,7 +107,7 @@ def call_time(
     chain = v["step_cycles"] / clock
 
     per_sm = items / sms + v["tail_fraction"] * (np.ceil(items / sms) - items / sms)
-    busy = per_sm * (steps * work + v["issue_cycles"] / clock)
+    busy = per_sm * (steps * work + (v["issue_cycles"] + v["row_cycles"] * t.rows / blocks) / clock)
     in_waves = items / slots + v["tail_fraction"] * (waves - items / slots)
     latency = np.maximum(in_waves, 1) * (v["item_cycles"] / clock + steps * chain)
     longest = v["item_cycles"] / clock + steps_max * smooth_max(work, chain)
@@ -118,23 +120,24 @@ def call_time(
     keys = 2 * dims["batch"] * dims["heads_kv"] * dims["seq_kv"] * dims["head_dim"] * size
     written, write = 0.0, 0.0
     dram_rate = v["dram_fraction"] * gpu.bandwidth_bytes_s
-    if "cache_launch_s" in v:
+    if "cache_wave_cycles" in v:
         written = 2 * keys
     footprint = ends + keys + written
     miss = 1 - 1 / (1 + (footprint / (v["l2_fraction"] * gpu.l2_bytes)) ** L2_SHARPNESS)
-    if "cache_launch_s" in v:
-        write = v["cache_launch_s"] + smooth_max(
-            dims["batch"] * dims["heads_kv"] * dims["seq_q"] * v["cache_row_cycles"] / (clock * sms),
-            written * miss / dram_rate,
-        )
+    if "cache_wave_cycles" in v:
+        threads = np.minimum(dims["heads_kv"] * dims["head_dim"], 512.0)
+        turns = dims["batch"] * dims["seq_q"] * threads / (gpu.max_threads_per_sm * sms)
+        write = v["extra_launch_s"] * (1 + t.copies) + smooth_max(turns * v["cache_wave_cycles"] / clock, written * miss / dram_rate)
+    partial = np.where(t.split > 1, 8 * t.split * t.rows * t.groups * dims["head_dim"], 0.0)
+    combine = np.where(t.split > 1, v["extra_launch_s"] + partial / (v["l2_bytes_per_clock_per_sm"] * clock * sms), 0.0)
     dram = (ends + keys) * miss / dram_rate
     body = smooth_max(smooth_max(compute, l2), dram)
     return {
-        "total": v["launch_s"] + write + body,
+        "total": v["launch_s"] + write + combine + body,
         "items": items,
         "slots": slots,
         "waves": waves,
-        "split": np.ones_like(items),
+        "split": t.split,
         "compute": busy,
         "memory": np.maximum(l2, dram),
         "latency": v["launch_s"] + latency,

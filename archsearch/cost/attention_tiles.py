@@ -36,6 +36,8 @@ class Tiling:
     rows: Array
     groups: Array
     per_query: Array
+    copies: Array
+    split: Array
 
 
 def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
@@ -43,12 +45,16 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
     head_dim, seq_q = dims["head_dim"], dims["seq_q"]
     shared = dims["heads_q"] / dims["heads_kv"]
     tile_q, tile_kv, dim = _BLOCKS[variant](gpu, head_dim)
-    ones = np.ones_like(head_dim)
     pack = _packs(variant, seq_q, shared)
-    per_query = np.where(pack, shared, ones)
+    per_query = np.where(pack, shared, 1.0)
     rows = seq_q * per_query
-    if variant in ("fa4-full", "fa4-causal", "trtllm-prefill"):
+    if variant.startswith("fa3"):
+        tile_q = np.where((rows <= 64) & ((dim == 64) | (dim == 128)), 64.0, tile_q)
+    elif tile_q.max(initial=0) > 128 and variant != "fa3":
         tile_q = np.where(rows > 128, tile_q, 128.0)
+    copies = np.zeros_like(rows)
+    if variant == "fa2-causal":
+        copies = np.where(pack, np.where((dims["batch"] > 1) & (dims["heads_kv"] > 1), 4.0, 1.0), 0.0)
     return Tiling(
         tile_q=tile_q,
         tile_kv=tile_kv,
@@ -57,7 +63,25 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
         rows=rows,
         groups=dims["batch"] * dims["heads_q"] / per_query,
         per_query=per_query,
+        copies=copies,
+        split=_splits(variant, gpu, dims, tile_q, tile_kv),
     )
+
+
+def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Array], tile_q: Array, tile_kv: Array) -> Array:
+    """Splits of the keys where query blocks alone leave SMs idle (num_splits_heuristic of each kernel)."""
+    if variant[:3] not in ("fa3", "fa4"):
+        return np.ones_like(tile_q)
+    packed = dims["heads_kv"] * np.ceil(dims["seq_q"] * dims["heads_q"] / dims["heads_kv"] / tile_q)
+    across = np.ceil(dims["seq_kv"] / tile_kv)
+    cuts = packed * dims["batch"] if variant.startswith("fa4") else packed
+    most = np.clip(np.minimum(np.floor(gpu.num_sms / cuts), across), 1, 128)
+    most = np.where(across <= 4, 1.0, most)
+    if variant.startswith("fa4"):
+        return most
+    most = np.where((cuts >= 0.8 * gpu.num_sms) | ((across <= 8) & (cuts >= 32)), 1.0, most)
+    per_sm = np.ceil(1.1 * packed * dims["batch"] * across / gpu.num_sms)
+    return np.clip(np.ceil(across / per_sm), 1, most)
 
 
 def _packs(variant: str, seq_q: Array, shared: Array) -> Array:
