@@ -164,6 +164,11 @@ def explain(
     return run(config, workload, pool, compiled=compiled, attention=attention)
 
 
+def throughput_unit(family: str) -> str:
+    """What a family's throughput counts."""
+    return "tokens/s" if family in DEFAULT_TOKENS else "images/s"
+
+
 def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
     """Refuse a number format that the GPU has no units for.
 
@@ -224,7 +229,6 @@ def _result(
         part: float(np.asarray(getattr(memory, part))) for part in ("weights", "activations", "kv_cache", "optimizer")
     }
     parts["total"] = float(np.asarray(memory.total))
-    generator = config.family not in DEFAULT_TOKENS
     return EstimateResult(
         model=name,
         hardware=gpu.id,
@@ -238,7 +242,7 @@ def _result(
         latency_high_s=float(answer.high_s),
         provenance=answer.provenance.value,
         throughput=float(config.tokens(workload)) / latency,
-        throughput_unit="images/s" if generator else "tokens/s",
+        throughput_unit=throughput_unit(config.family),
         memory_bytes=parts,
         fits=parts["total"] <= gpu.memory_bytes,
         mfu=flops / (latency * gpu.peak_flops(workload.linear_dtype)),

@@ -21,7 +21,7 @@ from archsearch.cli.options import (
     SeqLen,
     Width,
 )
-from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table
+from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate
 
 if TYPE_CHECKING:
     from archsearch.api import EstimateResult
@@ -97,7 +97,7 @@ def _print(result: EstimateResult) -> None:
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
-    print(f"  throughput  {result.throughput:.4g} {result.throughput_unit}  at {result.mfu:.1%} MFU")
+    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {result.mfu:.1%} MFU")
     print(f"  parameters  {millions(result.parameters)}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())

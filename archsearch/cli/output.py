@@ -52,7 +52,7 @@ def print_table(
         table.add_row(*(Text(text(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(console.width, 160))
+        console = Console(width=1000)  # a file or a pipe folds no lines
     with console.capture() as capture:
         console.print(table)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -82,3 +82,8 @@ def gibibytes(count: float) -> str:
 def millions(count: float) -> str:
     """A parameter count."""
     return f"{count / 1e9:.4g} B" if count >= 1e9 else f"{count / 1e6:.4g} M"
+
+
+def rate(per_second: float) -> str:
+    """A throughput."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"

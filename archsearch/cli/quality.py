@@ -43,8 +43,8 @@ def _list(json: bool) -> None:
     for name in list_proxies():
         p = get_proxy(name)
         valid = {k: list(v) for k, v in p.valid.items()}
-        row = {"name": name, "metric": p.metric, "families": list(p.families), "assumed": p.assumed, "valid": valid}
-        rows.append({**row, "source": p.source, "url": p.url})
+        about = {"name": name, "metric": p.metric, "families": list(p.families), "assumed": p.assumed, "valid": valid}
+        rows.append({**about, "source": p.source, "url": p.url})
     if json:
         print_json(rows)
         return

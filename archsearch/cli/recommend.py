@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsearch.cli.options import Json, Pool, Profiles, Storage
-from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table
+from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +58,9 @@ def recommend(
     if rank is not None:
         frame = _only(frame, rank)
     if json or output_format is Format.JSON:
-        keep = ("space", "family", "hardware", "objectives", "workload", "execution", "quality", "baseline", "pool")
+        keep = ("space", "family", "hardware", "objectives", "workload", "execution", "quality", "pool")
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
-        print_json({**attributes, "recommendations": to_records(frame)})
+        print_json({**attributes, "baseline": _baseline(frame), "recommendations": to_records(frame)})
     elif output_format is Format.HF:
         print_json(_hf(frame))
     elif output_format is Format.YAML:
@@ -108,61 +108,76 @@ def _print_yaml(frame: pd.DataFrame) -> None:
 
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
-    attrs = frame.attrs
+    attrs: dict[str, Any] = {str(key): value for key, value in frame.attrs.items()}
     gpus = list(attrs["hardware"])
-    fixed = attrs["fixed"]
-    dimensions = [name for name in records[0]["config"] if name not in fixed]
-    columns = ["rank", *dimensions, "parameters", "TFLOPs", "GiB", f"{attrs['quality']['metric']} (80 %)"]
-    columns += [f"{gpu} ms" for gpu in gpus] + [f"{gpu}/s" for gpu in gpus]
-    baseline = attrs.get("baseline")
-    rows = [_row(r, r["rank"], dimensions, gpus) for r in records]
-    if baseline:
-        from archsearch.search.frames import plain
-
-        flat = {k: plain(v) for k, v in baseline.items()}
-        rows.append(_row(_nested(flat, dimensions), str(baseline.get("name", "baseline")), dimensions, gpus))
     work = ", ".join(f"{k} {v}" for k, v in attrs["workload"].items() if v is not None)
     how = "compiled" if attrs["execution"].get("compiled") else "eager"
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
-    print_table(
-        f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {attrs['front']} architectures",
-        columns,
-        rows,
-        left=("rank",),
-    )
+    print(f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {attrs['front']} architectures")
+    shown = {str(record["rank"]): record for record in records}
+    baseline = _baseline(frame)
+    if baseline is not None:
+        shown[str(baseline["name"])] = baseline
+    _print_comparison(shown, attrs)
     for record in records:
         print(f"{record['rank']}. {record['why']}")
-    for item in attrs.get("pool", []):
-        own = ", ".join(f"{k} {v}" for k, v in item["config"].items() if k in dimensions)
-        print(f"{item['gpu']} alone would choose {own}: {item['regret']:+.1%} throughput there against rank 1")
+    _print_pool(attrs.get("pool", []))
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
     print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
 
 
-def _nested(flat: dict[str, Any], dimensions: list[str]) -> dict[str, Any]:
-    """A baseline's flat or nested columns in the shape of a record."""
-    if "config" in flat:
-        return flat
-    record: dict[str, Any] = {"config": {name: flat.get(name) for name in dimensions}}
-    for key, value in flat.items():
-        stem, _, gpu = key.partition(":")
+def _print_pool(pool: list[dict[str, Any]]) -> None:
+    """What each GPU alone would choose, GPUs of one mind together."""
+    minds: dict[str, list[dict[str, Any]]] = {}
+    for item in pool:
+        own = ", ".join(f"{name} {value}" for name, value in item["config"].items())
+        minds.setdefault("rank 1" if item["regret"] == 0 else own, []).append(item)
+    for own, items in minds.items():
+        regrets = ", ".join(f"{item['regret']:+.1%}" for item in items)
+        gain = "" if own == "rank 1" else f", for throughput {regrets}"
+        print(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
+
+
+def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -> None:
+    """Architectures side by side, one a column: dimensions, what they cost anywhere, speed on each GPU."""
+    columns = {label: _column(record, attrs) for label, record in shown.items()}
+    titles = dict.fromkeys(title for column in columns.values() for title in column)
+    rows = [(title, *(column.get(title) for column in columns.values())) for title in titles]
+    print_table("", ["rank", *columns], rows, left=("rank",))
+
+
+def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
+    """One architecture's cells by title."""
+    from archsearch.api import throughput_unit
+
+    cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
+    cells["parameters"] = millions(record["parameters"])
+    cells["TFLOPs"] = record["flops"] / 1e12
+    cells["memory, GiB"] = gibibytes(record["memory_bytes"])
+    cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
+    cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
+    if len(attrs["hardware"]) > 1:
+        cells["speed-up, worst GPU"] = f"{record['throughput_worst']:.3f}"
+        cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"
+    for gpu in attrs["hardware"]:
+        cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
+        cells[f"{gpu}, {throughput_unit(attrs['family'])}"] = rate(record["throughput"][gpu])
+    return cells
+
+
+def _baseline(frame: pd.DataFrame) -> dict[str, Any] | None:
+    """The baseline in the shape of a record, or None where the space names none."""
+    from archsearch.search.frames import plain
+
+    given = frame.attrs.get("baseline")
+    if given is None:
+        return None
+    record: dict[str, Any] = {}
+    for key, value in given.items():
+        stem, _, gpu = str(key).partition(":")
         if gpu:
-            record.setdefault(stem, {})[gpu] = value
+            record.setdefault(stem, {})[gpu] = plain(value)
         else:
-            record[key] = value
+            record[stem] = plain(value)
     return record
-
-
-def _row(record: dict[str, Any], label: Any, dimensions: list[str], gpus: list[str]) -> list[Any]:
-    quality = f"{record['quality']:.3f} ({record['quality_low']:.3f}-{record['quality_high']:.3f})"
-    return [
-        label,
-        *(record["config"].get(name) for name in dimensions),
-        millions(record["parameters"]),
-        record["flops"] / 1e12,
-        gibibytes(record["memory_bytes"]) if not isinstance(record["memory_bytes"], dict) else "",
-        quality,
-        *(milliseconds(record["latency_s"][gpu]) for gpu in gpus),
-        *(f"{record['throughput'][gpu]:.4g}" for gpu in gpus),
-    ]

@@ -136,8 +136,11 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
     config = evaluator.baseline_config()
     dimensions = {}
     for field in (*evaluator.space.dimensions, *evaluator.space.derived):
-        if getattr(config, field, None) is not None:
-            dimensions[field] = plain(getattr(config, field))
+        value = getattr(config, field, None)
+        if value is None and field == "head_dim":  # left out of the config, it follows from the others
+            value = getattr(config, "head_width", None)
+        if value is not None:
+            dimensions[field] = plain(np.asarray(value).item())
     return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
 
 
