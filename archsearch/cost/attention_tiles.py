@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.cost.kernel import Array
 from archsearch.hardware.spec import GpuSpec
@@ -26,8 +27,12 @@ SHARED_RESERVED_BYTES = 1024.0
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a kernel cuts each shape; arrays of shape [S]. ``dim`` is head_dim as padded in registers and shared memory;
-    ``rows`` and ``groups`` are the rows of one cut and the number of cuts (packed heads share a cut)."""
+    """How a kernel cuts each shape; arrays of shape [S].
+
+    ``dim`` is head_dim as padded in registers and shared memory; ``rows`` and ``groups`` are the rows of one cut and
+    the number of cuts (packed heads share a cut, ``per_query`` rows to a query); ``copies`` the further kernels that
+    packing needs; ``split`` the parts that keys are cut into; ``overlaps`` whether products and softmax run at once.
+    """
 
     tile_q: Array
     tile_kv: Array
@@ -38,23 +43,20 @@ class Tiling:
     per_query: Array
     copies: Array
     split: Array
+    overlaps: bool
 
 
 def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
     """The cut of every shape by a kernel variant (see ``VARIANTS``)."""
-    head_dim, seq_q = dims["head_dim"], dims["seq_q"]
-    shared = dims["heads_q"] / dims["heads_kv"]
-    tile_q, tile_kv, dim = _BLOCKS[variant](gpu, head_dim)
+    seq_q, shared = dims["seq_q"], dims["heads_q"] / dims["heads_kv"]
+    tile_q, tile_kv, dim = _BLOCKS[variant](gpu, dims["head_dim"])
     pack = _packs(variant, seq_q, shared)
     per_query = np.where(pack, shared, 1.0)
     rows = seq_q * per_query
-    if variant.startswith("fa3"):
+    if variant.startswith("fa3"):  # one warp group of 64 rows serves short queries
         tile_q = np.where((rows <= 64) & ((dim == 64) | (dim == 128)), 64.0, tile_q)
-    elif tile_q.max(initial=0) > 128 and variant != "fa3":
-        tile_q = np.where(rows > 128, tile_q, 128.0)
-    copies = np.zeros_like(rows)
-    if variant == "fa2-causal":
-        copies = np.where(pack, np.where((dims["batch"] > 1) & (dims["heads_kv"] > 1), 4.0, 1.0), 0.0)
+    elif not variant.startswith("fa2"):  # two query blocks per CTA only where there are two
+        tile_q = np.where(rows > 128, tile_q, np.minimum(tile_q, 128.0))
     return Tiling(
         tile_q=tile_q,
         tile_kv=tile_kv,
@@ -63,33 +65,53 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
         rows=rows,
         groups=dims["batch"] * dims["heads_q"] / per_query,
         per_query=per_query,
-        copies=copies,
+        copies=_copies(variant, dims, pack),
         split=_splits(variant, gpu, dims, tile_q, tile_kv),
+        overlaps=not variant.startswith(("fa2", "efficient")),
     )
 
 
+def _packs(variant: str, seq_q: Array, shared: Array) -> NDArray[np.bool_]:
+    """Whether query heads that share keys are packed into one block."""
+    if variant in ("fa3-causal", "fa4-causal", "trtllm-decode"):
+        return np.asarray(shared > 1)
+    if variant == "fa2-causal":
+        return np.asarray((seq_q == 1) & (shared > 1))
+    return np.zeros(shared.shape, dtype=bool)
+
+
+def _copies(variant: str, dims: Mapping[str, Array], pack: NDArray[np.bool_]) -> Array:
+    """Further kernels that FlashAttention-2 launches to pack heads: one copies the output back; transposing queries
+    and outputs copies them where neither the batch nor the key heads are one (csrc/flash_attn/flash_api.cpp)."""
+    if variant != "fa2-causal":
+        return np.zeros(pack.shape)
+    transposes = (dims["batch"] > 1) & (dims["heads_kv"] > 1)
+    return np.where(pack, np.where(transposes, 4.0, 1.0), 0.0)
+
+
 def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Array], tile_q: Array, tile_kv: Array) -> Array:
-    """Splits of the keys where query blocks alone leave SMs idle (num_splits_heuristic of each kernel)."""
-    if variant[:3] not in ("fa3", "fa4"):
-        return np.ones_like(tile_q)
-    packed = dims["heads_kv"] * np.ceil(dims["seq_q"] * dims["heads_q"] / dims["heads_kv"] / tile_q)
+    """Splits of the keys where query blocks alone leave SMs idle.
+
+    ``num_splits_heuristic`` of flash_attn/cute/interface.py: as many as fill the SMs, none below five key blocks.
+    FlashAttention-3 bounds that by one sequence (hopper/heuristics.h) and then divides the key blocks of the whole
+    batch among SMs (hopper/flash_prepare_scheduler.cu). FlashAttention-2 splits for single queries alone.
+    """
+    shared = dims["heads_q"] / dims["heads_kv"]
+    cuts = dims["heads_kv"] * np.ceil(dims["seq_q"] * shared / tile_q)
     across = np.ceil(dims["seq_kv"] / tile_kv)
-    cuts = packed * dims["batch"] if variant.startswith("fa4") else packed
-    most = np.clip(np.minimum(np.floor(gpu.num_sms / cuts), across), 1, 128)
-    most = np.where(across <= 4, 1.0, most)
-    if variant.startswith("fa4"):
-        return most
-    most = np.where((cuts >= 0.8 * gpu.num_sms) | ((across <= 8) & (cuts >= 32)), 1.0, most)
-    per_sm = np.ceil(1.1 * packed * dims["batch"] * across / gpu.num_sms)
-    return np.clip(np.ceil(across / per_sm), 1, most)
-
-
-def _packs(variant: str, seq_q: Array, shared: Array) -> Array:
-    if variant in ("fa3-causal", "trtllm-decode"):
-        return shared > 1
-    if variant.startswith("fa2"):
-        return (seq_q == 1) & (shared > 1)
-    return np.zeros_like(shared, dtype=bool)
+    every = cuts * dims["batch"]
+    sequences = cuts if variant.startswith("fa3") else every
+    split = np.clip(np.minimum(np.floor(gpu.num_sms / sequences), across), 1, 128)
+    split = np.where(across <= 4, 1.0, split)
+    if variant.startswith("fa4") or variant == "trtllm-decode":
+        return split
+    if variant == "fa2-causal":
+        return np.where((dims["seq_q"] == 1) & (shared > 1), split, 1.0)
+    if not variant.startswith("fa3"):
+        return np.ones_like(split)
+    split = np.where((cuts >= 0.8 * gpu.num_sms) | ((across <= 8) & (cuts >= 32)), 1.0, split)
+    per_sm = np.ceil(1.1 * every * across / gpu.num_sms)
+    return np.clip(np.ceil(across / per_sm), 1, split)
 
 
 def _table(head_dim: Array, rows: tuple[tuple[float, float, float], ...]) -> tuple[Array, Array, Array]:
@@ -136,6 +158,8 @@ _BLOCKS = {
     "efficient": _fa2_full,
 }
 VARIANTS = tuple(_BLOCKS)
+PAGED = ("fa2-causal", "fa3-causal", "fa4-causal", "trtllm-prefill", "trtllm-decode")
+"""Variants that read a paged key-value cache."""
 
 
 def _occupancy(variant: str, gpu: GpuSpec, tile_q: Array, tile_kv: Array, dim: Array) -> Array:
@@ -180,7 +204,7 @@ def _ends(t: Tiling, dims: Mapping[str, Array], blocks: Array, every: Array, rig
     partial = np.clip(np.ceil((dims["seq_q"] - right) * t.per_query / t.tile_q) - 1, empty, blocks)
     width = t.tile_kv * t.per_query
     start = t.tile_q * (empty + 1) + shift + width - 1
-    return floor_sum(partial - empty, width, t.tile_q, start) + (blocks - partial) * every
+    return np.asarray(floor_sum(partial - empty, width, t.tile_q, start) + (blocks - partial) * every)
 
 
 def _starts(t: Tiling, dims: Mapping[str, Array], blocks: Array, left: Array) -> Array:
