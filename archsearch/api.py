@@ -100,7 +100,7 @@ def estimate(
         UnsupportedError: the GPU has no units for the dtype, or no such attention kernel.
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
-    config, name = (load_model(str(model)), str(model)) if isinstance(model, str | Path) else (model, model.family)
+    config, name = _load(model)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     assumed = _complete(sizes, config)
     workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def explain(
     from archsearch.search.explain import explain as run
     from archsearch.search.pricing import resolve_pool
 
-    config = load_model(str(model)) if isinstance(model, str | Path) else model
+    config, _ = _load(model)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     _complete(sizes, config)
     workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
@@ -178,6 +178,15 @@ def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
     for dtype in (workload.linear_dtype, workload.activation_dtype):
         if not gpu.supports(dtype):
             raise UnsupportedError(gpu.why_unsupported(dtype))
+
+
+def _load(model: str | Path | ModelConfig) -> tuple[ModelConfig, str]:
+    """The config of a model and what to call it."""
+    if not isinstance(model, str | Path):
+        return model, model.family
+    if not str(model):
+        raise InvalidInputError("name a model: a preset, a config.json or an archsearch YAML")
+    return load_model(str(model)), str(model)
 
 
 def _phase(text: str) -> Phase:

@@ -37,6 +37,7 @@ DIMENSIONS = {
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
+MAX_DIMENSION = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ def read_measurements(path: str | Path) -> pd.DataFrame:
     missing = [c for c in ("gpu", "op", "dtype") if c not in frame]
     if missing:
         raise InvalidInputError(f"{path}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")
+    for name in ("gpu", "op", "dtype"):
+        empty = np.flatnonzero(frame[name].isna())
+        if empty.size:
+            raise InvalidInputError(f"{path}: row {int(empty[0]) + 2}: {name} is empty")
     return frame
 
 
@@ -115,10 +120,11 @@ def _numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
     if name == "causal":
         return column.astype(str).str.lower().isin(("true", "1", "1.0")).to_numpy(dtype=np.float64)
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 1) & (values == np.floor(values))))
+    bad = np.flatnonzero(~((values >= 1) & (values <= MAX_DIMENSION) & (values == np.floor(values))))
     if bad.size:
         row = int(positions[bad[0]])
         raise InvalidInputError(
-            f"row {row + 2} (op {op!r}): {name} must be a whole number of at least 1, not {column.iloc[bad[0]]!r}"
+            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, "
+            f"not {column.iloc[bad[0]]!r}"
         )
     return values

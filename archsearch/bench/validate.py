@@ -65,7 +65,7 @@ def validate_csv(
             raise InvalidInputError(f"{path}: no row has split {split!r}")
     if "latency_us" not in frame:
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
-    predicted = predict_frame(frame)
+    predicted = predict_frame(frame).assign(latency_us=_measured(frame, path))
     if output is not None:
         write_table(predicted, output)
     groups = [
@@ -73,6 +73,23 @@ def validate_csv(
         for key, part in predicted.groupby(list(by), sort=True)
     ]
     return {"groups": groups, "overall": score(predicted)}
+
+
+def _measured(frame: pd.DataFrame, path: str | Path) -> Any:
+    """The measured latencies in microseconds.
+
+    Raises:
+        InvalidInputError: one that is missing or not a positive number; the text names its row.
+    """
+    import pandas as pd
+
+    values = pd.to_numeric(frame["latency_us"], errors="coerce").to_numpy(dtype=float)
+    bad = np.flatnonzero(~((values > 0) & np.isfinite(values)))
+    if bad.size:
+        where = int(frame.index[bad[0]]) + 2
+        found = frame["latency_us"].iloc[bad[0]]
+        raise InvalidInputError(f"{path}: row {where}: latency_us must be a positive number, not {found!r}")
+    return values
 
 
 def score(part: pd.DataFrame) -> dict[str, Any]:
@@ -94,5 +111,7 @@ def score(part: pd.DataFrame) -> dict[str, Any]:
 def _spearman(a: Any, b: Any) -> float | None:
     from scipy.stats import rankdata
 
-    ranks = np.corrcoef(rankdata(a), rankdata(b))[0, 1]
-    return float(ranks) if np.isfinite(ranks) else None
+    first, second = rankdata(a), rankdata(b)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:  # ranks of equal values order nothing
+        return None
+    return float(np.corrcoef(first, second)[0, 1])

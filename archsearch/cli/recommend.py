@@ -52,7 +52,7 @@ def recommend(
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
-        top=max(rank or 1, (1 if one else 5) if top is None else top),
+        top=max(rank or 0, 1 if one else 5) if top is None else top if rank is None else max(rank, top),
         storage=storage,
     )
     if rank is not None:
