@@ -192,8 +192,9 @@ def key_blocks(t: Tiling, dims: Mapping[str, Array]) -> tuple[Array, Array]:
     left = np.where(window > 0, half, dims["seq_kv"] + dims["seq_q"])
     right = np.where(causal, 0.0, np.where(window > 0, half, dims["seq_kv"] + dims["seq_q"]))
     total = _ends(t, dims, blocks, every, right) - _starts(t, dims, blocks, left)
-    reach = np.ceil(t.tile_q / t.per_query) + left + right
-    longest = np.minimum(every, np.floor(np.maximum(reach - 2, 0) / t.tile_kv) + 2)
+    # a block that starts within a query's rows touches one query more; a run of keys off a boundary one block more
+    reach = np.floor((t.tile_q + t.per_query - 2) / t.per_query) + 1 + left + right
+    longest = np.minimum(every, np.floor((reach + t.tile_kv - 2) / t.tile_kv) + 1)
     return total, longest
 
 
