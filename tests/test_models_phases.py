@@ -119,6 +119,33 @@ def test_refused_workloads(name: str, workload: dict[str, Any], says: str) -> No
             ask(Workload(**workload))
 
 
+@pytest.mark.parametrize("name", ["batch_size", "seq_len", "height", "width", "frames"])
+@pytest.mark.parametrize("value", [0, -5, 8.5, 8.0, True, "8", 2**31 + 1, 10**23, np.array([8, 0]), np.array([8.0])])
+def test_sizes_of_a_workload_are_whole_and_positive(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"^--{name.replace('_', '-')} .* must be a whole number from 1"):
+        Workload(**{name: value})
+
+
+def test_sizes_of_a_workload_may_be_arrays() -> None:
+    """Four batch sizes against three lengths are the twelve workloads one by one."""
+    config = load_preset("llama-3.2-1b")
+    batches, lengths = np.array([[1], [2], [8], [64]]), np.array([128, 1000, 2**31])
+    for phase in Phase:
+        grid = Workload(phase=phase, batch_size=batches, seq_len=lengths)
+        flops, use, tokens = config.lower(grid).flops(), config.memory(grid).total, config.tokens(grid)
+        for row, batch in enumerate((1, 2, 8, 64)):
+            for column, length in enumerate((128, 1000, 2**31)):
+                one = Workload(phase=phase, batch_size=batch, seq_len=length)
+                for many, single in (
+                    (flops, config.lower(one).flops()),
+                    (use, config.memory(one).total),
+                    (tokens, config.tokens(one)),
+                ):
+                    value = float(np.broadcast_to(many, (4, 3))[row, column])
+                    assert value > 0
+                    assert value == pytest.approx(float(single), rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["bert-base", "dit-s-2"])
 @pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.DECODE])
 def test_phases_that_a_family_lacks(name: str, phase: Phase) -> None:
@@ -155,6 +182,9 @@ DIT = {**BERT}
         ("decoder", LLAMA, {"hidden_size": -128}, "hidden_size must be at least 1"),
         ("decoder", LLAMA, {"hidden_size": 128.5}, "hidden_size must be a whole number, not 128.5"),
         ("decoder", LLAMA, {"hidden_size": "wide"}, "hidden_size must be a whole number"),
+        ("decoder", LLAMA, {"num_layers": 10**23}, "num_layers must be at most 2147483648"),
+        ("decoder", LLAMA, {"num_attention_heads": 10**23, "head_dim": 64}, "num_attention_heads must be at most"),
+        ("decoder", LLAMA, {"num_layers": -(10**23)}, "num_layers must be at most"),
         ("decoder", LLAMA, {"gated_mlp": 1}, "gated_mlp must be true or false"),
         ("decoder", LLAMA, {"norm": "batchnorm"}, "norm must be one of layernorm, rmsnorm"),
         ("decoder", LLAMA, {"positions": "alibi"}, "positions must be rope or learned"),

@@ -13,6 +13,11 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.ops import Dim, OpList, as_float
 
+MAX_DIMENSION = 1 << 31
+"""Largest size of a config or a workload: products of two stay within 64-bit integers."""
+
+_WORKLOAD_SIZES = ("batch_size", "seq_len", "height", "width", "frames")
+
 
 class Phase(StrEnum):
     """What runs: one forward pass, one training step, prompt processing, or one generated token."""
@@ -25,7 +30,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The input a model is costed on. ``seq_len`` is tokens per sequence, the context length in decode."""
+    """The input a model is costed on. ``seq_len`` is tokens per sequence, the context length in decode.
+
+    Raises:
+        InvalidInputError: a size that is no whole number from 1 to ``MAX_DIMENSION``.
+    """
 
     phase: Phase = Phase.FORWARD
     batch_size: Dim = 1
@@ -34,6 +43,13 @@ class Workload:
     width: Dim | None = None
     frames: Dim | None = None
     dtype: DType = DType.BF16
+
+    def __post_init__(self) -> None:
+        for name in _WORKLOAD_SIZES:
+            value = getattr(self, name)
+            if value is not None and not (_is_whole(value) and _within(value, 1)):
+                flag = name.replace("_", "-")
+                raise InvalidInputError(f"--{flag} {value} must be a whole number from 1 to {MAX_DIMENSION}")
 
     @property
     def linear_dtype(self) -> DType:
@@ -149,14 +165,26 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
     elif declared == "str":
         legal, expected = isinstance(value, str), "a name"
     elif declared.startswith("Dim"):
-        optional = value is None and "None" in declared
-        array = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.integer)
-        legal = optional or array or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+        legal = (value is None and "None" in declared) or _is_whole(value)
         expected = "a whole number"
+        if legal and value is not None and not _within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
+            legal, expected = False, f"at most {MAX_DIMENSION} in size"
     else:
         return
     if not legal:
         raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    """An integer or an array of integers; truth values are neither."""
+    if isinstance(value, np.ndarray):
+        return bool(np.issubdtype(value.dtype, np.integer))
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _within(value: Any, smallest: int) -> bool:
+    """All of a whole number or an array of them lie between ``smallest`` and ``MAX_DIMENSION``."""
+    return bool(np.all((value >= smallest) & (value <= MAX_DIMENSION)))
 
 
 def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:
