@@ -68,7 +68,7 @@ class Attention:
 
     ``causal`` aligns the diagonal to the last key. ``window`` (total width in keys, None for global) is a
     sliding window: one-sided when causal, centred otherwise. ``mask`` marks an additive mask tensor that an
-    unfused implementation has to add.
+    unfused implementation has to add. ``backward`` is the gradient pass: five products instead of two.
     """
 
     name: str
@@ -82,16 +82,22 @@ class Attention:
     causal: bool = False
     window: Dim | None = None
     mask: bool = False
+    backward: bool = False
     count: Dim = 1
 
     @property
     def kind(self) -> str:
         return "attention"
 
+    @property
+    def passes(self) -> float:
+        """Work against one forward pass: 2.5 in the backward pass, which recomputes the scores."""
+        return 2.5 if self.backward else 1.0
+
     def flops(self) -> Any:
         """Both products over the full score matrix, as torch counts them."""
         b, h, q, kv, d = map(as_float, (self.batch, self.heads_q, self.seq_q, self.seq_kv, self.head_dim))
-        return 4.0 * b * h * q * kv * d
+        return self.passes * 4.0 * b * h * q * kv * d
 
     def attended_pairs(self) -> Any:
         """Query-key pairs per head that the mask leaves, exactly (a centred window of unequal lengths: its bound)."""
@@ -112,14 +118,14 @@ class Attention:
 
     def executed_flops(self) -> Any:
         b, h, d = map(as_float, (self.batch, self.heads_q, self.head_dim))
-        return 4.0 * b * h * d * self.attended_pairs()
+        return self.passes * 4.0 * b * h * d * self.attended_pairs()
 
     def memory_bytes(self) -> Any:
         """Compulsory traffic of a fused kernel: q, k, v read once, the output written once."""
         b, hq, hkv, q, kv, d = map(
             as_float, (self.batch, self.heads_q, self.heads_kv, self.seq_q, self.seq_kv, self.head_dim)
         )
-        return b * d * (2 * hq * q + 2 * hkv * kv) * self.dtype.itemsize
+        return self.passes * b * d * (2 * hq * q + 2 * hkv * kv) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,12 @@ class CostModel:
                 flat["reuse_bytes"] = np.array(np.inf)
             return _reshaped(self.route_cost(gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)), shape)
         if isinstance(kernel, Attention):
-            return self._attention_cost(kernel)
+            return _scaled(self._attention_cost(kernel), kernel.passes)
         repeats = float(kernel.kernels)
         flat, shape = _flatten({"rows": kernel.rows, "cols": kernel.cols})
         flat["reads"], flat["writes"] = np.array(kernel.reads / repeats), np.array(kernel.writes / repeats)
         cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
-        return _reshaped(_repeated(cost, kernel.kernels), shape)
+        return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
 
     def _attention_cost(self, op: Attention) -> KernelCost:
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
@@ -150,26 +151,22 @@ def _reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
     def fold(value: Any) -> Any:
         return np.asarray(value).reshape(shape)
 
-    return KernelCost(
+    return replace(
+        cost,
         latency_s=fold(cost.latency_s),
         low_s=fold(cost.low_s),
         high_s=fold(cost.high_s),
-        provenance=cost.provenance,
         bound=fold(cost.bound),
-        kernels=cost.kernels,
         details={k: fold(v) for k, v in cost.details.items()},
     )
 
 
-def _repeated(cost: KernelCost, times: int) -> KernelCost:
-    return KernelCost(
-        latency_s=cost.latency_s * times,
-        low_s=cost.low_s * times,
-        high_s=cost.high_s * times,
-        provenance=cost.provenance,
-        bound=cost.bound,
-        kernels=times,
-        details=cost.details,
+def _scaled(cost: KernelCost, times: float, kernels: int = 1) -> KernelCost:
+    """The cost of several like it in a row."""
+    if times == 1:
+        return cost
+    return replace(
+        cost, latency_s=cost.latency_s * times, low_s=cost.low_s * times, high_s=cost.high_s * times, kernels=kernels
     )
 
 
