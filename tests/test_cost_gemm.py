@@ -148,5 +148,8 @@ def test_arrays_and_scalars_agree():
     rng = np.random.default_rng(0)
     dims = {c: rng.integers(1, 5000, 50).astype(float) for c in "mnk"}
     together = MODEL.predict(A100, DType.BF16, dims, START).latency_s
-    alone = [MODEL.predict(A100, DType.BF16, {c: v[i : i + 1] for c, v in dims.items()}, START).latency_s[0] for i in range(50)]
+    alone = [
+        MODEL.predict(A100, DType.BF16, {c: v[i : i + 1] for c, v in dims.items()}, START).latency_s[0]
+        for i in range(50)
+    ]
     np.testing.assert_allclose(together, alone, rtol=1e-14)

@@ -113,7 +113,8 @@ class Shapes:
     def take(self, mask: Any) -> Shapes:
         """The shapes under a mask."""
         columns = (self.m, self.n, self.k, self.batch, self.weights, self.reuse_bytes)
-        return Shapes(*(c[mask] for c in columns), self.itemsize, self.out_itemsize)
+        m, n, k, batch, weights, reuse = (c[mask] for c in columns)
+        return Shapes(m, n, k, batch, weights, reuse, self.itemsize, self.out_itemsize)
 
 
 def smooth_max(a: Any, b: Any) -> Any:
@@ -128,7 +129,7 @@ class GemmModel:
     name = "gemm"
 
     def __init__(self, quantized: bool = False) -> None:
-        self.coefficients = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
+        self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
 
     def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
         """Time of each product.

@@ -106,6 +106,7 @@ class CostModel:
         dims: dict[str, Any] = {name: getattr(op, name) for name in names}
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
+        dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
         flat, shape = _flatten(dims)
         parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat)]
         if len(parts) == 1:
@@ -188,7 +189,7 @@ def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
 
 def _scattered(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
     """Costs of disjoint rows put back in order."""
-    fields = {f: np.empty(size) for f in ("latency_s", "low_s", "high_s")}
+    fields: dict[str, Any] = {f: np.empty(size) for f in ("latency_s", "low_s", "high_s")}
     bound = np.empty(size, dtype="<U16")
     for index, cost in parts:
         for name, column in fields.items():

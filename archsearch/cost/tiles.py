@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +58,9 @@ class TileSet:
         def column(name: str) -> NDArray[np.float64]:
             return np.array([[getattr(t, name)] for t in tiles], dtype=np.float64)
 
-        return cls(
-            *(column(n) for n in ("tile_m", "tile_n", "max_ctas", "m_min", "m_max", "n_min", "n_max")),
-            split_k=np.array([[t.split_k] for t in tiles]),
-        )
+        names = ("tile_m", "tile_n", "max_ctas", "m_min", "m_max", "n_min", "n_max")
+        columns: dict[str, Any] = {name: column(name) for name in names}
+        return cls(**columns, split_k=np.array([[t.split_k] for t in tiles]))
 
 
 _TENSOR = (
