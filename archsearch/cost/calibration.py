@@ -75,6 +75,19 @@ RELATIVES = {
 }
 
 
+# Where neither a GPU nor its architecture was measured, the generations whose SMs and libraries are nearest, in order,
+# before the mean of all GPUs. The answer stays ``analytic``.
+NEAREST = {
+    "ampere": ("ada",),
+    "ampere-ga10x": ("ada", "ampere"),
+    "ada": ("ampere",),
+    "hopper": ("ampere",),
+    "blackwell": ("hopper", "ampere"),
+    "blackwell-ultra": ("blackwell", "hopper", "ampere"),
+    "blackwell-rtx": ("ada", "ampere"),
+}
+
+
 class Known(BaseModel):
     """The answer of a look-up."""
 
@@ -102,7 +115,7 @@ class Calibration:
         return _load(directory or data_path("hardware_profiles") / "calibration")
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them.
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``).
 
         Raises:
             UnsupportedError: no file knows this kernel family.
@@ -114,6 +127,7 @@ class Calibration:
         steps = (
             ("gpu", gpu, Provenance.CALIBRATED),
             ("architecture", architecture, Provenance.TRANSFERRED),
+            *(("architecture", near, Provenance.ANALYTIC) for near in NEAREST.get(architecture, ())),
             ("default", "*", Provenance.ANALYTIC),
         )
         for level, key, provenance in steps:
