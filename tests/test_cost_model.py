@@ -1,0 +1,136 @@
+"""The cost model as a whole: whose coefficients answer, what a sum is, grids against single shapes, CSV conventions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from archsearch.bench.measurements import route_rows
+from archsearch.bench.validate import predict_frame
+from archsearch.cost import Calibration, CostModel, Provenance
+from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
+from archsearch.hardware import list_gpus, load_gpu
+from archsearch.models import Workload, load_preset
+from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp
+
+
+@pytest.mark.parametrize(
+    ("gpu", "kernel", "provenance"),
+    [
+        ("h100-sxm", "gemm/16bit", Provenance.CALIBRATED),
+        ("h200-sxm", "gemm/16bit", Provenance.TRANSFERRED),
+        ("rtx-3090", "gemm/16bit", Provenance.TRANSFERRED),
+        ("h100-sxm", "memory/norm", Provenance.ANALYTIC),
+        ("mi300x", "gemm/16bit", Provenance.ANALYTIC),
+        ("h100-sxm", "gemm/tf32", Provenance.ANALYTIC),
+    ],
+)
+def test_answers_say_whose_coefficients_they_rest_on(gpu, kernel, provenance):
+    assert Calibration.load().lookup(load_gpu(gpu), kernel).provenance is provenance
+
+
+def test_every_gpu_costs_every_preset_family_in_a_format_it_has():
+    configs = [load_preset(name) for name in ("gpt2", "modernbert-base", "dit-s-8")]
+    for gpu in list_gpus():
+        dtype = next(d for d in (DType.BF16, DType.FP16, DType.FP32) if gpu.supports(d))
+        for config in configs:
+            work = Workload(seq_len=128, height=256, width=256, dtype=dtype)
+            answer = CostModel(gpu).estimate(config.lower(work))
+            assert 0 < answer.low_s <= answer.latency_s <= answer.high_s < np.inf
+
+
+def test_a_sum_is_known_no_better_than_its_least_known_part():
+    order = [Provenance.CALIBRATED, Provenance.ANALYTIC, Provenance.TRANSFERRED]
+    assert Provenance.worst(order) is Provenance.ANALYTIC
+
+
+def test_open_grid_equals_its_architectures_one_by_one():
+    model = CostModel(load_gpu("l40s"))
+    widths, depths = np.array([[512], [1000], [2048]]), np.array([[4, 7, 12, 33]])
+
+    def ops(width, depth):
+        return [
+            MatMul(name="a", m=777, n=width, k=width, dtype=DType.BF16, count=depth),
+            Attention(name="b", batch=2, heads_q=8, heads_kv=8, seq_q=512, seq_kv=512, head_dim=64, dtype=DType.BF16),
+            MemoryOp(name="c", kind="gelu", rows=777, cols=width, dtype=DType.BF16, count=depth),
+        ]
+
+    grid = model.estimate(ops(widths, depths))
+    assert grid.latency_s.shape == (3, 4)
+    assert grid.breakdown[0].cost.latency_s.shape == (3, 1)  # costed once per width, not once per architecture
+    for i, width in enumerate(widths[:, 0]):
+        for j, depth in enumerate(depths[0]):
+            alone = model.estimate(ops(int(width), int(depth)))
+            assert float(alone.latency_s) == pytest.approx(grid.latency_s[i, j], rel=1e-12)
+
+
+def test_large_grids_are_costed_in_chunks_alike():
+    model = CostModel(load_gpu("a100-sxm-80gb"))
+    n = np.arange(64, 64 + 20_000)
+    whole = model.estimate([MatMul(name="a", m=512, n=n, k=1024, dtype=DType.BF16)]).latency_s
+    part = model.estimate([MatMul(name="a", m=512, n=n[9000:9100], k=1024, dtype=DType.BF16)]).latency_s
+    np.testing.assert_allclose(whole[9000:9100], part, rtol=1e-14)
+
+
+def test_compiled_execution_is_never_slower_on_a_fused_chain():
+    dims = {"rows": 8192, "cols": 4096, "dtype": DType.BF16}
+    members = (
+        MemoryOp(name="add", kind="add", reads=2.0, **dims),
+        MemoryOp(name="norm", kind="layernorm", **dims),
+    )
+    group = FusedGroup(name="g", kind="layernorm", members=members, reads=2.0, writes=2.0, **dims)
+    model = CostModel(load_gpu("h100-sxm"))
+    eager, compiled = (float(model.estimate([group], compiled=c).latency_s) for c in (False, True))
+    assert compiled < eager
+
+
+def test_unfused_attention_is_its_two_products_and_the_kernels_between():
+    op = Attention(
+        name="x", batch=2, heads_q=4, heads_kv=4, seq_q=256, seq_kv=256, head_dim=64, dtype=DType.FP16, causal=True
+    )
+    model = CostModel(load_gpu("t4"))
+    answer = model.estimate([op], attention="eager")
+    assert int(answer.breakdown[0].cost.kernels) == 5  # product, scale, mask, softmax, product
+    assert float(answer.flops) == 4 * 2 * 4 * 256 * 256 * 64
+    with pytest.raises(UnsupportedError, match=r"flash.*t4"):
+        model.estimate([op], attention="flash")
+
+
+def test_convolution_costs_its_implicit_product():
+    conv = Convolution(
+        name="p", batch=2, in_channels=4, out_channels=128, kernel_size=(2, 2), out_size=(16, 16), dtype=DType.BF16
+    )
+    model = CostModel(load_gpu("a100-sxm-80gb"))
+    gemm = MatMul(name="p", m=2 * 256, n=128, k=16, dtype=DType.BF16)
+    assert float(model.estimate([conv]).latency_s) == float(model.estimate([gemm]).latency_s)
+
+
+def test_formats_without_units_are_refused_with_the_legal_ones():
+    with pytest.raises(UnsupportedError, match=r"8\.9.*bf16"):
+        CostModel(load_gpu("a100-sxm-80gb")).estimate([MatMul(name="a", m=8, n=8, k=8, dtype=DType.FP8)])
+
+
+def test_bmm_rows_sum_over_n_unless_the_row_says_otherwise():
+    base = {"gpu": "a100-pcie-40gb", "op": "bmm", "dtype": "fp32", "batch": 3, "m": 100, "n": 200, "k": 300}
+    frame = pd.DataFrame([base, {**base, "inner": "k"}]).assign(inner=["n", "k"])
+    dims = next(iter(route_rows(frame))).route.dims
+    assert dims["k"].tolist() == [200, 300]
+    assert dims["n"].tolist() == [300, 200]
+
+
+@pytest.mark.parametrize(
+    ("file", "op", "limit"),
+    [("gemm_tensor_core.csv", "linear", 12.0), ("attention.csv", "attention", 8.0), ("gemm_fp32.csv", "bmm", 10.0)],
+)
+def test_errors_on_rows_that_were_not_fitted(measurements, file, op, limit):
+    """The shipped calibration predicts held-out rows within the documented error, in the right order."""
+    frame = pd.read_csv(measurements / file)
+    rows = frame[(frame["split"] == "test") & (frame["op"] == op)].reset_index(drop=True)
+    predicted = predict_frame(rows)
+    error = (predicted["predicted_us"] / predicted["latency_us"] - 1).abs().mean() * 100
+    assert error < limit
+    assert predicted["predicted_us"].corr(predicted["latency_us"], method="spearman") > 0.99
+    inside = predicted["latency_us"].between(predicted["low_us"], predicted["high_us"]).mean()
+    assert 0.7 < inside < 0.9
