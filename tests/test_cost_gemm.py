@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.cost.gemm import Choice, GemmModel, Machine, Shapes, candidate_time, smooth_max
+from archsearch.cost.gemm import GemmModel
+from archsearch.cost.gemm_time import Choice, Load, Machine, Shapes, candidate_time
+from archsearch.cost.kernel import smooth_max
 from archsearch.cost.tiles import tile_set
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
@@ -29,8 +31,8 @@ def held(tile_m: int, tile_n: int, max_ctas: int = 1, split_k: int = 1) -> Choic
 
 def explain(m: int, n: int, k: int, choice: Choice) -> dict[str, object]:
     machine = Machine.of(A100, DType.BF16, START)
-    shapes = Shapes.of(columns(m=m, n=n, k=k), DType.BF16)
-    details = MODEL.explain(shapes, machine, choice, START).details
+    load = Load.of(Shapes.of(columns(m=m, n=n, k=k), DType.BF16), machine, START)
+    details = MODEL.explain(load, machine, choice, START).details
     return {name: value.item() for name, value in details.items()}
 
 
@@ -66,8 +68,9 @@ def test_wave_step_costs_a_wave():
     machine = Machine.of(A100, DType.BF16, START)
 
     def time(tiles_n: int) -> float:
-        shapes = Shapes.of(columns(m=128, n=128 * tiles_n, k=8192), DType.BF16)
-        return float(candidate_time(shapes, machine, held(128, 128), START)["compute"][0])
+        load = Load.of(Shapes.of(columns(m=128, n=128 * tiles_n, k=8192), DType.BF16), machine, START)
+        found = candidate_time(load, machine, held(128, 128), START)
+        return float((found["waves"] * found["steps"] * found["work"])[0])
 
     assert time(109) == pytest.approx(2 * time(108), rel=1e-9)
     assert time(109) == pytest.approx(time(216), rel=1e-9)
@@ -78,12 +81,13 @@ def test_chosen_tile_is_the_fastest_legal_candidate():
     gpu = load_gpu("h100-sxm")
     machine = Machine.of(gpu, DType.BF16, START)
     dims = columns(m=[17, 777, 4096], n=[1000, 4096, 5120], k=[4096, 512, 8192])
+    load = Load.of(Shapes.of(dims, DType.BF16), machine, START)
     best = np.full(3, np.inf)
     tiles = tile_set(gpu, DType.BF16)
     for i in range(len(tiles.tile_m)):
         row = [np.full(3, getattr(tiles, f)[i, 0]) for f in ("tile_m", "tile_n", "max_ctas")]
         choice = Choice(*row, np.ones(3), np.zeros(3))
-        best = np.minimum(best, candidate_time(Shapes.of(dims, DType.BF16), machine, choice, START)["total"])
+        best = np.minimum(best, candidate_time(load, machine, choice, START)["total"])
     chosen = MODEL.predict(gpu, DType.BF16, dims, START)
     assert np.all(chosen.latency_s <= best * (1 + 1e-12))
     unsplit = chosen.details["split_k"] == 1
@@ -119,10 +123,12 @@ def test_never_faster_than_the_roofline(gpu, m, n, k):
 def test_more_work_in_the_same_tiles_and_waves_is_never_faster(gpu, m, n, k64, more):
     spec = load_gpu(gpu)
     machine = Machine.of(spec, DType.FP16, START)
-    a = Shapes.of(columns(m=m, n=n, k=64 * k64), DType.FP16)
-    b = Shapes.of(columns(m=m, n=n, k=64 * (k64 + more)), DType.FP16)
-    choice = held(128, 128)
-    assert candidate_time(b, machine, choice, START)["total"] >= candidate_time(a, machine, choice, START)["total"]
+
+    def time(k: int) -> np.ndarray:
+        load = Load.of(Shapes.of(columns(m=m, n=n, k=k), DType.FP16), machine, START)
+        return candidate_time(load, machine, held(128, 128), START)["total"]
+
+    assert time(64 * (k64 + more)) >= time(64 * k64)
 
 
 @settings(max_examples=60, deadline=None)

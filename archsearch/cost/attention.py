@@ -32,8 +32,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
-from archsearch.cost.gemm import smooth_max
-from archsearch.cost.kernel import Array, Coefficient, KernelTime
+from archsearch.cost.kernel import Array, Coefficient, KernelTime, smooth_max
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 

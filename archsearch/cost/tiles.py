@@ -42,21 +42,24 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class TileSet:
-    """Candidate tiles as float columns of shape [T, 1]; ``split_k`` is a bool column."""
+    """Candidate tiles as float columns of shape [T, 1]; ``split_k`` is a bool column.
 
-    tile_m: NDArray[np.float64]
-    tile_n: NDArray[np.float64]
-    max_ctas: NDArray[np.float64]
-    m_min: NDArray[np.float64]
-    m_max: NDArray[np.float64]
-    n_min: NDArray[np.float64]
-    n_max: NDArray[np.float64]
+    Single precision, like the shapes they are compared over (``gemm.choose``).
+    """
+
+    tile_m: NDArray[np.float32]
+    tile_n: NDArray[np.float32]
+    max_ctas: NDArray[np.float32]
+    m_min: NDArray[np.float32]
+    m_max: NDArray[np.float32]
+    n_min: NDArray[np.float32]
+    n_max: NDArray[np.float32]
     split_k: NDArray[np.bool_]
 
     @classmethod
     def of(cls, tiles: tuple[Tile, ...]) -> TileSet:
-        def column(name: str) -> NDArray[np.float64]:
-            return np.array([[getattr(t, name)] for t in tiles], dtype=np.float64)
+        def column(name: str) -> NDArray[np.float32]:
+            return np.array([[getattr(t, name)] for t in tiles], dtype=np.float32)
 
         names = ("tile_m", "tile_n", "max_ctas", "m_min", "m_max", "n_min", "n_max")
         columns: dict[str, Any] = {name: column(name) for name in names}
