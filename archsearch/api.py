@@ -82,6 +82,7 @@ def estimate(
     phase: str = "forward",
     attention: str = "auto",
     compiled: bool = False,
+    correction: bool = True,
 ) -> EstimateResult:
     """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
 
@@ -93,6 +94,7 @@ def estimate(
         phase: forward, train, prefill or decode.
         attention: auto, flash, sdpa or eager.
         compiled: fuse bandwidth-bound ops as torch.compile does.
+        correction: apply the learned correction of matrix products; False predicts by mechanism alone.
 
     Raises:
         UnknownNameError: no such model, GPU, dtype, phase or attention kernel.
@@ -106,7 +108,7 @@ def estimate(
     workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
     require_dtype(gpu, workload)
     ops = config.lower(workload)
-    answer = CostModel(gpu).estimate(ops, compiled=compiled, attention=attention)
+    answer = CostModel(gpu, correction=correction).estimate(ops, compiled=compiled, attention=attention)
     memory = config.memory(workload)
     described: dict[str, Any] = {"phase": workload.phase.value, "dtype": workload.dtype.value}
     described |= {k: v for k, v in sizes.items() if v is not None}

@@ -7,6 +7,7 @@ and for any GPU, whole GPUs held back.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.bench.fit import Group, fit, log_residuals
+from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
+from archsearch.bench.correction import folds_of, train
+from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
-from archsearch.cost.calibration import BOUNDS, Band, CalibrationFile, KernelFit, Residuals
+from archsearch.cost.calibration import BOUNDS, CORRECTIONS, Band, CalibrationFile, KernelFit, Residuals
+from archsearch.cost.correction import Correction, gemm_features
 from archsearch.cost.kernel import KernelModel
 from archsearch.errors import InvalidInputError
 
@@ -33,9 +37,14 @@ MIN_ROWS = 12
 JOINT_ROWS = 1500
 BAND = (0.1, 0.9)
 SIGNIFICANT_DIGITS = 5
+EARNED = 0.03
+"""A learned correction stays where it lowers the error on unseen shapes by at least this share."""
+REPEAT_LOG = 0.05
+"""Mean distance of two published measurements of one 16-bit product (2 to 8 %): what a sibling GPU's band adds."""
+SIBLING = "shapes of the one GPU measured, and 5 % between measurements of a sibling"
 
 # Architectures whose SMs are close enough to share coefficients: (first is the fitted one)
-KIN = {"ada": ("ampere-ga10x",), "blackwell": ("blackwell-ultra",)}
+KIN = {"blackwell": ("blackwell-ultra",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +56,17 @@ class Family:
     groups: Mapping[str, Group]
 
 
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What ``calibrate`` found: the calibration files, and the learned corrections by GPU and kernel family."""
+
+    files: list[CalibrationFile]
+    corrections: dict[str, dict[str, Correction]]
+
+
 def calibrate(
     directory: str | Path, *, date: str, code_version: str, progress: Callable[[str], None] = lambda _: None
-) -> list[CalibrationFile]:
+) -> Calibrated:
     """Fit every kernel family measured in a directory.
 
     Raises:
@@ -57,11 +74,14 @@ def calibrate(
     """
     families = read_families(directory)
     kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+    corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
-        for level, name, kernel_fit in _fit_family(family, progress):
+        for level, name, kernel_fit, correction in _fit_family(family, progress):
             kernels[level, name][family.kernel] = kernel_fit
+            if correction is not None:
+                corrections[name][family.kernel] = correction
     source = f"published GPU latencies ({', '.join(f for f in MEASURED_FILES if (Path(directory) / f).is_file())})"
-    return [
+    files = [
         CalibrationFile(
             level=level,
             serves=(name, *KIN.get(name, ())) if level == "architecture" else (name,),
@@ -72,6 +92,7 @@ def calibrate(
         )
         for (level, name), fits in sorted(kernels.items())
     ]
+    return Calibrated(files, dict(corrections))
 
 
 def read_families(directory: str | Path) -> list[Family]:
@@ -109,21 +130,31 @@ def is_test(op: str, rows: int, cols: int) -> bool:
     return zlib.crc32(f"{op},{cols}".encode()) % FOLDS == 0
 
 
-def write_calibration(files: Iterable[CalibrationFile], directory: Path) -> list[Path]:
-    """Write one YAML file per GPU, architecture and default; returns their paths."""
+def write_calibration(calibrated: Calibrated, directory: Path) -> list[Path]:
+    """Write one YAML file per GPU, architecture and default, and one JSON file of corrections per GPU."""
     import yaml
 
-    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CORRECTIONS).mkdir(parents=True, exist_ok=True)
     paths = []
-    for file in files:
+    for file in calibrated.files:
         name = {"gpu": "{}", "architecture": "architecture-{}", "default": "default"}[file.level].format(file.serves[0])
         path = directory / f"{name}.yaml"
         path.write_text(yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, width=120))
         paths.append(path)
+    origin = {
+        f.serves[0]: {"source": f.source, "date": f.date, "code_version": f.code_version} for f in calibrated.files
+    }
+    for gpu, kernels in calibrated.corrections.items():
+        path = directory / CORRECTIONS / f"{gpu}.json"
+        networks = {kernel: correction.to_json() for kernel, correction in sorted(kernels.items())}
+        path.write_text(json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
+        paths.append(path)
     return paths
 
 
-def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[tuple[str, str, KernelFit]]:
+def _fit_family(
+    family: Family, progress: Callable[[str], None]
+) -> Iterable[tuple[str, str, KernelFit, Correction | None]]:
     groups = {gpu: g for gpu, g in family.groups.items() if len(g) >= MIN_ROWS}
     if not groups:
         return
@@ -132,25 +163,56 @@ def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[tup
     default = fit(family.model, list(thin.values()))
     left_out = {gpu: _left_out(family.model, gpu, thin, default) for gpu in groups}
     pooled = _pool(list(left_out.values()))
-    yield "default", "*", _kernel_fit(default, pooled, groups, "whole GPUs")
+    carried = {gpu: _rounded(unseen.mape()) for gpu, unseen in left_out.items()}
+    yield "default", "*", _kernel_fit(default, pooled, groups, "whole GPUs", carried=carried), None
 
     by_architecture: dict[str, list[str]] = defaultdict(list)
     for gpu, group in groups.items():
         by_architecture[group.gpu.architecture].append(gpu)
     for architecture, members in by_architecture.items():
-        shared = default
-        if len(members) >= 1:
-            shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
-        transferred = _pool([left_out[gpu] for gpu in members]) if len(members) > 1 else pooled
-        yield (
-            "architecture",
-            architecture,
-            _kernel_fit(shared, transferred, {gpu: groups[gpu] for gpu in members}, "whole GPUs"),
-        )
-        for gpu in members:
-            own = fit(family.model, [groups[gpu]], prior=shared)
-            unseen = _cross_validated(family.model, groups[gpu], default)
-            yield "gpu", gpu, _kernel_fit(own, unseen, {gpu: groups[gpu]}, "a quarter of the shapes, four times")
+        shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
+        found = {gpu: _fit_gpu(family, gpu, shared, default) for gpu in members}
+        for gpu, (kernel_fit, correction, _) in found.items():
+            yield "gpu", gpu, kernel_fit, correction
+        among = {gpu: groups[gpu] for gpu in members}
+        if len(members) == 1:
+            own, _, unseen = found[members[0]]
+            residuals = Unseen(unseen.residuals * _widening(unseen), unseen.bound)
+            only = _kernel_fit(own.coefficients, residuals, among, SIBLING, own.correction)
+            yield "architecture", architecture, only, None
+        else:
+            transferred = _pool([left_out[gpu] for gpu in members])
+            yield "architecture", architecture, _kernel_fit(shared, transferred, among, "whole GPUs"), None
+
+
+def _fit_gpu(
+    family: Family, gpu: str, shared: Mapping[str, float], default: Mapping[str, float]
+) -> tuple[KernelFit, Correction | None, Unseen]:
+    """One GPU's own fit, its learned correction where that earns its place, and residuals on unseen shapes."""
+    group = family.groups[gpu]
+    own = fit(family.model, [group], prior=shared)
+    if family.kernel.startswith("gemm/"):
+        correction, unseen = _learn(family.model, group, own)
+        if unseen.mape() < _unseen(family.model, group, own).mape() * (1 - EARNED):
+            held_back = f"one of {FOLDS_LEARNED} parts of the shapes at a time, by the learned correction"
+            return _kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen
+    unseen = _cross_validated(family.model, group, default)
+    return _kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen
+
+
+def _widening(unseen: Unseen) -> float:
+    """How much wider residuals get when ``REPEAT_LOG`` of independent spread is added."""
+    spread = float(np.mean(np.abs(unseen.residuals)))
+    return float(np.sqrt(1 + (REPEAT_LOG / spread) ** 2))
+
+
+def _learn(model: KernelModel, group: Group, values: Mapping[str, float]) -> tuple[Correction, Unseen]:
+    """A learned correction of one GPU's mechanism, and residuals on the shapes that each network left out."""
+    time = model.predict(group.gpu, group.dtype, group.dims, values)
+    residual = np.log(group.latency_s / time.latency_s)
+    features = gemm_features(group.gpu, group.dtype, group.dims, time)
+    correction, answers = train(features, residual, folds_of(_shape_names(group)))
+    return correction, Unseen(residual - answers, time.bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +221,10 @@ class Unseen:
 
     residuals: Any
     bound: Any
+
+    def mape(self) -> float:
+        """Mean absolute percentage error of the predictions."""
+        return float(np.mean(np.abs(np.expm1(-self.residuals))) * 100)
 
 
 def _left_out(model: KernelModel, gpu: str, groups: Mapping[str, Group], default: Mapping[str, float]) -> Unseen:
@@ -182,15 +248,22 @@ def _cross_validated(model: KernelModel, group: Group, prior: Mapping[str, float
 
 
 def _unseen(model: KernelModel, group: Group, values: Mapping[str, float]) -> Unseen:
-    bound = model.predict(group.gpu, group.dtype, group.dims, values).bound
-    return Unseen(-log_residuals(model, group, values), bound)
+    time = model.predict(group.gpu, group.dtype, group.dims, values)
+    return Unseen(np.log(group.latency_s / time.latency_s), time.bound)
 
 
 def _pool(parts: Sequence[Unseen]) -> Unseen:
     return Unseen(np.concatenate([p.residuals for p in parts]), np.concatenate([p.bound for p in parts]))
 
 
-def _kernel_fit(values: Mapping[str, float], unseen: Unseen, groups: Mapping[str, Group], held_back: str) -> KernelFit:
+def _kernel_fit(
+    values: Mapping[str, float],
+    unseen: Unseen,
+    groups: Mapping[str, Group],
+    held_back: str,
+    correction: str | None = None,
+    carried: Mapping[str, float] | None = None,
+) -> KernelFit:
     bands = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]
@@ -202,19 +275,25 @@ def _kernel_fit(values: Mapping[str, float], unseen: Unseen, groups: Mapping[str
         bands=bands,
         residuals=Residuals(
             rows=int(unseen.residuals.size),
-            mape=_rounded(float(np.mean(np.abs(np.expm1(-unseen.residuals))) * 100)),
+            mape=_rounded(unseen.mape()),
             held_back=held_back,
         ),
         rows=sum(map(len, groups.values())),
         fitted_on=tuple(groups),
+        correction=correction,
+        carried=dict(carried or {}),
     )
 
 
 def _folds(group: Group) -> Any:
+    return np.array([zlib.crc32(name.encode()) % FOLDS for name in _shape_names(group)])
+
+
+def _shape_names(group: Group) -> list[str]:
+    """The shape that each row belongs to: rows of one name are held back together."""
     key = next(key for key in HELD_OUT_BY if key in group.dims)
     columns = [np.broadcast_to(group.dims[c], len(group)) for c in HELD_OUT_BY[key]]
-    texts = (",".join(f"{v:.0f}" for v in row) for row in zip(*columns, strict=True))
-    return np.array([zlib.crc32(t.encode()) % FOLDS for t in texts])
+    return [",".join(f"{v:.0f}" for v in row) for row in zip(*columns, strict=True)]
 
 
 def _thinned(group: Group) -> Group:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.bench.fit import Group
+from archsearch.bench.whole_models import is_whole_model_table, tidy
 from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
@@ -57,6 +58,8 @@ def read_measurements(path: str | Path) -> pd.DataFrame:
         InvalidInputError: no such file, no rows, or columns that every table needs are missing.
     """
     frame = read_table(path)
+    if is_whole_model_table(frame):
+        frame = tidy(frame)
     missing = [c for c in ("gpu", "op", "dtype") if c not in frame]
     if missing:
         raise InvalidInputError(f"{path}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.bench.measurements import read_measurements, route_rows
+from archsearch.bench.roofline import routed_roofline_s
+from archsearch.bench.whole_models import OP, is_whole_model_table, predict_models
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
 from archsearch.tables import write_table
@@ -19,33 +21,45 @@ if TYPE_CHECKING:
 GROUP = ("gpu", "op", "dtype")
 
 
-def predict_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``predicted_us, low_us, high_us, provenance``; ``latency_us`` is not read.
+def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFrame:
+    """The table with ``predicted_us, low_us, high_us, provenance, bound, roofline_us``; ``latency_us`` is not read.
+
+    ``roofline_us`` is the same row under datasheet peaks alone. ``correction=False`` predicts by mechanism alone.
 
     Raises:
         ArchSearchError: see ``route_rows``.
     """
-    blind = frame.drop(columns="latency_us", errors="ignore").reset_index(drop=True)
-    out = {c: np.full(len(frame), np.nan) for c in ("predicted_us", "low_us", "high_us")}
-    provenance = np.full(len(frame), "", dtype=object)
+    blind = frame.drop(columns=["latency_us", "latency_ms"], errors="ignore").reset_index(drop=True)
+    if is_whole_model_table(blind.drop(columns="op")) and (blind["op"] == OP).all():
+        return frame.assign(**predict_models(blind, correction=correction))
+    out = {c: np.full(len(frame), np.nan) for c in ("predicted_us", "low_us", "high_us", "roofline_us")}
+    provenance, bound = np.full(len(frame), "", dtype=object), np.full(len(frame), "", dtype=object)
     for routed in route_rows(blind):
-        cost = CostModel(routed.route.gpu).route_cost(routed.route)
+        cost = CostModel(routed.route.gpu, correction=correction).route_cost(routed.route)
         out["predicted_us"][routed.index] = cost.latency_s * 1e6
         out["low_us"][routed.index] = cost.low_s * 1e6
         out["high_us"][routed.index] = cost.high_s * 1e6
+        out["roofline_us"][routed.index] = routed_roofline_s(routed) * 1e6
         provenance[routed.index] = cost.provenance.value
-    return frame.assign(**out, provenance=provenance)
+        bound[routed.index] = cost.bound
+    return frame.assign(**out, provenance=provenance, bound=bound)
 
 
 def validate_csv(
-    path: str | Path, *, output: str | Path | None = None, by: Sequence[str] = GROUP, split: str | None = None
+    path: str | Path,
+    *,
+    output: str | Path | None = None,
+    by: Sequence[str] = GROUP,
+    split: str | None = None,
+    correction: bool = True,
 ) -> dict[str, Any]:
     """Errors of the cost model on a table of measurements.
 
     Args:
         output: where to write the table with its predictions (.csv or .parquet).
-        by: columns that make a group.
+        by: columns that make a group, of the table or of ``predict_frame``.
         split: keep only rows whose ``split`` column says so.
+        correction: whether learned corrections apply, or the mechanism alone.
 
     Returns:
         ``{"groups": [...], "overall": {...}}`` with rows, mape, median_ape, bias, spearman, within_band each.
@@ -53,10 +67,19 @@ def validate_csv(
     Raises:
         InvalidInputError: the table lacks latency_us or a grouping column, or nothing is left of the split.
     """
+    predicted = predicted_table(path, split=split, correction=correction)
+    if output is not None:
+        write_table(predicted, output)
+    return scores_of(predicted, by)
+
+
+def predicted_table(path: str | Path, *, split: str | None = None, correction: bool = True) -> pd.DataFrame:
+    """A table of measurements with its predictions (see ``predict_frame``) and checked ``latency_us``.
+
+    Raises:
+        InvalidInputError: the table lacks latency_us, or nothing is left of the split.
+    """
     frame = read_measurements(path)
-    unknown = [c for c in by if c not in frame]
-    if unknown:
-        raise InvalidInputError(f"{path}: cannot group by {', '.join(unknown)}; columns: {', '.join(frame.columns)}")
     if split is not None:
         if "split" not in frame:
             raise InvalidInputError(f"{path}: has no column split to select {split!r} from")
@@ -65,14 +88,24 @@ def validate_csv(
             raise InvalidInputError(f"{path}: no row has split {split!r}")
     if "latency_us" not in frame:
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
-    predicted = predict_frame(frame).assign(latency_us=_measured(frame, path))
-    if output is not None:
-        write_table(predicted, output)
+    return predict_frame(frame, correction=correction).assign(latency_us=_measured(frame, path))
+
+
+def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, Any]:
+    """Errors of predicted rows by group and over all; rows without a prediction (``skipped``) are left out.
+
+    Raises:
+        InvalidInputError: a grouping column that the table lacks.
+    """
+    unknown = [c for c in by if c not in predicted]
+    if unknown:
+        raise InvalidInputError(f"cannot group by {', '.join(unknown)}; columns: {', '.join(predicted.columns)}")
+    rows = predicted[predicted["predicted_us"].notna()]
     groups = [
         {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
-        for key, part in predicted.groupby(list(by), sort=True)
+        for key, part in rows.groupby(list(by), sort=True)
     ]
-    return {"groups": groups, "overall": score(predicted)}
+    return {"groups": groups, "overall": score(rows)}
 
 
 def _measured(frame: pd.DataFrame, path: str | Path) -> Any:

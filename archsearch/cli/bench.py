@@ -32,11 +32,11 @@ def calibrate(
     from archsearch.data import data_path
 
     day = date or datetime.date.today().isoformat()
-    files = run(source, date=day, code_version=__version__, progress=note)
-    paths = write_calibration(files, output or data_path("hardware_profiles") / "calibration")
+    found = run(source, date=day, code_version=__version__, progress=note)
+    paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration")
     rows = [
         (file.level, file.serves[0], kernel, fit.rows, fit.residuals.mape, fit.residuals.held_back)
-        for file in files
+        for file in found.files
         for kernel, fit in file.kernels.items()
     ]
     columns = ("level", "serves", "kernel", "rows", "held-back MAPE %", "held back")

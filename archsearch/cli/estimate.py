@@ -11,6 +11,7 @@ from archsearch.cli.options import (
     AttentionOption,
     BatchSize,
     Compiled,
+    Correction,
     DtypeOption,
     Frames,
     Gpu,
@@ -41,6 +42,7 @@ def estimate(
     phase: PhaseOption = "forward",
     attention: AttentionOption = "auto",
     compiled: Compiled = False,
+    correction: Correction = True,
     allow_code: AllowCode = False,
     json: Json = False,
     profiles: Profiles = None,
@@ -61,6 +63,7 @@ def estimate(
         phase=phase,
         attention=attention,
         compiled=compiled,
+        correction=correction,
     )
     if json:
         print_json(result.to_dict())

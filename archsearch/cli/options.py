@@ -58,4 +58,8 @@ AttentionOption = Annotated[
 Compiled = Annotated[
     bool, typer.Option("--compiled/--eager", help="Fuse bandwidth-bound ops as torch.compile does, or run them singly.")
 ]
+Correction = Annotated[
+    bool,
+    typer.Option("--correction/--no-correction", help="Learned correction of matrix products, or mechanism alone."),
+]
 AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let MODEL be module:function and run that code.")]

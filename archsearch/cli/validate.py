@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import Json, Profiles
+from archsearch.cli.options import Correction, Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def validate(
     file: Annotated[Path, typer.Argument(help="A .csv or .parquet of measurements; see docs/cli.md for its columns.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write FILE plus predicted_us, low_us, high_us, provenance.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write FILE plus predicted_us, low_us, high_us, provenance, roofline_us."),
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="Columns that make a group.")] = "gpu,op,dtype",
+    by: Annotated[
+        str, typer.Option("--by", help="Columns that make a group, of FILE or of --output (bound, provenance).")
+    ] = "gpu,op,dtype",
     split: Annotated[str | None, typer.Option("--split", help="Only rows of this split (fit, test).")] = None,
+    report: Annotated[
+        list[Path] | None, typer.Option("--report", help="Draw a report: a .html page or a .png picture. Repeatable.")
+    ] = None,
+    correction: Correction = True,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
     """Compare predictions with measured latencies (which predictions do not read)."""
-    from archsearch.bench.validate import validate_csv
+    from archsearch.bench.validate import predicted_table, scores_of
+    from archsearch.report.accuracy import check_report_path, write_accuracy_report
+    from archsearch.tables import write_table
 
     columns = [c.strip() for c in by.split(",") if c.strip()]
-    answer = validate_csv(file, output=output, by=columns, split=split)
+    for path in report or ():
+        check_report_path(path)
+    predicted = predicted_table(file, split=split, correction=correction)
+    answer = scores_of(predicted, columns)
+    if output is not None:
+        write_table(predicted, output)
+    for path in report or ():
+        write_accuracy_report(predicted, path, title=f"Accuracy on {file.name}", by=columns)
     if json:
         print_json(answer)
-        return
+    else:
+        _print(answer, columns)
+    for path in (output, *(report or ())):
+        if path is not None:
+            note(f"wrote {path}")
+    _note_skipped(predicted)
+
+
+def _print(answer: dict[str, Any], columns: list[str]) -> None:
+    groups, overall = answer["groups"], answer["overall"]
     scores = ("rows", "mape", "median_ape", "bias", "spearman", "within_band")
-    rows = [[*(g[c] for c in columns), *_scores(g, scores)] for g in answer["groups"]]
-    rows.append(["all", *[""] * (len(columns) - 1), *_scores(answer["overall"], scores)])
+    rows = [[*(g[c] for c in columns), *_scores(g, scores)] for g in groups]
+    rows.append(["all", *[""] * (len(columns) - 1), *_scores(overall, scores)])
     heads = ("rows", "MAPE %", "median %", "bias %", "Spearman", "in 80 % band")
     print_table("", [*columns, *heads], rows, left=columns)
-    if output is not None:
-        note(f"wrote {output}")
+
+
+def _note_skipped(predicted: pd.DataFrame) -> None:
+    if "skipped" not in predicted:
+        return
+    for reason, count in predicted.loc[predicted["skipped"] != "", "skipped"].value_counts().items():
+        note(f"{count} rows not predicted: {reason}")
 
 
 def _scores(group: dict[str, object], names: tuple[str, ...]) -> list[object]:

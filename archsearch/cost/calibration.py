@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnsupportedError
@@ -20,6 +21,8 @@ try:
 except ImportError:  # PyYAML without libyaml
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
+CORRECTIONS = "corrections"
+"""Folder beside the calibration files with one JSON file of networks per GPU."""
 BOUNDS = ("compute", "memory", "latency")
 
 
@@ -49,6 +52,10 @@ class KernelFit(BaseModel):
     residuals: Residuals
     rows: int
     fitted_on: tuple[str, ...]
+    correction: str | None = None
+    """The GPU whose learned correction applies (``corrections/<id>.json``), where one earned its place."""
+    carried: dict[str, float] = {}
+    """MAPE on each measured GPU under coefficients that its rows took no part in (default level)."""
 
 
 class CalibrationFile(BaseModel):
@@ -85,21 +92,28 @@ NEAREST = {
     "blackwell": ("hopper", "ampere"),
     "blackwell-ultra": ("blackwell", "hopper", "ampere"),
     "blackwell-rtx": ("ada", "ampere"),
+    "pascal-gp100": ("volta",),
+    "pascal": ("pascal-gp100", "volta"),
 }
+# Products on tensor cores take the mean of all GPUs instead: it predicts an A40's fp16 layers (Vidur's table, which
+# nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
+POOLED = ("gemm/16bit", "gemm/fp8")
 
 
 class Known(BaseModel):
     """The answer of a look-up."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
     fit: KernelFit
     provenance: Provenance
+    correction: Correction | None = None
 
 
 class Calibration:
     """All calibration files of a directory."""
 
-    def __init__(self, files: Mapping[str, CalibrationFile]) -> None:
+    def __init__(self, files: Mapping[str, CalibrationFile], corrections: Path | None = None) -> None:
+        self._corrections = corrections
         self._by_level: dict[str, dict[str, CalibrationFile]] = {"gpu": {}, "architecture": {}, "default": {}}
         for file in files.values():
             for served in file.serves:
@@ -124,20 +138,29 @@ class Calibration:
 
     @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
     def _lookup(self, gpu: str, architecture: str, kernel: str) -> Known:
+        nearest = () if kernel in POOLED else NEAREST.get(architecture, ())
         steps = (
             ("gpu", gpu, Provenance.CALIBRATED),
             ("architecture", architecture, Provenance.TRANSFERRED),
-            *(("architecture", near, Provenance.ANALYTIC) for near in NEAREST.get(architecture, ())),
+            *(("architecture", near, Provenance.ANALYTIC) for near in nearest),
             ("default", "*", Provenance.ANALYTIC),
         )
         for level, key, provenance in steps:
             file = self._by_level[level].get(key)
             if file and kernel in file.kernels:
-                return Known(fit=file.kernels[kernel], provenance=provenance)
+                fit = file.kernels[kernel]
+                # a generation's correction says nothing of another's library: only coefficients go that far
+                learned = None if provenance is Provenance.ANALYTIC else self._correction(fit, kernel)
+                return Known(fit=fit, provenance=provenance, correction=learned)
         if kernel in RELATIVES:
             relative = self._lookup(gpu, architecture, RELATIVES[kernel])
             return Known(fit=relative.fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
+
+    def _correction(self, fit: KernelFit, kernel: str) -> Correction | None:
+        if fit.correction is None or self._corrections is None:
+            return None
+        return read_corrections(self._corrections / f"{fit.correction}.json").get(kernel)
 
 
 def read_calibration(path: Path) -> CalibrationFile:
@@ -159,4 +182,5 @@ def read_calibration(path: Path) -> CalibrationFile:
 
 @lru_cache(maxsize=8)
 def _load(directory: Path) -> Calibration:
-    return Calibration({p.stem: read_calibration(p) for p in sorted(directory.glob("*.yaml"))})
+    files = {p.stem: read_calibration(p) for p in sorted(directory.glob("*.yaml"))}
+    return Calibration(files, directory / CORRECTIONS)

@@ -80,6 +80,7 @@ class GemmModel:
             "tile_m": choice.tile_m.astype(np.int64),
             "tile_n": choice.tile_n.astype(np.int64),
             "split_k": choice.split_k.astype(np.int64),
+            "dram_bytes": np.broadcast_to(parts["dram_bytes"], latency.shape),
             "tiles": parts["tiles"].astype(np.int64),
             "waves": waves.astype(np.int64),
             "wave_efficiency": parts["tiles"] / (waves * slots),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from archsearch.cost.calibration import Calibration, KernelFit
+from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.collective import collective_cost
+from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
 from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
 from archsearch.cost.kernel import KernelTime
@@ -28,8 +32,10 @@ class CostModel:
     each cost says how many launches that is. Weights are read from DRAM once per pass.
     """
 
-    def __init__(self, gpu: GpuSpec, calibration: Calibration | None = None) -> None:
+    def __init__(self, gpu: GpuSpec, calibration: Calibration | None = None, *, correction: bool = True) -> None:
+        """``correction=False`` leaves the mechanism's predictions as they are (see ``cost/correction.py``)."""
         self.gpu = gpu
+        self.correction = correction
         self.calibration = calibration or Calibration.load()
 
     def estimate(self, ops: OpList | Sequence[Op], *, compiled: bool = False, attention: str = "auto") -> Estimate:
@@ -60,7 +66,7 @@ class CostModel:
     def route_cost(self, route: Route) -> KernelCost:
         """Cost of routed 1-d shapes (what validation calls); arrays of shape [S]."""
         known = self.calibration.lookup(self.gpu, route.kernel)
-        time = _predict_chunks(route, known.fit)
+        time = _predict_chunks(route, known if self.correction else known.model_copy(update={"correction": None}))
         low, high = _band(time, known.fit)
         return KernelCost(
             latency_s=time.latency_s,
@@ -114,20 +120,26 @@ class CostModel:
         return _reshaped(_scattered(parts, int(np.prod(shape))), shape)
 
 
-def _predict_chunks(route: Route, fit: KernelFit) -> KernelTime:
-    """Predict in chunks of ``CHUNK`` shapes: constant memory whatever the grid."""
+def _predict_chunks(route: Route, known: Known) -> KernelTime:
+    """Predict in chunks of ``CHUNK`` shapes on all cores (NumPy frees the lock), in constant memory."""
     size = max((np.size(v) for v in route.dims.values()), default=1)
     if size <= CHUNK:
-        return route.model.predict(route.gpu, route.dtype, _rows(route.dims, slice(None)), fit.coefficients)
-    parts = [
-        route.model.predict(route.gpu, route.dtype, _rows(route.dims, slice(i, i + CHUNK)), fit.coefficients)
-        for i in range(0, size, CHUNK)
-    ]
+        return _predict(route, route.dims, known)
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread a chunk, none inside
+        starts = range(0, size, CHUNK)
+        parts = list(pool.map(lambda i: _predict(route, _rows(route.dims, slice(i, i + CHUNK)), known), starts))
     return KernelTime(
         latency_s=np.concatenate([p.latency_s for p in parts]),
         bound=np.concatenate([p.bound for p in parts]),
         details={k: np.concatenate([p.details[k] for p in parts]) for k in parts[0].details},
     )
+
+
+def _predict(route: Route, dims: Mapping[str, Any], known: Known) -> KernelTime:
+    time = route.model.predict(route.gpu, route.dtype, dims, known.fit.coefficients)
+    if known.correction is None:
+        return time
+    return corrected(route.gpu, route.dtype, dims, time, known.correction)
 
 
 def _rows(dims: Mapping[str, Any], index: slice) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""Training the learned correction: small networks on what the mechanism leaves over."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
+
+from archsearch.cost.correction import Correction
+from archsearch.cost.kernel import Array
+
+HIDDEN = 24
+FOLDS = 8
+"""Networks; each leaves out one eighth of the weight shapes, on which it is judged."""
+WEIGHT_DECAY = 5.0
+"""L2 penalty, against one row's loss."""
+OUTLIER_LOG = 0.02
+"""Residual in log units beyond which the loss grows linearly."""
+ITERATIONS = 300
+TARGET_SCALE = 10.0
+"""Residuals are a few per cent; times ten they are of order one, as the networks' initial weights expect."""
+LIMIT_QUANTILE = 0.99
+
+
+def train(features: Array, residual: Array, fold: Array) -> tuple[Correction, Array]:
+    """Networks for log(measured / mechanism), and their answers for rows they did not see.
+
+    Args:
+        features: shape [S, F], see ``correction.FEATURES``.
+        residual: log(measured / mechanism), shape [S].
+        fold: which of ``FOLDS`` parts each row belongs to, shape [S].
+
+    Returns:
+        The correction, and the log factor of each row from the network that left it out, clipped, shape [S].
+    """
+    low, high = features.min(axis=0), features.max(axis=0)
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    inputs = (features - mean) / scale
+    limit = float(np.quantile(np.abs(residual), LIMIT_QUANTILE))
+    unseen = np.zeros_like(residual)
+    with ProcessPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
+        kept = [fold != part for part in range(FOLDS)]
+        members = list(pool.map(_fit_network, (inputs[k] for k in kept), (residual[k] for k in kept), range(FOLDS)))
+    for part, network in enumerate(members):
+        left = fold == part
+        unseen[left] = np.clip(_forward(network, inputs[left])[-1][:, 0] / TARGET_SCALE, -limit, limit)
+    (w1, b1), (w2, b2), (w3, b3) = ((np.stack(w), np.stack(b)) for w, b in (zip(*layer) for layer in zip(*members)))  # noqa: B905
+    correction = Correction(
+        low, high, mean, scale, w1, b1, w2, b2, w3[:, :, 0] / TARGET_SCALE, b3[:, 0] / TARGET_SCALE, limit
+    )
+    return correction, unseen
+
+
+def _fit_network(inputs: Array, residual: Array, seed: int) -> list[tuple[Array, Array]]:
+    """One network: pseudo-Huber loss and weight decay, minimised by L-BFGS from a seeded start.
+
+    One BLAS thread: sums are then added in one order, whatever the number of cores, and the result is the same.
+    """
+    sizes = (inputs.shape[1], HIDDEN, HIDDEN, 1)
+    rng = np.random.default_rng(seed)
+    start = [(rng.normal(0, 1 / np.sqrt(a), (a, b)), np.zeros(b)) for a, b in pairwise(sizes)]
+    target = residual * TARGET_SCALE
+    with threadpool_limits(1):
+        result = minimize(
+            lambda theta: _loss(_unpack(theta, sizes), inputs, target),
+            _pack(start),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": ITERATIONS, "maxcor": 20},
+        )
+    return _unpack(result.x, sizes)
+
+
+def _loss(layers: list[tuple[Array, Array]], inputs: Array, target: Array) -> tuple[float, Array]:
+    """Loss and its gradient over all weights."""
+    activations = _forward(layers, inputs)
+    width, rows = OUTLIER_LOG * TARGET_SCALE, len(target)
+    error = (activations[-1][:, 0] - target) / width
+    root = np.sqrt(1 + error * error)
+    loss = width * float(np.mean(root - 1))
+    slope = (error / root / rows)[:, None]
+    gradients = []
+    for i in range(len(layers) - 1, -1, -1):
+        weights = layers[i][0]
+        loss += 0.5 * WEIGHT_DECAY * float(np.sum(weights * weights)) / rows
+        gradients.append((activations[i].T @ slope + WEIGHT_DECAY * weights / rows, slope.sum(axis=0)))
+        if i:
+            slope = (slope @ weights.T) * (1 - activations[i] ** 2)
+    return loss, _pack(gradients[::-1])
+
+
+def _forward(layers: list[tuple[Array, Array]], inputs: Array) -> list[Array]:
+    """Inputs, hidden layers and output."""
+    out = [inputs]
+    for i, (weights, bias) in enumerate(layers):
+        value = out[-1] @ weights + bias
+        out.append(np.tanh(value) if i < len(layers) - 1 else value)
+    return out
+
+
+def _pack(layers: list[tuple[Array, Array]]) -> Array:
+    return np.concatenate([np.concatenate([w.ravel(), b]) for w, b in layers])
+
+
+def _unpack(theta: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
+    layers, start = [], 0
+    for a, b in pairwise(sizes):
+        layers.append((theta[start : start + a * b].reshape(a, b), theta[start + a * b : start + a * b + b]))
+        start += a * b + b
+    return layers
+
+
+def folds_of(keys: Any) -> Array:
+    """A fixed fold for each row from the texts that name its shape."""
+    return np.array([zlib.crc32(str(key).encode()) % FOLDS for key in keys])

@@ -1,0 +1,38 @@
+"""The plain roofline that predictions are compared with: datasheet peaks, every operand moved once, no overheads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.cost.memory import default_tensors
+from archsearch.dtypes import DType
+from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Attention, MatMul, MemoryOp, Op, as_float
+
+if TYPE_CHECKING:
+    from archsearch.bench.measurements import Routed
+
+
+def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:
+    """Seconds of one op: the longer of its FLOPs at peak and its bytes at the DRAM's bandwidth."""
+    dtype = getattr(op, "dtype", DType.FP32)
+    return np.maximum(as_float(op.flops()) / gpu.peak_flops(dtype), as_float(op.memory_bytes()) / gpu.bandwidth_bytes_s)
+
+
+def routed_roofline_s(routed: Routed) -> Any:
+    """Seconds of each measured row of a kernel, shape [S]."""
+    d, dtype, gpu = routed.route.dims, routed.route.dtype, routed.route.gpu
+    if routed.op in ("linear", "bmm"):
+        sizes = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
+        return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op == "linear", **sizes), gpu)
+    if routed.op == "attention":
+        sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
+        full, causal = (
+            op_roofline_s(Attention(name="row", dtype=dtype, causal=c, **sizes), gpu) for c in (False, True)
+        )
+        return np.where(np.asarray(d["causal"]) > 0, causal, full)
+    reads, writes = default_tensors(routed.op)
+    op = MemoryOp(name="row", kind=routed.op, rows=d["rows"], cols=d["cols"], dtype=dtype, reads=reads, writes=writes)
+    return op_roofline_s(op, gpu)

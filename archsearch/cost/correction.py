@@ -1,0 +1,164 @@
+"""A small learned correction of the matrix-product mechanism, per GPU and number format.
+
+The mechanism takes the fastest candidate tile; a library's heuristic often takes another, and real tiles differ in
+ways that a dozen coefficients do not say. What is left over is regular in the shape, in the tile, and in how full the
+last wave is. A few networks of two hidden layers of 24 units learn log(measured / mechanism) from these; their mean is
+the correction. It is held on a short leash:
+
+* inputs are clipped to the range seen in training, so that beyond it the correction stays what it is at the edge;
+* the factor is clipped to the range that 99 % of the training residuals need (``limit``);
+* a corrected time is never below the roofline: datasheet rate, and DRAM bytes at the datasheet's bandwidth.
+
+Without it (``CostModel(gpu, correction=False)``) predictions are the mechanism's alone, which never fall as a product
+grows within its tiles and waves; the correction may lower a larger shape's time as real libraries do, by ``limit`` at
+most. ``archsearch.bench.correction`` trains it; it is kept only where it lowers the error on shapes that it did not
+see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.kernel import Array, KernelTime
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError
+from archsearch.hardware.spec import GpuSpec
+
+FILL_TILES = ((64, 64), (64, 128), (64, 256), (128, 64), (128, 128), (128, 256), (256, 64), (256, 128), (256, 256))
+"""Tiles whose number per SM the networks see."""
+LAST_WAVE_TILES = ((64, 64), (128, 128), (128, 256), (256, 128))
+"""Tiles whose idle share of the last wave they see."""
+FEATURES = (
+    *("m", "n", "k", "batch", "latency", "tile_m", "tile_n", "split_k", "waves", "wave_efficiency", "tile_efficiency"),
+    *("flops_utilization", "bandwidth_utilization", "compute_bound", "memory_bound"),
+    *(f"fill_{a}x{b}" for a, b in FILL_TILES),
+    *(f"last_wave_{a}x{b}" for a, b in LAST_WAVE_TILES),
+)
+LOWEST_UTILIZATION = 2.0**-12
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Networks and the leash they are held on. F features, R networks, H hidden units.
+
+    ``low, high, mean, scale`` are of shape [F]; ``w1`` [R, F, H], ``b1`` [R, H], ``w2`` [R, H, H], ``b2`` [R, H],
+    ``w3`` [R, H], ``b3`` [R]; ``limit`` bounds |log factor|.
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    scale: Array
+    w1: Array
+    b1: Array
+    w2: Array
+    b2: Array
+    w3: Array
+    b3: Array
+    limit: float
+
+    def log_factor(self, features: Array) -> Array:
+        """log(corrected / mechanism) of features of shape [S, F], shape [S]."""
+        return np.asarray(np.clip(self.members(features).mean(axis=0), -self.limit, self.limit))
+
+    def members(self, features: Array) -> Array:
+        """The networks' answers one by one, unclipped, shape [R, S]."""
+        inputs = np.clip(features, self.low, self.high)
+        inputs -= self.mean
+        inputs /= self.scale
+        inputs = inputs.astype(np.float32)
+        out = np.empty((len(self.w1), len(inputs)))
+        for r, layers in enumerate(self._single()):  # one network at a time stays within a core's cache
+            hidden = inputs
+            for weights, bias in layers:
+                hidden = hidden @ weights
+                hidden += bias
+                np.tanh(hidden, out=hidden)
+            out[r] = hidden @ self.w3[r].astype(np.float32) + self.b3[r]
+        return out
+
+    def _single(self) -> list[tuple[tuple[Array, Array], tuple[Array, Array]]]:
+        w1, b1, w2, b2 = (a.astype(np.float32) for a in (self.w1, self.b1, self.w2, self.b2))
+        return [((w1[r], b1[r]), (w2[r], b2[r])) for r in range(len(w1))]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, five significant digits."""
+        values = {name: _rounded(value) for name, value in asdict(self).items()}
+        return {"features": list(FEATURES), **values}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Correction:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it was written for other features.
+        """
+        if tuple(raw.get("features", ())) != FEATURES:
+            raise ValueError("written for other features; run `archsearch bench calibrate` again")
+        arrays = {f: np.asarray(raw[f], dtype=np.float64) for f in cls.__slots__ if f != "limit"}
+        return cls(**arrays, limit=float(raw["limit"]))
+
+
+def gemm_features(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: KernelTime) -> Array:
+    """What the networks see of matrix products and of the mechanism's answer: shape [S, F], mostly log2."""
+    size = time.latency_s.shape
+    m, n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), size) for c in "mnk")
+    batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), size)
+    latency, details = time.latency_s, time.details
+    moved = batch * (m * k + n * k + 2 * m * n) * dtype.itemsize
+    columns = [
+        *(np.log2(x) for x in (m, n, k, batch, latency, details["tile_m"], details["tile_n"])),
+        *(np.log2(details[c]) for c in ("split_k", "waves", "wave_efficiency", "tile_efficiency")),
+        np.log2(np.maximum(2 * m * n * k * batch / (gpu.peak_flops(dtype) * latency), LOWEST_UTILIZATION)),
+        np.log2(np.maximum(moved / (gpu.bandwidth_bytes_s * latency), LOWEST_UTILIZATION)),
+        (time.bound == "compute").astype(np.float64),
+        (time.bound == "memory").astype(np.float64),
+    ]
+    for tile_m, tile_n in FILL_TILES:
+        per_sm = np.ceil(m / tile_m) * np.ceil(n / tile_n) * batch / gpu.num_sms
+        columns.append(np.clip(np.log2(per_sm), -2, 3))
+    for tile_m, tile_n in LAST_WAVE_TILES:
+        per_sm = np.ceil(m / tile_m) * np.ceil(n / tile_n) * batch / gpu.num_sms
+        columns.append(np.log2(np.ceil(per_sm) / per_sm) * (per_sm > 0.3))
+    return np.stack(columns, axis=1)
+
+
+def corrected(
+    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: KernelTime, correction: Correction
+) -> KernelTime:
+    """The mechanism's time with the learned factor, never below the roofline; ``details`` names the factor."""
+    factor = np.exp(correction.log_factor(gemm_features(gpu, dtype, dims, time)))
+    work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
+    floor = np.maximum(work / gpu.peak_flops(dtype), time.details["dram_bytes"] / gpu.bandwidth_bytes_s)
+    latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))
+    details = {**time.details, "correction": latency / time.latency_s}
+    return KernelTime(latency_s=latency, bound=time.bound, details=details)
+
+
+@lru_cache(maxsize=64)
+def read_corrections(path: Path) -> dict[str, Correction]:
+    """The corrections of one GPU by kernel family; none where the file does not exist.
+
+    Raises:
+        InvalidInputError: the file is malformed.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text())
+        return {kernel: Correction.from_json(value) for kernel, value in raw["kernels"].items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{path}: not a correction file: {error}") from None
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    return [_rounded(v) for v in value.tolist()] if isinstance(value, np.ndarray) else [_rounded(v) for v in value]
