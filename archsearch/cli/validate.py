@@ -33,18 +33,22 @@ def validate(
 ) -> None:
     """Compare predictions with measured latencies (which predictions do not read)."""
     from archsearch.bench.validate import predicted_table, scores_of
+    from archsearch.errors import InvalidInputError
     from archsearch.report.accuracy import check_report_path, write_accuracy_report
     from archsearch.tables import write_table
 
     columns = [c.strip() for c in by.split(",") if c.strip()]
+    if not columns:
+        raise InvalidInputError("--by names no column; write --by gpu,op,dtype, or leave it out")
     for path in report or ():
         check_report_path(path)
     predicted = predicted_table(file, split=split, correction=correction)
     answer = scores_of(predicted, columns)
     if output is not None:
         write_table(predicted, output)
+    title = f"Accuracy on {file.name}" + ("" if correction else ", without the learned correction")
     for path in report or ():
-        write_accuracy_report(predicted, path, title=f"Accuracy on {file.name}", by=columns)
+        write_accuracy_report(predicted, path, title=title, by=columns)
     if json:
         print_json(answer)
     else:

@@ -36,8 +36,8 @@ MEANING = (
     "MAPE is the mean of the absolute errors, median their median, bias the mean of the signed errors.",
     "Spearman is the rank correlation of prediction and measurement: 1 is the same order; none below three rows.",
     "In 80 % band is the share of measured latencies between low_us and high_us of their prediction.",
-    "Boxes reach from the first to the third quartile of the signed error, whiskers from the 5th to the 95th percentile.",
-    "Bound is what the model says limits a row: compute, memory or latency (fixed costs). Dimensions are the table's.",
+    "Boxes span the first to the third quartile of the signed error, whiskers the 5th to the 95th percentile.",
+    "Bound is what the model says limits a row: compute, memory, latency (fixed costs), or several for a whole model.",
     "The roofline is the longer of FLOPs at the datasheet's peak and bytes at its bandwidth, with nothing else added.",
 )
 
@@ -143,14 +143,13 @@ def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by
     """
     check_report_path(path)
     info = accuracy_info(predicted, title=title, by=by)
-    if path.suffix.lower() == ".html":
-        content = page(info).encode()
-    else:
-        from archsearch.report.accuracy_png import picture
-
-        content = picture(info)
     try:
-        path.write_bytes(content)
+        if path.suffix.lower() == ".html":
+            path.write_text(page(info), encoding="utf-8")
+        else:
+            from archsearch.report.accuracy_png import draw_png
+
+            draw_png(info, path)
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
@@ -173,7 +172,6 @@ def accuracy_info(
     parts = _parts(rows, by)
     if len(parts) > max_points:
         raise InvalidInputError(f"{len(parts)} groups by {', '.join(by)} are too many to draw; choose fewer columns")
-    share = (max_points - len(parts)) / len(rows)
     every = [*parts, ("all", rows)] if len(parts) > 1 else parts
     return AccuracyInfo(
         title=title,
@@ -182,7 +180,7 @@ def accuracy_info(
         skipped=len(predicted) - len(rows),
         splits=_counts(rows["split"]) if "split" in rows else None,
         provenance=_counts(rows["provenance"]),
-        clouds=tuple(_cloud(label, part, len(part) if share >= 1 else 1 + int(len(part) * share)) for label, part in parts),
+        clouds=_clouds(parts, len(rows), max_points),
         groups=tuple(_scores(label, part) for label, part in every),
         regimes=_regimes(rows),
         against=tuple(a for label, part in every for a in _against(label, part)),
@@ -204,13 +202,209 @@ def _scores(label: str, part: pd.DataFrame) -> Scores:
     return Scores(label, s["rows"], s["mape"], s["median_ape"], s["bias"], s["spearman"], s["within_band"])
 
 
-def _cloud(label: str, part: pd.DataFrame, count: int) -> Cloud:
-    """``count`` points of a group, evenly spaced in the order of measured latency, the extremes among them."""
-    order = np.argsort(part["latency_us"].to_numpy(dtype=float), kind="stable")
-    part = part.iloc[order[np.linspace(0, len(part) - 1, count).round().astype(np.int64)]]
-    found = [c for c in DIMENSIONS if c in part]
+def _clouds(parts: list[tuple[str, pd.DataFrame]], rows: int, limit: int) -> tuple[Cloud, ...]:
+    """All points, or ``limit`` at most: one of each group and equal shares of the rest."""
+    share = (limit - len(parts)) / rows
+    sizes = (len(part) if rows <= limit else 1 + int(len(part) * share) for _, part in parts)
+    return tuple(_cloud(label, part, size) for (label, part), size in zip(parts, sizes, strict=True))
+
+
+def _cloud(label: str, part: pd.DataFrame, size: int) -> Cloud:
+    """``size`` points of a group, evenly spaced in the order of measured latency."""
+    order = np.argsort(_numbers(part["latency_us"]), kind="stable")
+    part = part.iloc[order[np.linspace(0, len(part) - 1, size).round().astype(np.int64)]]
+    columns = {c: _numbers(part[c]) for c in DIMENSIONS if c in part}
     shapes = [
-        ", ".join(f"{c} {value:.12g}" for c, value in zip(found, row, strict=True) if value == value)
-        for row in (_numeric(part[c]).tolist() for c in found) and zip(*(_numeric(part[c]).tolist() for c in found), strict=True)
-    ] or [""] * len(part)
-    return Cloud(label, part["latency_us"].astype(float).tolist(), part["predicted_us"].astype(float).tolist(), shapes)
+        ", ".join(f"{c} {values[i]:.12g}" for c, values in columns.items() if np.isfinite(values[i]))
+        for i in range(len(part))
+    ]
+    return Cloud(label, _numbers(part["latency_us"]).tolist(), _numbers(part["predicted_us"]).tolist(), shapes)
+
+
+def _numbers(column: pd.Series) -> Any:
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+
+
+def _regimes(rows: pd.DataFrame) -> tuple[Regime, ...]:
+    bound = rows["bound"].fillna("").astype(str)
+    decades = _lower_edges(_numbers(rows["latency_us"]), 10, first=-9)
+    regimes = [
+        _regime(rows, "bound", "bound", bound.where(bound != "").to_numpy(dtype=object), str),
+        _regime(rows, "latency_us", "measured latency", decades, lambda e: f"{e:,.12g}–{10 * e:,.12g} µs"),
+    ]
+    for name in DIMENSIONS:
+        if name in rows:
+            edges = _lower_edges(_numbers(rows[name]), 4, first=0)
+            regimes.append(_regime(rows, name, name, edges, lambda e: f"{e:,.0f}–{4 * e - 1:,.0f}"))
+    return tuple(regime for regime in regimes if regime.bins)
+
+
+def _lower_edges(values: Any, base: int, *, first: int) -> Any:
+    """The largest whole power of ``base`` (from ``base**first``) up to each value; NaN below all, and for NaN."""
+    edges = np.array([np.nan, *(float(base) ** power for power in range(first, 40))])
+    return np.where(np.isfinite(values), edges[np.searchsorted(edges[1:], values, side="right")], np.nan)
+
+
+def _regime(rows: pd.DataFrame, column: str, title: str, keys: Any, label: Callable[[Any], str]) -> Regime:
+    bins = []
+    for key, part in rows.groupby(keys, sort=True):
+        error = _numbers(part["predicted_us"]) / _numbers(part["latency_us"]) - 1
+        bins.append(Bin(_scores(label(key), part), tuple(np.quantile(error * 100, QUANTILES).tolist())))
+    return Regime(column, title, tuple(bins), len(rows) - sum(b.scores.rows for b in bins))
+
+
+def _against(label: str, part: pd.DataFrame) -> list[Against]:
+    """The comparison over the rows that have a roofline, if any."""
+    part = part[part["roofline_us"].notna()]
+    if part.empty:
+        return []
+    ours, plain = score(part), score(part.assign(predicted_us=part["roofline_us"]))
+    return [Against(label, len(part), ours["mape"], plain["mape"], ours["spearman"], plain["spearman"])]
+
+
+def remarks(info: AccuracyInfo) -> list[str]:
+    """Sentences on which rows are shown, and how often the prediction is closer than the roofline."""
+    lines = [f"{info.rows:,} rows, grouped by {', '.join(info.by)}."]
+    if info.skipped:
+        lines.append(f"{info.skipped:,} more rows have no prediction and are left out.")
+    if info.splits is None:
+        lines.append("No column split: the table does not say which rows coefficients were fitted on.")
+    else:
+        lines.append(f"Split: {_tally(info.splits)}.")
+    lines.append(f"Provenance of the predictions: {_tally(info.provenance)}.")
+    compared = [a for a in info.against if a.label != "all" or len(info.against) == 1]
+    if compared:
+        closer = sum(a.mape < a.roofline_mape for a in compared)
+        lines.append(f"The prediction has a lower MAPE than the roofline in {closer} of {len(compared)} groups.")
+    drawn = sum(len(cloud.shapes) for cloud in info.clouds)
+    if drawn < info.rows:
+        lines.append(f"The points are {drawn:,} of the {info.rows:,} rows, evenly spaced by latency in each group.")
+    return lines
+
+
+def _tally(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,} rows)" for name, count in counts.items())
+
+
+def cells(row: Scores | Against | Bin) -> list[str]:
+    """A table's row as text, under ``GROUP_HEADS``, ``ROOFLINE_HEADS`` or a regime's name and ``REGIME_HEADS``."""
+    if isinstance(row, Bin):
+        return cells(row.scores)[:5]
+    head = [row.label, f"{row.rows:,}", f"{row.mape:.2f}"]
+    if isinstance(row, Against):
+        return [*head, f"{row.roofline_mape:.2f}", _rank(row.spearman), _rank(row.roofline_spearman)]
+    return [*head, f"{row.median_ape:.2f}", f"{row.bias:+.2f}", _rank(row.spearman), f"{row.within_band:.3f}"]
+
+
+def _rank(spearman: float | None) -> str:
+    return "" if spearman is None else f"{spearman:.4f}"
+
+
+def colors(count: int) -> list[str]:
+    """``count`` different colours as #rrggbb, neighbours far apart in hue."""
+    hues = [(i * 0.381966 + 0.58) % 1 for i in range(count)]  # steps of the golden angle
+    rgb = [colorsys.hls_to_rgb(hue, (0.42, 0.55, 0.32)[i % 3], 0.75) for i, hue in enumerate(hues)]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in one) for one in rgb]
+
+
+def diagonals(info: AccuracyInfo) -> list[tuple[str, list[float], list[float]]]:
+    """Lines over the drawn range: prediction equal to measurement, and 10 % above and below."""
+    values = [v for cloud in info.clouds for v in (*cloud.measured_us, *cloud.predicted_us)]
+    low, high = min(values), max(values)
+    return [(name, [low, high], [low * f, high * f]) for name, f in (("equal", 1.0), ("+10 %", 1.1), ("−10 %", 0.9))]
+
+
+def points_figure(info: AccuracyInfo) -> go.Figure:
+    """Predicted against measured latency, one trace a group, with ``diagonals``."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    hover = "%{hovertext}<br>measured %{x:.4g} µs, predicted %{y:.4g} µs"
+    for cloud, color in zip(info.clouds, colors(len(info.clouds)), strict=True):
+        marker = {"size": 4, "opacity": 0.6, "color": color}
+        text = {"hovertext": cloud.shapes, "hovertemplate": hover}
+        xy = {"x": cloud.measured_us, "y": cloud.predicted_us}
+        figure.add_scattergl(name=cloud.label, mode="markers", marker=marker, **xy, **text)
+    for name, x, y in diagonals(info):
+        line = {"color": "black", "width": 1, "dash": "solid" if name == "equal" else "dot"}
+        figure.add_scattergl(name=name, x=x, y=y, mode="lines", line=line, hoverinfo="skip")
+    figure.update_xaxes(type="log", title="measured (µs)", dtick=1)
+    figure.update_yaxes(type="log", title="predicted (µs)", dtick=1)
+    return figure.update_layout(template="plotly_white", height=640)
+
+
+def regime_figure(regime: Regime) -> go.Figure:
+    """A box of the signed error for each bin of a regime."""
+    import plotly.graph_objects as go
+
+    names = ("lowerfence", "q1", "median", "q3", "upperfence")
+    boxes = dict(zip(names, zip(*(b.quantiles for b in regime.bins), strict=True), strict=True))
+    figure = go.Figure()
+    figure.add_box(x=[b.scores.label for b in regime.bins], marker={"color": colors(1)[0]}, **boxes)
+    figure.update_xaxes(type="category", title=regime.title)
+    figure.update_yaxes(title="signed error (%)", zerolinecolor="black")
+    return figure.update_layout(template="plotly_white", height=320, margin={"t": 20}, showlegend=False)
+
+
+def roofline_figure(info: AccuracyInfo) -> go.Figure:
+    """Bars of MAPE (above) and Spearman (below) for each group, prediction beside roofline."""
+    from plotly.subplots import make_subplots
+
+    labels, shades = [a.label for a in info.against], colors(2)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    panels = {1: ("mape", "roofline_mape"), 2: ("spearman", "roofline_spearman")}
+    for row, names in panels.items():
+        for kind, name, color in zip(("prediction", "roofline"), names, shades, strict=True):
+            values = [getattr(a, name) for a in info.against]
+            figure.add_bar(name=kind, x=labels, y=values, marker={"color": color}, showlegend=row == 1, row=row, col=1)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(title="MAPE (%)", row=1)
+    figure.update_yaxes(title="Spearman", row=2)
+    return figure.update_layout(template="plotly_white", height=560, margin={"t": 20}, barmode="group")
+
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0}th,td{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}"""
+
+
+def page(info: AccuracyInfo) -> str:
+    """The report as one HTML document that needs no network: plotly.js is part of it, once."""
+    from plotly.offline import get_plotlyjs
+
+    parts = [_list(remarks(info)), "<h2>By group</h2>", _table(GROUP_HEADS, info.groups)]
+    parts += ["<h2>Predicted against measured</h2>", _div(points_figure(info), "points")]
+    if info.against:
+        parts += ["<h2>Against the plain roofline</h2>", _table(ROOFLINE_HEADS, info.against)]
+        parts.append(_div(roofline_figure(info), "roofline"))
+    for regime in info.regimes:
+        parts.append(f"<h2>Error by {regime.title}</h2>")
+        if regime.without:
+            parts.append(f"<p>{regime.without:,} rows have no {regime.title}.</p>")
+        parts += [_table((regime.title, *REGIME_HEADS), regime.bins), _div(regime_figure(regime), regime.column)]
+    title = html.escape(info.title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n'
+        f"<script>{get_plotlyjs()}</script></head>\n<body><h1>{title}</h1>\n"
+        + "\n".join([*parts, "<h2>What the columns mean</h2>", _list(MEANING)])
+        + "\n</body></html>\n"
+    )
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Scores | Against | Bin]) -> str:
+    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    body = ("".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)) for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody><tr>{'</tr><tr>'.join(body)}</tr></tbody></table>"
+
+
+def _div(figure: go.Figure, name: str) -> str:
+    from plotly.io import to_html
+
+    height = f"{figure.layout.height}px"
+    return str(to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"figure-{name}", default_height=height))
