@@ -62,8 +62,11 @@ def test_a_factor_below_the_roofline_is_cut_there():
     dims = {c: np.array([8192.0]) for c in "mnk"}
     route = gemm_route(gpu, DType.BF16, dims, weights=True)
     values = Calibration.load().lookup(gpu, route.kernel).fit.coefficients
-    time = route.model.predict(gpu, DType.BF16, route.dims, values)
-    found = corrected(gpu, DType.BF16, route.dims, time, constant(-5.0, limit=5.0)).latency_s[0]
+
+    def mechanism(shapes):
+        return route.model.predict(gpu, DType.BF16, shapes, values)
+
+    found = corrected(gpu, DType.BF16, route.dims, mechanism, constant(-5.0, limit=5.0)).latency_s[0]
     assert found == pytest.approx(2 * 8192**3 / gpu.peak_flops(DType.BF16))
 
 
@@ -79,6 +82,13 @@ def test_beyond_the_training_range_the_answer_is_the_edge():
     correction = Calibration.load().lookup(spec, "gemm/16bit").correction
     edge, beyond = correction.high.copy(), correction.high + 10
     assert correction.log_factor(beyond[None]) == pytest.approx(correction.log_factor(edge[None]))
+
+
+def test_a_misaligned_product_takes_the_factor_of_its_aligned_neighbour():
+    aligned = predict("a100-sxm-80gb", DType.BF16, m=512, n=4096, k=1056).details["correction"][0]
+    odd = predict("a100-sxm-80gb", DType.BF16, m=512, n=4095, k=1025).details["correction"][0]
+    assert odd == pytest.approx(aligned, rel=1e-12)
+    assert predict("a100-sxm-80gb", DType.BF16, m=512, n=4096, k=1024).details["correction"][0] != aligned
 
 
 def test_features_are_finite_from_one_to_the_largest_product():

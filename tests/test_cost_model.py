@@ -21,7 +21,8 @@ from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp
     [
         ("h100-sxm", "gemm/16bit", Provenance.CALIBRATED),
         ("h200-sxm", "gemm/16bit", Provenance.TRANSFERRED),
-        ("rtx-3090", "gemm/16bit", Provenance.TRANSFERRED),
+        ("l4", "gemm/16bit", Provenance.TRANSFERRED),
+        ("rtx-3090", "gemm/16bit", Provenance.ANALYTIC),
         ("h100-sxm", "memory/norm", Provenance.ANALYTIC),
         ("mi300x", "gemm/16bit", Provenance.ANALYTIC),
         ("h100-sxm", "gemm/tf32", Provenance.ANALYTIC),
@@ -122,7 +123,7 @@ def test_bmm_rows_sum_over_n_unless_the_row_says_otherwise():
 
 @pytest.mark.parametrize(
     ("file", "op", "limit"),
-    [("gemm_tensor_core.csv", "linear", 12.0), ("attention.csv", "attention", 8.0), ("gemm_fp32.csv", "bmm", 10.0)],
+    [("gemm_tensor_core.csv", "linear", 6.5), ("attention.csv", "attention", 6.0), ("gemm_fp32.csv", "bmm", 10.0)],
 )
 def test_errors_on_rows_that_were_not_fitted(measurements, file, op, limit):
     """The shipped calibration predicts held-out rows within the documented error, in the right order."""

@@ -12,7 +12,7 @@ import pytest
 
 from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.report import accuracy
+from archsearch.report import accuracy, accuracy_html
 from archsearch.report.accuracy import accuracy_info, write_accuracy_report
 
 ROWS = pd.DataFrame(
@@ -119,7 +119,7 @@ def test_points_are_the_rows(info):
     assert info.clouds[0].measured_us == [9, 10, 100]
     assert info.clouds[0].predicted_us == [9.9, 9, 120]
     assert info.clouds[1].shapes == ["m 15", "m 16", ""]
-    drawn = {trace.name: (list(trace.x), list(trace.y)) for trace in accuracy.points_figure(info).data}
+    drawn = {trace.name: (list(trace.x), list(trace.y)) for trace in accuracy_html.points_figure(info).data}
     assert drawn["b"] == (info.clouds[1].measured_us, info.clouds[1].predicted_us)
     assert drawn["equal"] == ([9, 1500], [9, 1500])
     assert drawn["+10 %"][1] == pytest.approx([9.9, 1650])

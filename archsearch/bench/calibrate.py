@@ -163,8 +163,10 @@ def _fit_family(
     default = fit(family.model, list(thin.values()))
     left_out = {gpu: _left_out(family.model, gpu, thin, default) for gpu in groups}
     pooled = _pool(list(left_out.values()))
-    carried = {gpu: _rounded(unseen.mape()) for gpu, unseen in left_out.items()}
-    yield "default", "*", _kernel_fit(default, pooled, groups, "whole GPUs", carried=carried), None
+    several = len(groups) > 1
+    carried = {gpu: _rounded(unseen.mape()) for gpu, unseen in left_out.items()} if several else {}
+    held_back = "whole GPUs" if several else "nothing: one GPU measured"
+    yield "default", "*", _kernel_fit(default, pooled, groups, held_back, carried=carried), None
 
     by_architecture: dict[str, list[str]] = defaultdict(list)
     for gpu, group in groups.items():

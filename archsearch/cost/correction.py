@@ -18,7 +18,7 @@ see.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.kernel import Array, KernelTime
+from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.spec import GpuSpec
@@ -41,6 +42,8 @@ FEATURES = (
     *(f"fill_{a}x{b}" for a, b in FILL_TILES),
     *(f"last_wave_{a}x{b}" for a, b in LAST_WAVE_TILES),
 )
+MEASURED_MULTIPLE = 32.0
+"""Every n and k of the measured products on tensor cores is a multiple of this."""
 LOWEST_UTILIZATION = 2.0**-12
 
 
@@ -69,27 +72,24 @@ class Correction:
         return np.asarray(np.clip(self.members(features).mean(axis=0), -self.limit, self.limit))
 
     def members(self, features: Array) -> Array:
-        """The networks' answers one by one, unclipped, shape [R, S]."""
-        inputs = np.clip(features, self.low, self.high)
+        """The networks' answers one by one, unclipped, shape [R, S].
+
+        Products in double precision, rounded to single: however BLAS orders its sums, a shape gets the same answer
+        alone and among a million.
+        """
+        inputs = np.clip(features, self.low, self.high).astype(np.float64)
         inputs -= self.mean
         inputs /= self.scale
-        inputs = inputs.astype(np.float32)
-        out = np.empty((len(self.w1), len(inputs)))
-        for r, layers in enumerate(self._single()):  # one network at a time stays within a core's cache
-            hidden = inputs
-            for weights, bias in layers:
-                hidden = hidden @ weights
-                hidden += bias
-                np.tanh(hidden, out=hidden)
-            out[r] = hidden @ self.w3[r].astype(np.float32) + self.b3[r]
-        return out
+        return np.stack([self._network(r, inputs) for r in range(len(self.w1))])
 
-    def _single(self) -> list[tuple[tuple[Array, Array], tuple[Array, Array]]]:
-        w1, b1, w2, b2 = (a.astype(np.float32) for a in (self.w1, self.b1, self.w2, self.b2))
-        return [((w1[r], b1[r]), (w2[r], b2[r])) for r in range(len(w1))]
+    def _network(self, r: int, inputs: Array) -> Array:
+        hidden = inputs
+        for weights, bias in ((self.w1[r], self.b1[r]), (self.w2[r], self.b2[r])):
+            hidden = np.tanh((hidden @ weights + bias).astype(np.float32)).astype(np.float64)
+        return np.asarray(hidden @ self.w3[r] + self.b3[r])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, five significant digits."""
+        """Plain lists, four significant digits."""
         values = {name: _rounded(value) for name, value in asdict(self).items()}
         return {"features": list(FEATURES), **values}
 
@@ -114,32 +114,58 @@ def gemm_features(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: Ker
     latency, details = time.latency_s, time.details
     moved = batch * (m * k + n * k + 2 * m * n) * dtype.itemsize
     columns = [
-        *(np.log2(x) for x in (m, n, k, batch, latency, details["tile_m"], details["tile_n"])),
-        *(np.log2(details[c]) for c in ("split_k", "waves", "wave_efficiency", "tile_efficiency")),
-        np.log2(np.maximum(2 * m * n * k * batch / (gpu.peak_flops(dtype) * latency), LOWEST_UTILIZATION)),
-        np.log2(np.maximum(moved / (gpu.bandwidth_bytes_s * latency), LOWEST_UTILIZATION)),
+        *(_log2(x) for x in (m, n, k, batch, latency, details["tile_m"], details["tile_n"])),
+        *(_log2(details[c]) for c in ("split_k", "waves", "wave_efficiency", "tile_efficiency")),
+        _log2(np.maximum(2 * m * n * k * batch / (gpu.peak_flops(dtype) * latency), LOWEST_UTILIZATION)),
+        _log2(np.maximum(moved / (gpu.bandwidth_bytes_s * latency), LOWEST_UTILIZATION)),
         (time.bound == "compute").astype(np.float64),
         (time.bound == "memory").astype(np.float64),
     ]
-    for tile_m, tile_n in FILL_TILES:
-        per_sm = np.ceil(m / tile_m) * np.ceil(n / tile_n) * batch / gpu.num_sms
-        columns.append(np.clip(np.log2(per_sm), -2, 3))
-    for tile_m, tile_n in LAST_WAVE_TILES:
-        per_sm = np.ceil(m / tile_m) * np.ceil(n / tile_n) * batch / gpu.num_sms
-        columns.append(np.log2(np.ceil(per_sm) / per_sm) * (per_sm > 0.3))
-    return np.stack(columns, axis=1)
+    per_sm = {t: np.ceil(m / t[0]) * np.ceil(n / t[1]) * batch / gpu.num_sms for t in FILL_TILES}
+    columns += [np.clip(_log2(per_sm[tile]), -2, 3) for tile in FILL_TILES]
+    columns += [_log2(np.ceil(per_sm[t]) / per_sm[t]) * (per_sm[t] > 0.3) for t in LAST_WAVE_TILES]
+    return np.stack(columns).T
+
+
+def _log2(values: Any) -> Any:
+    return np.log2(np.asarray(values, dtype=np.float32))
 
 
 def corrected(
-    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: KernelTime, correction: Correction
+    gpu: GpuSpec,
+    dtype: DType,
+    dims: Mapping[str, Any],
+    predict: Callable[[Mapping[str, Any]], KernelTime],
+    correction: Correction,
 ) -> KernelTime:
-    """The mechanism's time with the learned factor, never below the roofline; ``details`` names the factor."""
+    """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the roofline.
+
+    ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
+    next multiple, so that what misalignment costs is the mechanism's to say.
+    """
+    time = predict(dims)
     factor = np.exp(correction.log_factor(gemm_features(gpu, dtype, dims, time)))
+    odd = _between(gpu, dtype, dims, factor.shape)
+    if odd.any():
+        twins = _rounded_up({name: np.broadcast_to(value, factor.shape)[odd] for name, value in dims.items()})
+        factor[odd] = np.exp(correction.log_factor(gemm_features(gpu, dtype, twins, predict(twins))))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
     floor = np.maximum(work / gpu.peak_flops(dtype), time.details["dram_bytes"] / gpu.bandwidth_bytes_s)
     latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))
     details = {**time.details, "correction": latency / time.latency_s}
     return KernelTime(latency_s=latency, bound=time.bound, details=details)
+
+
+def _between(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
+    """Which products on matrix units have a width between the measured ones."""
+    if not uses_matrix_units(gpu, dtype):  # measured at any width, and loaded element by element
+        return np.zeros(shape, dtype=bool)
+    off = [np.asarray(dims[c], dtype=np.float64) % MEASURED_MULTIPLE != 0 for c in "nk"]
+    return np.broadcast_to(off[0] | off[1], shape)
+
+
+def _rounded_up(dims: Mapping[str, Any]) -> dict[str, Any]:
+    return {**dims, **{c: np.ceil(dims[c] / MEASURED_MULTIPLE) * MEASURED_MULTIPLE for c in "nk"}}
 
 
 @lru_cache(maxsize=64)
@@ -160,5 +186,5 @@ def read_corrections(path: Path) -> dict[str, Correction]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        return float(f"{value:.4g}")
     return [_rounded(v) for v in value.tolist()] if isinstance(value, np.ndarray) else [_rounded(v) for v in value]

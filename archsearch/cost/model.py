@@ -136,10 +136,12 @@ def _predict_chunks(route: Route, known: Known) -> KernelTime:
 
 
 def _predict(route: Route, dims: Mapping[str, Any], known: Known) -> KernelTime:
-    time = route.model.predict(route.gpu, route.dtype, dims, known.fit.coefficients)
+    def mechanism(shapes: Mapping[str, Any]) -> KernelTime:
+        return route.model.predict(route.gpu, route.dtype, shapes, known.fit.coefficients)
+
     if known.correction is None:
-        return time
-    return corrected(route.gpu, route.dtype, dims, time, known.correction)
+        return mechanism(dims)
+    return corrected(route.gpu, route.dtype, dims, mechanism, known.correction)
 
 
 def _rows(dims: Mapping[str, Any], index: slice) -> dict[str, Any]:
