@@ -268,6 +268,10 @@ class TestSearchVerbs:
     def test_recommend_contract(self, capsys):
         document = answer(capsys, "recommend", "mine", "--top", "3")
         rows = document["recommendations"]
+        assert set(document["provenance"]) == set(document["hardware"])
+        for row in rows:
+            for gpu, latency in row["latency_s"].items():
+                assert row["latency_low_s"][gpu] <= latency <= row["latency_high_s"][gpu]
         assert [row["rank"] for row in rows] == [1, 2, 3]
         for row in [*rows, document["baseline"]]:
             assert set(row["latency_s"]) == set(row["throughput"]) == {"t4", "h100-sxm"}

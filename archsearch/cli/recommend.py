@@ -58,7 +58,7 @@ def recommend(
     if rank is not None:
         frame = _only(frame, rank)
     if json or output_format is Format.JSON:
-        keep = ("space", "family", "hardware", "objectives", "workload", "execution", "quality", "pool")
+        keep = ("space", "family", "hardware", "provenance", "objectives", "workload", "execution", "quality", "pool")
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
         print_json({**attributes, "baseline": _baseline(frame), "recommendations": to_records(frame)})
     elif output_format is Format.HF:
@@ -122,9 +122,16 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     for record in records:
         print(f"{record['rank']}. {record['why']}")
     _print_pool(attrs.get("pool", []))
+    print(f"latencies: {_known(attrs['provenance'])}")
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
     print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
+
+
+def _known(provenance: dict[str, str]) -> str:
+    """GPUs by how their latencies are known."""
+    words = dict.fromkeys(provenance.values())
+    return "; ".join(f"{', '.join(g for g, w in provenance.items() if w == word)} {word}" for word in words)
 
 
 def _print_pool(pool: list[dict[str, Any]]) -> None:
@@ -162,6 +169,8 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"
     for gpu in attrs["hardware"]:
         cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
+        low, high = (milliseconds(record[f"latency_{end}_s"][gpu]) for end in ("low", "high"))
+        cells[f"{gpu}, 80 % band"] = f"{low}-{high}"
         cells[f"{gpu}, {throughput_unit(attrs['family'])}"] = rate(record["throughput"][gpu])
     return cells
 

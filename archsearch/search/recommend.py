@@ -78,12 +78,19 @@ def recommend(
     )
     chosen.attrs = {
         **found.frame.attrs,
+        "provenance": _provenance(pricer, chosen),
         "exact": found.exact,
         "front": len(front),
         "baseline": baseline,
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
+
+
+def _provenance(evaluator: Evaluator, chosen: pd.DataFrame) -> dict[str, str]:
+    """How the latencies on each GPU are known, by their least-known part."""
+    dimensions = {name: chosen[name].to_numpy() for name in evaluator.space.dimensions}
+    return {gpu: known.value for gpu, known in evaluator.evaluate(dimensions).provenance.items()}
 
 
 def _columns(frame: pd.DataFrame) -> Columns:
