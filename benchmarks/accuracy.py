@@ -54,7 +54,8 @@ CARRIED = """
 MAPE on every measured GPU under coefficients fitted on all the *other* GPUs, without its own rows and without any
 learned correction: what a generation that nobody measured can expect. No two GPUs of one generation are in the
 measurements with the same kernels, so the error of a sibling (an H200 by the H100's fit, say) is not measured here; its
-band is that of the measured GPU's unseen shapes, widened by 5 %.
+band is that of the measured GPU's unseen shapes, widened by 5 %. FlashAttention 3 and 4 and TensorRT-LLM's attention
+were measured on one GPU each, which cannot be left out.
 """
 WEAK = """
 ## Where it is weak

@@ -78,6 +78,12 @@ def test_whole_model_tables_refuse_what_they_cannot_compare(tmp_path):
         predicted_table(whole(tmp_path, model="no-such-model"))
     with pytest.raises(InvalidInputError, match="forward passes alone"):
         predicted_table(whole(tmp_path, phase="train"))
+    with pytest.raises(InvalidInputError, match=r"row 2 .*batch must be a whole number"):
+        predicted_table(whole(tmp_path, batch="x"))
+    with pytest.raises(InvalidInputError, match=r"row 2 .*seq must be a whole number"):
+        predicted_table(whole(tmp_path, seq=None))
+    with pytest.raises(InvalidInputError, match=r"none of the 2 rows has a prediction .*mixture of experts"):
+        scores_of(predicted_table(whole(tmp_path, model="switchxl4")))
     with pytest.raises(InvalidInputError, match="latency_us must be a positive number"):
         predicted_table(whole(tmp_path, latency_ms=-1))
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.bench.columns import whole_numbers
 from archsearch.bench.fit import Group
 from archsearch.bench.whole_models import is_whole_model_table, tidy
 from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
@@ -38,7 +39,6 @@ DIMENSIONS = {
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
-MAX_DIMENSION = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _dimensions(part: pd.DataFrame, op: str, positions: Any) -> dict[str, Any]:
             if name == "batch":
                 continue
             raise InvalidInputError(f"rows of op {op!r} need the columns {', '.join(names)}; {name!r} is missing")
-        dims[name] = _numbers(part[name], name, op, positions)
+        dims[name] = whole_numbers(part[name], name, op, positions)
     if op == "attention" and "window" in part:
         dims["window"] = np.nan_to_num(part["window"].to_numpy(dtype=np.float64), nan=0.0)
     if op == "bmm":
@@ -115,19 +115,3 @@ def _dimensions(part: pd.DataFrame, op: str, positions: Any) -> dict[str, Any]:
         swap = inner == "n"
         dims["n"], dims["k"] = np.where(swap, dims["k"], dims["n"]), np.where(swap, dims["n"], dims["k"])
     return dims
-
-
-def _numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
-    import pandas as pd
-
-    if name == "causal":
-        return column.astype(str).str.lower().isin(("true", "1", "1.0")).to_numpy(dtype=np.float64)
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(~((values >= 1) & (values <= MAX_DIMENSION) & (values == np.floor(values))))
-    if bad.size:
-        row = int(positions[bad[0]])
-        raise InvalidInputError(
-            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, "
-            f"not {column.iloc[bad[0]]!r}"
-        )
-    return values

@@ -95,12 +95,15 @@ def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, A
     """Errors of predicted rows by group and over all; rows without a prediction (``skipped``) are left out.
 
     Raises:
-        InvalidInputError: a grouping column that the table lacks.
+        InvalidInputError: a grouping column that the table lacks, or no row with a prediction.
     """
     unknown = [c for c in by if c not in predicted]
     if unknown:
         raise InvalidInputError(f"cannot group by {', '.join(unknown)}; columns: {', '.join(predicted.columns)}")
     rows = predicted[predicted["predicted_us"].notna()]
+    if rows.empty:
+        why = "; ".join(sorted(set(predicted["skipped"]) - {""})) if "skipped" in predicted else "the table is empty"
+        raise InvalidInputError(f"nothing to compare: none of the {len(predicted)} rows has a prediction ({why})")
     groups = [
         {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
         for key, part in rows.groupby(list(by), sort=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.bench.columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
 from archsearch.cost.model import CostModel
 from archsearch.dtypes import DType
@@ -67,6 +68,7 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
 
     Raises:
         UnknownNameError: an unknown GPU, model or format.
+        InvalidInputError: a batch or sequence that is no size, or that the model cannot take.
     """
     floats = ("predicted_us", "low_us", "high_us", "roofline_us")
     out: dict[str, Any] = {c: np.full(len(frame), np.nan) for c in floats}
@@ -79,7 +81,7 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
             out["skipped"][index] = f"{model}: {NO_FAMILY[str(model)]}"
             continue
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
-        batch, seq = (part[c].to_numpy(dtype=np.int64) for c in ("batch", "seq"))
+        batch, seq = (whole_numbers(part[c], c, OP, index).astype(np.int64) for c in ("batch", "seq"))
         workload = Workload(phase=Phase.FORWARD, batch_size=batch, seq_len=seq, dtype=dtype)
         ops = _model(str(model)).lower(workload)
         answer = CostModel(gpu, correction=correction).estimate(ops, attention="eager")

@@ -120,12 +120,12 @@ def _fastest(
     grid: Choice, legal: Any, load: Load, machine: Machine, values: Mapping[str, float]
 ) -> tuple[Choice, Array]:
     if legal.all():
-        time = candidate_time(load, machine, grid, values)["total"]
+        time = _time(load, machine, grid, values)
     else:
         time = np.full(legal.shape, np.inf, dtype=np.float32)
         rows, cols = np.nonzero(legal)
         pairs = Choice(*(np.broadcast_to(getattr(grid, f), legal.shape)[rows, cols] for f in CHOICE_FIELDS))
-        time[rows, cols] = candidate_time(load.take(cols), machine, pairs, values)["total"]
+        time[rows, cols] = _time(load.take(cols), machine, pairs, values)
     best = np.argmin(time, axis=0)
     columns = np.arange(best.size)
 
@@ -133,6 +133,11 @@ def _fastest(
         return np.array(np.broadcast_to(values_2d, time.shape)[best, columns], dtype=np.float64)
 
     return Choice(*(pick(getattr(grid, f)) for f in CHOICE_FIELDS)), time[best, columns]
+
+
+def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Any:
+    with np.errstate(over="ignore"):  # products of years take endless time in single precision
+        return candidate_time(load, machine, grid, values)["total"]
 
 
 def _interleave(parts: list[tuple[Any, Choice]]) -> Choice:
