@@ -100,8 +100,7 @@ class Shapes:
 
     @classmethod
     def of(cls, dims: Mapping[str, Array], dtype: DType) -> Shapes:
-        m, n, k = (np.asarray(dims[c], dtype=np.float64) for c in "mnk")
-        m, n, k = np.broadcast_arrays(m, n, k)
+        m, n, k = np.broadcast_arrays(*(np.atleast_1d(np.asarray(dims[c], dtype=np.float64)) for c in "mnk"))
         batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), m.shape)
         weights = np.broadcast_to(np.asarray(dims.get("weights", 1.0), dtype=np.float64), m.shape)
         reuse = np.broadcast_to(np.asarray(dims.get("reuse_bytes", np.nan), dtype=np.float64), m.shape)
