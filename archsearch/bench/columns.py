@@ -30,7 +30,6 @@ def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
         row, found = int(positions[bad[0]]), column.iloc[bad[0]]
         found = found.item() if isinstance(found, np.generic) else found
         raise InvalidInputError(
-            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, "
-            f"not {found!r}"
+            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, not {found!r}"
         )
     return values
