@@ -2,7 +2,7 @@
 
 The mechanism takes the fastest candidate tile; a library's heuristic often takes another, and real tiles differ in
 ways that a dozen coefficients do not say. What is left over is regular in the shape, in the tile, and in how full the
-last wave is. A few networks of two hidden layers of 24 units learn log(measured / mechanism) from these; their mean is
+last wave is. Four networks of two hidden layers of 24 units learn log(measured / mechanism) from these; their mean is
 the correction. It is held on a short leash:
 
 * inputs are clipped to the range seen in training, so that beyond it the correction stays what it is at the edge;

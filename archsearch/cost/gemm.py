@@ -124,7 +124,7 @@ def _fastest(
     else:
         time = np.full(legal.shape, np.inf, dtype=np.float32)
         rows, cols = np.nonzero(legal)
-        pairs = Choice(*(np.broadcast_to(getattr(grid, f), legal.shape)[rows, cols] for f in CHOICE_FIELDS))
+        pairs = Choice(*(_at(getattr(grid, f), rows, cols) for f in CHOICE_FIELDS))
         time[rows, cols] = _time(load.take(cols), machine, pairs, values)
     best = np.argmin(time, axis=0)
     columns = np.arange(best.size)
@@ -133,6 +133,13 @@ def _fastest(
         return np.array(np.broadcast_to(values_2d, time.shape)[best, columns], dtype=np.float64)
 
     return Choice(*(pick(getattr(grid, f)) for f in CHOICE_FIELDS)), time[best, columns]
+
+
+def _at(values: Any, rows: Any, cols: Any) -> Any:
+    """values[rows, cols] of a [T, S] grid, of its [T, 1] column, or of one value for all."""
+    if values.ndim < 2:
+        return values
+    return values[rows, 0] if values.shape[1] == 1 else values[rows, cols]
 
 
 def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Any:
