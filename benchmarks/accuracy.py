@@ -49,7 +49,7 @@ OTHER_STACK = """
 ## The same GPUs under another library
 
 fp16 linear layers of LLMs as Vidur (MLSys'24) profiled them: another torch and cuBLAS, timed by the host, and so only
-rows above 60 µs. No coefficient is fitted on them. A40 has no fit of its own; that its products take the coefficients of
+rows above 60 µs. No coefficient is fitted on them. A40 has no fit of its own; that its products take coefficients of
 all GPUs together, not of the L40S or the A100, was decided on these rows.
 """
 CARRIED = """
