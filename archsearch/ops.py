@@ -133,6 +133,7 @@ class Convolution:
     """A convolution over one to three spatial axes, costed as an implicit GEMM.
 
     ``out_size`` and ``kernel_size`` are tuples over the spatial axes; ``groups`` divides both channel counts.
+    ``input_is_data`` marks a model's first layer, whose input needs no gradient.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Convolution:
     stride: tuple[Dim, ...] | None = None
     groups: Dim = 1
     bias: bool = True
+    input_is_data: bool = False
     count: Dim = 1
 
     @property

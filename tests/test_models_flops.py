@@ -1,4 +1,4 @@
-"""FLOPs equal ``torch.utils.flop_counter`` on the real classes.
+"""FLOPs of heads, phases and training, beside the presets' forward passes (``test_models_real_modules.py``).
 
 The counter sees matrix products, convolutions and attention (over the full score matrix, masked or not). It does not
 see embeddings, norms, activations, rotary products, softmax or the optimizer, which count no FLOPs here either.
@@ -12,33 +12,21 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from models_reference import MODULES, bert_config, fused_sdpa, latents, modernbert_config, on_meta, tokens
+from references import decoder, dit
+from references.encoder import bert_config, modernbert_config
+from references.tools import fused_sdpa, on_meta, tokens
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.models import Phase, Workload, load_preset
 from archsearch.models.decoder import DecoderConfig
 
-LANGUAGE = [n for n in MODULES if not n.startswith("dit")]
-DITS = [n for n in MODULES if n.startswith("dit")]
+MODULES = {**decoder.MODULES, **dit.MODULES}
 
 
 def counted(module: torch.nn.Module, inputs: dict[str, Any], **options: Any) -> int:
     with torch.no_grad(), fused_sdpa(), FlopCounterMode(display=False) as counter:
         module(**inputs, **options)
     return counter.get_total_flops()
-
-
-@pytest.mark.parametrize("name", LANGUAGE)
-def test_forward(name: str) -> None:
-    flops = load_preset(name).lower(Workload(batch_size=2, seq_len=384)).flops()
-    assert float(flops) == pytest.approx(counted(on_meta(MODULES[name]), tokens(2, 384)), rel=1e-9)
-
-
-@pytest.mark.parametrize("name", DITS)
-def test_dit_forward(name: str) -> None:
-    config = replace(load_preset(name), layout="diffusers")
-    flops = config.lower(Workload(batch_size=3, height=256, width=256)).flops()
-    assert float(flops) == pytest.approx(counted(on_meta(MODULES[name]), latents(3, 256)), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +82,11 @@ def test_training_step_of_a_decoder(name: str) -> None:
 def test_training_step_of_a_dit() -> None:
     """Within 0.1 %: here the timestep's sines get a gradient that no one needs."""
     module = on_meta(MODULES["dit-b-4"]).train()
+    workload = Workload(phase=Phase.TRAIN, batch_size=8, height=256, width=256)
     with fused_sdpa(), FlopCounterMode(display=False) as counter:
-        module(**latents(8, 256)).sample.sum().backward()
+        module(**dit.latents(workload)).sample.sum().backward()
     config = replace(load_preset("dit-b-4"), layout="diffusers")
-    flops = float(config.lower(Workload(phase=Phase.TRAIN, batch_size=8, height=256, width=256)).flops())
+    flops = float(config.lower(workload).flops())
     assert flops == pytest.approx(counter.get_total_flops(), rel=1e-3)
 
 

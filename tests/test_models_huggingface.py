@@ -11,10 +11,13 @@ import diffusers
 import numpy as np
 import pytest
 import transformers as hf
-from models_reference import MODULES, bert_config, count_parameters, modernbert_config, on_meta
+from references import PRESETS
+from references.dit import MODULES
+from references.encoder import bert_config, modernbert_config
+from references.tools import count_parameters, on_meta
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.models import load_model, load_preset, preset_names
+from archsearch.models import load_model, load_preset
 from archsearch.models.decoder import DecoderConfig
 from archsearch.models.huggingface import from_hf_dict, to_hf
 
@@ -22,18 +25,16 @@ from archsearch.models.huggingface import from_hf_dict, to_hf
 def built(document: dict[str, Any]) -> Any:
     """The real module of a document, on the meta device."""
     if "_class_name" in document:
-        return on_meta(lambda: diffusers.DiTTransformer2DModel.from_config(document))
+        return on_meta(lambda: getattr(diffusers, document["_class_name"]).from_config(document))
     config = hf.CONFIG_MAPPING[document["model_type"]].from_dict(document)
     return on_meta(lambda: getattr(hf, document["architectures"][0])(config))
 
 
-@pytest.mark.parametrize("name", [n for n in preset_names() if not n.startswith("dit-") or n.endswith("-2")])
+@pytest.mark.parametrize("name", PRESETS)
 def test_round_trip_and_real_class(name: str) -> None:
-    config = load_preset(name)
+    config = PRESETS[name].config
     document = json.loads(json.dumps(to_hf(config)))
     back = from_hf_dict(document)
-    if config.family == "dit":
-        config = replace(config, layout="diffusers")
     assert back.parameters() == config.parameters() == count_parameters(built(document))
     for field in set(config.to_dict()) - {"head_dim"}:
         assert getattr(back, field) == getattr(config, field), field

@@ -1,81 +1,37 @@
-"""Memory formulas against tensors that live in the real modules."""
+"""Memory of whole steps and presets; what a layer keeps is compared in ``test_models_real_modules.py``."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers as hf
-from models_reference import MODULES, Dispatched, dispatch, fused_sdpa, latents, on_meta, tokens
-from test_models_kernels import BATCH, FAMILIES, GPT2, SEQ, run
+from references import PRESETS, SMALL
+from references.decoder import GPT2
+from references.tools import Dispatched, dispatch, on_meta, tokens
 
 from archsearch.dtypes import DType
 from archsearch.models import Phase, Workload, load_preset
-
-FORMATS = [(DType.BF16, torch.bfloat16), (DType.FP32, torch.float32)]
-
-
-def saved_bytes(module: torch.nn.Module, inputs: dict[str, Any], **options: Any) -> int:
-    """Distinct storages that autograd keeps for the backward pass, parameters aside."""
-    own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
-    held: dict[int, torch.Tensor] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        key = tensor.untyped_storage()._cdata
-        if key not in own:
-            held[key] = tensor
-        return tensor
-
-    with fused_sdpa(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = module(**inputs, **options)
-    del output
-    return sum(t.untyped_storage().nbytes() for t in held.values())
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(("dtype", "torch_dtype"), FORMATS)
-def test_inference_peak(name: str, dtype: DType, torch_dtype: torch.dtype) -> None:
-    workload = Workload(batch_size=BATCH, seq_len=SEQ, height=256, width=256, dtype=dtype)
-    ours = float(replace(FAMILIES[name][1], num_layers=4).memory(workload).activations)
-    assert ours == pytest.approx(run(name, 4, torch_dtype).peak_bytes, rel=0.04)
 
 
 @pytest.mark.parametrize("name", ["llama-3.2-1b", "gpt2", "modernbert-base"])
 def test_inference_peak_of_presets(name: str) -> None:
     """Also where logits are the peak (a vocabulary of 128256 against a width of 2048)."""
-    config = load_preset(name)
-    seen = dispatch(on_meta(MODULES[name]), tokens(2, 512), **({} if "bert" in name else {"use_cache": False}))
-    assert float(config.memory(Workload(batch_size=2, seq_len=512)).activations) == pytest.approx(
-        seen.peak_bytes, rel=0.04
-    )
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(("dtype", "torch_dtype"), FORMATS)
-def test_training_saves_per_layer(name: str, dtype: DType, torch_dtype: torch.dtype) -> None:
-    """The third layer's saved tensors (without attention's statistics, a number per head and token)."""
-    inputs = latents(BATCH, 256, torch_dtype) if name == "dit" else tokens(BATCH, SEQ)
-    options = {} if name in ("dit", "bert", "modernbert") else {"use_cache": False}
-    modules = [on_meta(lambda n=n: FAMILIES[name][0](n), torch_dtype) for n in (2, 3)]
-    theirs = np.diff([saved_bytes(module, inputs, **options) for module in modules])[0]
-    config = FAMILIES[name][1]
-    workload = Workload(phase=Phase.TRAIN, batch_size=BATCH, seq_len=SEQ, height=256, width=256, dtype=dtype)
-    ours = [float(replace(config, num_layers=n).memory(workload).activations) for n in (2, 3)]
-    assert ours[1] - ours[0] == pytest.approx(theirs, rel=0.01)
+    reference = PRESETS[name]
+    seen = dispatch(reference)
+    assert float(reference.config.memory(reference.workload).activations) == pytest.approx(seen.peak_bytes, rel=0.04)
 
 
 def test_training_peak_of_gpt2() -> None:
     """A whole step: the formula is above what lives, by less than 30 % (not all gradients exist at the loss)."""
     module = on_meta(lambda: hf.GPT2LMHeadModel(hf.GPT2Config(n_layer=6, **GPT2)), torch.float32)
-    inputs = tokens(BATCH, SEQ)
+    inputs = tokens(4, 256)
 
     with Dispatched() as seen:
         module(**inputs, labels=inputs["input_ids"], use_cache=False).loss.backward()
-    config = replace(FAMILIES["gpt2"][1], num_layers=6, tie_word_embeddings=True)
-    workload = Workload(phase=Phase.TRAIN, batch_size=BATCH, seq_len=SEQ, dtype=DType.FP32)
+    config = replace(SMALL["gpt2"](6).config, tie_word_embeddings=True)
+    workload = Workload(phase=Phase.TRAIN, batch_size=4, seq_len=256, dtype=DType.FP32)
     ours = float(config.memory(workload).activations) + 4 * float(config.parameters())
     assert seen.peak_bytes <= ours <= 1.3 * seen.peak_bytes
 

@@ -20,17 +20,26 @@ _WORKLOAD_SIZES = ("batch_size", "seq_len", "height", "width", "frames")
 
 
 class Phase(StrEnum):
-    """What runs: one forward pass, one training step, prompt processing, or one generated token."""
+    """What runs: one forward pass, one training step, prompt processing, or decoding.
+
+    ``decode`` is one generated token per sequence of a language model, and latents to pixels of an autoencoder, whose
+    ``encode`` is pixels to latents and whose ``forward`` is both.
+    """
 
     FORWARD = "forward"
     TRAIN = "train"
     PREFILL = "prefill"
     DECODE = "decode"
+    ENCODE = "encode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The input a model is costed on. ``seq_len`` is tokens per sequence, the context length in decode.
+    """The input a model is costed on.
+
+    ``seq_len`` is tokens per sequence, the context length in decode, and of image and video models the text's tokens
+    (their config's ``text_seq_len`` where it is left out). ``height`` and ``width`` are pixels, ``frames`` those of the
+    video. ``checkpointing`` trains with every layer's input kept and the layer run again in the backward pass.
 
     Raises:
         InvalidInputError: a size that is no whole number from 1 to ``MAX_DIMENSION``.
@@ -43,6 +52,7 @@ class Workload:
     width: Dim | None = None
     frames: Dim | None = None
     dtype: DType = DType.BF16
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in _WORKLOAD_SIZES:

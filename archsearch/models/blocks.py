@@ -3,7 +3,7 @@
 ``rows`` is the number of tokens that a kernel works on (batch · sequence); every size may be an array. Reads and
 writes of a ``MemoryOp`` count [rows, cols] tensors of the op's format, so that a 32-bit intermediate of a 16-bit
 model counts twice. Launches and bytes are those that PyTorch dispatches for transformers 5 and diffusers 0.42
-(``tests/test_models_kernels.py`` counts them on the real modules).
+(``tests/test_models_real_modules.py`` counts them on the real modules).
 """
 
 from __future__ import annotations

@@ -167,6 +167,7 @@ class DiTConfig(ConfigMixin):
                 kernel_size=(p, p),
                 stride=(p, p),
                 out_size=grid,
+                input_is_data=True,
                 dtype=w.activation_dtype,
             ),
             blocks.pointwise("patchify.add_positions", "add", rows, self.hidden_size, w, reads=2.0),

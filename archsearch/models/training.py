@@ -24,10 +24,15 @@ OPTIMIZER_ROW = 1024
 """Columns of the optimizer's [rows, columns] view of the parameters; any width costs the same."""
 
 
-def training_step(forward: OpList, parameters: Any, w: Workload) -> OpList:
-    """Forward, backward in reverse order, and the AdamW update of ``parameters`` weights."""
+def training_step(forward: OpList, parameters: Any, w: Workload, recomputed: tuple[Op, ...] = ()) -> OpList:
+    """Forward, backward in reverse order, and the AdamW update of ``parameters`` weights.
+
+    ``recomputed`` are forward ops that activation checkpointing runs a second time (Chen et al. 2016,
+    https://arxiv.org/abs/1604.06174).
+    """
+    again = tuple(replace(op, name=f"{op.name}.recomputed") for op in recomputed)
     backward = tuple(step for op in reversed(forward.ops) for step in _backward(op, w))
-    return forward + OpList((*backward, _adamw(parameters, w)))
+    return forward + OpList((*again, *backward, _adamw(parameters, w)))
 
 
 def _adamw(parameters: Any, w: Workload) -> MemoryOp:
@@ -58,8 +63,10 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
                 writes=0.0,
                 count=op.count,
             )
-    elif isinstance(op, Convolution):  # its input is data, which needs no gradient
+    elif isinstance(op, Convolution):
         matmul = op.as_matmul()
+        if not op.input_is_data:
+            yield replace(matmul, name=f"{name}.input", n=matmul.k, k=matmul.n, bias=False)
         yield replace(matmul, name=f"{name}.weight", m=matmul.n, n=matmul.k, k=matmul.m, weights=False, bias=False)
     elif isinstance(op, Attention):
         yield replace(op, name=name, backward=True)

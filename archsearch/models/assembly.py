@@ -1,0 +1,292 @@
+"""One description of a model, from which its parameters, operations and memory follow.
+
+A family walks through its modules once, in ``assemble(a)``, and says what each computes:
+
+    a.linear("mlp.up_proj", rows, hidden, ffn, bias=True)     # an op, its weights, and its saved input
+    with a.layers(num_layers, carries=rows * hidden): ...     # everything inside runs, and weighs, num_layers times
+    a.alive(3 * rows * hidden)                                # a moment of inference: elements that live at once
+
+``Assembled`` turns the description into ``parameters()``, ``lower()`` and ``memory()``, so that none of them can
+forget a module that another one has. Sizes are numbers or arrays that broadcast; elements are of the activation
+format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.dtypes import DType
+from archsearch.models import blocks, footprint
+from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Workload
+from archsearch.models.training import training_step
+from archsearch.ops import Attention, Convolution, Dim, MatMul, MemoryOp, Op, OpList, as_float
+
+
+class Assembly:
+    """Collects what a family says of its modules under one workload.
+
+    ``parameters`` and ``linear_parameters`` (weights of the layers' linear products, which 8-bit formats apply to)
+    count elements; ``peak``, ``saved``, ``saved_checkpointed`` and ``cache`` count elements of the activation format.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.w = workload
+        self.ops: list[Op] = []
+        self.recomputed: list[Op] = []
+        self.parameters: Any = as_float(0.0)
+        self.linear_parameters: Any = as_float(0.0)
+        self.peak: Any = as_float(0.0)
+        self.saved: Any = as_float(0.0)
+        self.cache: Any = as_float(0.0)
+        self._carried: Any = as_float(0.0)
+        self._layer_saved: Any = as_float(0.0)
+        self._outside_saved: Any = as_float(0.0)
+        self._repeats: Any = 1
+        self._inside = False
+        self._in_this_layer: Any = as_float(0.0)
+
+    @property
+    def saved_checkpointed(self) -> Any:
+        """Elements kept for the backward pass where every layer keeps its input alone and is run again."""
+        return self._outside_saved + self._carried + self._layer_saved
+
+    @contextmanager
+    def layers(self, count: Dim, *, carries: Any = 0.0) -> Iterator[None]:
+        """Modules inside exist, and run, ``count`` times. ``carries`` is elements of one layer's inputs that activation
+        checkpointing keeps. Layers do not nest."""
+        if self._inside:
+            raise RuntimeError("layers() do not nest: multiply the counts")
+        self._repeats, self._inside, self._in_this_layer = np.asarray(count), True, as_float(0.0)
+        try:
+            yield
+        finally:
+            self._carried = self._carried + as_float(count) * carries
+            self._layer_saved = np.maximum(self._layer_saved, self._in_this_layer)
+            self._repeats, self._inside = 1, False
+
+    def linear(
+        self,
+        name: str,
+        rows: Dim,
+        in_features: Dim,
+        out_features: Dim,
+        *,
+        bias: bool,
+        calls: Dim = 1,
+        copies: Dim | None = None,
+        saves: float = 1.0,
+        quantized: bool | None = None,
+    ) -> None:
+        """A linear layer run ``calls`` times a layer, by ``copies`` modules (as many as calls; 0 where the weights are
+        another module's). ``saves`` is how many [rows, in_features] inputs autograd keeps (0 where another op keeps the
+        same tensor already). ``quantized`` layers run in the linear format: those inside ``layers`` by default.
+        """
+        inside = self._inside if quantized is None else quantized
+        modules = as_float(calls if copies is None else copies)
+        dtype = self.w.linear_dtype if inside else self.w.activation_dtype
+        self.op(blocks.linear(name, rows, in_features, out_features, dtype, count=calls, bias=bias))
+        weights = modules * as_float(in_features) * as_float(out_features)
+        self.weigh(weights + (modules * as_float(out_features) if bias else 0.0))
+        if inside:
+            self.linear_parameters = self.linear_parameters + as_float(self._repeats) * weights
+        if saves:
+            self.save(saves * as_float(rows) * as_float(in_features))
+
+    def convolution(
+        self,
+        name: str,
+        in_channels: Dim,
+        out_channels: Dim,
+        kernel_size: tuple[Dim, ...],
+        out_size: tuple[Dim, ...],
+        *,
+        batch: Dim | None = None,
+        stride: tuple[Dim, ...] | None = None,
+        groups: Dim = 1,
+        bias: bool = True,
+        calls: Dim = 1,
+        saves: float = 1.0,
+        input_is_data: bool = False,
+    ) -> None:
+        """A convolution over one to three axes; ``saves`` is how many inputs autograd keeps."""
+        conv = Convolution(
+            name=name,
+            batch=self.w.batch_size if batch is None else batch,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            out_size=out_size,
+            groups=groups,
+            bias=bias,
+            input_is_data=input_is_data,
+            dtype=self.w.activation_dtype,
+            count=calls,
+        )
+        self.op(conv)
+        volume: Any = as_float(1.0)
+        for size in kernel_size:
+            volume = volume * as_float(size)
+        out = as_float(out_channels)
+        weights = out * as_float(in_channels) / as_float(groups) * volume + (out if bias else 0.0)
+        self.weigh(as_float(calls) * weights)
+        if saves:
+            elements = as_float(conv.batch) * as_float(in_channels)
+            for size, step in zip(out_size, stride or (1,) * len(out_size), strict=True):
+                elements = elements * as_float(size) * as_float(step)
+            self.save(saves * elements)
+
+    def attention(
+        self,
+        name: str,
+        *,
+        heads: Dim,
+        head_dim: Dim,
+        seq_q: Dim,
+        seq_kv: Dim | None = None,
+        kv_heads: Dim | None = None,
+        batch: Dim | None = None,
+        causal: bool = False,
+        window: Dim | None = None,
+        mask: bool = False,
+        calls: Dim = 1,
+    ) -> None:
+        """Softmax attention, q, k and v and its output not saved: ``save`` them where no other op does."""
+        self.op(
+            Attention(
+                name=name,
+                batch=self.w.batch_size if batch is None else batch,
+                heads_q=heads,
+                heads_kv=heads if kv_heads is None else kv_heads,
+                seq_q=seq_q,
+                seq_kv=seq_q if seq_kv is None else seq_kv,
+                head_dim=head_dim,
+                dtype=self.w.activation_dtype,
+                causal=causal,
+                window=window,
+                mask=mask,
+                count=calls,
+            )
+        )
+
+    def matmul(
+        self, name: str, m: Dim, n: Dim, k: Dim, *, batch: Dim, calls: Dim = 1, dtype: DType | None = None
+    ) -> None:
+        """``batch`` products of two activations."""
+        dtype = dtype or self.w.activation_dtype
+        self.op(MatMul(name=name, m=m, n=n, k=k, batch=batch, dtype=dtype, count=calls, weights=False))
+
+    def pointwise(
+        self,
+        name: str,
+        kind: str,
+        rows: Dim,
+        cols: Dim,
+        *,
+        reads: float = 1.0,
+        writes: float = 1.0,
+        kernels: int = 1,
+        calls: Dim = 1,
+        dtype: DType | None = None,
+        saves: float = 0.0,
+    ) -> None:
+        """Bandwidth-bound kernels on their own, in the activation format unless told; ``saves`` in [rows, cols]."""
+        self.op(
+            MemoryOp(
+                name=name,
+                kind=kind,
+                rows=rows,
+                cols=cols,
+                dtype=dtype or self.w.activation_dtype,
+                reads=reads,
+                writes=writes,
+                kernels=kernels,
+                count=calls,
+            )
+        )
+        if saves:
+            self.save(saves * as_float(rows) * as_float(cols))
+
+    def op(self, op: Op, *, saves: Any = 0.0) -> None:
+        """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers'; ``saves`` elements."""
+        counted = replace(op, count=np.asarray(self._repeats) * np.asarray(op.count)) if self._inside else op
+        self.ops.append(counted)
+        if self._inside:
+            self.recomputed.append(counted)
+        self.save(saves)
+
+    def weigh(self, elements: Any) -> None:
+        """Parameters of a module (or table) that no other call has counted."""
+        self.parameters = self.parameters + as_float(self._repeats) * elements
+
+    def save(self, elements: Any) -> None:
+        """Elements that autograd keeps for the backward pass."""
+        self.saved = self.saved + as_float(self._repeats) * elements
+        if self._inside:
+            self._in_this_layer = self._in_this_layer + elements
+        else:
+            self._outside_saved = self._outside_saved + elements
+
+    def alive(self, elements: Any) -> None:
+        """A moment of inference at which this many elements live besides weights and inputs; the largest counts."""
+        self.peak = np.maximum(self.peak, elements)
+
+    def keep_cache(self, elements: Any) -> None:
+        """Elements of keys and values that each layer here keeps from step to step."""
+        self.cache = self.cache + as_float(self._repeats) * elements
+
+
+class Assembled(ConfigMixin):
+    """Parameters, operations and memory of a config that describes itself in ``assemble``."""
+
+    def assemble(self, a: Assembly) -> None:
+        """Say what every module computes under ``a.w``.
+
+        Raises:
+            InvalidInputError: the workload lacks a size that this model needs, or has one that it cannot take.
+            UnsupportedError: a phase that the model does not have.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must describe itself")
+
+    def smallest_workload(self) -> Workload:
+        """The least input that every module sees; parameters are counted on it."""
+        raise NotImplementedError(f"{type(self).__name__} must name its smallest workload")
+
+    def parameters(self) -> Any:
+        return self._assembly(self.smallest_workload()).parameters
+
+    def lower(self, workload: Workload) -> OpList:
+        """The ops of the workload's phase, in order; layers that repeat count how often. See ``assemble``."""
+        assembly = self._assembly(workload)
+        forward = OpList(tuple(assembly.ops))
+        if workload.phase is not Phase.TRAIN:
+            return forward
+        recomputed = tuple(assembly.recomputed) if workload.checkpointing else ()
+        return training_step(forward, assembly.parameters, workload, recomputed=recomputed)
+
+    def memory(self, workload: Workload) -> MemoryUse:
+        """Weights, live (inference) or saved (training) activations, keys and values, gradients and AdamW's state."""
+        assembly = self._assembly(workload)
+        parameters = self.parameters()
+        size = workload.activation_dtype.itemsize
+        optimizer: Any = as_float(0.0)
+        live = assembly.peak
+        if workload.phase is Phase.TRAIN:
+            live = assembly.saved_checkpointed if workload.checkpointing else assembly.saved
+            optimizer = footprint.training_state_bytes(parameters, workload)
+        return MemoryUse(
+            weights=footprint.weight_bytes(parameters, assembly.linear_parameters, workload),
+            activations=live * size,
+            kv_cache=assembly.cache * size,
+            optimizer=optimizer,
+        )
+
+    def _assembly(self, workload: Workload) -> Assembly:
+        assembly = Assembly(workload)
+        self.assemble(assembly)
+        return assembly

@@ -1,0 +1,174 @@
+"""Hugging Face configs: ``config.json`` of transformers and diffusers in and out, without importing either.
+
+Every key of a file is read, known to change no dimension, off, or refused by name: nothing that could change the
+computation is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.models.base import ModelConfig
+from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME_OF_ACTIVATION, Format
+
+MODULES = ("decoder", "encoder", "dit")
+"""Modules of this package that hold ``FORMATS``."""
+_FOLDERS = (".", "transformer", "vae", "text_encoder")
+"""Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
+
+
+@lru_cache(maxsize=1)
+def formats() -> dict[str, Format]:
+    """Readable formats by ``model_type`` (transformers) or ``_class_name`` (diffusers)."""
+    return {name: f for module in MODULES for name, f in import_module(f"{__name__}.{module}").FORMATS.items()}
+
+
+def from_hf(path: Path) -> ModelConfig:
+    """Read a ``config.json``, or a directory that holds one (a diffusers pipeline: its transformer's).
+
+    Raises:
+        InvalidInputError: no such file, not JSON, or sizes missing or impossible; the text names file and field.
+        UnsupportedError: fields that the family cannot express, by name.
+        UnknownNameError: a model type that no family reads.
+    """
+    if path.is_dir():
+        found = [p for folder in _FOLDERS if (p := path / folder / "config.json").is_file()]
+        if not found:
+            raise InvalidInputError(f"{path}: the directory has no config.json")
+        path = found[0]
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InvalidInputError(f"{path}: not a config: a JSON object is needed")
+    return from_hf_dict(values, where=str(path))
+
+
+def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfig:
+    """A model config from the values of a ``config.json``; ``where`` names them in errors (see ``from_hf``)."""
+    kind = _kind(values)
+    if kind is None:
+        raise InvalidInputError(f"{where}: names neither model_type nor _class_name, so it is no Hugging Face config")
+    if kind not in formats():
+        raise UnknownNameError("model_type", str(kind), formats(), hint=f"(in {where})")
+    layout = formats()[kind]
+    _refuse_unknown(values, layout, where)
+    result: dict[str, Any] = {**layout.constants, **_head_fields(values, layout, where)}
+    for ours, key in layout.sizes.items():
+        if key != "n_inner" and values.get(key) is None:
+            raise InvalidInputError(f"{where}: lacks {key}")
+        result[ours] = values.get(key)
+    for ours, (key, default) in layout.options.items():
+        value = values.get(key)
+        result[ours] = default if value is None else value
+    _complete(result, where)
+    layout.complete(result, values, where)
+    try:
+        config: ModelConfig = layout.family.from_dict(result)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
+    return config
+
+
+def to_hf(config: ModelConfig) -> dict[str, Any]:
+    """The ``config.json`` of the transformers or diffusers class that builds this architecture.
+
+    diffusers' DiT keeps the timestep's and the label's embedders in every layer, so an ``original`` DiT comes out with
+    the same function and more parameters (see ``DiTConfig.layout``).
+
+    Raises:
+        UnsupportedError: no class has this combination; the text names the fields in the way.
+        InvalidInputError: a grid of architectures instead of one.
+    """
+    if any(np.ndim(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
+        raise InvalidInputError("one architecture at a time: the config's fields are arrays")
+    chosen = {name: f for name, f in formats().items() if isinstance(config, f.family)}
+    if not chosen:
+        raise UnsupportedError(f"family {config.family!r} has no Hugging Face class")
+    obstacles = {name: _obstacles(config, layout) for name, layout in chosen.items()}
+    best = min(obstacles, key=lambda name: len(obstacles[name]))
+    if obstacles[best]:
+        raise UnsupportedError(f"no Hugging Face class has this shape; {best} would need {', '.join(obstacles[best])}")
+    return _written(config, best, chosen[best])
+
+
+def _kind(values: Mapping[str, Any]) -> str | None:
+    kind = values.get("_class_name") or values.get("model_type")
+    if kind == "Transformer2DModel" and values.get("norm_type") == "ada_norm_zero":  # DiT before diffusers 0.28
+        return "DiTTransformer2DModel"
+    return kind
+
+
+def _refuse_unknown(values: Mapping[str, Any], layout: Format, where: str) -> None:
+    """Refuse what the family cannot express, all of it at once."""
+    read = {*layout.sizes.values(), *(key for key, _ in layout.options.values()), *layout.examined}
+    known = read | IMMATERIAL | {*layout.immaterial, *layout.written}
+    wrong = []
+    for key, value in values.items():
+        if key in layout.legal:
+            if value not in layout.legal[key]:
+                legal = " or ".join(json.dumps(v) for v in layout.legal[key])
+                wrong.append(f"{key}={json.dumps(value)[:60]} is not supported, only {legal}")
+        elif value and key not in known:
+            wrong.append(f"{key}={json.dumps(value)[:60]} is not supported; remove it if it changes no dimension")
+    if wrong:
+        raise UnsupportedError(f"{where}: {'; '.join(wrong)}")
+
+
+def _head_fields(values: Mapping[str, Any], layout: Format, where: str) -> Mapping[str, Any]:
+    names = values.get("architectures") or [None]
+    name = names[0] if isinstance(names, list) else names
+    if name not in layout.heads:
+        known = ", ".join(str(k) for k in layout.heads if k)
+        raise UnsupportedError(f"{where}: architectures={json.dumps(names)} is not supported, only {known}")
+    return layout.heads[name]
+
+
+def _complete(result: dict[str, Any], where: str) -> None:
+    """What one key alone does not say, in all transformers configs alike."""
+    if "activation" in result:
+        if result["activation"] not in ACTIVATION_OF:
+            known = ", ".join(ACTIVATION_OF)
+            raise UnsupportedError(f"{where}: activation {result['activation']!r} is not supported, only {known}")
+        result["activation"] = ACTIVATION_OF[result["activation"]]
+    if result.get("num_key_value_heads", 1) is None:
+        result["num_key_value_heads"] = result["num_attention_heads"]
+
+
+def _obstacles(config: Any, layout: Format) -> list[str]:
+    """Why a format cannot express a config, as ``field=value`` that it would need."""
+    needs = {k: v for k, v in layout.constants.items() if k not in layout.unwritten}
+    wrong = [f"{k}={v}" for k, v in needs.items() if getattr(config, k) != v]
+    heads = [own for head, own in layout.heads.items() if head or len(layout.heads) == 1]
+    if not any(all(getattr(config, k) == v for k, v in own.items()) for own in heads):
+        wrong += [f"{k}={v}" for k, v in heads[0].items() if getattr(config, k) != v]
+    return wrong + layout.obstacles(config)
+
+
+def _written(config: Any, name: str, layout: Format) -> dict[str, Any]:
+    values = config.to_dict()
+    if hasattr(config, "head_width"):
+        values["head_dim"] = int(config.head_width)
+    if values.get("activation") in NAME_OF_ACTIVATION:
+        values["activation"] = NAME_OF_ACTIVATION[values["activation"]]
+    document: dict[str, Any] = {"_class_name" if layout.library == "diffusers" else "model_type": name}
+    classes = [
+        head for head, own in layout.heads.items() if head and all(getattr(config, k) == v for k, v in own.items())
+    ]
+    if classes:
+        document["architectures"] = classes[:1]
+    document |= {key: values[ours] for ours, key in layout.sizes.items()}
+    document |= {key: values[ours] for ours, (key, _) in layout.options.items()}
+    document |= layout.written
+    layout.finish(config, document)
+    return document

@@ -1,0 +1,45 @@
+"""Class-conditional diffusion transformers of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.models.dit import DiTConfig
+from archsearch.models.huggingface.format import Format
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
+    fields["intermediate_size"] = 4 * fields["hidden_size"]
+    fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
+
+
+def _obstacles(config: Any) -> list[str]:
+    return [] if config.intermediate_size == 4 * config.hidden_size else ["intermediate_size=4 * hidden_size"]
+
+
+FORMATS: dict[str, Format] = {
+    "DiTTransformer2DModel": Format(
+        family=DiTConfig,
+        sizes={
+            "num_layers": "num_layers",
+            "num_attention_heads": "num_attention_heads",
+            "head_dim": "attention_head_dim",
+            "patch_size": "patch_size",
+            "in_channels": "in_channels",
+        },
+        options={"out_channels": ("out_channels", None), "num_classes": ("num_embeds_ada_norm", 1000)},
+        constants={"layout": "diffusers", "vae_scale_factor": 8},
+        legal={
+            "norm_type": ("ada_norm_zero",),
+            "activation_fn": ("gelu-approximate",),
+            "attention_bias": (True,),
+            "norm_elementwise_affine": (False,),
+            "upcast_attention": (False,),
+        },
+        unwritten=("layout", "vae_scale_factor"),
+        complete=_complete,
+        obstacles=_obstacles,
+    ),
+}

@@ -1,0 +1,131 @@
+"""What text, image and video models ask of a workload: sizes that must be there, and the grid of latent tokens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.models import blocks
+from archsearch.models.assembly import Assembled
+from archsearch.models.base import Phase, Workload
+from archsearch.ops import Dim, as_float
+
+_ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
+
+
+class TextModel(Assembled):
+    """A model over token sequences: ``seq_len`` is needed. ``phases`` lists what it can run."""
+
+    phases: ClassVar[tuple[Phase, ...]] = _ONE_PASS
+
+    def smallest_workload(self) -> Workload:
+        return Workload(seq_len=1)
+
+    def tokens(self, workload: Workload) -> Any:
+        """Tokens that one run completes."""
+        new = 1 if workload.phase is Phase.DECODE else self.sequence(workload)
+        return as_float(workload.batch_size) * as_float(new)
+
+    def sequence(self, workload: Workload) -> Dim:
+        """Tokens per sequence (the context's in decode).
+
+        Raises:
+            InvalidInputError: none given, or more than the model has learned positions for.
+            UnsupportedError: a phase that the model does not have.
+        """
+        _check_phase(self, workload, self.phases)
+        if workload.seq_len is None:
+            raise InvalidInputError(f"a model of family {self.family} needs the sequence length: --seq-len N")
+        limit = getattr(self, "max_position_embeddings", None)
+        if limit is not None and getattr(self, "positions", "") == "learned" and np.any(workload.seq_len > limit):
+            raise InvalidInputError(f"--seq-len {workload.seq_len} exceeds the model's {limit} learned positions")
+        return workload.seq_len
+
+
+class ImageModel(Assembled):
+    """A transformer over latent patches of images: a workload's height and width are pixels.
+
+    Configs have ``vae_scale_factor`` (pixels per latent along a side) and ``patch_size`` (latents per token), and
+    ``text_seq_len`` where text conditions them; one pass is one denoising step of ``batch_size`` images.
+    """
+
+    phases: ClassVar[tuple[Phase, ...]] = _ONE_PASS
+    video: ClassVar[bool] = False
+    vae_scale_factor: Dim
+    patch_size: Dim
+
+    def smallest_workload(self) -> Workload:
+        side = blocks.product(self.vae_scale_factor, self.patch_size)
+        return Workload(height=side, width=side, frames=1)
+
+    def tokens(self, workload: Workload) -> Any:
+        """Images or videos: one pass moves ``batch_size`` of them one step on."""
+        self.grid(workload)
+        return as_float(workload.batch_size)
+
+    def text_tokens(self, workload: Workload) -> Dim:
+        """Tokens of text per image: the workload's ``seq_len``, else the config's ``text_seq_len``."""
+        default: Dim = getattr(self, "text_seq_len", 0)
+        return default if workload.seq_len is None else workload.seq_len
+
+    def grid(self, workload: Workload) -> tuple[Any, Any]:
+        """Patches along height and width.
+
+        Raises:
+            InvalidInputError: height or width missing, or no whole number of patches.
+            UnsupportedError: a phase that image models do not have.
+        """
+        _check_phase(self, workload, self.phases)
+        if not self.video and workload.frames is not None and np.any(np.asarray(workload.frames) != 1):
+            raise InvalidInputError(f"{self.family} generates single images: leave out --frames")
+        step = blocks.product(self.vae_scale_factor, self.patch_size)
+        return _sides(self.family, workload, step, "vae_scale_factor · patch_size")
+
+
+class VideoModel(ImageModel):
+    """A transformer over latent patches of videos: a workload's ``frames`` are those of the video.
+
+    Beside ``ImageModel``'s fields configs have ``vae_temporal_factor`` (frames per latent frame after the first) and
+    ``patch_size_t`` (latent frames per token). Causal video autoencoders encode 1 + n · factor frames to 1 + n latent
+    frames.
+    """
+
+    video: ClassVar[bool] = True
+    vae_temporal_factor: Dim
+    patch_size_t: Dim
+
+    def latent_frames(self, workload: Workload) -> Any:
+        """Patches along time.
+
+        Raises:
+            InvalidInputError: frames missing, or no whole number of latent frames or patches.
+        """
+        if workload.frames is None:
+            raise InvalidInputError(f"a model of family {self.family} needs the number of frames: --frames F")
+        frames, factor = np.asarray(workload.frames), np.asarray(self.vae_temporal_factor)
+        if np.any((frames - 1) % factor):
+            raise InvalidInputError(
+                f"--frames {workload.frames} must be 1 more than a multiple of {factor} (vae_temporal_factor)"
+            )
+        latents = 1 + (frames - 1) // factor
+        return -(-latents // np.asarray(self.patch_size_t))
+
+
+def _sides(family: str, w: Workload, step: Any, why: str) -> tuple[Any, Any]:
+    """Height and width in steps of ``step`` pixels, which must divide them."""
+    missing = " and ".join(f"--{side}" for side in ("height", "width") if getattr(w, side) is None)
+    if missing:
+        raise InvalidInputError(f"a model of family {family} needs the image's size in pixels: {missing}")
+    for side in ("height", "width"):
+        size = np.asarray(getattr(w, side))
+        if np.any(size % step) or np.any(size < 1):
+            raise InvalidInputError(f"--{side} {getattr(w, side)} must be a multiple of {step} pixels ({why})")
+    return np.asarray(w.height) // step, np.asarray(w.width) // step
+
+
+def _check_phase(model: Any, w: Workload, phases: tuple[Phase, ...]) -> None:
+    if w.phase not in phases:
+        known = " or ".join(p.value for p in phases)
+        raise UnsupportedError(f"family {model.family} has no {w.phase.value} phase; use {known}")

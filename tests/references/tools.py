@@ -1,0 +1,180 @@
+"""Real modules on the meta device, and what PyTorch dispatches for them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers as hf
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from archsearch.dtypes import DType
+from archsearch.models import ModelConfig, Workload
+from archsearch.ops import FusedGroup, MemoryOp, OpList
+
+hf.logging.set_verbosity_error()
+TORCH_DTYPES = {DType.BF16: torch.bfloat16, DType.FP32: torch.float32}
+NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+
+
+def flash_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> torch.Tensor:
+    """The fused kernel as one op; the meta device would otherwise take the unfused path of scaled_dot_product."""
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
+
+
+def _attention_interface(_module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> tuple[Any, None]:
+    return flash_attention(query, key, value).transpose(1, 2), None
+
+
+ALL_ATTENTION_FUNCTIONS.register("one_op", _attention_interface)
+ALL_MASK_ATTENTION_FUNCTIONS.register("one_op", lambda *_args, **_kwargs: None)
+
+
+def on_meta(build: Callable[[], torch.nn.Module], dtype: torch.dtype = torch.bfloat16) -> torch.nn.Module:
+    """A module in evaluation mode on the meta device, its attention one fused op."""
+    with torch.device("meta"):
+        module = build()
+    module = module.to(dtype).eval()
+    if hasattr(module, "set_attn_implementation"):
+        module.set_attn_implementation("one_op")
+    return module
+
+
+def count_parameters(module: torch.nn.Module) -> int:
+    """Elements of all parameters, tied ones once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def tokens(batch: int, seq: int) -> dict[str, torch.Tensor]:
+    """Inputs of a language model. The mask keeps transformers from looking for packed sequences, which meta cannot."""
+    shape = (batch, seq)
+    return {
+        "input_ids": torch.zeros(shape, dtype=torch.long, device="meta"),
+        "attention_mask": torch.ones(shape, dtype=torch.long, device="meta"),
+    }
+
+
+@contextmanager
+def fused_sdpa() -> Iterator[None]:
+    """diffusers calls scaled_dot_product_attention: make it the one fused op here too."""
+    original = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = flash_attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = original
+
+
+def _call(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:
+    return module(**inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A config of ours and the real module that it describes.
+
+    ``inputs(workload)`` are the module's keyword arguments on the meta device; ``call`` runs it (its forward pass
+    unless told: ``decode`` of an autoencoder); ``options`` are further arguments.
+    """
+
+    config: ModelConfig
+    build: Callable[[], torch.nn.Module]
+    inputs: Callable[[Workload], dict[str, Any]]
+    workload: Workload
+    call: Callable[[torch.nn.Module, dict[str, Any]], Any] = _call
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def module(self) -> torch.nn.Module:
+        return on_meta(self.build, TORCH_DTYPES[self.workload.dtype])
+
+    def run(self, module: torch.nn.Module) -> Any:
+        return self.call(module, {**self.inputs(self.workload), **self.options})
+
+
+class Dispatched(TorchDispatchMode):
+    """Kernels that PyTorch dispatches: (name, bytes read, bytes written); and bytes of live results, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[tuple[str, int, int]] = []
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        read = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor)]
+        inputs = {t.untyped_storage()._cdata for t in read}
+        fresh = [
+            t for t in tree_leaves(out) if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in inputs
+        ]
+        if fresh:  # everything else is a view
+            sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, fresh)]
+            self.kernels.append((func.overloadpacket.__name__, *sizes))
+        for tensor in fresh:
+            self._track(tensor.untyped_storage())
+        return out
+
+    def _track(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._freed, key, size)
+
+    def _freed(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live_bytes -= size
+
+
+def dispatch(reference: Reference) -> Dispatched:
+    """One run without gradients."""
+    module = reference.module()
+    with torch.no_grad(), fused_sdpa(), Dispatched() as seen:
+        output = reference.run(module)
+    del output
+    return seen
+
+
+def saved_bytes(reference: Reference) -> int:
+    """Distinct storages that autograd keeps for the backward pass, parameters aside."""
+    module = reference.module()
+    own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
+    held: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in own:
+            held[key] = tensor
+        return tensor
+
+    with fused_sdpa(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = reference.run(module)
+    del output
+    return sum(t.untyped_storage().nbytes() for t in held.values())
+
+
+def launches(ops: OpList) -> int:
+    """Kernels of eager execution with attention as one."""
+
+    def of(op: Any) -> int:
+        if isinstance(op, FusedGroup):
+            return sum(m.kernels for m in op.members)
+        return op.kernels if isinstance(op, MemoryOp) else 1
+
+    return sum(of(op) * int(op.count) for op in ops)
+
+
+def moved_bytes(seen: Dispatched) -> int:
+    """Bytes read and written; a look-up reads the rows that it writes, not its whole table."""
+    return sum(w + (w if kind == "embedding" else r) for kind, r, w in seen.kernels)
