@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EstimateResult", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
 
-DEFAULT_TOKENS = {"decoder": 2048, "encoder": 512}
-DEFAULT_PIXELS = 256
 MAX_DIMENSION = 1 << 31
 
 
@@ -35,7 +33,8 @@ MAX_DIMENSION = 1 << 31
 class EstimateResult:
     """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes.
 
-    ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``assumed`` lists workload values that the caller
+    ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``active_parameters`` are those that one token uses,
+    fewer than ``parameters`` in a mixture of experts. ``assumed`` lists workload values that the caller
     left open.
     """
 
@@ -45,6 +44,7 @@ class EstimateResult:
     workload: dict[str, Any]
     assumed: tuple[str, ...]
     parameters: int
+    active_parameters: int
     flops: float
     latency_s: float
     latency_low_s: float
@@ -82,6 +82,7 @@ def estimate(
     phase: str = "forward",
     attention: str = "auto",
     compiled: bool = False,
+    checkpointing: bool = False,
     correction: bool = True,
 ) -> EstimateResult:
     """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
@@ -89,11 +90,13 @@ def estimate(
     Args:
         model: a preset's name, a path (archsearch YAML, Hugging Face config.json) or a config.
         hardware: a GPU's id, alias or record.
-        seq_len: tokens per sequence (context length in decode); 2048 for decoders and 512 for encoders if left out.
-        height, width, frames: pixels and frames of image and video models; 256 × 256 if left out.
-        phase: forward, train, prefill or decode.
+        seq_len: tokens per sequence (context length in decode; the text's tokens of image and video models). Sizes left
+            out take the family's default, which the result lists in ``assumed``.
+        height, width, frames: pixels and frames of image and video models.
+        phase: forward, train, prefill or decode; encode, decode or forward (both) of an autoencoder.
         attention: auto, flash, sdpa or eager.
         compiled: fuse bandwidth-bound ops as torch.compile does.
+        checkpointing: train with each layer's input kept and the layer run again in the backward pass.
         correction: apply the learned correction of matrix products; False predicts by mechanism alone.
 
     Raises:
@@ -105,7 +108,12 @@ def estimate(
     config, name = _load(model)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     assumed = _complete(sizes, config)
-    workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
+    workload = Workload(
+        phase=_phase(phase),
+        dtype=DType.parse(dtype),
+        checkpointing=checkpointing,
+        **sizes,  # type: ignore[arg-type]
+    )
     require_dtype(gpu, workload)
     ops = config.lower(workload)
     answer = CostModel(gpu, correction=correction).estimate(ops, compiled=compiled, attention=attention)
@@ -166,11 +174,6 @@ def explain(
     return run(config, workload, pool, compiled=compiled, attention=attention)
 
 
-def throughput_unit(family: str) -> str:
-    """What a family's throughput counts."""
-    return "tokens/s" if family in DEFAULT_TOKENS else "images/s"
-
-
 def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
     """Refuse a number format that the GPU has no units for.
 
@@ -207,18 +210,17 @@ def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, .
             flag = name.replace("_", "-")
             raise InvalidInputError(f"--{flag} must be between 1 and {MAX_DIMENSION}, not {value}")
     assumed = []
-    tokens = DEFAULT_TOKENS.get(config.family)
-    if tokens is not None:
-        if sizes["seq_len"] is None:
-            limit = getattr(config, "max_position_embeddings", None)
-            sizes["seq_len"] = min(tokens, int(limit)) if limit else tokens
-            assumed.append(f"seq_len={sizes['seq_len']}")
-    else:
-        for side in ("height", "width"):
-            if sizes[side] is None:
-                other = sizes["width" if side == "height" else "height"]
-                sizes[side] = other or DEFAULT_PIXELS
-                assumed.append(f"{side}={sizes[side]}")
+    defaults = dict(config.default_sizes)
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit and "seq_len" in defaults:
+        defaults["seq_len"] = min(defaults["seq_len"], int(limit))
+    for side, other in (("height", "width"), ("width", "height")):  # one side given: a square
+        if side in defaults and sizes[side] is None and sizes[other] is not None and sizes.get("frames") is None:
+            defaults[side] = sizes[other]  # type: ignore[assignment]
+    for name, value in defaults.items():
+        if sizes[name] is None:
+            sizes[name] = value
+            assumed.append(f"{name}={value}")
     return tuple(assumed)
 
 
@@ -247,13 +249,14 @@ def _result(
         workload=described | {"compiled": compiled, "attention": attention},
         assumed=assumed,
         parameters=int(config.parameters()),
+        active_parameters=int(config.active_parameters()),
         flops=flops,
         latency_s=latency,
         latency_low_s=float(answer.low_s),
         latency_high_s=float(answer.high_s),
         provenance=answer.provenance.value,
         throughput=float(config.tokens(workload)) / latency,
-        throughput_unit=throughput_unit(config.family),
+        throughput_unit=config.throughput_unit,
         memory_bytes=parts,
         fits=parts["total"] <= gpu.memory_bytes,
         mfu=flops / (latency * gpu.peak_flops(workload.linear_dtype)),

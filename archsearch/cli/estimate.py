@@ -10,6 +10,7 @@ from archsearch.cli.options import (
     AllowCode,
     AttentionOption,
     BatchSize,
+    Checkpointing,
     Compiled,
     Correction,
     DtypeOption,
@@ -42,6 +43,7 @@ def estimate(
     phase: PhaseOption = "forward",
     attention: AttentionOption = "auto",
     compiled: Compiled = False,
+    checkpointing: Checkpointing = False,
     correction: Correction = True,
     allow_code: AllowCode = False,
     json: Json = False,
@@ -63,6 +65,7 @@ def estimate(
         phase=phase,
         attention=attention,
         compiled=compiled,
+        checkpointing=checkpointing,
         correction=correction,
     )
     if json:
@@ -101,7 +104,8 @@ def _print(result: EstimateResult) -> None:
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
     print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {result.mfu:.1%} MFU")
-    print(f"  parameters  {millions(result.parameters)}   FLOPs {result.flops / 1e12:.4g} T")
+    active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"
+    print(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
     verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"

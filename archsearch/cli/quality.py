@@ -56,7 +56,6 @@ def _list(json: bool) -> None:
 
 
 def _model(model: str, proxy: str | None, tokens: float | None, json: bool) -> None:
-    from archsearch.api import DEFAULT_PIXELS, DEFAULT_TOKENS
     from archsearch.models.base import Workload
     from archsearch.models.registry import load_model
     from archsearch.quality import default_proxy, get_proxy
@@ -64,8 +63,7 @@ def _model(model: str, proxy: str | None, tokens: float | None, json: bool) -> N
 
     config = load_model(model)
     law = get_proxy(proxy) if proxy else default_proxy(config.family)
-    pixels = None if config.family in DEFAULT_TOKENS else DEFAULT_PIXELS
-    workload = Workload(seq_len=DEFAULT_TOKENS.get(config.family), height=pixels, width=pixels)
+    workload = Workload(**config.default_sizes)  # type: ignore[arg-type]
     answer = law.predict(features_of(config, law, workload, tokens))
     document: dict[str, Any] = {
         "model": model,

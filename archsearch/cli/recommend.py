@@ -156,8 +156,9 @@ def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -
 
 def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     """One architecture's cells by title."""
-    from archsearch.api import throughput_unit
+    from archsearch.models.registry import get_family
 
+    unit = get_family(attrs["family"]).throughput_unit
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
     cells["TFLOPs"] = record["flops"] / 1e12
@@ -171,7 +172,7 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
         cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
         low, high = (milliseconds(record[f"latency_{end}_s"][gpu]) for end in ("low", "high"))
         cells[f"{gpu}, 80 % band"] = f"{low}-{high}"
-        cells[f"{gpu}, {throughput_unit(attrs['family'])}"] = rate(record["throughput"][gpu])
+        cells[f"{gpu}, {unit}"] = rate(record["throughput"][gpu])
     return cells
 
 

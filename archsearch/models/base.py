@@ -99,9 +99,14 @@ class ModelConfig(Protocol):
     """One architecture, or a grid of them where fields are arrays. Implemented by frozen dataclasses."""
 
     family: ClassVar[str]
+    default_sizes: ClassVar[Mapping[str, int]]
+    throughput_unit: ClassVar[str]
 
     def parameters(self) -> Any:
         """Number of parameters, equal to the reference module's."""
+
+    def active_parameters(self) -> Any:
+        """Parameters that one token passes through."""
 
     def requirements(self) -> tuple[Requirement, ...]:
         """What must hold for the dimensions to describe a real model."""
@@ -117,9 +122,21 @@ class ModelConfig(Protocol):
 
 
 class ConfigMixin:
-    """Reading and checking shared by the families' frozen dataclasses."""
+    """Reading and checking shared by the families' frozen dataclasses.
+
+    ``default_sizes`` are the workload's sizes where a user names none; ``throughput_unit`` is what ``tokens`` counts.
+    """
 
     family: ClassVar[str]
+    default_sizes: ClassVar[Mapping[str, int]] = {"seq_len": 512}
+    throughput_unit: ClassVar[str] = "tokens/s"
+
+    def active_parameters(self) -> Any:
+        """Parameters that one token passes through: all of them, but in a mixture of experts."""
+        return self.parameters()
+
+    def parameters(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must count its parameters")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +53,8 @@ class ImageModel(Assembled):
     """
 
     phases: ClassVar[tuple[Phase, ...]] = _ONE_PASS
+    default_sizes: ClassVar[Mapping[str, int]] = {"height": 1024, "width": 1024}
+    throughput_unit: ClassVar[str] = "images/s"
     video: ClassVar[bool] = False
     vae_scale_factor: Dim
     patch_size: Dim
@@ -93,6 +96,8 @@ class VideoModel(ImageModel):
     """
 
     video: ClassVar[bool] = True
+    default_sizes: ClassVar[Mapping[str, int]] = {"height": 480, "width": 832, "frames": 81}
+    throughput_unit: ClassVar[str] = "videos/s"
     vae_temporal_factor: Dim
     patch_size_t: Dim
 
