@@ -107,13 +107,7 @@ def estimate(
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = _load(model)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
-    assumed = _complete(sizes, config)
-    workload = Workload(
-        phase=_phase(phase),
-        dtype=DType.parse(dtype),
-        checkpointing=checkpointing,
-        **sizes,  # type: ignore[arg-type]
-    )
+    workload, assumed = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
     require_dtype(gpu, workload)
     ops = config.lower(workload)
     answer = CostModel(gpu, correction=correction).estimate(ops, compiled=compiled, attention=attention)
@@ -166,12 +160,36 @@ def explain(
 
     config, _ = _load(model)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
-    _complete(sizes, config)
-    workload = Workload(phase=_phase(phase), dtype=DType.parse(dtype), **sizes)  # type: ignore[arg-type]
+    workload, _ = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)
     pool = resolve_pool(hardware)
     for gpu in pool.gpus:
         require_dtype(gpu, workload)
     return run(config, workload, pool, compiled=compiled, attention=attention)
+
+
+def workload_of(
+    config: ModelConfig,
+    *,
+    sizes: dict[str, int | None],
+    dtype: str = "bf16",
+    phase: str = "forward",
+    checkpointing: bool = False,
+) -> tuple[Workload, tuple[str, ...]]:
+    """A workload of a model from what a user named, and what was assumed (``name=value``).
+
+    ``sizes`` holds batch_size, seq_len, height, width and frames; those left open (None) take the family's defaults and
+    are filled in.
+
+    Raises:
+        UnknownNameError: no such dtype or phase.
+        InvalidInputError: a size that is out of range.
+    """
+    assumed = _complete(sizes, config)
+    numbers: dict[str, Any] = {**sizes}
+    return (
+        Workload(phase=_phase(phase), dtype=DType.parse(dtype), checkpointing=checkpointing, **numbers),
+        assumed,
+    )
 
 
 def require_dtype(gpu: GpuSpec, workload: Workload) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from archsearch.cli import (
     bench,
+    build,
     enumerate_space,
     estimate,
     explain,
@@ -44,6 +45,7 @@ app.add_typer(study_verbs.app, name="study")
 app.add_typer(bench.app, name="bench")
 app.command("estimate")(estimate.estimate)
 app.command("enumerate")(enumerate_space.enumerate_space)
+app.command("build")(build.build)
 app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)

@@ -47,12 +47,16 @@ DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Sequences, images or videos at a time.")]
-SeqLen = Annotated[int | None, typer.Option("--seq-len", "-s", help="Tokens per sequence; context length in decode; text tokens of image models.")]
+SeqLen = Annotated[
+    int | None,
+    typer.Option("--seq-len", "-s", help="Tokens per sequence; context length in decode; text tokens of image models."),
+]
 Height = Annotated[int | None, typer.Option("--height", help="Image or video height in pixels.")]
 Width = Annotated[int | None, typer.Option("--width", help="Image or video width in pixels.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Video frames.")]
 PhaseOption = Annotated[
-    str, typer.Option("--phase", help="forward, train, prefill or decode; autoencoders: encode, decode, forward (both).")
+    str,
+    typer.Option("--phase", help="forward, train, prefill or decode; autoencoders: encode, decode, forward (both)."),
 ]
 Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="Train with activation checkpointing: recompute every layer.")

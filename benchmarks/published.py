@@ -1,0 +1,117 @@
+"""Predicted against published end-to-end timings: the rows of published_timings.yaml, none of which any fit saw.
+
+python benchmarks/published.py
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+import archsearch
+
+TIMINGS = Path(__file__).parent / "published_timings.yaml"
+_WORKLOAD = ("batch_size", "height", "width", "frames", "seq_len", "phase", "dtype", "compiled", "attention")
+_SIZES = ("batch_size", "height", "width", "frames")
+PHASES = {"vae-decode": "decode", "vae-encode": "encode"}
+
+
+@lru_cache
+def load() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The timings, and per model the ``parts`` of its pipeline beside the transformer."""
+    document = yaml.safe_load(TIMINGS.read_text(encoding="utf-8"))
+    return document["timings"], document.get("parts", {})
+
+
+def predict(row: dict[str, Any]) -> tuple[float, float, float]:
+    """Seconds that a row's settings should take, and the 80 % band: every step of the transformer, and in a pipeline
+    its text encoders (once per evaluation) and its decoder.
+
+    Host time is left out, as is what surrounds the models (scheduler, saving files).
+    """
+    phase = PHASES.get(row["scope"], row.get("phase", "forward"))
+    work = {k: row[k] for k in _WORKLOAD if k in row} | {"phase": phase}
+    passes = int(row.get("steps", 1)) * int(row.get("evaluations_per_step", 1))
+    calls = [(row["model"], work, passes)]
+    if row["scope"] == "pipeline":
+        calls += list(_surroundings(row))
+    total = low = high = 0.0
+    for model, settings, times in calls:
+        answer = archsearch.estimate(model, row["gpu"], **settings)
+        total += times * answer.latency_s
+        low += times * answer.latency_low_s
+        high += times * answer.latency_high_s
+    return total, low, high
+
+
+def _surroundings(row: dict[str, Any]) -> Any:
+    """(model, settings, times) of the text encoders and the decoder of a row's pipeline."""
+    parts = load()[1].get(row["model"], {})
+    run = {k: row[k] for k in ("dtype", "compiled") if k in row}
+    for encoder, tokens in parts.get("text_encoders", {}).items():
+        batch = int(row.get("batch_size", 1)) * int(row.get("evaluations_per_step", 1))
+        yield encoder, {**run, "batch_size": batch, "seq_len": tokens}, 1
+    if "decoder" in parts:
+        yield parts["decoder"], {**run, **{k: row[k] for k in _SIZES if k in row}, "phase": "decode"}, 1
+
+
+def table() -> pd.DataFrame:
+    """One row a timing: settings, published and predicted seconds and the error in percent."""
+    rows = []
+    for row in load()[0]:
+        predicted, low, high = predict(row)
+        rows.append(
+            {
+                "id": row["id"],
+                "model": row["model"],
+                "gpu": row["gpu"],
+                "settings": settings(row),
+                "scope": row["scope"],
+                "published_s": row["published_s"],
+                "predicted_s": predicted,
+                "low_s": low,
+                "high_s": high,
+                "error_percent": 100 * (predicted / row["published_s"] - 1),
+                "source": row["source"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def settings(row: dict[str, Any]) -> str:
+    """What ran, in a few words."""
+    size = [
+        f"{row['height']}×{row['width']}" if "height" in row else "",
+        f"{row['frames']} frames" if row.get("frames") else "",
+    ]
+    size.append(f"{row['seq_len']} tokens" if "seq_len" in row else "")
+    passes = f"{row['steps']} steps" if row.get("steps", 1) > 1 else ""
+    guidance = "with guidance" if row.get("evaluations_per_step", 1) == 2 else ""
+    phase = row["phase"] if row.get("phase", "forward") not in ("forward", "") else ""
+    how = "compiled" if row.get("compiled") else "eager"
+    words = [phase, *size, f"batch {row.get('batch_size', 1)}", passes, guidance, row["dtype"], how]
+    return ", ".join(word for word in words if word)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The table of the accuracy page."""
+    lines = [
+        "| model | GPU | settings | covers | published s | predicted s | error % | source |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for row in frame.itertuples():
+        lines.append(
+            f"| {row.model} | {row.gpu} | {row.settings} | {row.scope} | {row.published_s:.4g} | {row.predicted_s:.4g} "
+            f"| {row.error_percent:+.0f} | [{row.id}]({row.source}) |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    found = table()
+    print(markdown(found))
+    print(f"\n{len(found)} timings: median absolute error {found['error_percent'].abs().median():.0f} %")
