@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import SMALL
 
 from archsearch.dtypes import DType
 from archsearch.models import Phase, Workload
@@ -18,10 +20,11 @@ from archsearch.models.encoder import EncoderConfig
 from archsearch.ops import MatMul, as_float
 
 small = st.integers(1, 6)
-PHASES = {
-    DecoderConfig: list(Phase),
-    EncoderConfig: [Phase.FORWARD, Phase.TRAIN],
-    DiTConfig: [Phase.FORWARD, Phase.TRAIN],
+PHASES_OF = {
+    "decoder": tuple(Phase)[:4],
+    **dict.fromkeys(
+        ("autoencoder-kl", "autoencoder-dc", "wan-vae", "ltx-vae"), (Phase.FORWARD, Phase.ENCODE, Phase.DECODE)
+    ),
 }
 
 
@@ -117,7 +120,7 @@ def assert_same(grid: Any, workload: Workload) -> None:
             assert np.broadcast_to(ours, shape)[index] == pytest.approx(float(theirs), rel=1e-12)
 
 
-@given(decoders(), st.sampled_from(list(Phase)), st.sampled_from([DType.BF16, DType.FP32, DType.FP8]))
+@given(decoders(), st.sampled_from(list(Phase)[:4]), st.sampled_from([DType.BF16, DType.FP32, DType.FP8]))
 @settings(max_examples=30)
 def test_decoder(grid: DecoderConfig, phase: Phase, dtype: DType) -> None:
     assert_same(grid, Workload(phase=phase, batch_size=2, seq_len=48, dtype=dtype))
@@ -133,6 +136,28 @@ def test_encoder(grid: EncoderConfig, phase: Phase) -> None:
 @settings(max_examples=30)
 def test_dit(grid: DiTConfig, phase: Phase) -> None:
     assert_same(grid, Workload(phase=phase, batch_size=2, height=128, width=64))
+
+
+def scaled(config: Any, names: tuple[str, ...]) -> Any:
+    """The config and one with the named fields twice as large, as a grid of two; None where that is no real model."""
+    grid = replace(config, **{name: int(getattr(config, name)) * np.array([1, 2]) for name in names})
+    legal = all(np.all(requirement.holds) for requirement in grid.requirements())
+    return grid if legal else None
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_dimension_may_be_an_array(name: str) -> None:
+    """Each size alone, or with one or two others where it alone describes no real model (heads and width)."""
+    reference = SMALL[name](2)
+    config = reference.config
+    sizes = [f.name for f in fields(config) if str(f.type).startswith("Dim") and int(getattr(config, f.name) or 0)]
+    for size in sizes:
+        others = [other for other in sizes if other != size]
+        groups = [(size,), *((size, other) for other in others), *((size, *two) for two in combinations(others, 2))]
+        grid = next((g for group in groups if (g := scaled(config, group)) is not None), None)
+        assert grid is not None, f"{size} can never be an array"
+        for phase in PHASES_OF.get(config.family, (Phase.FORWARD, Phase.TRAIN)):
+            assert_same(grid, replace(reference.workload, phase=phase))
 
 
 def test_ops_keep_only_their_axes() -> None:

@@ -195,7 +195,8 @@ class Assembly:
         dtype: DType | None = None,
         saves: float = 0.0,
     ) -> None:
-        """Bandwidth-bound kernels on their own, in the activation format unless told; ``saves`` in [rows, cols]."""
+        """Bandwidth-bound kernels on their own, in the activation format unless told; each call saves ``saves``
+        [rows, cols] tensors."""
         self.op(
             MemoryOp(
                 name=name,
@@ -210,7 +211,7 @@ class Assembly:
             )
         )
         if saves:
-            self.save(saves * as_float(rows) * as_float(cols))
+            self.save(saves * as_float(calls) * as_float(rows) * as_float(cols))
 
     def op(self, op: Op, *, saves: Any = 0.0) -> None:
         """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers'; ``saves`` elements."""

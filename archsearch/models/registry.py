@@ -14,6 +14,8 @@ FAMILIES = {
     "decoder": ("archsearch.models.decoder", "DecoderConfig"),
     "encoder": ("archsearch.models.encoder", "EncoderConfig"),
     "dit": ("archsearch.models.dit", "DiTConfig"),
+    "sd3": ("archsearch.models.sd3", "SD3Config"),
+    "flux": ("archsearch.models.flux", "FluxConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

@@ -1,0 +1,56 @@
+"""FLUX.1 transformers of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.flux import FluxConfig
+from archsearch.models.huggingface.format import Format
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
+    fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
+    if not fields["guidance_embeds"]:  # schnell, whose pipeline takes 256 tokens
+        fields["text_seq_len"] = 256
+    axes = values.get("axes_dims_rope") or _axes(fields["head_dim"])
+    if sum(axes) != fields["head_dim"]:
+        raise UnsupportedError(f"{where}: axes_dims_rope={axes} must add up to attention_head_dim={fields['head_dim']}")
+
+
+def _axes(head_dim: int) -> list[int]:
+    """Rotary columns of the index, height and width: an eighth and twice seven sixteenths, as in the 128 of FLUX.1."""
+    return [head_dim // 8, 7 * head_dim // 16, 7 * head_dim // 16]
+
+
+def _finish(config: Any, document: dict[str, Any]) -> None:
+    document["axes_dims_rope"] = _axes(int(config.head_dim))
+
+
+FORMATS: dict[str, Format] = {
+    "FluxTransformer2DModel": Format(
+        family=FluxConfig,
+        sizes={
+            "num_layers": "num_layers",
+            "num_single_layers": "num_single_layers",
+            "num_attention_heads": "num_attention_heads",
+            "head_dim": "attention_head_dim",
+            "in_channels": "in_channels",
+        },
+        options={
+            "out_channels": ("out_channels", None),
+            "joint_attention_dim": ("joint_attention_dim", 4096),
+            "pooled_projection_dim": ("pooled_projection_dim", 768),
+            "guidance_embeds": ("guidance_embeds", False),
+        },
+        constants={"vae_scale_factor": 8, "patch_size": 2, "text_seq_len": 512, "reference_images": 0},
+        unwritten=("vae_scale_factor", "patch_size", "text_seq_len", "reference_images"),
+        legal={"patch_size": (1,)},
+        written={"patch_size": 1},
+        examined=("axes_dims_rope",),
+        complete=_complete,
+        finish=_finish,
+    ),
+}
