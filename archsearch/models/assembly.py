@@ -216,10 +216,12 @@ class Assembly:
     def op(self, op: Op, *, saves: Any = 0.0) -> None:
         """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers'; ``saves`` elements."""
         counted = replace(op, count=np.asarray(self._repeats) * np.asarray(op.count)) if self._inside else op
+        self.save(saves)
+        if not np.any(counted.count):  # runs in no architecture: layers or copies that this model has none of
+            return
         self.ops.append(counted)
         if self._inside:
             self.recomputed.append(counted)
-        self.save(saves)
 
     def weigh(self, elements: Any) -> None:
         """Parameters of a module (or table) that no other call has counted."""

@@ -26,6 +26,12 @@ def is_half(w: Workload) -> bool:
     return w.activation_dtype.itemsize < 4
 
 
+def gaps(w: Workload) -> Any:
+    """1 where a part of every image's tokens is a view with gaps (several images), which a linear layer has to copy
+    first; 0 for one image."""
+    return np.minimum(np.asarray(w.batch_size) - 1, 1)
+
+
 def timestep_features(
     a: Assembly, name: str, *, channels: Dim = TIMESTEP_CHANNELS, kernels: int = 11, calls: Dim = 1
 ) -> None:
@@ -107,14 +113,15 @@ def rms_norm(a: Assembly, name: str, rows: Dim, cols: Dim, *, calls: Dim = 1) ->
     in 32 bits too, and the normed values.
     """
     half = is_half(a.w)
+    statistics = (6.0 if half else 3.0) / as_float(cols)
     eager = blocks.pointwise(
         f"{name}.eager",
         "mul",
         rows,
         cols,
         a.w,
-        reads=9.0 if half else 4.0,
-        writes=8.0 if half else 3.0,
+        reads=(9.0 if half else 4.0) + statistics,
+        writes=(8.0 if half else 3.0) + statistics,
         kernels=8 if half else 6,
     )
     kept = (4.0 if half else 2.0) * as_float(calls) * as_float(rows) * as_float(cols)

@@ -85,15 +85,25 @@ class FluxConfig(ImageModel):
         h, batch = self.hidden_size, a.w.batch_size
         a.linear("embedder.image", rows, self.in_channels, h, bias=True)
         scales = 2 if self.guidance_embeds else 1
-        dblocks.timestep_features(a, "conditioning.sines", kernels=10, calls=scales)
+        half = int(dblocks.is_half(a.w))
+        # timestep and guidance come in the model's format: scaled by 1000 and cast to 32 bits first
+        dblocks.timestep_features(a, "conditioning.sines", kernels=11 + half, calls=scales)
         dblocks.embedding_mlp(a, "conditioning.timestep+guidance", dblocks.TIMESTEP_CHANNELS, h, calls=scales)
         dblocks.embedding_mlp(a, "conditioning.pooled_text", self.pooled_projection_dim, h)
         a.pointwise("conditioning.add", "add", batch, h, reads=2.0, calls=scales)
         a.linear("embedder.text", words, self.joint_attention_dim, h, bias=True)
-        # Per axis: frequencies (7 kernels of a few numbers), and of cosine and sine the function, the repetition of
-        # each value for its pair and the cast from 64 bits; then both tables are joined, all [tokens, head_dim].
+        # Positions are joined (and cast). Per axis: frequencies (6 kernels of a few numbers), angles, and of cosine and
+        # sine the function, the repetition of each value for its pair and the cast from 64 bits; then both tables are
+        # joined, all [tokens, head_dim].
         a.pointwise(
-            "embedder.rope_table", "mul", tokens, self.head_dim, dtype=DType.FP32, reads=12.0, writes=11.0, kernels=43
+            "embedder.rope_table",
+            "mul",
+            tokens,
+            self.head_dim,
+            dtype=DType.FP32,
+            reads=12.0,
+            writes=11.0,
+            kernels=42 + half,
         )
 
     def _double(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
@@ -111,7 +121,7 @@ class FluxConfig(ImageModel):
         a.attention("double.attention", heads=heads, head_dim=head_dim, seq_q=tokens)
         a.save(4.0 * as_float(joint) * as_float(h))
         for name, own in streams:
-            a.pointwise(f"{name}.split", "copy", own, h)
+            a.pointwise(f"{name}.split", "copy", own, h, calls=dblocks.gaps(a.w))
             a.linear(f"{name}.o_proj", own, h, h, bias=True)
             dblocks.gate_residual_norm_modulate(a, f"{name}.attention_residual", own, h)
             dblocks.feed_forward(a, f"{name}.mlp", own, h, inner)

@@ -16,6 +16,8 @@ FAMILIES = {
     "dit": ("archsearch.models.dit", "DiTConfig"),
     "sd3": ("archsearch.models.sd3", "SD3Config"),
     "flux": ("archsearch.models.flux", "FluxConfig"),
+    "cogvideox": ("archsearch.models.cogvideox", "CogVideoXConfig"),
+    "wan": ("archsearch.models.wan", "WanConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

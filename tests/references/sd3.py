@@ -7,10 +7,10 @@ from typing import Any
 
 import diffusers
 import torch
-from references.tools import TORCH_DTYPES, Reference
 
 from archsearch.models import Workload, load_preset
 from archsearch.models.sd3 import SD3Config
+from references.tools import TORCH_DTYPES, Reference
 
 
 def inputs(text_width: int, pooled_width: int) -> Callable[[Workload], dict[str, Any]]:

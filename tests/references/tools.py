@@ -43,6 +43,11 @@ def on_meta(build: Callable[[], torch.nn.Module], dtype: torch.dtype = torch.bfl
     with torch.device("meta"):
         module = build()
     module = module.to(dtype).eval()
+    if hasattr(module, "register_to_config"):  # diffusers loads these parts in 32 bits whatever is asked for
+        kept = module._keep_in_fp32_modules or ()
+        for name, part in module.named_modules():
+            if any(word in name.split(".") for word in kept):
+                part.float()
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("one_op")
     return module
@@ -125,9 +130,14 @@ class Dispatched(TorchDispatchMode):
         fresh = [
             t for t in tree_leaves(out) if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in inputs
         ]
-        if fresh:  # everything else is a view
-            sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, fresh)]
-            self.kernels.append((func.overloadpacket.__name__, *sizes))
+        name = func.overloadpacket.__name__
+        changed = [a for a in args[:1] if not fresh and func._schema.is_mutable and isinstance(a, torch.Tensor)]
+        if name == "copy_":  # overwrites
+            read = read[1:]
+        written = fresh or changed
+        if written and not name.startswith(("empty", "new_empty")):  # everything else is a view, or nothing yet
+            sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, written)]
+            self.kernels.append((name, *sizes))
         for tensor in fresh:
             self._track(tensor.untyped_storage())
         return out
