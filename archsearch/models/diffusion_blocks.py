@@ -155,6 +155,13 @@ def feed_forward(a: Assembly, name: str, rows: Dim, hidden: Dim, inner: Dim, *, 
     a.linear(f"{name}.down_proj", rows, inner, hidden, bias=True)
 
 
+def text_projection(a: Assembly, name: str, rows: Any, in_features: Dim, hidden: Dim) -> None:
+    """``PixArtAlphaTextProjection``: linear, GELU, linear on every text token."""
+    a.linear(f"{name}.linear_1", rows, in_features, hidden, bias=True)
+    a.pointwise(f"{name}.gelu", "gelu", rows, hidden, saves=1.0)
+    a.linear(f"{name}.linear_2", rows, hidden, hidden, bias=True)
+
+
 def rotary_peak(elements: Any, w: Workload) -> Any:
     """Elements alive while ``rotary`` turns keys of ``elements``, beside the keys: half, products and sum."""
     return elements * (7.0 if is_half(w) else 4.0)

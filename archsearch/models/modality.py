@@ -57,7 +57,7 @@ class ImageModel(Assembled):
     throughput_unit: ClassVar[str] = "images/s"
     video: ClassVar[bool] = False
     vae_scale_factor: Dim
-    patch_size: Dim
+    patch_size: Any
 
     def smallest_workload(self) -> Workload:
         side = blocks.product(self.vae_scale_factor, self.patch_size)
@@ -99,7 +99,7 @@ class VideoModel(ImageModel):
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 480, "width": 832, "frames": 81}
     throughput_unit: ClassVar[str] = "videos/s"
     vae_temporal_factor: Dim
-    patch_size_t: Dim
+    patch_size_t: Any
 
     def latent_frames(self, workload: Workload) -> Any:
         """Patches along time.

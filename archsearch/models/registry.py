@@ -18,6 +18,7 @@ FAMILIES = {
     "flux": ("archsearch.models.flux", "FluxConfig"),
     "cogvideox": ("archsearch.models.cogvideox", "CogVideoXConfig"),
     "wan": ("archsearch.models.wan", "WanConfig"),
+    "ltx": ("archsearch.models.ltx", "LTXConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

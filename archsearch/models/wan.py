@@ -109,7 +109,7 @@ class WanConfig(VideoModel):
         dblocks.embedding_mlp(a, "conditioning.timestep", self.freq_dim, h)
         a.pointwise("conditioning.silu", "silu", batch, h, kernels=1 + dblocks.is_half(a.w))
         a.linear("conditioning.projection", batch, h, blocks.product(6, h), bias=True)
-        _text_projection(a, "embedder.text", words, self.text_dim, h)
+        dblocks.text_projection(a, "embedder.text", words, self.text_dim, h)
         if self.has_image:
             image = blocks.product(batch, IMAGE_TOKENS)
             _norm(a, "embedder.image.norm_in", image, self.image_dim)
@@ -255,13 +255,6 @@ def _rotary(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
         kernels=8,
     )
     a.op(blocks.group(name, "rope", (eager,), reads=1.0, count=2))
-
-
-def _text_projection(a: Assembly, name: str, rows: Any, in_features: Dim, hidden: Dim) -> None:
-    """``PixArtAlphaTextProjection``: linear, GELU, linear on every text token."""
-    a.linear(f"{name}.linear_1", rows, in_features, hidden, bias=True)
-    a.pointwise(f"{name}.gelu", "gelu", rows, hidden, saves=1.0)
-    a.linear(f"{name}.linear_2", rows, hidden, hidden, bias=True)
 
 
 _SIZE_1B = {"num_layers": 30, "hidden_size": 1536, "num_attention_heads": 12, "intermediate_size": 8960}
