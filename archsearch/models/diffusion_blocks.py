@@ -155,6 +155,14 @@ def feed_forward(a: Assembly, name: str, rows: Dim, hidden: Dim, inner: Dim, *, 
     a.linear(f"{name}.down_proj", rows, inner, hidden, bias=True)
 
 
+def sliced_linear(a: Assembly, name: str, rows: Any, in_features: Dim, out_features: Dim) -> None:
+    """A biased linear layer on a part of every sample's tokens: of several samples they are copied together first, and
+    the bias is a kernel of its own. Autograd keeps that copy; without one another op keeps the tokens."""
+    a.linear(name, rows, in_features, out_features, bias=True, saves=0)
+    a.pointwise(f"{name}.gather", "copy", rows, in_features, calls=gaps(a.w), saves=1.0)
+    a.pointwise(f"{name}.bias", "bias", rows, out_features, calls=gaps(a.w))
+
+
 def text_projection(a: Assembly, name: str, rows: Any, in_features: Dim, hidden: Dim) -> None:
     """``PixArtAlphaTextProjection``: linear, GELU, linear on every text token."""
     a.linear(f"{name}.linear_1", rows, in_features, hidden, bias=True)

@@ -33,8 +33,8 @@ class LTXConfig(VideoModel):
     family: ClassVar[str] = "ltx"
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 512, "width": 768, "frames": 121}
 
-    patch_size: ClassVar[int] = 1
-    patch_size_t: ClassVar[int] = 1
+    patch_size: ClassVar[int] = 1  # type: ignore[misc]
+    patch_size_t: ClassVar[int] = 1  # type: ignore[misc]
 
     num_layers: Dim
     hidden_size: Dim

@@ -19,6 +19,7 @@ FAMILIES = {
     "cogvideox": ("archsearch.models.cogvideox", "CogVideoXConfig"),
     "wan": ("archsearch.models.wan", "WanConfig"),
     "ltx": ("archsearch.models.ltx", "LTXConfig"),
+    "hunyuan-video": ("archsearch.models.hunyuan_video", "HunyuanVideoConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

@@ -67,7 +67,7 @@ def _small(layers: int) -> Reference:
             out_channels=32,
         ),
         inputs=inputs(32, 320),
-        workload=Workload(batch_size=2, height=512, width=384, frames=41),
+        workload=Workload(batch_size=2, height=512, width=384, frames=33),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.flux import FluxConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Format, rope_axes
 
 
 def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
@@ -15,18 +15,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
     if not fields["guidance_embeds"]:  # schnell, whose pipeline takes 256 tokens
         fields["text_seq_len"] = 256
-    axes = values.get("axes_dims_rope") or _axes(fields["head_dim"])
+    axes = values.get("axes_dims_rope") or [16, 56, 56]
     if sum(axes) != fields["head_dim"]:
         raise UnsupportedError(f"{where}: axes_dims_rope={axes} must add up to attention_head_dim={fields['head_dim']}")
 
 
-def _axes(head_dim: int) -> list[int]:
-    """Rotary columns of the index, height and width: an eighth and twice seven sixteenths, as in the 128 of FLUX.1."""
-    return [head_dim // 8, 7 * head_dim // 16, 7 * head_dim // 16]
-
-
 def _finish(config: Any, document: dict[str, Any]) -> None:
-    document["axes_dims_rope"] = _axes(int(config.head_dim))
+    document["axes_dims_rope"] = rope_axes(int(config.head_dim))
 
 
 FORMATS: dict[str, Format] = {

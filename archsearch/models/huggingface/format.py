@@ -32,6 +32,11 @@ TRANSFORMER_SIZES = {
 """Field → key of most transformers configs."""
 
 
+def rope_axes(head_dim: int) -> list[int]:
+    """Rotary columns of three axes: an eighth and twice seven sixteenths, as the 16, 56 and 56 of a head of 128."""
+    return [head_dim // 8, 7 * head_dim // 16, 7 * head_dim // 16]
+
+
 def _nothing(*_: Any) -> None:
     return None
 

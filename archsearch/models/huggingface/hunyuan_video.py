@@ -1,0 +1,51 @@
+"""HunyuanVideo transformers of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.huggingface.format import Format, rope_axes
+from archsearch.models.hunyuan_video import HunyuanVideoConfig
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
+    fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
+    axes = values.get("rope_axes_dim") or [16, 56, 56]
+    if sum(axes) != fields["head_dim"]:
+        raise UnsupportedError(f"{where}: rope_axes_dim={axes} must add up to attention_head_dim={fields['head_dim']}")
+
+
+def _finish(config: Any, document: dict[str, Any]) -> None:
+    document["rope_axes_dim"] = rope_axes(int(config.head_dim))
+
+
+FORMATS: dict[str, Format] = {
+    "HunyuanVideoTransformer3DModel": Format(
+        family=HunyuanVideoConfig,
+        sizes={
+            "num_layers": "num_layers",
+            "num_single_layers": "num_single_layers",
+            "num_attention_heads": "num_attention_heads",
+            "head_dim": "attention_head_dim",
+        },
+        options={
+            "num_refiner_layers": ("num_refiner_layers", 2),
+            "in_channels": ("in_channels", 16),
+            "out_channels": ("out_channels", 16),
+            "text_embed_dim": ("text_embed_dim", 4096),
+            "pooled_projection_dim": ("pooled_projection_dim", 768),
+            "guidance_embeds": ("guidance_embeds", True),
+            "patch_size": ("patch_size", 2),
+            "patch_size_t": ("patch_size_t", 1),
+        },
+        constants={"vae_scale_factor": 8, "vae_temporal_factor": 4, "text_seq_len": 256},
+        unwritten=("vae_scale_factor", "vae_temporal_factor", "text_seq_len"),
+        legal={"mlp_ratio": (4.0, 4), "qk_norm": ("rms_norm",), "image_condition_type": (None,)},
+        examined=("rope_axes_dim",),
+        complete=_complete,
+        finish=_finish,
+    ),
+}
