@@ -13,6 +13,8 @@ from archsearch.models.base import ModelConfig
 FAMILIES = {
     "decoder": ("archsearch.models.decoder", "DecoderConfig"),
     "encoder": ("archsearch.models.encoder", "EncoderConfig"),
+    "t5": ("archsearch.models.t5", "T5Config"),
+    "clip-text": ("archsearch.models.clip", "CLIPTextConfig"),
     "dit": ("archsearch.models.dit", "DiTConfig"),
     "sd3": ("archsearch.models.sd3", "SD3Config"),
     "flux": ("archsearch.models.flux", "FluxConfig"),

@@ -191,7 +191,7 @@ def _norm_members(a: Assembly, name: str, rows: Any, cols: Dim, *, modulated: bo
     def one(part: str, kind: str, dtype: DType, reads: float = 1.0, writes: float = 1.0, own: Any = rows) -> MemoryOp:
         return MemoryOp(name=f"{name}.{part}", kind=kind, rows=own, cols=cols, dtype=dtype, reads=reads, writes=writes)
 
-    members = (one("norm", "layernorm", DType.FP32),)
+    members: tuple[MemoryOp, ...] = (one("norm", "layernorm", DType.FP32),)
     if modulated:
         members += (
             one("one_plus_scale", "addu", DType.FP32, own=a.w.batch_size),

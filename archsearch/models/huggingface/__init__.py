@@ -20,7 +20,7 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME_OF_ACTIVATION, Format
 
-MODULES = ("decoder", "encoder", "dit", "flux", "sd3", "cogvideox", "wan", "ltx", "hunyuan_video")
+MODULES = ("decoder", "encoder", "dit", "flux", "sd3", "cogvideox", "wan", "ltx", "hunyuan_video", "t5", "clip")
 """Modules of this package that hold ``FORMATS``."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")
 """Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
