@@ -203,8 +203,8 @@ class MemoryOp:
     rows: Dim
     cols: Dim
     dtype: DType
-    reads: float = 1.0
-    writes: float = 1.0
+    reads: FloatArray = 1.0
+    writes: FloatArray = 1.0
     kernels: int = 1
     count: Dim = 1
 
@@ -231,8 +231,8 @@ class FusedGroup:
     rows: Dim
     cols: Dim
     dtype: DType
-    reads: float
-    writes: float
+    reads: FloatArray
+    writes: FloatArray
     count: Dim = 1
 
     def fused(self) -> MemoryOp:

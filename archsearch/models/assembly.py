@@ -24,7 +24,7 @@ from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Workload
 from archsearch.models.training import training_step
-from archsearch.ops import Attention, Convolution, Dim, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.ops import Attention, Convolution, Dim, FloatArray, MatMul, MemoryOp, Op, OpList, as_float
 
 
 class Assembly:
@@ -155,8 +155,10 @@ class Assembly:
         window: Dim | None = None,
         mask: bool = False,
         calls: Dim = 1,
+        total: Dim | None = None,
     ) -> None:
-        """Softmax attention, q, k and v and its output not saved: ``save`` them where no other op does."""
+        """Softmax attention, q, k and v and its output not saved: ``save`` them where no other op does. ``total`` is
+        how many of all the layers have this one (local and global attention of one model)."""
         self.op(
             Attention(
                 name=name,
@@ -171,7 +173,8 @@ class Assembly:
                 window=window,
                 mask=mask,
                 count=calls,
-            )
+            ),
+            total=total,
         )
 
     def matmul(
@@ -188,8 +191,8 @@ class Assembly:
         rows: Dim,
         cols: Dim,
         *,
-        reads: float = 1.0,
-        writes: float = 1.0,
+        reads: FloatArray = 1.0,
+        writes: FloatArray = 1.0,
         kernels: int = 1,
         calls: Dim = 1,
         dtype: DType | None = None,
@@ -213,9 +216,11 @@ class Assembly:
         if saves:
             self.save(saves * as_float(calls) * as_float(rows) * as_float(cols))
 
-    def op(self, op: Op, *, saves: Any = 0.0) -> None:
-        """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers'; ``saves`` elements."""
-        counted = replace(op, count=np.asarray(self._repeats) * np.asarray(op.count)) if self._inside else op
+    def op(self, op: Op, *, saves: Any = 0.0, total: Dim | None = None) -> None:
+        """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers' (or ``total`` over all
+        layers); ``saves`` elements."""
+        repeats = np.asarray(self._repeats) if total is None else np.asarray(total)
+        counted = replace(op, count=repeats * np.asarray(op.count)) if self._inside else op
         self.save(saves)
         if not np.any(counted.count):  # runs in no architecture: layers or copies that this model has none of
             return
@@ -239,9 +244,9 @@ class Assembly:
         """A moment of inference at which this many elements live besides weights and inputs; the largest counts."""
         self.peak = np.maximum(self.peak, elements)
 
-    def keep_cache(self, elements: Any) -> None:
-        """Elements of keys and values that each layer here keeps from step to step."""
-        self.cache = self.cache + as_float(self._repeats) * elements
+    def keep_cache(self, elements: Any, *, total: Dim | None = None) -> None:
+        """Elements of keys and values that each layer here (or ``total`` of them) keeps from step to step."""
+        self.cache = self.cache + as_float(self._repeats if total is None else total) * elements
 
 
 class Assembled(ConfigMixin):

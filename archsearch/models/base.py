@@ -151,6 +151,7 @@ class ConfigMixin:
             raise InvalidInputError(
                 f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(known))}"
             )
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         for name, value in values.items():
             _check_type(cls, name, value)
         try:
@@ -164,7 +165,7 @@ class ConfigMixin:
     def to_dict(self) -> dict[str, Any]:
         """Field values as plain Python numbers, strings and booleans (scalar configs only)."""
         values = asdict(self)  # type: ignore[call-overload]
-        return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in values.items()}
+        return {k: tuple(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in values.items()}
 
     def requirements(self) -> tuple[Requirement, ...]:
         raise NotImplementedError(f"{type(self).__name__} must state its requirements")
@@ -196,10 +197,24 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
         expected = "a whole number"
         if legal and value is not None and not _within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
             legal, expected = False, f"at most {MAX_DIMENSION} in size"
+    elif declared.startswith("tuple[Dim"):
+        legal = isinstance(value, tuple) and all(_is_whole(v) and _within(v, -MAX_DIMENSION) for v in value)
+        expected = "a list of whole numbers"
+    elif declared.startswith("tuple[bool"):
+        legal = isinstance(value, tuple) and all(isinstance(v, bool | np.bool_) for v in value)
+        expected = "a list of true or false"
+    elif declared.startswith("tuple[str"):
+        legal = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+        expected = "a list of names"
     else:
         return
     if not legal:
         raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's number."""
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _is_whole(value: Any) -> bool:

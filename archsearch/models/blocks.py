@@ -15,7 +15,7 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.models.base import Workload
-from archsearch.ops import Dim, FusedGroup, MatMul, MemoryOp, as_float
+from archsearch.ops import Dim, FloatArray, FusedGroup, MatMul, MemoryOp, as_float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,9 @@ ACTIVATIONS = {
     "relu": Activation(kind="relu", saved=0.0),
     "silu": Activation(kind="silu"),
 }
-NORMS = ("layernorm", "rmsnorm")
+NORM_KERNEL = {"layernorm": "layernorm", "rmsnorm": "rmsnorm", "gemma_rmsnorm": "rmsnorm"}
+"""The row reduction that a norm is once it is fused."""
+NORMS = ("layernorm", "rmsnorm", "gemma_rmsnorm")
 
 
 def product(*factors: Any) -> Any:
@@ -77,8 +79,8 @@ def pointwise(
     w: Workload,
     *,
     count: Dim = 1,
-    reads: float = 1.0,
-    writes: float = 1.0,
+    reads: FloatArray = 1.0,
+    writes: FloatArray = 1.0,
     kernels: int = 1,
 ) -> MemoryOp:
     """A pointwise kernel (or several alike) in the activation format."""
@@ -105,8 +107,8 @@ def group(
     kind: str,
     members: tuple[MemoryOp, ...],
     *,
-    reads: float,
-    writes: float = 1.0,
+    reads: FloatArray,
+    writes: FloatArray = 1.0,
     count: Dim = 1,
 ) -> FusedGroup:
     """Members that a compiler fuses; the group's rows, columns and format are its last member's."""
@@ -129,9 +131,14 @@ def norm_kernels(name: str, kind: str, rows: Dim, cols: Dim, w: Workload) -> Mem
 
     LayerNorm is one kernel. transformers' RMSNorm is written out: cast up, square, mean, add ε, reciprocal root,
     scale, cast down, weight; the middle ones on 32-bit tensors, and without the casts where the model is 32-bit.
+    Gemma's multiplies with 1 + weight in 32 bits before the cast down.
     """
+    half = w.activation_dtype.itemsize < 4
     if kind == "layernorm":
         return pointwise(name, "layernorm", rows, cols, w)
+    if kind == "gemma_rmsnorm":
+        reads, writes = (11.0, 9.0) if half else (4.0, 3.0)
+        return pointwise(name, "mul", rows, cols, w, reads=reads, writes=writes, kernels=10 if half else 7)
     if w.activation_dtype.itemsize >= 4:
         return pointwise(name, "mul", rows, cols, w, reads=4.0, writes=3.0, kernels=6)
     return pointwise(name, "mul", rows, cols, w, reads=10.0, writes=8.0, kernels=8)
@@ -139,14 +146,25 @@ def norm_kernels(name: str, kind: str, rows: Dim, cols: Dim, w: Workload) -> Mem
 
 def norm(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, *, count: Dim = 1) -> FusedGroup:
     """A norm on its own."""
-    return group(name, kind, (norm_kernels(f"{name}.eager", kind, rows, cols, w),), reads=1.0, count=count)
+    eager = norm_kernels(f"{name}.eager", kind, rows, cols, w)
+    return group(name, NORM_KERNEL[kind], (eager,), reads=1.0, count=count)
 
 
 def residual_norm(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, *, count: Dim, keep_sum: bool) -> FusedGroup:
     """Residual addition followed by a norm; ``keep_sum`` where the sum is needed later (pre-norm blocks)."""
     add = pointwise(f"{name}.add", "add", rows, cols, w, reads=2.0)
     members = (add, norm_kernels(f"{name}.norm", kind, rows, cols, w))
-    return group(name, kind, members, reads=2.0, writes=2.0 if keep_sum else 1.0, count=count)
+    return group(name, NORM_KERNEL[kind], members, reads=2.0, writes=2.0 if keep_sum else 1.0, count=count)
+
+
+def norm_residual_norm(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, *, count: Dim) -> FusedGroup:
+    """A branch's own norm, the residual addition and the norm after it (Gemma 2 and 3)."""
+    members = (
+        norm_kernels(f"{name}.branch_norm", kind, rows, cols, w),
+        pointwise(f"{name}.add", "add", rows, cols, w, reads=2.0),
+        norm_kernels(f"{name}.norm", kind, rows, cols, w),
+    )
+    return group(name, NORM_KERNEL[kind], members, reads=2.0, writes=2.0, count=count)
 
 
 def activation(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, *, count: Dim, gated: bool) -> FusedGroup:
@@ -201,4 +219,4 @@ def cross_entropy(name: str, rows: Dim, vocab_size: Dim, w: Workload) -> FusedGr
 
 def norm_parameters(kind: str, hidden_size: Any) -> Any:
     """Weights of a norm: a scale, and LayerNorm a shift as well."""
-    return as_float(hidden_size) * (1.0 if kind == "rmsnorm" else 2.0)
+    return as_float(hidden_size) * (2.0 if kind == "layernorm" else 1.0)

@@ -50,8 +50,10 @@ def mlp_saved(activation: str, gated: bool, intermediate_size: Any) -> Any:
 
 def norm_saved(kind: str, width: Any, w: Workload) -> Any:
     """Saved by a norm: its input and, as the next layer's input, its output; the RMSNorm that is written out keeps
-    the normalised values too, and its input in 32 bits."""
+    the normalised values too, and its input in 32 bits (Gemma's the normalised values in 32 bits)."""
     size = w.activation_dtype.itemsize
+    if kind == "gemma_rmsnorm":
+        return as_float(width) * (1.0 + 8.0 / size)
     return as_float(width) * (2.0 if kind == "layernorm" else 2.0 + 4.0 / size)
 
 

@@ -22,6 +22,7 @@ FAMILIES = {
     "wan": ("archsearch.models.wan", "WanConfig"),
     "ltx": ("archsearch.models.ltx", "LTXConfig"),
     "hunyuan-video": ("archsearch.models.hunyuan_video", "HunyuanVideoConfig"),
+    "autoencoder-kl": ("archsearch.models.autoencoder_kl", "AutoencoderKLConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

@@ -73,15 +73,40 @@ def fused_rms_norm(x: torch.Tensor, shape: Any, weight: Any = None, eps: float |
     return torch.ops.aten.native_layer_norm(x, list(shape), weight, None, eps or 1e-6)[0]
 
 
+_CONV2D, _CONV3D = F.conv2d, F.conv3d
+
+
+def _layout_kept(convolution: Any, layout: torch.memory_format) -> Any:
+    """A convolution whose result lies as its input does, channels last where that does, as on CUDA
+    (``cudnn_conv_suggest_memory_format``, aten/src/ATen/native/ConvUtils.h); on the meta device it would lie channels
+    first whatever its input."""
+
+    def call(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        out = convolution(x, *args, **kwargs)
+        if x.is_contiguous(memory_format=layout) and not x.is_contiguous():
+            order = [0, *range(2, out.ndim), 1]  # from the outermost axis to the innermost
+            strides = [0] * out.ndim
+            step = 1
+            for axis in reversed(order):
+                strides[axis], step = step, step * out.shape[axis]
+            out = out.as_strided(out.shape, strides)
+        return out
+
+    return call
+
+
 @contextmanager
 def fused_sdpa() -> Iterator[None]:
-    """Attention and torch's RMSNorm as the one fused op that they are on CUDA."""
+    """Attention and torch's RMSNorm as the one fused op that they are on CUDA, and convolutions with its layouts."""
     originals = F.scaled_dot_product_attention, F.rms_norm
     F.scaled_dot_product_attention, F.rms_norm = flash_attention, fused_rms_norm
+    F.conv2d = _layout_kept(_CONV2D, torch.channels_last)
+    F.conv3d = _layout_kept(_CONV3D, torch.channels_last_3d)
     try:
         yield
     finally:
         F.scaled_dot_product_attention, F.rms_norm = originals
+        F.conv2d, F.conv3d = _CONV2D, _CONV3D
 
 
 def _call(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:
@@ -93,7 +118,8 @@ class Reference:
     """A config of ours and the real module that it describes.
 
     ``inputs(workload)`` are the module's keyword arguments on the meta device; ``call`` runs it (its forward pass
-    unless told: ``decode`` of an autoencoder); ``options`` are further arguments.
+    unless told: ``decode`` of an autoencoder); ``options`` are further arguments. ``dtypes`` are the formats that the
+    module's kernels have on the meta device.
     """
 
     config: ModelConfig
@@ -102,6 +128,7 @@ class Reference:
     workload: Workload
     call: Callable[[torch.nn.Module, dict[str, Any]], Any] = _call
     options: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: tuple[DType, ...] = tuple(TORCH_DTYPES)
 
     def module(self) -> torch.nn.Module:
         return on_meta(self.build, TORCH_DTYPES[self.workload.dtype])

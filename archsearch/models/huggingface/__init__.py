@@ -20,7 +20,20 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME_OF_ACTIVATION, Format
 
-MODULES = ("decoder", "encoder", "dit", "flux", "sd3", "cogvideox", "wan", "ltx", "hunyuan_video", "t5", "clip")
+MODULES = (
+    "decoder",
+    "encoder",
+    "dit",
+    "flux",
+    "sd3",
+    "cogvideox",
+    "wan",
+    "ltx",
+    "hunyuan_video",
+    "t5",
+    "clip",
+    "autoencoder_kl",
+)
 """Modules of this package that hold ``FORMATS``."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")
 """Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
@@ -90,7 +103,7 @@ def to_hf(config: ModelConfig) -> dict[str, Any]:
         UnsupportedError: no class has this combination; the text names the fields in the way.
         InvalidInputError: a grid of architectures instead of one.
     """
-    if any(np.ndim(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
+    if any(_is_grid(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
         raise InvalidInputError("one architecture at a time: the config's fields are arrays")
     chosen = {name: f for name, f in formats().items() if isinstance(config, f.family)}
     if not chosen:
@@ -100,6 +113,11 @@ def to_hf(config: ModelConfig) -> dict[str, Any]:
     if obstacles[best]:
         raise UnsupportedError(f"no Hugging Face class has this shape; {best} would need {', '.join(obstacles[best])}")
     return _written(config, best, chosen[best])
+
+
+def _is_grid(value: Any) -> bool:
+    """Whether a field (or an entry of one that lists several sizes) is an array."""
+    return any(map(np.ndim, value)) if isinstance(value, tuple) else np.ndim(value) > 0
 
 
 def _kind(values: Mapping[str, Any]) -> str | None:

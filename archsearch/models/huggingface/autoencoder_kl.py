@@ -1,0 +1,53 @@
+"""AutoencoderKL of diffusers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.autoencoder_kl import AutoencoderKLConfig
+from archsearch.models.huggingface.format import Format
+
+_BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    stages = len(tuple(fields["block_out_channels"]))
+    for key, block in _BLOCKS.items():
+        kinds = list(values.get(key, (block,)))
+        if kinds != [block] * stages:
+            raise UnsupportedError(
+                f"{where}: {key}={json.dumps(kinds)} is not supported, only {block} for each of the "
+                f"{stages} block_out_channels"
+            )
+
+
+def _finish(config: Any, document: dict[str, Any]) -> None:
+    document["block_out_channels"] = list(document["block_out_channels"])
+    stages = len(document["block_out_channels"])
+    document |= {key: [block] * stages for key, block in _BLOCKS.items()}
+
+
+FORMATS: dict[str, Format] = {
+    "AutoencoderKL": Format(
+        family=AutoencoderKLConfig,
+        sizes={"block_out_channels": "block_out_channels"},
+        options={
+            "latent_channels": ("latent_channels", 4),
+            "layers_per_block": ("layers_per_block", 1),
+            "in_channels": ("in_channels", 3),
+            "out_channels": ("out_channels", 3),
+            "norm_num_groups": ("norm_num_groups", 32),
+            "use_quant_conv": ("use_quant_conv", True),
+            "use_post_quant_conv": ("use_post_quant_conv", True),
+            "mid_block_add_attention": ("mid_block_add_attention", True),
+        },
+        legal={"act_fn": ("silu", "swish")},
+        examined=tuple(_BLOCKS),
+        immaterial=("scaling_factor", "shift_factor", "latents_mean", "latents_std", "force_upcast"),
+        complete=_complete,
+        finish=_finish,
+    ),
+}

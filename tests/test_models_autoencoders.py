@@ -1,0 +1,75 @@
+"""Autoencoders: decoding and encoding apart, against the real modules on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from references import PRESETS
+from references.tools import Reference, dispatch, fused_sdpa
+from torch.utils.flop_counter import FlopCounterMode
+
+from archsearch.dtypes import DType
+from archsearch.models import Phase, Workload, load_preset
+
+IMAGES = ["sdxl-vae", "flux-vae"]
+PHASES = [Phase.DECODE, Phase.ENCODE]
+
+
+def _decode(module: Any, inputs: dict[str, Any]) -> Any:
+    return module.decode(*inputs.values())
+
+
+def _encode(module: Any, inputs: dict[str, Any]) -> Any:
+    return module.encode(*inputs.values())
+
+
+def of_phase(name: str, phase: Phase, **workload: Any) -> Reference:
+    """A preset's reference that decodes, or encodes, alone."""
+    reference = PRESETS[name]
+    call = _decode if phase is Phase.DECODE else _encode
+    return replace(reference, workload=replace(reference.workload, phase=phase, **workload), call=call)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_flops_of_a_phase(name: str, phase: Phase) -> None:
+    reference = of_phase(name, phase)
+    module = reference.module()
+    with torch.no_grad(), fused_sdpa(), FlopCounterMode(display=False) as counter:
+        reference.run(module)
+    assert float(reference.config.lower(reference.workload).flops()) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("side", [512, 1024])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("dtype", [DType.BF16, DType.FP32])
+def test_peak_of_images(name: str, side: int, phase: Phase, dtype: DType) -> None:
+    reference = of_phase(name, phase, batch_size=1, height=side, width=side, dtype=dtype)
+    ours = float(reference.config.memory(reference.workload).activations)
+    assert ours == pytest.approx(dispatch(reference).peak_bytes, rel=0.04)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_forward_is_encode_then_decode(name: str) -> None:
+    config, w = load_preset(name), Workload(height=256, width=256)
+    parts = [config.lower(replace(w, phase=phase)).flops() for phase in (Phase.ENCODE, Phase.DECODE)]
+    assert float(config.lower(w).flops()) == sum(map(float, parts))
+
+
+def test_widths_may_be_arrays() -> None:
+    """A grid over the base width is costed in one go, as each of its members alone."""
+    base = load_preset("sd-vae")
+    widths = np.array([64, 128])
+    grid = replace(base, block_out_channels=(widths, 2 * widths, 4 * widths, 4 * widths))
+    grid.check()
+    w = Workload(height=256, width=256, phase=Phase.DECODE)
+    for i, width in enumerate(widths):
+        one = replace(base, block_out_channels=tuple(int(width) * k for k in (1, 2, 4, 4)))
+        assert grid.parameters()[i] == one.parameters()
+        assert grid.lower(w).flops()[i] == one.lower(w).flops()
+        assert grid.memory(w).activations[i] == one.memory(w).activations
