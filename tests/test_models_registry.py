@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.api import workload_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.models import ModelConfig, Workload, get_family, load_model, load_preset, preset_names
+from archsearch.models import ModelConfig, get_family, load_model, load_preset, preset_names
 from archsearch.models.registry import FAMILIES
 
 
@@ -19,7 +20,8 @@ def test_presets_keep_the_protocol(name: str) -> None:
     assert isinstance(config, ModelConfig)
     assert all(requirement.holds for requirement in config.requirements())
     assert get_family(config.family).from_dict(config.to_dict()) == config
-    ops = config.lower(Workload(batch_size=2, seq_len=64, height=256, width=256))
+    sizes = dict.fromkeys(("seq_len", "height", "width", "frames"))
+    ops = config.lower(workload_of(config, sizes={"batch_size": 2, **sizes})[0])
     names = [op.name for op in ops]
     assert len(set(names)) == len(names)
     assert all(name.split(".")[0] for name in names)
@@ -89,7 +91,9 @@ import sys
 from archsearch.models import Workload, load_preset, preset_names
 from archsearch.models.huggingface import to_hf
 for name in preset_names():
-    load_preset(name).lower(Workload(seq_len=64, height=256, width=256))
+    config = load_preset(name)
+    frames = {"frames": 17} if "frames" in config.default_sizes else {}
+    config.lower(Workload(seq_len=64, height=512, width=512, **frames))
 to_hf(load_preset("gpt2"))
 print([m for m in ("torch", "transformers", "diffusers", "pandas") if m in sys.modules])
 """

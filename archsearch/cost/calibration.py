@@ -79,6 +79,7 @@ RELATIVES = {
     "gemm/int8": "gemm/fp8",
     "gemm/fp4": "gemm/fp8",
     "attention/efficient": "attention/fa2-full",
+    "memory/groupnorm": "memory/norm",
 }
 
 

@@ -15,6 +15,9 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
 * What stays in L2 from its last use is not read again. Activations are reused at a distance of this product's own
   footprint, weights at ``reuse_bytes`` (see ``GemmModel.predict``).
 * When operands exceed L2, each wave fetches its own panel: bytes ∝ waves · k · √(concurrent tile area).
+* A convolution is an implicit product: tiles draw every window's k elements through L2, but DRAM holds each input
+  element once. ``input_share`` scales what A brings from DRAM, and a wave's panel by its square root: of the panels of
+  r rows and c columns with r · c given, k · (share · r + c) is least at 2 · k · √(share · r · c).
 * Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
 * Rows that do not start on 16 bytes load and store with narrower instructions (32 lanes · alignment bytes per clock)
   and cannot use TMA, so that Hopper and Blackwell fall back to warp-level instructions; off 32 bytes they touch one
@@ -85,6 +88,8 @@ class Shapes:
     """Per-shape quantities that no candidate changes, each of shape [S].
 
     ``k_row`` and ``n_row`` are the alignments in bytes of rows of k operands and of n outputs (see ``_alignment``).
+    ``input_share`` is how much of the m · k elements of A differ: all of a matrix, about 1 / kernel volume of what a
+    convolution's windows cover.
     """
 
     m: Array
@@ -95,6 +100,7 @@ class Shapes:
     reuse_bytes: Array
     k_row: Array
     n_row: Array
+    input_share: Array
     itemsize: float
     out_itemsize: float
 
@@ -108,7 +114,8 @@ class Shapes:
         operand_b = k * n * size * batch
         looped = BENCHMARK_ROTATION * operand_b + batch * (m * k * size + m * n * out)
         reuse = np.where(np.isnan(reuse), looped, reuse)
-        return cls(m, n, k, batch, weights, reuse, _row_alignment(k * size), _row_alignment(n * out), size, out)
+        share = np.broadcast_to(np.asarray(dims.get("input_share", 1.0), dtype=np.float64), m.shape)
+        return cls(m, n, k, batch, weights, reuse, _row_alignment(k * size), _row_alignment(n * out), share, size, out)
 
     def take(self, mask: Any) -> Shapes:
         """The shapes under a mask."""
@@ -120,7 +127,7 @@ class Shapes:
             return replace(self, **{f: getattr(self, f).astype(np.float32) for f in SHAPE_COLUMNS})
 
 
-SHAPE_COLUMNS = ("m", "n", "k", "batch", "weights", "reuse_bytes", "k_row", "n_row")
+SHAPE_COLUMNS = ("m", "n", "k", "batch", "weights", "reuse_bytes", "k_row", "n_row", "input_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ class Load:
     def of(cls, s: Shapes, machine: Machine, v: Mapping[str, float]) -> Load:
         """Prepare shapes for ``candidate_time`` on a machine with these coefficients."""
         rate, loads, stores = _alignment(s, machine)
-        a = s.batch * s.m * s.k * s.itemsize
+        a = s.batch * s.m * s.k * s.itemsize * s.input_share
         b = s.batch * s.n * s.k * s.itemsize
         out = s.batch * s.m * s.n * s.out_itemsize
         footprint = a + b + out
@@ -284,7 +291,7 @@ def _dram_bytes(load: Load, c: Choice, concurrent_area: Any, waves: Any, v: Mapp
     """Bytes to and from DRAM after L2 hits, with panels fetched again once the operands outgrow L2."""
     s = load.shapes
     panel = load.miss * (2 * v["panel_factor"]) * (s.k * s.itemsize / c.split_k)
-    return np.maximum(load.operand_bytes, panel * waves * np.sqrt(concurrent_area)) + load.out_bytes
+    return np.maximum(load.operand_bytes, panel * waves * np.sqrt(concurrent_area * s.input_share)) + load.out_bytes
 
 
 def _quantize_time(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Any:

@@ -13,6 +13,9 @@ for how a row maps to threads, as PyTorch's kernels map it:
 * norms: one block of 128 threads per row, four elements per thread and step; statistics and write are two passes.
   A warp whose lanes differ in their number of steps leaves the four-fold unrolled loop and walks the remainder too.
   Rows that are no multiple of four take two kernels of scalar steps.
+* group norm: a row is one group of one image. Its mean and variance are one block's work, 512 threads that take one
+  element each per step and wait for it; images of 32 groups leave most SMs idle. A kernel of the groups' size makes
+  factors per channel, and a pointwise kernel on all SMs reads the rows again and writes them.
 
     turns = ⌈blocks / num_sms⌉ / resident blocks per SM
     time  = launch + smooth max(DRAM, L2, instructions, turns · passes · pass latency)
@@ -20,7 +23,8 @@ for how a row maps to threads, as PyTorch's kernels map it:
 A call that is timed on its own (``alone``) also shows the host's time to issue it, ``call_s``, as published tables of
 single calls do; kernels queued behind others do not.
 
-Kernel structure: PyTorch 2.1, aten/src/ATen/native/cuda: SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu
+Kernel structure: PyTorch 2.1, aten/src/ATen/native/cuda: SoftMax.cu, PersistentSoftmax.cuh, layer_norm_kernel.cu,
+group_norm_kernel.cu
 (https://github.com/pytorch/pytorch/tree/v2.1.0/aten/src/ATen/native/cuda).
 """
 
@@ -46,7 +50,8 @@ KINDS: dict[str, tuple[str, ...]] = {
         *("scheduler", "kv_cache", "patchify", "unpatchify", "sgd", "adam", "adamw"),
     ),
     "softmax": ("softmax", "log_softmax"),
-    "norm": ("norm", "layernorm", "layer_norm", "rmsnorm", "rms_norm", "groupnorm", "group_norm"),
+    "norm": ("norm", "layernorm", "layer_norm", "rmsnorm", "rms_norm"),
+    "groupnorm": ("groupnorm", "group_norm"),
 }
 """Operation kinds by the kernel structure that serves them."""
 CLASS_OF = {kind: name for name, kinds in KINDS.items() for kind in kinds}
@@ -62,6 +67,12 @@ WARP_ROW_ELEMENTS, WARP_ROW_BYTES = 1024.0, 4096.0
 BLOCK_THREADS = 128.0
 """Threads of a norm's block and of a warp-per-row softmax's block (four warps)."""
 SOFTMAX_THREADS = (32.0, 512.0)
+MOMENTS_THREADS = 512.0
+"""Threads of a block that takes a group's moments (``kCUDABlockReduceNumThreads``)."""
+MOMENTS_STEP_CYCLES = 850.0
+"""Clocks of one of its steps: load, then Welford's update with a division, nothing in flight beside it. From 0.43 µs a
+step on H100 and H200, alike over groups of 3.7 to 14.7 million elements
+(https://github.com/sgl-project/sglang/pull/26045 and /pull/23938, native group norm with SiLU)."""
 NORM_VECTOR = 4.0
 UNROLL = 4.0
 SHARPNESS = 4
@@ -88,7 +99,12 @@ SOFTMAX = (
     *NORM,
     Coefficient("step_cycles", "clock", 1, 300, 20, "lane clocks per thread and step of a pass, whatever it loads"),
 )
-COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {"pointwise": POINTWISE, "softmax": SOFTMAX, "norm": NORM}
+COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {
+    "pointwise": POINTWISE,
+    "softmax": SOFTMAX,
+    "norm": NORM,
+    "groupnorm": NORM,
+}
 
 
 def memory_class(kind: str) -> str:
@@ -201,7 +217,7 @@ class Parts:
 
 
 class MemoryModel:
-    """One structure of bandwidth-bound kernels: ``kind_class`` is "pointwise", "softmax" or "norm"."""
+    """One structure of bandwidth-bound kernels: ``kind_class`` is a key of ``KINDS``."""
 
     def __init__(self, kind_class: str) -> None:
         if kind_class not in KINDS:
@@ -221,6 +237,7 @@ class MemoryModel:
         tensor, machine = Tensor.of(dims, dtype), Machine.of(gpu, values)
         parts = _STRUCTURES[self.kind_class](tensor, machine, values)
         launches = np.where(_scalar_norm(tensor), 2.0, 1.0) if self.kind_class == "norm" else 1.0
+        launches = 3.0 if self.kind_class == "groupnorm" else launches
         fixed = launches * values["launch_s"] + tensor.alone * values["call_s"]
         total = fixed + _smooth_max(parts.dram, parts.l2, parts.instructions, parts.latency)
         memory = np.maximum(parts.dram, parts.l2)
@@ -301,6 +318,24 @@ def _norm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     )
 
 
+def _groupnorm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
+    """Moments, then factors and their application: one after the other, so that the latency of the first adds to the
+    traffic of the last."""
+    steps = np.ceil(t.cols / MOMENTS_THREADS)
+    rounds = np.ceil(np.ceil(t.rows / machine.num_sms) / machine.resident(MOMENTS_THREADS))
+    moments = rounds * steps * MOMENTS_STEP_CYCLES / machine.clock_hz
+    moved = t.bytes_one * (t.reads + t.writes)
+    read = t.bytes_one * t.reads * machine.missed(moved) / machine.dram_bytes_s
+    apply = read + t.bytes_one * t.writes / machine.dram_bytes_s
+    return Parts(
+        dram=read + apply,
+        l2=(moved + t.bytes_one * t.reads) / machine.l2_bytes_s,
+        instructions=np.zeros_like(apply),
+        latency=moments + apply,
+        waves=machine.waves(t.rows, MOMENTS_THREADS),
+    )
+
+
 def _scalar_norm(t: Tensor) -> Any:
     return t.cols % NORM_VECTOR != 0
 
@@ -324,4 +359,4 @@ def _smooth_max(*times: Any) -> Any:
     return np.sqrt(np.sqrt(sum(s * s for s in squares)))
 
 
-_STRUCTURES = {"pointwise": _pointwise, "softmax": _softmax, "norm": _norm}
+_STRUCTURES = {"pointwise": _pointwise, "softmax": _softmax, "norm": _norm, "groupnorm": _groupnorm}

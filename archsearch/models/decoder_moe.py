@@ -88,17 +88,10 @@ def _combine(c: DecoderConfig, a: Assembly, rows: Dim, copies: Any) -> None:
     wide = 1.0 if _weights_in_half(c, a) or a.w.activation_dtype.itemsize >= 4 else 2.0
     a.pointwise("moe.weight", "mul", copies, h, writes=wide, saves=1.0)
     a.pointwise("moe.order", "gather", copies, h, reads=wide, writes=wide, kernels=3)
-    a.pointwise("moe.sum", "add", copies, h, reads=wide, writes=0.0)
-    cast = wide > 1
-    a.pointwise(
-        "moe.result",
-        "cast",
-        rows,
-        h,
-        reads=wide if cast else 0.0,
-        writes=1.0 + (wide if cast else 0.0),
-        kernels=1 if cast else 0,
-    )
+    once = wide / as_float(c.num_experts_per_tok)
+    a.pointwise("moe.sum", "add", copies, h, reads=wide, writes=once)
+    if wide > 1:
+        a.pointwise("moe.result", "cast", rows, h, reads=wide)
     # Routed copies beside both halves, activation and product; or beside outputs, weighted and ordered ones.
     i, h_all = as_float(c.expert_width), as_float(h)
     live = h_all + np.maximum(4 * i, h_all * (1 + 2 * wide))

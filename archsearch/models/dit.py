@@ -8,6 +8,7 @@ guidance that runs the model twice is a batch twice as large.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +38,8 @@ class DiTConfig(ConfigMixin):
     """
 
     family: ClassVar[str] = "dit"
+    default_sizes: ClassVar[Mapping[str, int]] = {"height": 256, "width": 256}
+    throughput_unit: ClassVar[str] = "images/s"
 
     num_layers: Dim
     hidden_size: Dim
