@@ -133,7 +133,8 @@ class Convolution:
     """A convolution over one to three spatial axes, costed as an implicit GEMM.
 
     ``out_size`` and ``kernel_size`` are tuples over the spatial axes; ``groups`` divides both channel counts.
-    ``input_is_data`` marks a model's first layer, whose input needs no gradient.
+    ``input_is_data`` marks a model's first layer, whose input needs no gradient. ``channels_last`` tells that input and
+    output lie channels last in memory, as tensor cores want them; else eager execution turns them around and back.
     """
 
     name: str
@@ -147,26 +148,48 @@ class Convolution:
     groups: Dim = 1
     bias: bool = True
     input_is_data: bool = False
+    channels_last: bool = False
     count: Dim = 1
 
     @property
     def kind(self) -> str:
         return "convolution"
 
+    @property
+    def volume(self) -> Any:
+        """Positions of the kernel's window."""
+        return _product(self.kernel_size)
+
+    @property
+    def positions(self) -> Any:
+        """Output positions of the batch."""
+        return np.asarray(self.batch) * _product(self.out_size)
+
+    @property
+    def input_positions(self) -> Any:
+        """Input positions of the batch: a stride's worth for every output."""
+        return self.positions * _product(self.stride or (1,))
+
+    @property
+    def input_share(self) -> Any:
+        """How much of what the windows cover differs: 1 where they lie side by side, 1 / volume at stride 1."""
+        return np.minimum(1.0, as_float(_product(self.stride or (1,))) / as_float(self.volume))
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel has its own kernel (in all architectures of a grid)."""
+        groups = np.asarray(self.groups)
+        own = (groups == self.in_channels) & (groups == self.out_channels) & (groups > 1)
+        return bool(np.all(own))
+
     def as_matmul(self) -> MatMul:
         """The implicit GEMM: m output positions, n output channels, k = in_channels · kernel volume."""
         groups = np.asarray(self.groups)
-        positions: Any = self.batch
-        for size in self.out_size:
-            positions = positions * np.asarray(size)
-        depth: Any = np.asarray(self.in_channels) // groups
-        for size in self.kernel_size:
-            depth = depth * np.asarray(size)
         return MatMul(
             name=self.name,
-            m=positions,
+            m=self.positions,
             n=np.asarray(self.out_channels) // groups,
-            k=depth,
+            k=np.asarray(self.in_channels) // groups * self.volume,
             batch=self.groups,
             dtype=self.dtype,
             count=self.count,
@@ -178,15 +201,17 @@ class Convolution:
 
     def memory_bytes(self) -> Any:
         """Input read once (stride-sized footprint), weights read once, output written once."""
-        out: Any = as_float(self.batch)
-        footprint: Any = as_float(self.batch) * as_float(self.in_channels)
-        weights: Any = as_float(self.in_channels) * as_float(self.out_channels) / as_float(self.groups)
-        steps = self.stride or tuple(1 for _ in self.kernel_size)
-        for size, step, kernel in zip(self.out_size, steps, self.kernel_size, strict=True):
-            out = out * as_float(size)
-            footprint = footprint * as_float(size) * as_float(step)
-            weights = weights * as_float(kernel)
-        return (footprint + weights + out * as_float(self.out_channels)) * self.dtype.itemsize
+        into, out = as_float(self.in_channels), as_float(self.out_channels)
+        weights = into * out / as_float(self.groups) * as_float(self.volume)
+        moved = as_float(self.input_positions) * into + weights + as_float(self.positions) * out
+        return moved * self.dtype.itemsize
+
+
+def _product(sizes: tuple[Dim, ...]) -> Any:
+    result: Any = np.asarray(1)
+    for size in sizes:
+        result = result * np.asarray(size)
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

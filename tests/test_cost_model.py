@@ -99,13 +99,82 @@ def test_unfused_attention_is_its_two_products_and_the_kernels_between():
         model.estimate([op], attention="flash")
 
 
-def test_convolution_costs_its_implicit_product():
-    conv = Convolution(
-        name="p", batch=2, in_channels=4, out_channels=128, kernel_size=(2, 2), out_size=(16, 16), dtype=DType.BF16
+def convolution(channels: int = 256, side: int = 512, **changes: object) -> Convolution:
+    """A 3 · 3 convolution of one image."""
+    sizes = {"in_channels": channels, "out_channels": channels, "out_size": (side, side), "kernel_size": (3, 3)}
+    return Convolution(**{"name": "c", "batch": 1, "dtype": DType.BF16, **sizes, **changes})
+
+
+def test_a_patch_embedding_is_a_matrix_product():
+    conv = convolution(
+        channels=128, in_channels=8, batch=2, kernel_size=(2, 2), stride=(2, 2), out_size=(16, 16), bias=False
     )
     model = CostModel(load_gpu("a100-sxm-80gb"))
-    gemm = MatMul(name="p", m=2 * 256, n=128, k=16, dtype=DType.BF16)
-    assert float(model.estimate([conv]).latency_s) == float(model.estimate([gemm]).latency_s)
+    gemm = MatMul(name="p", m=2 * 256, n=128, k=32, dtype=DType.BF16)
+    theirs, ours = (model.estimate([op], compiled=True) for op in (gemm, conv))
+    assert float(ours.latency_s) == float(theirs.latency_s)
+    assert ours.provenance is theirs.provenance
+
+
+def test_a_convolution_reads_its_input_from_dram_about_once():
+    """Nine windows overlap at every position: the implicit product's operand is nine times the input."""
+    model, conv = CostModel(load_gpu("a100-sxm-80gb")), convolution()
+    item = model.estimate([conv], compiled=True).breakdown[0]
+    assert float(item.flops) == 2 * 512**2 * 256 * 256 * 9
+    assert float(item.memory_bytes) == conv.memory_bytes() == 2 * (2 * 512**2 * 256 + 9 * 256**2)
+    moved = float(item.cost.details["dram_bytes"])
+    assert conv.memory_bytes() * 0.5 < moved < conv.memory_bytes() * 1.5
+    product = model.estimate([conv.as_matmul()], compiled=True).breakdown[0]
+    assert float(product.cost.details["dram_bytes"]) > 2 * moved
+    assert item.cost.provenance is Provenance.ANALYTIC
+
+
+def test_eager_convolutions_change_layouts_and_add_the_bias_apart():
+    model = CostModel(load_gpu("h100-sxm"))
+    first, last = convolution(), convolution(channels_last=True)
+    kernels = [int(model.estimate([op]).breakdown[0].cost.kernels) for op in (first, last)]
+    assert kernels == [5, 3]
+    assert int(model.estimate([first], compiled=True).breakdown[0].cost.kernels) == 1
+    assert float(model.estimate([first]).latency_s) > float(model.estimate([last]).latency_s)
+    assert "tile_m" in model.estimate([first]).breakdown[0].cost.details
+
+
+def test_32_bit_convolutions_run_in_tf32_where_there_is_any():
+    tf32, fp32 = convolution(dtype=DType.TF32), convolution(dtype=DType.FP32)
+    a100, v100 = CostModel(load_gpu("a100-sxm-80gb")), CostModel(load_gpu("v100-sxm-32gb"))
+    assert float(a100.estimate([fp32]).latency_s) == float(a100.estimate([tf32]).latency_s)
+    assert int(v100.estimate([fp32]).breakdown[0].cost.kernels) == 2  # no layout to change for plain lanes
+
+
+def test_few_channels_are_padded_to_whole_vectors():
+    model = CostModel(load_gpu("h100-sxm"))
+    few, padded = (model.estimate([convolution(in_channels=c)], compiled=True).latency_s for c in (3, 8))
+    assert float(few) == float(padded)
+
+
+def test_depthwise_convolutions_are_bound_by_traffic_or_lanes():
+    gpu = load_gpu("h100-sxm")
+    model = CostModel(gpu)
+    small, large = (
+        float(model.estimate([convolution(groups=256, kernel_size=(k, k), bias=False)]).latency_s) for k in (3, 7)
+    )
+    assert small > 2 * 512**2 * 256 * 2 / gpu.bandwidth_bytes_s
+    assert 2 < large / small < 49 / 9
+
+
+def test_group_norm_is_as_slow_as_few_groups_make_it():
+    """Group norm and SiLU of 1 · 128 · 20 · 256 · 256 in 32 groups take 4.71 ms on an H200, 13.71 ms for 1 · 512 · 16 ·
+    180 · 320 and 0.45 ms for 1 · 512 · 8 · 45 · 80 on an H100 (sgl-project/sglang pull requests 23938 and 26045)."""
+    for gpu, elements, measured in (
+        ("h200-sxm", 128 * 20 * 256 * 256, 4.71e-3),
+        ("h100-sxm", 512 * 16 * 180 * 320, 13.71e-3),
+        ("h100-sxm", 512 * 8 * 45 * 80, 0.452e-3),
+    ):
+        ops = [
+            MemoryOp(name=kind, kind=kind, rows=32, cols=elements // 32, dtype=DType.BF16)
+            for kind in ("groupnorm", "silu")
+        ]
+        assert float(CostModel(load_gpu(gpu)).estimate(ops).latency_s) == pytest.approx(measured, rel=0.1)
 
 
 def test_formats_without_units_are_refused_with_the_legal_ones():

@@ -80,6 +80,9 @@ RELATIVES = {
     "gemm/fp4": "gemm/fp8",
     "attention/efficient": "attention/fa2-full",
     "memory/groupnorm": "memory/norm",
+    "convolution/16bit": "gemm/16bit",
+    "convolution/tf32": "gemm/tf32",
+    "convolution/fp32": "gemm/fp32-linear",
 }
 
 

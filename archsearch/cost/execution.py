@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from archsearch.cost.routes import fused_attention_reason
+from archsearch.cost.tiles import uses_matrix_units
+from archsearch.dtypes import DType
 from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
 
-Kernel = MatMul | Attention | MemoryOp | Collective
+Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
 
 
 class AttentionKernel(StrEnum):
@@ -48,7 +52,7 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
         UnsupportedError: a fused attention kernel was asked for that this GPU, format or head_dim does not have.
     """
     if isinstance(op, Convolution):
-        yield op.as_matmul()
+        yield from convolution_kernels(op, gpu, compiled=compiled)
     elif isinstance(op, FusedGroup):
         if compiled:
             yield op.fused()
@@ -61,6 +65,52 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
             yield from unfused_attention(op, compiled=compiled)
     else:
         yield op
+
+
+def convolution_kernels(op: Convolution, gpu: GpuSpec, *, compiled: bool) -> Iterator[Kernel]:
+    """A convolution with what eager PyTorch runs around it.
+
+    Tensor cores want channels last, in multiples of 16 bytes: cuDNN turns the input and the weights around, pads them,
+    and turns the output back; PyTorch adds the bias to it in a kernel of its own (aten/src/ATen/native/Convolution.cpp,
+    ``output.add_(reshape_bias(...))``). A compiler lays tensors out for the convolution and fuses the bias. 32-bit
+    convolutions run in TF32 where the GPU has it, as ``torch.backends.cudnn.allow_tf32`` is on by default.
+    """
+    if op.is_depthwise:
+        yield op
+    else:
+        if op.dtype is DType.FP32 and gpu.vendor == "nvidia" and gpu.supports(DType.TF32):
+            op = replace(op, dtype=DType.TF32)
+        on_tensor_cores = uses_matrix_units(gpu, op.dtype)
+        padded = _padded(op) if on_tensor_cores else op
+        if on_tensor_cores and not compiled:
+            yield from _turned_around(op, padded)
+        yield padded
+    if op.bias and not compiled:
+        yield MemoryOp(name=f"{op.name}.bias", kind="addu", rows=op.positions, cols=op.out_channels, dtype=op.dtype)
+
+
+def _padded(op: Convolution) -> Convolution:
+    """Channels in whole vectors of 16 bytes; those of grouped convolutions stay as they are."""
+    if np.any(np.asarray(op.groups) > 1):
+        return op
+    vector = int(16 / op.dtype.itemsize)
+
+    def up(channels: Any) -> Any:
+        return -(-np.asarray(channels) // vector) * vector
+
+    return replace(op, in_channels=up(op.in_channels), out_channels=up(op.out_channels))
+
+
+def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
+    """Kernels that change layouts; each reads one layout and writes the other."""
+    taps = np.asarray(padded.in_channels) // np.asarray(padded.groups) * padded.volume
+    weights = (f"{op.name}.weights_channels_last", padded.out_channels, taps)
+    data = (
+        (f"{op.name}.input_channels_last", op.input_positions, padded.in_channels),
+        (f"{op.name}.output_channels_first", op.positions, op.out_channels),
+    )
+    for name, rows, cols in (weights,) if op.channels_last else (weights, *data):
+        yield MemoryOp(name=name, kind="transpose", rows=rows, cols=cols, dtype=op.dtype)
 
 
 def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:

@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         *("gelu", "relu", "tanh", "silu", "sigmoid", "mish", "elu", "swiglu", "geglu", "dropout", "mask", "scale"),
         *("copy", "cast", "fill", "cat", "transpose", "permute", "pad", "quantize", "dequantize", "rope", "modulate"),
         *("embedding", "gather", "pointwise", "residual", "bias", "interpolate", "upsample", "pool", "noise", "sample"),
-        *("scheduler", "kv_cache", "patchify", "unpatchify", "sgd", "adam", "adamw"),
+        *("depthwise", "scheduler", "kv_cache", "patchify", "unpatchify", "sgd", "adam", "adamw"),
     ),
     "softmax": ("softmax", "log_softmax"),
     "norm": ("norm", "layernorm", "layer_norm", "rmsnorm", "rms_norm"),
@@ -58,6 +58,9 @@ CLASS_OF = {kind: name for name, kinds in KINDS.items() for kind in kinds}
 TWO_OPERANDS = ("add", "sub", "mul", "div", "pow", "swiglu", "geglu", "residual")
 SPECIAL_FUNCTION = ("pow", "powu")
 """Kinds that run a multi-instruction routine per element (CUDA's powf) rather than a few instructions."""
+DEPTHWISE_CYCLES = 5.0
+"""Lane clocks per position of a depthwise convolution's window: a load, at a quarter of the lanes' rate, and a
+multiply-add."""
 
 WARP = 32
 SECTOR_BYTES = 32.0
@@ -139,12 +142,13 @@ class Tensor:
     writes: Array
     alone: Array
     special: Array
+    lane_cycles: Array
     itemsize: float
 
     @classmethod
     def of(cls, dims: Mapping[str, Array], dtype: DType) -> Tensor:
         rows, cols = np.broadcast_arrays(*(np.asarray(dims[c], dtype=np.float64) for c in ("rows", "cols")))
-        optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0}
+        optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0, "lane_cycles": 0.0}
         rest = {c: np.asarray(dims.get(c, value), dtype=np.float64) for c, value in optional.items()}
         return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest, itemsize=dtype.itemsize)
 
@@ -231,8 +235,8 @@ class MemoryModel:
 
         Args:
             dims: rows, cols; optional reads and writes ([rows, cols] tensors moved, 1 each), alone (1 where the call
-                was timed on its own, 0 where it queues behind others) and special (1 where every element takes a
-                special function).
+                was timed on its own, 0 where it queues behind others), special (1 where every element takes a
+                special function) and lane_cycles (lane clocks per element beside that).
         """
         tensor, machine = Tensor.of(dims, dtype), Machine.of(gpu, values)
         parts = _STRUCTURES[self.kind_class](tensor, machine, values)
@@ -254,7 +258,8 @@ class MemoryModel:
 def _pointwise(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     moved = t.bytes_one * (t.reads + t.writes)
     dram = t.bytes_one * (t.reads * machine.missed(moved) + t.writes * v["write_factor"]) / machine.dram_bytes_s
-    instructions = machine.instructions_s(t.rows * t.cols * t.special * v["special_cycles"])
+    cycles = t.special * v["special_cycles"] + t.lane_cycles
+    instructions = machine.instructions_s(t.rows * t.cols * cycles)
     nothing = np.zeros_like(dram)
     return Parts(dram, moved / machine.l2_bytes_s, instructions, nothing, nothing + 1.0)
 

@@ -17,9 +17,9 @@ from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
 from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
 from archsearch.cost.kernel import KernelTime
-from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
+from archsearch.cost.routes import Route, attention_routes, convolution_route, flatten, gemm_route, memory_route
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, MatMul, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float
 
 CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
@@ -95,14 +95,17 @@ class CostModel:
             return collective_cost(self.gpu, kernel)
         if isinstance(kernel, MatMul):
             dims = {"m": kernel.m, "n": kernel.n, "k": kernel.k, "batch": kernel.batch}
-            flat, shape = _flatten(dims)
+            flat, shape = flatten(dims)
             if kernel.weights:
                 flat["reuse_bytes"] = np.array(np.inf)
             return _reshaped(self.route_cost(gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)), shape)
+        if isinstance(kernel, Convolution):
+            route, shape = convolution_route(self.gpu, kernel)
+            return _reshaped(self.route_cost(route), shape)
         if isinstance(kernel, Attention):
             return _scaled(self._attention_cost(kernel), kernel.passes)
         repeats = float(kernel.kernels)
-        flat, shape = _flatten({"rows": kernel.rows, "cols": kernel.cols})
+        flat, shape = flatten({"rows": kernel.rows, "cols": kernel.cols})
         flat["reads"], flat["writes"] = np.array(kernel.reads / repeats), np.array(kernel.writes / repeats)
         cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
         return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
@@ -113,7 +116,7 @@ class CostModel:
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
-        flat, shape = _flatten(dims)
+        flat, shape = flatten(dims)
         parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat)]
         if len(parts) == 1:
             return _reshaped(parts[0][1], shape)
@@ -156,12 +159,6 @@ def _band(time: KernelTime, fit: KernelFit) -> tuple[Any, Any]:
     return time.latency_s * low, time.latency_s * high
 
 
-def _flatten(dims: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """Broadcast dimensions against each other and flatten: ([S] float arrays, the broadcast shape)."""
-    arrays = np.broadcast_arrays(*(as_float(v) for v in dims.values()))
-    return {k: a.ravel() for k, a in zip(dims, arrays, strict=True)}, arrays[0].shape
-
-
 def _reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
     def fold(value: Any) -> Any:
         return np.asarray(value).reshape(shape)
@@ -186,11 +183,13 @@ def _scaled(cost: KernelCost, times: float, kernels: int = 1) -> KernelCost:
 
 
 def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
-    """Several kernels run one after another; what bounds the longest bounds the op."""
+    """Several kernels run one after another; what bounds the longest bounds the op, and a single product tells its
+    tiles."""
     shape = np.broadcast_shapes(*(np.shape(c.latency_s) for c in costs))
     latencies = np.stack([np.broadcast_to(c.latency_s, shape) for c in costs])
     bounds = np.stack([np.broadcast_to(c.bound, shape) for c in costs])
     longest = np.argmax(latencies, axis=0)
+    tiled = [c.details for c in costs if "tile_m" in c.details]
     return KernelCost(
         latency_s=latencies.sum(axis=0),
         low_s=sum(c.low_s for c in costs),
@@ -198,6 +197,7 @@ def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
         provenance=Provenance.worst([c.provenance for c in costs]),
         bound=np.take_along_axis(bounds, longest[None], axis=0)[0],
         kernels=sum(c.kernels for c in costs),
+        details={k: np.broadcast_to(v, shape) for k, v in tiled[0].items()} if len(tiled) == 1 else {},
     )
 
 

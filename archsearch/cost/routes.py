@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from archsearch.cost.attention import AttentionModel
 from archsearch.cost.attention_tiles import VARIANTS
 from archsearch.cost.gemm import GemmModel
 from archsearch.cost.kernel import KernelModel
-from archsearch.cost.memory import KINDS, SPECIAL_FUNCTION, MemoryModel, default_tensors, memory_class
+from archsearch.cost.memory import DEPTHWISE_CYCLES, KINDS, SPECIAL_FUNCTION, MemoryModel, default_tensors, memory_class
 from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Convolution, as_float
 
 _GEMM = GemmModel()
 _GEMM_QUANTIZED = GemmModel(quantized=True)
@@ -38,6 +39,12 @@ class Route:
     dims: Mapping[str, Any]
 
 
+def flatten(dims: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Broadcast dimensions against each other and flatten: ([S] float arrays, the broadcast shape)."""
+    arrays = np.broadcast_arrays(*(as_float(v) for v in dims.values()))
+    return {k: a.ravel() for k, a in zip(dims, arrays, strict=True)}, arrays[0].shape
+
+
 def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: bool) -> Route:
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
@@ -54,6 +61,30 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: 
     if dtype is DType.TF32:
         return Route("gemm/tf32", _GEMM, gpu, dtype, full)
     return Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
+
+
+def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, ...]]:
+    """A convolution and its dimensions' broadcast shape.
+
+    Windows that lie side by side (patch embeddings) make it a matrix product. Others are implicit products, calibrated
+    as such (``convolution/...``). Depthwise ones have no product to speak of: one thread per output loads and
+    multiplies through its window.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format.
+    """
+    if op.is_depthwise:
+        dims = {"rows": op.positions, "cols": op.out_channels, "lane_cycles": DEPTHWISE_CYCLES * as_float(op.volume)}
+        dims |= {"reads": as_float(op.input_positions) / as_float(op.positions), "writes": 1.0}
+        flat, shape = flatten(dims)
+        return memory_route(gpu, op.dtype, "depthwise", flat), shape
+    product = op.as_matmul()
+    dims = {"m": product.m, "n": product.n, "k": product.k, "batch": product.batch, "input_share": op.input_share}
+    flat, shape = flatten(dims)
+    route = gemm_route(gpu, op.dtype, {**flat, "reuse_bytes": np.array(np.inf)}, weights=True)
+    if np.all(flat["input_share"] == 1.0):
+        return route, shape
+    return replace(route, kernel=route.kernel.replace("gemm/", "convolution/").removesuffix("-linear")), shape
 
 
 def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> Route:

@@ -155,6 +155,34 @@ def feed_forward(a: Assembly, name: str, rows: Dim, hidden: Dim, inner: Dim, *, 
     a.linear(f"{name}.down_proj", rows, inner, hidden, bias=True)
 
 
+def cross_attention(
+    a: Assembly,
+    name: str,
+    rows: Any,
+    words: Any,
+    tokens: Any,
+    text: Any,
+    hidden: Dim,
+    heads: Dim,
+    head_dim: Dim,
+    *,
+    qk_norm: bool = False,
+) -> None:
+    """``Attention`` over the text's tokens and the residual sum; all projections are biased. The mask is repeated for
+    every head."""
+    a.pointwise(f"{name}.mask", "mask", words, heads)
+    a.linear(f"{name}.q_proj", rows, hidden, hidden, bias=True)
+    a.linear(f"{name}.k_proj+v_proj", words, hidden, hidden, bias=True, calls=2, saves=0)
+    if qk_norm:
+        rms_norm(a, f"{name}.q_norm", rows, hidden)
+        rms_norm(a, f"{name}.k_norm", words, hidden)
+    a.attention(f"{name}.core", heads=heads, head_dim=head_dim, seq_q=tokens, seq_kv=text, mask=True)
+    a.save(2 * (as_float(rows) + words) * as_float(hidden))
+    a.linear(f"{name}.o_proj", rows, hidden, hidden, bias=True, saves=0)
+    a.pointwise(f"{name}.rescale", "divu", rows, hidden)
+    a.pointwise(f"{name}.residual", "add", rows, hidden, reads=2.0)
+
+
 def sliced_linear(a: Assembly, name: str, rows: Any, in_features: Dim, out_features: Dim) -> None:
     """A biased linear layer on a part of every sample's tokens: of several samples they are copied together first, and
     the bias is a kernel of its own. Autograd keeps that copy; without one another op keeps the tokens."""

@@ -16,6 +16,8 @@ FAMILIES = {
     "t5": ("archsearch.models.t5", "T5Config"),
     "clip-text": ("archsearch.models.clip", "CLIPTextConfig"),
     "dit": ("archsearch.models.dit", "DiTConfig"),
+    "pixart": ("archsearch.models.pixart", "PixArtConfig"),
+    "sana": ("archsearch.models.sana", "SanaConfig"),
     "sd3": ("archsearch.models.sd3", "SD3Config"),
     "flux": ("archsearch.models.flux", "FluxConfig"),
     "cogvideox": ("archsearch.models.cogvideox", "CogVideoXConfig"),

@@ -23,15 +23,17 @@ from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME
 MODULES = (
     "decoder",
     "encoder",
+    "t5",
+    "clip",
     "dit",
-    "flux",
+    "pixart",
     "sd3",
-    "cogvideox",
+    "flux",
+    "sana",
     "wan",
     "ltx",
     "hunyuan_video",
-    "t5",
-    "clip",
+    "cogvideox",
     "autoencoder_kl",
 )
 """Modules of this package that hold ``FORMATS``."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.decoder import DecoderConfig
+from archsearch.models.huggingface.decoder_mlp import DENSE, GLOBAL, MLP_FORMATS, ONE_KIND, PLAIN, heads, without
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
 from archsearch.models.huggingface.format import Format
 
@@ -16,126 +18,260 @@ _LLAMA = {
     "activation": ("hidden_act", "silu"),
     "tie_word_embeddings": ("tie_word_embeddings", False),
 }
-_GPT2_KEYS = ("n_layer", "n_embd", "n_head", "n_inner", "vocab_size", "n_positions")
-_MLP_STYLE = {"gated_mlp": False, "norm": "layernorm", "positions": "learned", "qk_norm": False}
 _GLU_STYLE = {
+    **PLAIN,
     "gated_mlp": True,
     "norm": "rmsnorm",
     "positions": "rope",
     "position_offset": 0,
     "fused_qkv": False,
     "scaled_queries": False,
+    "mlp_bias": False,
 }
+_WINDOW_KEYS = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
+_ROUTER_KEYS = ("router_aux_loss_coef", "output_router_logits", "router_jitter_noise")
+_FULL, _LOCAL = "full_attention", "sliding_attention"
 
 
-def _complete_gpt2(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
-    if fields["intermediate_size"] is None:
-        fields["intermediate_size"] = 4 * fields["hidden_size"]
+def _pattern(layers: Any, period: Any) -> list[str]:
+    """Kinds of ``layers`` layers, the last of each ``period`` global (0: none)."""
+    return [_FULL if period and (i + 1) % period == 0 else _LOCAL for i in range(layers)]
 
 
-def _complete_opt(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
-    if values.get("word_embed_proj_dim") not in (None, fields["hidden_size"]):
-        raise UnsupportedError(f"{where}: word_embed_proj_dim other than hidden_size is not supported")
+def _read_window(fields: dict[str, Any], where: str, window: Any, kinds: Any, period: int = 0) -> None:
+    """Window and period from every layer's kind (None: as ``period`` says).
+
+    Raises:
+        UnsupportedError: kinds in an order that no period describes.
+    """
+    layers = fields["num_layers"]
+    if not isinstance(layers, int):  # refused with the other sizes
+        return
+    kinds = _pattern(layers, period) if kinds is None else list(kinds)
+    if not window or kinds == [_FULL] * layers:
+        fields.update(GLOBAL)
+        return
+    first = kinds.index(_FULL) + 1 if _FULL in kinds else 0
+    found = next((p for p in (period, first) if kinds == _pattern(layers, p)), None)
+    if found is None:
+        raise UnsupportedError(
+            f"{where}: layer_types (or max_window_layers) must make all layers {_LOCAL}, or the last of each n {_FULL}"
+        )
+    fields["sliding_window"], fields["global_attn_every_n_layers"] = window, found
 
 
-def _complete_qwen3(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
-    if any(t != "full_attention" for t in values.get("layer_types") or ()):
-        raise UnsupportedError(f"{where}: layer_types other than full_attention are not supported")
+def _complete_mistral(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    _read_window(fields, where, values.get("sliding_window", 4096), None)
 
 
-def _one_head_each(config: Any) -> list[str]:
-    """GPT-2 and OPT have as many keys as queries, and heads that make up the width."""
-    wrong = []
-    if config.num_key_value_heads != config.num_attention_heads:
-        wrong.append("num_key_value_heads=num_attention_heads")
-    if int(config.head_width) * int(config.num_attention_heads) != int(config.hidden_size):
-        wrong.append("num_attention_heads times head_dim = hidden_size")
-    return wrong
+def _complete_mixtral(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    _read_window(fields, where, values.get("sliding_window"), None)
 
 
-def _obstacles_opt(config: Any) -> list[str]:
-    return _one_head_each(config) + (["attention_bias=mlp_bias"] if config.attention_bias != config.mlp_bias else [])
+def _complete_qwen(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Windows are off unless asked for, and then in layers from ``max_window_layers`` on."""
+    window = values.get("sliding_window", 4096) if values.get("use_sliding_window") else 0
+    kinds, layers, first = values.get("layer_types"), fields["num_layers"], values.get("max_window_layers")
+    if kinds is None and isinstance(layers, int):
+        kinds = [_FULL if i < (28 if first is None else first) else _LOCAL for i in range(layers)]
+    _read_window(fields, where, window, kinds)
 
 
-def _finish_opt(config: Any, document: dict[str, Any]) -> None:
-    document["word_embed_proj_dim"] = document["hidden_size"]
+def _complete_qwen3_moe(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    window = values.get("sliding_window", 4096) if values.get("use_sliding_window") else 0
+    _read_window(fields, where, window, None)
+    fields["num_experts"] = values.get("num_experts") or values.get("num_local_experts") or 128
+
+
+def _complete_gemma(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    if fields["activation"] == "gelu":  # an old name of the same: transformers' GemmaConfig reads it so
+        fields["activation"] = "gelu_tanh"
+
+
+def _complete_gemma2(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    fields["logit_softcap"] = bool(fields["lm_head"] and values.get("final_logit_softcapping", 30.0))
+    _read_window(fields, where, values.get("sliding_window", 4096), values.get("layer_types"), 2)
+
+
+def _complete_gemma3(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    fields["logit_softcap"] = bool(fields["lm_head"] and values.get("final_logit_softcapping"))
+    period = values.get("sliding_window_pattern") or values.get("_sliding_window_pattern") or 6
+    _read_window(fields, where, values.get("sliding_window", 4096), values.get("layer_types"), period)
+
+
+def _obstacles_mixtral(config: Any) -> list[str]:
+    return [] if config.num_experts else ["num_experts"]
+
+
+def _obstacles_qwen_moe(config: Any) -> list[str]:
+    wanted = ("num_experts", "moe_intermediate_size")
+    return [name for name in wanted if not getattr(config, name)]
+
+
+def _obstacles_qwen2_moe(config: Any) -> list[str]:
+    shared = [] if config.shared_expert_intermediate_size else ["shared_expert_intermediate_size"]
+    return _obstacles_qwen_moe(config) + shared
+
+
+def _finish_mistral(config: Any, document: dict[str, Any]) -> None:
+    document["sliding_window"] = int(config.sliding_window) or None
+
+
+def _finish_qwen(config: Any, document: dict[str, Any]) -> None:
+    document["use_sliding_window"] = bool(config.sliding_window)
+    if config.sliding_window:
+        document["sliding_window"] = int(config.sliding_window)
+        document["layer_types"] = _pattern(int(config.num_layers), int(config.global_attn_every_n_layers))
+
+
+def _finish_qwen3_moe(config: Any, document: dict[str, Any]) -> None:
+    document["use_sliding_window"] = bool(config.sliding_window)
+    document["sliding_window"] = int(config.sliding_window) or None
+
+
+def _finish_gemma2(config: Any, document: dict[str, Any]) -> None:
+    window, period = int(config.sliding_window), int(config.global_attn_every_n_layers)
+    document["sliding_window"] = window or 4096  # unused where all layers are global
+    layers = int(config.num_layers)
+    document["layer_types"] = _pattern(layers, period) if window else [_FULL] * layers
+    document["final_logit_softcapping"] = 30.0 if config.logit_softcap else None
+
+
+def _finish_gemma3(config: Any, document: dict[str, Any]) -> None:
+    _finish_gemma2(config, document)
+    if config.sliding_window and config.global_attn_every_n_layers:
+        document["sliding_window_pattern"] = int(config.global_attn_every_n_layers)
+
+
+_BASE = Format(
+    family=DecoderConfig,
+    sizes=_SIZES,
+    options={**_LLAMA, "attention_bias": ("attention_bias", False), "mlp_bias": ("mlp_bias", False)},
+    constants=without({**_GLU_STYLE, **GLOBAL}, "mlp_bias"),
+    heads=heads("Llama"),
+    library="transformers",
+)
+_GEMMA = replace(
+    _BASE,
+    options={
+        **_LLAMA,
+        "head_dim": ("head_dim", 256),
+        "attention_bias": ("attention_bias", False),
+        "activation": ("hidden_act", "gelu_pytorch_tanh"),
+        "tie_word_embeddings": ("tie_word_embeddings", True),
+    },
+    constants={**_GLU_STYLE, **GLOBAL, "norm": "gemma_rmsnorm", "scaled_embeddings": True},
+    legal={"use_bidirectional_attention": (None, False)},
+    immaterial=("hidden_activation",),
+    heads=heads("Gemma"),
+    complete=_complete_gemma,
+)
+_GEMMA2 = replace(
+    _GEMMA,
+    options={**_GEMMA.options, "activation": ("hidden_activation", "gelu_pytorch_tanh")},
+    constants=without({**_GEMMA.constants, "post_norms": True}, *GLOBAL, "logit_softcap"),
+    immaterial=("hidden_act", "query_pre_attn_scalar", "attn_logit_softcapping", "cache_implementation"),
+    examined=("sliding_window", "layer_types", "final_logit_softcapping"),
+    heads=heads("Gemma2"),
+    complete=_complete_gemma2,
+    finish=_finish_gemma2,
+)
+_QWEN2 = replace(
+    _BASE,
+    options=_LLAMA,
+    constants={**_GLU_STYLE, "attention_bias": False, "qkv_bias": True},
+    examined=_WINDOW_KEYS,
+    immaterial=("use_mrope",),
+    heads=heads("Qwen2"),
+    complete=_complete_qwen,
+    finish=_finish_qwen,
+)
+_QWEN3 = replace(
+    _QWEN2,
+    options={**_LLAMA, "head_dim": ("head_dim", 128), "attention_bias": ("attention_bias", False)},
+    constants={**_GLU_STYLE, "qk_norm": True},
+    heads=heads("Qwen3"),
+)
+_EXPERTS = {
+    "num_experts_per_tok": ("num_experts_per_tok", 8),
+    "moe_intermediate_size": ("moe_intermediate_size", 768),
+    "norm_topk_prob": ("norm_topk_prob", False),
+}
+_SPARSE: dict[str, tuple[Any, ...]] = {"decoder_sparse_step": (1,), "mlp_only_layers": (None, [])}
 
 
 FORMATS: dict[str, Format] = {
-    "llama": Format(
-        family=DecoderConfig,
-        sizes=_SIZES,
-        options={**_LLAMA, "attention_bias": ("attention_bias", False), "mlp_bias": ("mlp_bias", False)},
-        constants={**_GLU_STYLE, "qk_norm": False},
-        heads={"LlamaForCausalLM": {}, None: {}},
-        library="transformers",
-    ),
-    "mistral": Format(
-        family=DecoderConfig,
-        sizes=_SIZES,
+    "llama": _BASE,
+    "mistral": replace(
+        _BASE,
         options=_LLAMA,
-        constants={**_GLU_STYLE, "qk_norm": False, "attention_bias": False, "mlp_bias": False},
-        legal={"sliding_window": (None,)},
-        heads={"MistralForCausalLM": {}, None: {}},
-        library="transformers",
+        constants={**_GLU_STYLE, **ONE_KIND, "attention_bias": False},
+        examined=("sliding_window",),
+        heads=heads("Mistral"),
+        complete=_complete_mistral,
+        finish=_finish_mistral,
     ),
-    "qwen3": Format(
-        family=DecoderConfig,
-        sizes=_SIZES,
-        options={**_LLAMA, "head_dim": ("head_dim", 128), "attention_bias": ("attention_bias", False)},
-        constants={**_GLU_STYLE, "qk_norm": True, "mlp_bias": False},
-        legal={"use_sliding_window": (False,)},
-        examined=("layer_types", "sliding_window", "max_window_layers"),
-        heads={"Qwen3ForCausalLM": {}, None: {}},
-        library="transformers",
-        complete=_complete_qwen3,
+    "qwen2": _QWEN2,
+    "qwen3": _QWEN3,
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA2,
+    "gemma3_text": replace(
+        _GEMMA2,
+        constants={**_GEMMA2.constants, "qk_norm": True},
+        examined=(*_GEMMA2.examined, "sliding_window_pattern", "_sliding_window_pattern"),
+        immaterial=(*_GEMMA2.immaterial, "rope_local_base_freq"),
+        heads={"Gemma3ForCausalLM": {"lm_head": True}, "Gemma3TextModel": {"lm_head": False}, None: {"lm_head": True}},
+        complete=_complete_gemma3,
+        finish=_finish_gemma3,
     ),
-    "gpt2": Format(
-        family=DecoderConfig,
-        sizes=dict(zip(_SIZES, _GPT2_KEYS, strict=True)) | {"num_key_value_heads": "n_head"},
+    "mixtral": replace(
+        _BASE,
         options={
-            "activation": ("activation_function", "gelu_new"),
-            "tie_word_embeddings": ("tie_word_embeddings", True),
+            **_LLAMA,
+            "num_experts": ("num_local_experts", 8),
+            "num_experts_per_tok": ("num_experts_per_tok", 2),
         },
         constants={
-            **_MLP_STYLE,
-            "attention_bias": True,
-            "mlp_bias": True,
-            "position_offset": 0,
-            "fused_qkv": True,
-            "scaled_queries": False,
+            **without(_GLU_STYLE, "num_experts"),
+            **ONE_KIND,
+            "attention_bias": False,
+            "norm_topk_prob": True,
         },
-        legal={
-            "scale_attn_weights": (True,),
-            "scale_attn_by_inverse_layer_idx": (False,),
-            "reorder_and_upcast_attn": (False,),
-            "add_cross_attention": (False,),
-        },
-        heads={"GPT2LMHeadModel": {}, None: {}},
-        library="transformers",
-        complete=_complete_gpt2,
-        obstacles=_one_head_each,
+        immaterial=_ROUTER_KEYS,
+        examined=("sliding_window",),
+        heads=heads("Mixtral"),
+        complete=_complete_mixtral,
+        obstacles=_obstacles_mixtral,
+        finish=_finish_mistral,
     ),
-    "opt": Format(
-        family=DecoderConfig,
-        sizes=_SIZES | {"intermediate_size": "ffn_dim", "num_key_value_heads": "num_attention_heads"},
+    "qwen2_moe": replace(
+        _QWEN2,
         options={
-            "activation": ("activation_function", "relu"),
-            "tie_word_embeddings": ("tie_word_embeddings", True),
-            "attention_bias": ("enable_bias", True),
-            "mlp_bias": ("enable_bias", True),
+            **_LLAMA,
+            **_EXPERTS,
+            "num_experts": ("num_experts", 60),
+            "num_experts_per_tok": ("num_experts_per_tok", 4),
+            "moe_intermediate_size": ("moe_intermediate_size", 1408),
+            "shared_expert_intermediate_size": ("shared_expert_intermediate_size", 5632),
+            "qkv_bias": ("qkv_bias", True),
         },
-        constants={**_MLP_STYLE, "position_offset": 2, "fused_qkv": False, "scaled_queries": True},
-        legal={
-            "do_layer_norm_before": (True,),
-            "_remove_final_layer_norm": (False,),
-            "layer_norm_elementwise_affine": (True,),
-        },
-        examined=("word_embed_proj_dim",),
-        heads={"OPTForCausalLM": {}, None: {}},
-        library="transformers",
-        complete=_complete_opt,
-        obstacles=_obstacles_opt,
-        finish=_finish_opt,
+        constants={**without(_GLU_STYLE, *DENSE, "qkv_bias"), **GLOBAL, "attention_bias": False},
+        legal={**_SPARSE, "use_sliding_window": (False,)},
+        immaterial=_ROUTER_KEYS,
+        heads=heads("Qwen2Moe"),
+        obstacles=_obstacles_qwen2_moe,
     ),
+    "qwen3_moe": replace(
+        _QWEN3,
+        options={**_QWEN3.options, "head_dim": ("head_dim", None), **_EXPERTS, "num_experts": ("num_experts", 128)},
+        constants={**without(_GLU_STYLE, *DENSE), **ONE_KIND, "shared_expert_intermediate_size": 0, "qk_norm": True},
+        legal=_SPARSE,
+        examined=(*_WINDOW_KEYS, "num_local_experts"),
+        immaterial=_ROUTER_KEYS,
+        heads=heads("Qwen3Moe"),
+        complete=_complete_qwen3_moe,
+        obstacles=_obstacles_qwen_moe,
+        finish=_finish_qwen3_moe,
+    ),
+    **MLP_FORMATS,
 }

@@ -1,0 +1,72 @@
+"""SANA transformers of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.huggingface.format import Format
+from archsearch.models.sana import SanaConfig
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    hidden = fields["num_attention_heads"] * fields["head_dim"]
+    fields["hidden_size"] = hidden
+    fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
+    fields["intermediate_size"] = int(values.get("mlp_ratio", 2.5) * hidden)
+    fields["qk_norm"] = values.get("qk_norm") is not None
+    cross = fields["num_cross_attention_heads"] * values.get("cross_attention_head_dim", 112)
+    if cross != hidden or values.get("cross_attention_dim", 2240) != hidden:
+        raise UnsupportedError(
+            f"{where}: cross attention of width {cross} over {values.get('cross_attention_dim', 2240)} is not supported, "
+            f"only {hidden}, the width of the model"
+        )
+
+
+def _ratio(config: Any) -> float:
+    return int(config.intermediate_size) / int(config.hidden_size)
+
+
+def _obstacles(config: Any) -> list[str]:
+    exact = int(_ratio(config) * int(config.hidden_size)) == int(config.intermediate_size)
+    return [] if exact else ["intermediate_size that is a multiple of hidden_size in 64-bit numbers"]
+
+
+def _finish(config: Any, document: dict[str, Any]) -> None:
+    document["mlp_ratio"] = _ratio(config)
+    document["cross_attention_head_dim"] = int(config.cross_head_dim)
+    document["cross_attention_dim"] = int(config.hidden_size)
+    document["qk_norm"] = "rms_norm_across_heads" if config.qk_norm else None
+
+
+FORMATS: dict[str, Format] = {
+    "SanaTransformer2DModel": Format(
+        family=SanaConfig,
+        sizes={
+            "num_layers": "num_layers",
+            "num_attention_heads": "num_attention_heads",
+            "head_dim": "attention_head_dim",
+            "num_cross_attention_heads": "num_cross_attention_heads",
+        },
+        options={
+            "in_channels": ("in_channels", 32),
+            "out_channels": ("out_channels", 32),
+            "patch_size": ("patch_size", 1),
+            "caption_channels": ("caption_channels", 2304),
+        },
+        constants={"vae_scale_factor": 32, "text_seq_len": 300},
+        unwritten=("vae_scale_factor", "text_seq_len"),
+        legal={
+            "qk_norm": (None, "rms_norm_across_heads"),
+            "attention_bias": (False,),
+            "norm_elementwise_affine": (False,),
+            "guidance_embeds": (False,),
+            "interpolation_scale": (None,),
+        },
+        examined=("mlp_ratio", "cross_attention_head_dim", "cross_attention_dim"),
+        immaterial=("guidance_embeds_scale", "timestep_scale"),
+        complete=_complete,
+        finish=_finish,
+    ),
+}
