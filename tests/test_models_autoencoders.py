@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archsearch.dtypes import DType
 from archsearch.models import Phase, Workload, load_preset
 
-IMAGES = ["sdxl-vae", "flux-vae"]
+IMAGES = ["sdxl-vae", "flux-vae", "dc-ae-f32c32", "dc-ae-f64c128"]
 PHASES = [Phase.DECODE, Phase.ENCODE]
 
 

@@ -51,13 +51,32 @@ def test_round_trip_and_real_class(name: str) -> None:
         replace(load_preset("llama-3.2-1b"), head_dim=96, attention_bias=True, mlp_bias=True, activation="gelu_tanh"),
         replace(load_preset("gpt2"), intermediate_size=2000, tie_word_embeddings=False, activation="gelu_tanh"),
         replace(load_preset("opt-1.3b"), attention_bias=False, mlp_bias=False, num_layers=2),
+        replace(load_preset("opt-1.3b"), lm_head=False, num_layers=2),
+        replace(load_preset("pythia-160m"), parallel_residual=False, rotary_dim=22, attention_bias=False),
+        replace(load_preset("mistral-7b-v0.1"), num_layers=3, sliding_window=100),
+        replace(load_preset("qwen2.5-0.5b"), num_layers=6, sliding_window=64, global_attn_every_n_layers=3),
+        replace(load_preset("qwen3-0.6b"), num_layers=6, sliding_window=64, attention_bias=True),
+        replace(load_preset("gemma-2-2b"), num_layers=3, sliding_window=0, global_attn_every_n_layers=0),
+        replace(load_preset("gemma-3-1b"), num_layers=3, logit_softcap=True, lm_head=True),
+        replace(load_preset("gemma-3-1b"), num_layers=7, global_attn_every_n_layers=2, lm_head=False),
+        replace(load_preset("mixtral-8x7b"), num_layers=2, sliding_window=512, num_experts_per_tok=3),
+        replace(load_preset("qwen1.5-moe-a2.7b"), num_layers=2, qkv_bias=False, norm_topk_prob=True, lm_head=False),
+        replace(load_preset("qwen3-30b-a3b"), num_layers=2, sliding_window=512, num_experts=16),
     ],
 )
 def test_round_trip_of_variants(config: Any) -> None:
     document = json.loads(json.dumps(to_hf(config)))
-    assert count_parameters(built(document)) == config.parameters() == from_hf_dict(document).parameters()
+    back = from_hf_dict(document)
+    assert count_parameters(built(document)) == config.parameters() == back.parameters()
+    assert from_hf_dict(to_hf(back)) == back
 
 
+SMALL_SIZES: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 8,
+}
 SAVED: dict[str, Any] = {
     "llama": (
         hf.LlamaConfig(
@@ -71,6 +90,20 @@ SAVED: dict[str, Any] = {
         ),
         hf.MistralForCausalLM,
     ),
+    "mistral-window": (hf.MistralConfig(**SMALL_SIZES), hf.MistralForCausalLM),
+    "qwen2": (hf.Qwen2Config(**SMALL_SIZES), hf.Qwen2ForCausalLM),
+    "qwen2-window": (
+        hf.Qwen2Config(**SMALL_SIZES, use_sliding_window=True, max_window_layers=0),
+        hf.Qwen2ForCausalLM,
+    ),
+    "gpt-neox": (hf.GPTNeoXConfig(hidden_size=256, num_attention_heads=4, num_hidden_layers=3), hf.GPTNeoXForCausalLM),
+    "gemma": (hf.GemmaConfig(**SMALL_SIZES), hf.GemmaForCausalLM),
+    "gemma2": (hf.Gemma2Config(**SMALL_SIZES), hf.Gemma2ForCausalLM),
+    "gemma2-encoder": (hf.Gemma2Config(**SMALL_SIZES), hf.Gemma2Model),
+    "gemma3": (hf.Gemma3TextConfig(**SMALL_SIZES), hf.Gemma3ForCausalLM),
+    "mixtral": (hf.MixtralConfig(**SMALL_SIZES, intermediate_size=320), hf.MixtralForCausalLM),
+    "qwen2-moe": (hf.Qwen2MoeConfig(**SMALL_SIZES, num_experts=6), hf.Qwen2MoeForCausalLM),
+    "qwen3-moe": (hf.Qwen3MoeConfig(**SMALL_SIZES, num_experts=6, num_experts_per_tok=2), hf.Qwen3MoeForCausalLM),
     "qwen3": (
         hf.Qwen3Config(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3),
         hf.Qwen3ForCausalLM,
@@ -109,6 +142,10 @@ def test_legacy_dit_class_name() -> None:
 
 
 LLAMA = to_hf(load_preset("llama-3-8b"))
+QWEN2 = to_hf(load_preset("qwen2.5-7b"))
+QWEN3_MOE = to_hf(load_preset("qwen3-30b-a3b"))
+MIXTRAL = to_hf(load_preset("mixtral-8x7b"))
+GEMMA3 = to_hf(load_preset("gemma-3-1b"))
 MODERN = to_hf(load_preset("modernbert-base"))
 
 
@@ -123,11 +160,13 @@ MODERN = to_hf(load_preset("modernbert-base"))
         ({**LLAMA, "hidden_size": None}, InvalidInputError, "lacks hidden_size"),
         ({**LLAMA, "hidden_size": "big"}, InvalidInputError, "hidden_size must be a whole number"),
         ({**LLAMA, "num_key_value_heads": 7}, InvalidInputError, "num_key_value_heads must divide"),
-        (
-            {**LLAMA, "model_type": "mistral", "architectures": None, "sliding_window": 4096},
-            UnsupportedError,
-            "sliding_window=4096",
-        ),
+        ({**QWEN2, "use_sliding_window": True, "max_window_layers": 7}, UnsupportedError, "max_window_layers"),
+        ({**MIXTRAL, "router_bias": True}, UnsupportedError, "router_bias=true"),
+        ({**QWEN3_MOE, "mlp_only_layers": [0]}, UnsupportedError, "mlp_only_layers"),
+        ({**QWEN3_MOE, "decoder_sparse_step": 2}, UnsupportedError, "decoder_sparse_step=2"),
+        ({**GEMMA3, "use_bidirectional_attention": True}, UnsupportedError, "use_bidirectional_attention"),
+        ({**GEMMA3, "layer_types": ["full_attention"] + ["sliding_attention"] * 25}, UnsupportedError, "layer_types"),
+        ({**GEMMA3, "model_type": "gemma3"}, UnknownNameError, "did you mean .*gemma3_text"),
         ({**LLAMA, "model_type": "mamba"}, UnknownNameError, "mamba"),
         ({**LLAMA, "model_type": "lama"}, UnknownNameError, "did you mean llama"),
         ({"hidden_size": 3}, InvalidInputError, "model_type"),

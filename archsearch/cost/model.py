@@ -104,9 +104,8 @@ class CostModel:
             return _reshaped(self.route_cost(route), shape)
         if isinstance(kernel, Attention):
             return _scaled(self._attention_cost(kernel), kernel.passes)
-        repeats = float(kernel.kernels)
-        flat, shape = flatten({"rows": kernel.rows, "cols": kernel.cols})
-        flat["reads"], flat["writes"] = np.array(kernel.reads / repeats), np.array(kernel.writes / repeats)
+        each = {"reads": kernel.reads / kernel.kernels, "writes": kernel.writes / kernel.kernels}
+        flat, shape = flatten({"rows": kernel.rows, "cols": kernel.cols, **each})
         cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
         return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
 

@@ -112,6 +112,7 @@ class Assembly:
         calls: Dim = 1,
         saves: float = 1.0,
         input_is_data: bool = False,
+        channels_last: bool = False,
     ) -> None:
         """A convolution over one to three axes; ``saves`` is how many inputs autograd keeps."""
         conv = Convolution(
@@ -125,6 +126,7 @@ class Assembly:
             groups=groups,
             bias=bias,
             input_is_data=input_is_data,
+            channels_last=channels_last,
             dtype=self.w.activation_dtype,
             count=calls,
         )

@@ -118,7 +118,7 @@ def resnet(
     a.convolution(f"{name}.conv1", into, out, (3, 3), size)
     group_norm(a, f"{name}.norm2", size, out, groups)
     a.convolution(f"{name}.conv2", out, out, (3, 3), size)
-    a.convolution(f"{name}.shortcut", into, out, (1, 1), size, calls=shortcut, saves=0)
+    a.convolution(f"{name}.shortcut", into, out, (1, 1), size, calls=shortcut, saves=0, channels_last=channels_last)
     residual_sum(a, f"{name}.sum", size, out)
     a.alive(held + 3 * x)
     a.alive(held + 2 * x + y)

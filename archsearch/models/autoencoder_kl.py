@@ -110,7 +110,7 @@ class AutoencoderKLConfig(ImageAutoencoder):
                 size = scaled(size, 2)
                 rows = blocks.product(a.w.batch_size, *size)
                 a.pointwise(f"{name}.nearest", "upsample", rows, width, reads=0.25)
-                a.convolution(f"{name}.upsample", width, width, (3, 3), size)
+                a.convolution(f"{name}.upsample", width, width, (3, 3), size, channels_last=channels_last)
                 a.alive(given + 2 * elements(a, size, width))
             before = width
         group_norm(a, "decoder.norm_out", size, before, groups, gathered=channels_last)

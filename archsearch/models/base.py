@@ -197,6 +197,8 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
         expected = "a whole number"
         if legal and value is not None and not _within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
             legal, expected = False, f"at most {MAX_DIMENSION} in size"
+    elif declared == "int":
+        legal, expected = _is_whole(value) and np.ndim(value) == 0 and _within(value, -MAX_DIMENSION), "a whole number"
     elif declared.startswith("tuple[Dim"):
         legal = isinstance(value, tuple) and all(_is_whole(v) and _within(v, -MAX_DIMENSION) for v in value)
         expected = "a list of whole numbers"

@@ -37,12 +37,12 @@ class Activation:
 # gelu_new is written out in transformers (activations.py, NewGELUActivation): 0.5·x, x³, 0.044715·, x +, √(2/π)·,
 # tanh, 1 +, and the product. relu keeps its output alone. quick_gelu is x · sigmoid(1.702 x) in three kernels.
 ACTIVATIONS = {
-    "quick_gelu": Activation(kind="mul", kernels=3, reads=4.0, writes=3.0, live=3.0, saved=2.0),
     "gelu": Activation(kind="gelu"),
     "gelu_tanh": Activation(kind="gelu"),
     "gelu_new": Activation(kind="mul", kernels=8, reads=10.0, writes=8.0, live=4.0, saved=4.0),
     "relu": Activation(kind="relu", saved=0.0),
     "silu": Activation(kind="silu"),
+    "quick_gelu": Activation(kind="mul", kernels=3, reads=4.0, writes=3.0, live=3.0, saved=2.0),
 }
 NORM_KERNEL = {"layernorm": "layernorm", "rmsnorm": "rmsnorm", "gemma_rmsnorm": "rmsnorm"}
 """The row reduction that a norm is once it is fused."""

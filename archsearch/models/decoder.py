@@ -121,11 +121,13 @@ class DecoderConfig(TextModel):
         whole = True if self.head_dim is not None else np.asarray(self.hidden_size) % np.maximum(heads, 1) == 0
         turning = self.head_width if self.rotary_dim is None else np.asarray(self.rotary_dim)
         even = (turning % 2 == 0) & (turning <= self.head_width) | (self.positions != "rope")
+        shared = np.asarray(self.shared_expert_intermediate_size)
+        optional = [n for n in ("rotary_dim", "moe_intermediate_size") if getattr(self, n) is not None]
         known = ", ".join(blocks.ACTIVATIONS)
         chosen = np.asarray(self.num_experts_per_tok)
         reason = "num_experts_per_tok must be at least 1 and at most num_experts"
         return (
-            *at_least_one(self, (*sizes, "vocab_size", "max_position_embeddings")),
+            *at_least_one(self, (*sizes, "vocab_size", "max_position_embeddings", *optional)),
             Requirement(reason="num_attention_heads must divide hidden_size, or give head_dim", holds=whole),
             Requirement(reason="head_dim must be at least 1", holds=self.head_width >= 1),
             Requirement(
@@ -143,6 +145,10 @@ class DecoderConfig(TextModel):
             Requirement(reason=f"activation must be one of {known}", holds=self.activation in blocks.ACTIVATIONS),
             Requirement(
                 reason=reason, holds=(not self.is_moe) or ((chosen >= 1) & (chosen <= np.asarray(self.num_experts)))
+            ),
+            Requirement(
+                reason="shared_expert_intermediate_size must be 0 in all of a grid or in none of it",
+                holds=(shared > 0) | (not np.any(shared)),
             ),
             Requirement(reason="a mixture of experts has gated feed-forwards", holds=self.gated_mlp or not self.is_moe),
             Requirement(

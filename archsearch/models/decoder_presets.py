@@ -52,8 +52,10 @@ def _pythia(layers: int, hidden: int, heads: int, head_dim: int, vocab: int) -> 
     }
 
 
-def _qwen2(layers: int, hidden: int, heads: int, kv: int, ffn: int, vocab: int, tied: bool = False) -> dict[str, Any]:
-    return {**_llama(layers, hidden, heads, kv, ffn, vocab, 32768, tied), "qkv_bias": True}
+def _qwen2(
+    layers: int, hidden: int, heads: int, kv: int, ffn: int, vocab: int, positions: int = 131072, tied: bool = False
+) -> dict[str, Any]:
+    return {**_llama(layers, hidden, heads, kv, ffn, vocab, positions, tied), "qkv_bias": True}
 
 
 def _qwen3(layers: int, hidden: int, heads: int, kv: int, ffn: int, tied: bool = False) -> dict[str, Any]:
@@ -97,10 +99,13 @@ def _gemma3(
 _OPT = {"activation": "relu", "position_offset": 2, "scaled_queries": True, "fused_qkv": False}
 
 # Published configs: config.json of openai-community/gpt2*, facebook/opt-1.3b, EleutherAI/pythia-*, meta-llama/Llama-*,
-# mistralai/Mistral-7B-v0.{1,3}, mistralai/Mixtral-8x*, Qwen/Qwen2.5-*, Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen3-*,
-# google/gemma-2b, -7b, -2-* and -3-* (text models) on https://huggingface.co. gpt3-xl and gpt3-2.7b are GPT-2-style
-# models of the sizes that NeuSight measured (Lee et al. 2025, https://github.com/sitar-lab/NeuSight), with GPT-3's 2048
-# positions (https://arxiv.org/abs/2005.14165); its gpt3-xl is wider than the one of that paper's table 2.1.
+# mistralai/Mistral-7B-v0.{1,3}, mistralai/Mixtral-8x7B-v0.1 and -8x22B-Instruct-v0.1, Qwen/Qwen2.5-*,
+# Qwen/Qwen1.5-MoE-A2.7B, Qwen/Qwen3-*, google/gemma-{2b,7b}, -2-* and -3-* on https://huggingface.co. Their sizes are
+# also listed, with the file that each comes from, in litgpt/config.py of https://github.com/Lightning-AI/litgpt; Gemma
+# 3's text models in transformers' models/gemma3/convert_gemma3_weights.py, which adds 64 tokens to the vocabulary of
+# those that see images. gpt3-xl and gpt3-2.7b are GPT-2-style models of the sizes that NeuSight measured (Lee et al.
+# 2025, https://github.com/sitar-lab/NeuSight), with GPT-3's 2048 positions (https://arxiv.org/abs/2005.14165); its
+# gpt3-xl is wider than the one of that paper's table 2.1.
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt2": _gpt2(12, 768, 12),
     "gpt2-medium": _gpt2(24, 1024, 16),
@@ -127,9 +132,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-3.2-3b": _llama(28, 3072, 24, 8, 8192, 128256, 131072, tied=True),
     "mistral-7b": _llama(32, 4096, 32, 8, 14336, 32768, 32768),
     "mistral-7b-v0.1": {**_llama(32, 4096, 32, 8, 14336, 32000, 32768), "sliding_window": 4096},
-    "qwen2.5-0.5b": _qwen2(24, 896, 14, 2, 4864, 151936, True),
-    "qwen2.5-1.5b": _qwen2(28, 1536, 12, 2, 8960, 151936, True),
-    "qwen2.5-3b": _qwen2(36, 2048, 16, 2, 11008, 151936, True),
+    "qwen2.5-0.5b": _qwen2(24, 896, 14, 2, 4864, 151936, 32768, tied=True),
+    "qwen2.5-1.5b": _qwen2(28, 1536, 12, 2, 8960, 151936, tied=True),
+    "qwen2.5-3b": _qwen2(36, 2048, 16, 2, 11008, 151936, 32768, tied=True),
     "qwen2.5-7b": _qwen2(28, 3584, 28, 4, 18944, 152064),
     "qwen2.5-14b": _qwen2(48, 5120, 40, 8, 13824, 152064),
     "qwen2.5-32b": _qwen2(64, 5120, 40, 8, 27648, 152064),

@@ -25,6 +25,7 @@ FAMILIES = {
     "ltx": ("archsearch.models.ltx", "LTXConfig"),
     "hunyuan-video": ("archsearch.models.hunyuan_video", "HunyuanVideoConfig"),
     "autoencoder-kl": ("archsearch.models.autoencoder_kl", "AutoencoderKLConfig"),
+    "autoencoder-dc": ("archsearch.models.autoencoder_dc", "AutoencoderDCConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

@@ -21,20 +21,8 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME_OF_ACTIVATION, Format
 
 MODULES = (
-    "decoder",
-    "encoder",
-    "t5",
-    "clip",
-    "dit",
-    "pixart",
-    "sd3",
-    "flux",
-    "sana",
-    "wan",
-    "ltx",
-    "hunyuan_video",
-    "cogvideox",
-    "autoencoder_kl",
+    *("decoder", "encoder", "t5", "clip", "dit", "pixart", "sd3", "flux", "sana"),
+    *("wan", "ltx", "hunyuan_video", "cogvideox", "autoencoder_kl", "autoencoder_dc"),
 )
 """Modules of this package that hold ``FORMATS``."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")

@@ -19,8 +19,8 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     cross = fields["num_cross_attention_heads"] * values.get("cross_attention_head_dim", 112)
     if cross != hidden or values.get("cross_attention_dim", 2240) != hidden:
         raise UnsupportedError(
-            f"{where}: cross attention of width {cross} over {values.get('cross_attention_dim', 2240)} is not supported, "
-            f"only {hidden}, the width of the model"
+            f"{where}: num_cross_attention_heads times cross_attention_head_dim, and cross_attention_dim, must be "
+            f"{hidden}, the width of the model"
         )
 
 
