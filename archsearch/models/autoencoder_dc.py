@@ -33,7 +33,7 @@ EXPANSION = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderDCConfig(ImageAutoencoder):
-    """Dimensions of an AutoencoderDC. Sizes (``Dim``) may be arrays that broadcast; so may entries of tuples, save 0 layers.
+    """Dimensions of an AutoencoderDC. Sizes and entries of tuples may be arrays that broadcast, all but 0 layers.
 
     ``block_out_channels`` are widths from the pixels to the latents; the first ``residual_stages`` of them hold
     residual blocks, the rest attend. A first stage without layers is left out, and its change of resolution falls to

@@ -1,0 +1,239 @@
+"""Recording what a module runs: a dispatch mode that turns every kernel into an operation, with what it reads and writes.
+
+Attention and torch's RMSNorm are intercepted above dispatch, where the meta device would take them apart although they
+are one kernel on a GPU. Views cost nothing. Storages are followed from birth to death, which gives the peak of live
+bytes and tells which kernel's result another one reads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.tracing import aten
+from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
+
+_INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
+_REFUSED = (
+    "the module's work depends on the values of its tensors, which a trace without data does not have; compute it in "
+    "Python, or give a mask of fixed shape"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch: its operation, the tensors (by id) it reads and writes with their bytes, and how it may fuse.
+
+    ``fuses`` is "pointwise", "reduction", "row" (norms and softmax) or "" for kernels that stay alone.
+    """
+
+    op: MatMul | Attention | Convolution | MemoryOp
+    reads: tuple[tuple[int, int], ...]
+    writes: tuple[tuple[int, int], ...]
+    fuses: str
+    aten: str
+    known: bool = True
+
+    @property
+    def bytes_moved(self) -> int:
+        return sum(size for _, size in (*self.reads, *self.writes))
+
+
+class Recorder(TorchDispatchMode):
+    """Kernels of everything that runs inside, and the peak of live bytes besides what existed before."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.kernels: list[Kernel] = []
+        self.live_bytes = self.peak_bytes = 0
+        self.path: list[str] = []
+        self.parameters = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
+        self._ids: dict[int, int] = {}
+        self._next = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            out = func(*args, **(kwargs or {}))
+        except (RuntimeError, NotImplementedError) as error:
+            if (
+                "meta" in str(error)
+                or "data-dependent" in str(error).lower()
+                or "DataDependent" in type(error).__name__
+            ):
+                raise UnsupportedError(f"aten::{_name(func)} in {self.where() or 'the module'}: {_REFUSED}") from None
+            raise
+        if _name(func) in ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive"):
+            raise UnsupportedError(f"aten::{_name(func)} in {self.where() or 'the module'}: {_REFUSED}")
+        self._record(func, args, kwargs or {}, out)
+        return out
+
+    def where(self) -> str:
+        """The module that runs, layers' indices left out."""
+        return _INDEX.sub("*", self.path[-1]) if self.path else ""
+
+    def named(self, kind: str) -> str:
+        """Name of a call here."""
+        return f"{self.where()}.{kind}".lstrip(".")
+
+    def add(self, op: Any, read: list[Any], written: list[Any], fuses: str, kind: str, known: bool = True) -> None:
+        """Keep a kernel that reads and writes these tensors."""
+        if read and sum(t.numel() for t in written) == 0:
+            return
+        reads = tuple((self._id(t), t.numel() * t.element_size()) for t in read)
+        writes = tuple((self._id(t), t.numel() * t.element_size()) for t in written)
+        self.kernels.append(Kernel(op, reads, writes, fuses, kind, known))
+
+    def is_parameter(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a weight, or a view of one."""
+        return tensor.untyped_storage()._cdata in self.parameters
+
+    def _record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        kind = _name(func)
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        old = {t.untyped_storage()._cdata for t in tensors}
+        results = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        fresh = [t for t in results if t.untyped_storage()._cdata not in old]
+        for tensor in fresh:
+            self._track(tensor.untyped_storage())
+        changed = [t for t in tensors[:1] if not fresh and func._schema.is_mutable]
+        written = fresh or changed
+        if not written or kind in aten.NOTHING:
+            return
+        read = tensors[1:] if kind == "copy_" else tensors
+        if kind == "embedding":  # rows of the table, not all of it
+            self._memory(kind, [written[0], *tensors[1:]], written)
+        elif kind == "convolution":
+            self.add(aten.convolution(self.named(kind), args, out), read, written, "", kind)
+        elif product := aten.matmul(self.named(kind), kind, args, self._has_weight(kind, args)):
+            self.add(product, read, written, "", kind)
+        else:
+            self._memory(kind, read, written)
+
+    def _has_weight(self, kind: str, args: Any) -> bool:
+        return kind in ("mm", "addmm") and self.is_parameter(args[-1] if kind == "mm" else args[2])
+
+    def _memory(self, kind: str, read: list[Any], written: list[Any]) -> None:
+        table = next((t for t in (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.OPAQUE) if kind in t), None)
+        fuses = {id(aten.POINTWISE): "pointwise", id(aten.REDUCTIONS): "reduction", id(aten.NORMS): "row"}
+        largest = max((*written, *(read if table is aten.REDUCTIONS else ())), key=lambda t: t.numel())
+        cols = _columns(kind, largest, read)
+        shape = (max(largest.numel() // max(cols, 1), 1), max(cols, 1))
+        sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, written)]
+        op = aten.memory_op(self.named(kind), "pointwise" if table is None else table[kind], shape, largest, *sizes)
+        self.add(op, read, written, fuses.get(id(table), ""), kind, known=table is not None)
+
+    def _id(self, tensor: torch.Tensor) -> int:
+        key = tensor.untyped_storage()._cdata
+        if key not in self._ids:
+            self._ids[key] = self._next
+            self._next += 1
+        return self._ids[key]
+
+    def _track(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._ids[key] = self._next
+        self._next += 1
+        self.live_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._freed, size)
+
+    def _freed(self, size: int) -> None:
+        self.live_bytes -= size
+
+
+class _WholeKernels(TorchFunctionMode):
+    """Attention and RMSNorm as the one kernel that they are on a GPU."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self._attention(*args, **kwargs)
+        if func in (F.rms_norm, torch.rms_norm):
+            return self._rms_norm(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **_: Any,
+    ) -> Any:
+        shape = (*query.shape[:-3], query.shape[-2], query.shape[-3] if query.dim() > 2 else 1, value.shape[-1])
+        out = torch.empty(shape, dtype=query.dtype, device=query.device)
+        if query.requires_grad:
+            out.requires_grad_()
+        out = out.transpose(-2, -3) if query.dim() > 2 else out.squeeze(-2)
+        op = aten.attention(self.recorder.named("attention"), query, key, value, attn_mask, is_causal)
+        read = [query, key, value, *([] if attn_mask is None else [attn_mask])]
+        self.recorder.add(op, read, [out], "", "scaled_dot_product_attention")
+        return out
+
+    def _rms_norm(self, source: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+        out = torch.empty_like(source)
+        cols = math.prod(normalized_shape)
+        read = [source, *([] if weight is None else [weight])]
+        sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, [out])]
+        shape = (max(source.numel() // cols, 1), cols)
+        op = aten.memory_op(self.recorder.named("rms_norm"), "rmsnorm", shape, source, *sizes)
+        self.recorder.add(op, read, [out], "row", "rms_norm")
+        return out
+
+
+@contextmanager
+def recording(module: torch.nn.Module) -> Iterator[Recorder]:
+    """Record what runs inside; the path follows the module's children."""
+    recorder = Recorder(module)
+
+    def enter(name: str) -> Any:
+        return lambda *_: recorder.path.append(name)
+
+    def leave(*_: Any) -> None:
+        recorder.path.pop()
+
+    hooks = []
+    for name, child in module.named_modules():
+        hooks += [child.register_forward_pre_hook(enter(name)), child.register_forward_hook(leave)]
+    try:
+        with torch.no_grad(), _WholeKernels(recorder), recorder:
+            yield recorder
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _name(func: Any) -> str:
+    name: str = func.overloadpacket.__name__
+    return name
+
+
+def _columns(kind: str, largest: Any, read: list[Any]) -> int:
+    """Length of the rows that a kernel works on: what a norm normalises over, else the last dimension."""
+    if kind == "native_group_norm":
+        channels = read[0].shape[1]
+        return int(read[0][0, :1].numel() * channels // max(_groups(channels), 1))
+    return int(largest.shape[-1]) if largest.dim() else 1
+
+
+def _groups(channels: int) -> int:
+    """Groups of a group norm: 32 in the models of the field, all channels where they are fewer."""
+    return math.gcd(channels, 32)

@@ -1,0 +1,142 @@
+"""A traced module with the face of a model config: parameters, operations and memory of one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.models import footprint
+from archsearch.models.base import MemoryUse, Phase, Requirement, Workload
+from archsearch.models.training import training_step
+from archsearch.ops import OpList, as_float
+
+if TYPE_CHECKING:
+    from archsearch.models.tracing.record import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Calls that no rule maps: they cost as pointwise kernels of their bytes. ``share`` is of all bytes moved."""
+
+    op: str
+    calls: int
+    bytes: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One workload's run: operations, parameters (tied ones once), bytes of weights and buffers, peak of live bytes."""
+
+    ops: OpList
+    parameters: int
+    weight_bytes: int
+    peak_bytes: int
+    unknown: tuple[Unknown, ...]
+
+
+@dataclass(slots=True)
+class TracedModel:
+    """A user's module, traced anew for every workload. ``build(workload)`` makes the module and its inputs."""
+
+    family: ClassVar[str] = "traced"
+    throughput_unit: ClassVar[str] = "runs/s"
+
+    name: str
+    build: Callable[[Workload], tuple[Any, Any]]
+    default_sizes: Mapping[str, int] = field(default_factory=dict)
+    _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
+
+    def trace(self, workload: Workload) -> Trace:
+        """The trace of a workload (one for forward and training).
+
+        Raises:
+            UnsupportedError: a phase other than forward and train, or work that depends on tensors' values.
+        """
+        if workload.phase not in (Phase.FORWARD, Phase.TRAIN):
+            raise UnsupportedError(f"{self.name} is a traced module: it has no {workload.phase.value} phase")
+        sizes = (workload.seq_len, workload.height, workload.width, workload.frames)
+        key = (workload.batch_size, *sizes, workload.dtype)
+        if key not in self._traces:
+            self._traces[key] = run(*self.build(workload), where=self.name)
+        return self._traces[key]
+
+    def parameters(self) -> Any:
+        return as_float(self._any().parameters)
+
+    def active_parameters(self) -> Any:
+        return self.parameters()
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        return ()
+
+    def tokens(self, workload: Workload) -> Any:
+        """Samples: one run works on ``batch_size`` of them."""
+        return as_float(workload.batch_size)
+
+    def lower(self, workload: Workload) -> OpList:
+        trace = self.trace(workload)
+        if workload.phase is Phase.TRAIN:
+            return training_step(trace.ops, as_float(trace.parameters), workload)
+        return trace.ops
+
+    def memory(self, workload: Workload) -> MemoryUse:
+        """Weights in their own formats, and the peak of live tensors; training keeps every kernel's result."""
+        trace = self.trace(workload)
+        if workload.phase is not Phase.TRAIN:
+            return MemoryUse(weights=as_float(trace.weight_bytes), activations=as_float(trace.peak_bytes))
+        return MemoryUse(
+            weights=as_float(trace.weight_bytes),
+            activations=trace.ops.memory_bytes() / 2,
+            optimizer=footprint.training_state_bytes(trace.parameters, workload),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"builder": self.name}
+
+    def _any(self) -> Trace:
+        if not self._traces:
+            raise InvalidInputError(f"{self.name}: give a workload first, so that the module can be built")
+        return next(iter(self._traces.values()))
+
+
+def run(module: Any, inputs: Any, where: str) -> Trace:
+    """Trace a module on its inputs (a mapping of keyword arguments, or a sequence).
+
+    Raises:
+        InvalidInputError: the module fails on these inputs; the text holds its own message.
+    """
+    from archsearch.models.tracing.fusion import to_ops
+    from archsearch.models.tracing.record import recording
+
+    module = module.eval()
+    with recording(module) as recorder:
+        try:
+            output = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
+        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+            told = " ".join(str(error).split())
+            raise InvalidInputError(
+                f"{where}: the module fails on its inputs: {type(error).__name__}: {told}"
+            ) from error
+    del output
+    weights = {t.untyped_storage()._cdata: t for t in (*module.parameters(), *module.buffers())}
+    return Trace(
+        ops=to_ops(recorder.kernels),
+        parameters=sum(p.numel() for p in module.parameters()),
+        weight_bytes=sum(t.untyped_storage().nbytes() for t in weights.values()),
+        peak_bytes=recorder.peak_bytes,
+        unknown=_unknown(recorder.kernels),
+    )
+
+
+def _unknown(kernels: list[Kernel]) -> tuple[Unknown, ...]:
+    total = max(sum(k.bytes_moved for k in kernels), 1)
+    found: dict[str, list[int]] = {}
+    for kernel in kernels:
+        if not kernel.known:
+            entry = found.setdefault(kernel.aten, [0, 0])
+            entry[0] += 1
+            entry[1] += kernel.bytes_moved
+    return tuple(Unknown(name, calls, moved, moved / total) for name, (calls, moved) in sorted(found.items()))
