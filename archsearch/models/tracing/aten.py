@@ -59,8 +59,9 @@ REDUCTIONS = dict.fromkeys(
     "pool",
 )
 """Reductions, which a compiler fuses with what comes before, and with what comes after where rows are whole."""
+JOINS = {"cat": "cat", "stack": "cat"}
+"""Concatenations, which a compiler fuses with elementwise calls."""
 OPAQUE = {
-    **dict.fromkeys(("cat", "stack"), "cat"),
     **dict.fromkeys(("index", "index_select", "gather", "index_put_", "scatter", "scatter_", "scatter_add_"), "gather"),
     **dict.fromkeys(
         ("index_add_", "index_copy_", "slice_scatter", "select_scatter", "roll", "flip", "unfold"), "gather"

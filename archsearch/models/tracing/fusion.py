@@ -1,11 +1,11 @@
 """What a compiler fuses, and the operations that a trace comes to.
 
-Rules, in the spirit of torch inductor's: elementwise kernels join the kernel that made one of their inputs, reductions
-join what comes before them, and a norm or reduction over whole rows joins what comes before and after it, as long as
-they all work on rows of one length; tensors of a thousandth of the size (a row per image) join anything. Products,
-attention, convolutions, concatenations, look-ups and sorts stay kernels of their own; an elementwise kernel does not
-become a matrix product's epilogue. A group ends where a kernel that stays alone reads one of its results. A group reads
-each tensor that it did not make once, and writes those results that others read.
+Rules, in the spirit of torch inductor's: elementwise kernels, norms and reductions join the kernel that made one of their
+inputs, as long as sizes are within a factor of two and rows are as long, or parts of each other (heads of a token);
+tensors of a thousandth of the size (a row per image) join anything. Concatenations join elementwise kernels (a rotary
+embedding's halves) but no norms. Products, attention, convolutions, look-ups and sorts stay kernels of their own; an
+elementwise kernel does not become a matrix product's epilogue. A group ends where a kernel that stays alone reads one
+of its results. A group reads each tensor that it did not make once, and writes those results that others read.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def _home(kernel: Kernel, maker: dict[int, Group]) -> Group | None:
     if not kernel.fuses:
         return None
     candidates = [maker[key] for key, _ in kernel.reads if key in maker and maker[key].open]
+    if kernel.fuses == "join":
+        candidates = [g for g in candidates if all(k.fuses in ("pointwise", "join") for k in g.kernels)]
     fitting = [group for group in candidates if _fits(kernel.op, group)]
     return max(fitting, key=lambda group: _size(group.largest), default=None)
 
@@ -77,7 +79,8 @@ def _fits(op: Any, group: Group) -> bool:
     small, large = sorted((_size(op), _size(largest)))
     if small * SMALL <= large:
         return True
-    return int(op.cols) == int(largest.cols) and large <= 2 * small
+    short, long = sorted((int(op.cols), int(largest.cols)))
+    return long % short == 0 and large <= 2 * small
 
 
 def to_ops(kernels: list[Kernel]) -> OpList:

@@ -1,8 +1,9 @@
-"""Recording what a module runs: a dispatch mode that turns every kernel into an operation, with what it reads and writes.
+"""Recording what a module runs: a dispatch mode that turns every kernel into an operation with its reads and writes.
 
 Attention and torch's RMSNorm are intercepted above dispatch, where the meta device would take them apart although they
 are one kernel on a GPU. Views cost nothing. Storages are followed from birth to death, which gives the peak of live
-bytes and tells which kernel's result another one reads.
+bytes and tells which kernel's result another one reads. Where a module asks whether something holds for its tensors
+(transformers: is the whole mask 1?), the answer is yes, and the place is noted; other values are not to be had.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from archsearch.models.tracing import aten
 from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
 
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
+_TABLES = (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.JOINS, aten.OPAQUE)
+_FUSES = dict(zip(map(id, _TABLES), ("pointwise", "reduction", "row", "join", ""), strict=True))
 _REFUSED = (
     "the module's work depends on the values of its tensors, which a trace without data does not have; compute it in "
     "Python, or give a mask of fixed shape"
@@ -36,7 +39,8 @@ _REFUSED = (
 class Kernel:
     """One launch: its operation, the tensors (by id) it reads and writes with their bytes, and how it may fuse.
 
-    ``fuses`` is "pointwise", "reduction", "row" (norms and softmax) or "" for kernels that stay alone.
+    ``fuses`` is "pointwise", "reduction", "row" (norms and softmax), "join" (concatenations) or "" for kernels that stay
+    alone.
     """
 
     op: MatMul | Attention | Convolution | MemoryOp
@@ -51,19 +55,23 @@ class Kernel:
         return sum(size for _, size in (*self.reads, *self.writes))
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Kernels of everything that runs inside, and the peak of live bytes besides what existed before."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[Kernel] = []
         self.live_bytes = self.peak_bytes = 0
         self.path: list[str] = []
+        self.assumed: list[str] = []
         self.parameters = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
         self._ids: dict[int, int] = {}
         self._next = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _name(func) == "_local_scalar_dense" and args[0].dtype == torch.bool:
+            self.assumed.append(self.where())
+            return True
         try:
             out = func(*args, **(kwargs or {}))
         except (RuntimeError, NotImplementedError) as error:
@@ -125,14 +133,13 @@ class Recorder(TorchDispatchMode):
         return kind in ("mm", "addmm") and self.is_parameter(args[-1] if kind == "mm" else args[2])
 
     def _memory(self, kind: str, read: list[Any], written: list[Any]) -> None:
-        table = next((t for t in (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.OPAQUE) if kind in t), None)
-        fuses = {id(aten.POINTWISE): "pointwise", id(aten.REDUCTIONS): "reduction", id(aten.NORMS): "row"}
+        table = next((t for t in _TABLES if kind in t), None)
         largest = max((*written, *(read if table is aten.REDUCTIONS else ())), key=lambda t: t.numel())
         cols = _columns(kind, largest, read)
         shape = (max(largest.numel() // max(cols, 1), 1), max(cols, 1))
         sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, written)]
         op = aten.memory_op(self.named(kind), "pointwise" if table is None else table[kind], shape, largest, *sizes)
-        self.add(op, read, written, fuses.get(id(table), ""), kind, known=table is not None)
+        self.add(op, read, written, _FUSES.get(id(table), ""), kind, known=table is not None)
 
     def _id(self, tensor: torch.Tensor) -> int:
         key = tensor.untyped_storage()._cdata
