@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import MemoryUse, ModelConfig, Phase, Workload
 from archsearch.models.registry import load_model
+from archsearch.models.tracing import TracedModel, is_builder, load_traced
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +35,8 @@ class EstimateResult:
     """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes.
 
     ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``active_parameters`` are those that one token uses,
-    fewer than ``parameters`` in a mixture of experts. ``assumed`` lists workload values that the caller
+    fewer than ``parameters`` in a mixture of experts. ``unknown_ops`` are calls of a traced module that no rule maps,
+    costed by their bytes, with their share of all bytes. ``assumed`` lists workload values that the caller
     left open.
     """
 
@@ -57,6 +59,7 @@ class EstimateResult:
     mfu: float
     kernels: int
     breakdown: list[dict[str, Any]]
+    unknown_ops: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the command line's ``--json`` prints them."""
@@ -84,6 +87,7 @@ def estimate(
     compiled: bool = False,
     checkpointing: bool = False,
     correction: bool = True,
+    allow_code: bool = False,
 ) -> EstimateResult:
     """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
 
@@ -98,6 +102,7 @@ def estimate(
         compiled: fuse bandwidth-bound ops as torch.compile does.
         checkpointing: train with each layer's input kept and the layer run again in the backward pass.
         correction: apply the learned correction of matrix products; False predicts by mechanism alone.
+        allow_code: let ``model`` be ``module:function``, which runs that code to trace the module that it builds.
 
     Raises:
         UnknownNameError: no such model, GPU, dtype, phase or attention kernel.
@@ -105,7 +110,7 @@ def estimate(
         UnsupportedError: the GPU has no units for the dtype, or no such attention kernel.
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
-    config, name = _load(model)
+    config, name = _load(model, allow_code)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     workload, assumed = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
     require_dtype(gpu, workload)
@@ -153,12 +158,13 @@ def explain(
     phase: str = "forward",
     attention: str = "auto",
     compiled: bool = False,
+    allow_code: bool = False,
 ) -> Explanation:
     """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes."""
     from archsearch.search.explain import explain as run
     from archsearch.search.pricing import resolve_pool
 
-    config, _ = _load(model)
+    config, _ = _load(model, allow_code)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     workload, _ = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)
     pool = resolve_pool(hardware)
@@ -203,12 +209,18 @@ def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
             raise UnsupportedError(gpu.why_unsupported(dtype))
 
 
-def _load(model: str | Path | ModelConfig) -> tuple[ModelConfig, str]:
+def _load(model: str | Path | ModelConfig, allow_code: bool = False) -> tuple[ModelConfig, str]:
     """The config of a model and what to call it."""
     if not isinstance(model, str | Path):
         return model, model.family
     if not str(model):
         raise InvalidInputError("name a model: a preset, a config.json or an archsearch YAML")
+    if is_builder(str(model)):
+        if not allow_code:
+            raise UnsupportedError(
+                f"{str(model)!r} names Python code: to run it and trace its module, add --allow-code"
+            )
+        return load_traced(str(model)), str(model)
     return load_model(str(model)), str(model)
 
 
@@ -280,4 +292,5 @@ def _result(
         mfu=flops / (latency * gpu.peak_flops(workload.linear_dtype)),
         kernels=int(sum(int(np.asarray(i.count)) * int(i.cost.kernels) for i in answer.breakdown)),
         breakdown=answer.rows(),
+        unknown_ops=[asdict(u) for u in config.trace(workload).unknown] if isinstance(config, TracedModel) else [],
     )

@@ -135,6 +135,7 @@ class Convolution:
     ``out_size`` and ``kernel_size`` are tuples over the spatial axes; ``groups`` divides both channel counts.
     ``input_is_data`` marks a model's first layer, whose input needs no gradient. ``channels_last`` tells that input and
     output lie channels last in memory, as tensor cores want them; else eager execution turns them around and back.
+    ``input_size`` are the positions read along each axis, where that is not a stride for every output (a padded input).
     """
 
     name: str
@@ -145,6 +146,7 @@ class Convolution:
     out_size: tuple[Dim, ...]
     dtype: DType
     stride: tuple[Dim, ...] | None = None
+    input_size: tuple[Dim, ...] | None = None
     groups: Dim = 1
     bias: bool = True
     input_is_data: bool = False
@@ -167,13 +169,15 @@ class Convolution:
 
     @property
     def input_positions(self) -> Any:
-        """Input positions of the batch: a stride's worth for every output."""
+        """Input positions of the batch: a stride's worth for every output, unless ``input_size`` says otherwise."""
+        if self.input_size is not None:
+            return np.asarray(self.batch) * _product(self.input_size)
         return self.positions * _product(self.stride or (1,))
 
     @property
     def input_share(self) -> Any:
         """How much of what the windows cover differs: 1 where they lie side by side, 1 / volume at stride 1."""
-        return np.minimum(1.0, as_float(_product(self.stride or (1,))) / as_float(self.volume))
+        return np.minimum(1.0, as_float(self.input_positions) / (as_float(self.positions) * as_float(self.volume)))
 
     @property
     def is_depthwise(self) -> bool:

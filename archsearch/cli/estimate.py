@@ -28,7 +28,10 @@ from archsearch.cli.output import gibibytes, millions, milliseconds, note, print
 if TYPE_CHECKING:
     from archsearch.api import EstimateResult
 
-Model = Annotated[str, typer.Argument(help="A preset (`archsearch models list`), a config.json or an archsearch YAML.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="A preset (`archsearch models list`), a config.json, an archsearch YAML, or module:function."),
+]
 
 
 def estimate(
@@ -52,7 +55,6 @@ def estimate(
     """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
     from archsearch.api import estimate as run
 
-    refuse_code(model, allow_code)
     result = run(
         model,
         hardware,
@@ -67,29 +69,12 @@ def estimate(
         compiled=compiled,
         checkpointing=checkpointing,
         correction=correction,
+        allow_code=allow_code,
     )
     if json:
         print_json(result.to_dict())
     else:
         _print(result)
-
-
-def refuse_code(model: str, allow_code: bool) -> None:
-    """Refuse a model given as code.
-
-    Raises:
-        UnsupportedError: MODEL is ``module:function``.
-    """
-    from pathlib import Path
-
-    from archsearch.errors import UnsupportedError
-
-    module, _, function = model.partition(":")
-    if function.isidentifier() and module.replace(".", "").isidentifier() and not Path(model).exists():
-        reason = "this version cannot trace modules" if allow_code else "running it needs --allow-code"
-        raise UnsupportedError(
-            f"{model!r} names Python code, and {reason}; name a preset, a config.json or an archsearch YAML instead"
-        )
 
 
 def _print(result: EstimateResult) -> None:
@@ -110,6 +95,10 @@ def _print(result: EstimateResult) -> None:
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
     verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
     print(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
+    for unknown in result.unknown_ops:
+        note(
+            f"unknown op aten::{unknown['op']}: {unknown['calls']} calls, {unknown['share']:.2%} of bytes, as pointwise"
+        )
     rows = sorted(result.breakdown, key=lambda row: -row["latency_s"])
     print_table(
         "",

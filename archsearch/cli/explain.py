@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.estimate import refuse_code
 from archsearch.cli.options import (
     AllowCode,
     AttentionOption,
@@ -53,7 +52,6 @@ def explain(
         from archsearch.api import explain as run
         from archsearch.search.pricing import resolve_pool
 
-        refuse_code(model, allow_code)
         explanation = run(
             model,
             resolve_pool(hardware),
@@ -66,6 +64,7 @@ def explain(
             phase=phase,
             attention=attention,
             compiled=compiled,
+            allow_code=allow_code,
         )
     if json:
         print_json(explanation.to_dict())

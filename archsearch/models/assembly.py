@@ -69,6 +69,15 @@ class Assembly:
             self._layer_saved = np.maximum(self._layer_saved, self._in_this_layer)
             self._repeats, self._inside = 1, False
 
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Modules inside run once more: their weights do not count a second time."""
+        counted = self.parameters, self.linear_parameters
+        try:
+            yield
+        finally:
+            self.parameters, self.linear_parameters = counted
+
     def linear(
         self,
         name: str,
@@ -107,6 +116,7 @@ class Assembly:
         *,
         batch: Dim | None = None,
         stride: tuple[Dim, ...] | None = None,
+        input_size: tuple[Dim, ...] | None = None,
         groups: Dim = 1,
         bias: bool = True,
         calls: Dim = 1,
@@ -122,6 +132,7 @@ class Assembly:
             out_channels=out_channels,
             kernel_size=kernel_size,
             stride=stride,
+            input_size=input_size,
             out_size=out_size,
             groups=groups,
             bias=bias,
@@ -131,17 +142,11 @@ class Assembly:
             count=calls,
         )
         self.op(conv)
-        volume: Any = as_float(1.0)
-        for size in kernel_size:
-            volume = volume * as_float(size)
         out = as_float(out_channels)
-        weights = out * as_float(in_channels) / as_float(groups) * volume + (out if bias else 0.0)
+        weights = out * as_float(in_channels) / as_float(groups) * as_float(conv.volume) + (out if bias else 0.0)
         self.weigh(as_float(calls) * weights)
         if saves:
-            elements = as_float(conv.batch) * as_float(in_channels)
-            for size, step in zip(out_size, stride or (1,) * len(out_size), strict=True):
-                elements = elements * as_float(size) * as_float(step)
-            self.save(saves * elements)
+            self.save(saves * as_float(conv.input_positions) * as_float(in_channels))
 
     def attention(
         self,

@@ -15,7 +15,7 @@ import numpy as np
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Phase, Requirement
-from archsearch.models.modality import ImageModel
+from archsearch.models.modality import ImageModel, VideoModel
 from archsearch.ops import Dim, MemoryOp, as_float
 
 Size = tuple[Any, ...]
@@ -37,6 +37,12 @@ class ImageAutoencoder(ImageModel):
     def decodes(self, a: Assembly) -> bool:
         """Whether the workload's phase runs the decoder."""
         return a.w.phase is not Phase.ENCODE
+
+
+class VideoAutoencoder(ImageAutoencoder, VideoModel):
+    """An autoencoder of videos; configs also have ``vae_temporal_factor``, frames per latent frame after the first."""
+
+    patch_size_t: Any = 1
 
 
 def elements(a: Assembly, size: Size, channels: Dim) -> Any:
@@ -62,6 +68,12 @@ def positive_channels(config: Any, names: tuple[str, ...], multiple_of: Any = 1)
             holds = holds & (np.asarray(width) >= 1) & (np.asarray(width) % np.maximum(multiple_of, 1) == 0)
         found.append(Requirement(reason=f"{name} must be positive multiples of the norms' groups", holds=holds))
     return found
+
+
+def posterior(a: Assembly, rows: Dim, channels: Dim) -> None:
+    """``DiagonalGaussianDistribution``: log-variances clamped, then deviations and variances."""
+    for part, kind in (("clamp", "relu"), ("half", "mulu"), ("deviation", "exp"), ("variance", "exp")):
+        a.pointwise(f"posterior.{part}", kind, rows, channels)
 
 
 def group_norm(

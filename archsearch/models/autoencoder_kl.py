@@ -22,6 +22,7 @@ from archsearch.models.autoencoder import (
     elements,
     group_norm,
     positive_channels,
+    posterior,
     residual_sum,
     resnet,
     scaled,
@@ -88,9 +89,7 @@ class AutoencoderKLConfig(ImageAutoencoder):
         a.convolution("encoder.conv_out", before, moments, (3, 3), size)
         if self.use_quant_conv:
             a.convolution("encoder.quant_conv", moments, moments, (1, 1), size)
-        rows = blocks.product(a.w.batch_size, *size)
-        for part, kind in (("clamp", "relu"), ("half", "mulu"), ("deviation", "exp"), ("variance", "exp")):
-            a.pointwise(f"posterior.{part}", kind, rows, self.latent_channels)
+        posterior(a, blocks.product(a.w.batch_size, *size), self.latent_channels)
 
     def _decode(self, a: Assembly, size: Size) -> None:
         widths, groups = self.block_out_channels[::-1], self.norm_num_groups

@@ -15,7 +15,7 @@ from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Workload
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import Dim, FusedGroup, MemoryOp, as_float
 
 TIMESTEP_CHANNELS = 256
 """Width of the sinusoidal timestep features (``Timesteps(num_channels=256)`` in diffusers/models/embeddings.py)."""
@@ -36,17 +36,22 @@ def timestep_features(
     a: Assembly, name: str, *, channels: Dim = TIMESTEP_CHANNELS, kernels: int = 11, calls: Dim = 1
 ) -> None:
     """Sines and cosines of the timesteps in 32 bits; ``kernels`` leaves out the cast to 16 bits."""
-    a.pointwise(
-        name,
-        "mul",
-        a.w.batch_size,
-        channels,
+    a.op(timestep_sines(name, a.w, channels, kernels + is_half(a.w), calls))
+
+
+def timestep_sines(name: str, w: Workload, channels: Dim, kernels: int, calls: Dim = 1) -> FusedGroup:
+    """The kernels of ``Timesteps``, which a compiler fuses."""
+    eager = MemoryOp(
+        name=f"{name}.eager",
+        kind="mul",
+        rows=w.batch_size,
+        cols=channels,
+        dtype=DType.FP32,
         reads=5.0,
         writes=5.0,
-        kernels=kernels + is_half(a.w),
-        calls=calls,
-        dtype=DType.FP32,
+        kernels=kernels,
     )
+    return blocks.group(name, "mul", (eager,), reads=0.0, count=calls)
 
 
 def embedding_mlp(a: Assembly, name: str, in_features: Dim, hidden: Dim, *, calls: Dim = 1) -> None:

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks, footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Requirement, Workload, at_least_one
+from archsearch.models.diffusion_blocks import timestep_sines
 from archsearch.models.training import training_step
 from archsearch.ops import Attention, Convolution, Dim, MemoryOp, Op, OpList, as_float
 
@@ -182,17 +182,8 @@ class DiTConfig(ConfigMixin):
         layers = np.asarray(self.num_layers)
         runs = layers + 1 if self.layout == "diffusers" else 1
         casts = 1 if dtype.itemsize < 4 else 0
-        sines = MemoryOp(
-            name="conditioning.sines",
-            kind="mul",
-            rows=images,
-            cols=TIMESTEP_CHANNELS,
-            dtype=DType.FP32,
-            reads=5.0,
-            writes=5.0,
-            kernels=11 + casts if self.layout == "diffusers" else 9,
-            count=runs,
-        )
+        kernels = 11 + casts if self.layout == "diffusers" else 9
+        sines = timestep_sines("conditioning.sines", w, TIMESTEP_CHANNELS, kernels, runs)
         return [
             sines,
             blocks.linear("conditioning.timestep_in", images, TIMESTEP_CHANNELS, h, dtype, count=runs, bias=True),

@@ -67,7 +67,7 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
         matmul = op.as_matmul()
         if not op.input_is_data:  # a convolution of the gradient with the kernels turned around
             back = replace(op, name=f"{name}.input", in_channels=op.out_channels, out_channels=op.in_channels)
-            yield replace(back, stride=None, bias=False)
+            yield replace(back, stride=None, input_size=None, bias=False)
         yield replace(matmul, name=f"{name}.weight", m=matmul.n, n=matmul.k, k=matmul.m, weights=False, bias=False)
     elif isinstance(op, Attention):
         yield replace(op, name=name, backward=True)

@@ -95,17 +95,7 @@ class WanConfig(VideoModel):
         kernel = (self.patch_size_t, self.patch_size, self.patch_size)
         a.convolution("embedder.patches", self.in_channels, h, kernel, grid, stride=kernel, input_is_data=True)
         a.pointwise("embedder.flatten", "transpose", rows, h)
-        features = MemoryOp(
-            name="conditioning.sines",
-            kind="mul",
-            rows=batch,
-            cols=self.freq_dim,
-            dtype=DType.FP32,
-            reads=5.0,
-            writes=5.0,
-            kernels=11,
-        )
-        a.op(features)
+        a.op(dblocks.timestep_sines("conditioning.sines", a.w, self.freq_dim, 11))
         dblocks.embedding_mlp(a, "conditioning.timestep", self.freq_dim, h)
         a.pointwise("conditioning.silu", "silu", batch, h, kernels=1 + dblocks.is_half(a.w))
         a.linear("conditioning.projection", batch, h, blocks.product(6, h), bias=True)

@@ -163,8 +163,7 @@ def attention(name: str, query: Any, key: Any, value: Any, mask: Any, causal: bo
 
 def memory_op(name: str, kind: str, shape: tuple[int, int], like: Any, read: int, written: int) -> MemoryOp:
     """A kernel that reads and writes so many bytes, counted in [rows, cols] tensors of ``like``'s format."""
-    dtype, copies = dtype_of(like.dtype)
+    dtype, _ = dtype_of(like.dtype)
     rows, cols = shape
     unit = max(rows * cols * dtype.itemsize, 1.0)
-    del copies
     return MemoryOp(name=name, kind=kind, rows=rows, cols=cols, dtype=dtype, reads=read / unit, writes=written / unit)

@@ -70,7 +70,8 @@ def _find(text: str) -> Callable[..., Any]:
             if not path.is_file():
                 raise InvalidInputError(f"{source}: no such file")
             spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules.setdefault(path.stem, module)
             spec.loader.exec_module(module)

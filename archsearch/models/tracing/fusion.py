@@ -1,11 +1,11 @@
 """What a compiler fuses, and the operations that a trace comes to.
 
-Rules, in the spirit of torch inductor's: elementwise kernels, norms and reductions join the kernel that made one of their
-inputs, as long as sizes are within a factor of two and rows are as long, or parts of each other (heads of a token);
-tensors of a thousandth of the size (a row per image) join anything. Concatenations join elementwise kernels (a rotary
-embedding's halves) but no norms. Products, attention, convolutions, look-ups and sorts stay kernels of their own; an
-elementwise kernel does not become a matrix product's epilogue. A group ends where a kernel that stays alone reads one
-of its results. A group reads each tensor that it did not make once, and writes those results that others read.
+Rules, in the spirit of torch inductor's: elementwise kernels, norms and reductions join the kernel that made one of
+their inputs, as long as sizes are within a factor of two and rows are as long, or parts of each other (heads of a
+token); tensors of a thirtieth of the size (a row per image) join anything. Concatenations join elementwise kernels (a
+rotary embedding's halves) but no norms. Products, attention, convolutions, look-ups and sorts stay kernels of their
+own; an elementwise kernel does not become a matrix product's epilogue. A group ends where a kernel that stays alone
+reads one of its results. A group reads each tensor that it did not make once, and writes those that others read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from archsearch.models.tracing.record import Kernel
 from archsearch.ops import FusedGroup, MemoryOp, Op, OpList
 
-SMALL = 1000
+SMALL = 32
 """How many times smaller a tensor is that joins any group."""
 
 

@@ -39,8 +39,8 @@ _REFUSED = (
 class Kernel:
     """One launch: its operation, the tensors (by id) it reads and writes with their bytes, and how it may fuse.
 
-    ``fuses`` is "pointwise", "reduction", "row" (norms and softmax), "join" (concatenations) or "" for kernels that stay
-    alone.
+    ``fuses`` is "pointwise", "reduction", "row" (norms and softmax), "join" (concatenations) or "" for kernels that
+    stay alone.
     """
 
     op: MatMul | Attention | Convolution | MemoryOp
