@@ -99,8 +99,11 @@ class ModelConfig(Protocol):
     """One architecture, or a grid of them where fields are arrays. Implemented by frozen dataclasses."""
 
     family: ClassVar[str]
-    default_sizes: ClassVar[Mapping[str, int]]
     throughput_unit: ClassVar[str]
+
+    @property
+    def default_sizes(self) -> Mapping[str, int]:
+        """The workload's sizes where a user names none."""
 
     def parameters(self) -> Any:
         """Number of parameters, equal to the reference module's."""
