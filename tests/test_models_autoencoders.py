@@ -16,6 +16,7 @@ from archsearch.dtypes import DType
 from archsearch.models import Phase, Workload, load_preset
 
 IMAGES = ["sdxl-vae", "flux-vae", "dc-ae-f32c32", "dc-ae-f64c128"]
+VIDEOS = ["wan-vae", "ltx-video-vae", "ltx-video-vae-0.9.1"]
 PHASES = [Phase.DECODE, Phase.ENCODE]
 
 
@@ -24,7 +25,7 @@ def _decode(module: Any, inputs: dict[str, Any]) -> Any:
 
 
 def _encode(module: Any, inputs: dict[str, Any]) -> Any:
-    return module.encode(*inputs.values())
+    return module.encode(inputs["sample"])
 
 
 def of_phase(name: str, phase: Phase, **workload: Any) -> Reference:
@@ -34,7 +35,7 @@ def of_phase(name: str, phase: Phase, **workload: Any) -> Reference:
     return replace(reference, workload=replace(reference.workload, phase=phase, **workload), call=call)
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", IMAGES + VIDEOS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_flops_of_a_phase(name: str, phase: Phase) -> None:
     reference = of_phase(name, phase)
@@ -52,6 +53,17 @@ def test_peak_of_images(name: str, side: int, phase: Phase, dtype: DType) -> Non
     reference = of_phase(name, phase, batch_size=1, height=side, width=side, dtype=dtype)
     ours = float(reference.config.memory(reference.workload).activations)
     assert ours == pytest.approx(dispatch(reference).peak_bytes, rel=0.04)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("dtype", [DType.BF16, DType.FP32])
+def test_peak_of_videos(name: str, phase: Phase, dtype: DType) -> None:
+    """480p and 81 frames, and one frame alone."""
+    for frames in (81, 1):
+        reference = of_phase(name, phase, height=480, width=832, frames=frames, dtype=dtype)
+        ours = float(reference.config.memory(reference.workload).activations)
+        assert ours == pytest.approx(dispatch(reference).peak_bytes, rel=0.04)
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -2,8 +2,12 @@
 
 ``decode`` turns latents into pixels, ``encode`` pixels into latents, ``forward`` is one after the other. A feature map
 is ``size`` (its sides, or frames and sides) by channels; ``held`` are elements that callers keep while a block runs,
-which Python does not free before the block returns. Peaks are of the tensors that live at once; cuDNN's workspaces come
-on top.
+which Python does not free before the block returns.
+
+Peaks are of the tensors that live at once. What the allocator reserves is more: freed blocks of smaller stages that fit
+no larger tensor, and cuDNN's workspaces. Stable Diffusion's decoder is published with 18.5 % of an RTX 3090 at 1024²
+pixels in 16 bits, 4.7 GB, of which 1.6 GB are live and 0.2 GB weights
+(https://github.com/huggingface/diffusers/blob/main/docs/source/en/hybrid_inference/vae_decode.md).
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def gate_residual_norm_modulate(a: Assembly, name: str, rows: Dim, hidden: Dim, 
 def head_norm(a: Assembly, name: str, rows: Dim, heads: Dim, head_dim: Dim, *, calls: Dim = 1) -> None:
     """torch's RMSNorm of each head's queries or keys: one kernel, a weight of head_dim; autograd keeps the input."""
     head_rows = blocks.product(rows, heads)
-    a.pointwise(name, "rmsnorm", head_rows, head_dim, calls=calls, saves=1.0)
+    eager = blocks.pointwise(f"{name}.eager", "rmsnorm", head_rows, head_dim, a.w)
+    kept = as_float(calls) * as_float(head_rows) * as_float(head_dim)
+    a.op(blocks.group(name, "rmsnorm", (eager,), reads=1.0, count=calls), saves=kept)
     a.weigh(as_float(calls) * as_float(head_dim))
 
 

@@ -26,6 +26,8 @@ FAMILIES = {
     "hunyuan-video": ("archsearch.models.hunyuan_video", "HunyuanVideoConfig"),
     "autoencoder-kl": ("archsearch.models.autoencoder_kl", "AutoencoderKLConfig"),
     "autoencoder-dc": ("archsearch.models.autoencoder_dc", "AutoencoderDCConfig"),
+    "wan-vae": ("archsearch.models.wan_vae", "WanVAEConfig"),
+    "ltx-video-vae": ("archsearch.models.ltx_vae", "LTXVAEConfig"),
 }
 """Family name → module and config class; the module also holds ``PRESETS``."""
 

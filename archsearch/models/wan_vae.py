@@ -16,10 +16,10 @@ import numpy as np
 
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoder import Size, VideoAutoencoder, posterior, scaled
-from archsearch.models.base import Phase, Requirement, Workload, at_least_one
+from archsearch.models.autoencoder import Size, VideoAutoencoder, elements, posterior, scaled
+from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.causal_chunks import Chunk
-from archsearch.ops import Dim
+from archsearch.ops import Dim, as_float
 
 CHUNK_FRAMES = 4
 """Frames that run at once after the first (``AutoencoderKLWan._encode``)."""
@@ -85,23 +85,97 @@ class WanVAEConfig(VideoAutoencoder):
         if self.decodes(a):
             self._decode(a, latents, frames)
 
-    def smallest_workload(self) -> Workload:
-        side = self.vae_scale_factor
-        return Workload(phase=Phase.FORWARD, height=side, width=side, frames=1)
-
     def _encode(self, a: Assembly, latents: Size, frames: Any) -> None:
         moments = blocks.product(2, self.latent_channels)
-        size = scaled(latents, self.vae_scale_factor)
         for chunk in Chunk.of(a, "encoder", frames):
-            with a.again() if chunk.known else a.layers(0):
-                pass
-            if chunk.known:
-                with a.again():
-                    self._encode_chunk(chunk, size, CHUNK_FRAMES)
-            else:
-                self._encode_chunk(chunk, size, 1)
+            with chunk.weights():
+                self._encode_chunk(chunk, scaled(latents, self.vae_scale_factor), CHUNK_FRAMES if chunk.known else 1)
+        self._join(a, "encoder.join", latents, moments, frames, 1)
         rows = blocks.product(a.w.batch_size, frames, *latents)
-        a.pointwise("encoder.join", "cat", blocks.product(a.w.batch_size, *latents), moments)
         a.pointwise("encoder.quant_conv.pad", "pad", rows, moments)
-        a.convolution("encoder.quant_conv", moments, moments, (1, 1, 1), (frames, *latents), channels_last=True)
+        a.convolution("encoder.quant_conv", moments, moments, (1, 1, 1), (frames, *latents))
         posterior(a, rows, self.latent_channels)
+
+    def _encode_chunk(self, c: Chunk, size: Size, frames: int) -> None:
+        widths = self.widths
+        with c.times():
+            c.causal("conv_in", frames, size, (self.in_channels, widths[0]), 0.0, channels_last=False)
+        before = widths[0]
+        for stage, width in enumerate(widths):
+            name = f"down{stage}"
+            options = {"held": False, "channels_last": False}
+            c.resnets(name, frames, size, (before, width), self.layers_per_block, **options)
+            if stage < len(widths) - 1:
+                temporal = self.temporal_downsample[stage]
+                with c.times():
+                    frames, size = c.downsample(f"{name}.resample", frames, size, width, temporal=temporal)
+            before = width
+        self._middle(c, frames, size)
+        self._head(c, frames, size, before, blocks.product(2, self.latent_channels))
+
+    def _decode(self, a: Assembly, latents: Size, frames: Any) -> None:
+        rows = blocks.product(a.w.batch_size, frames, *latents)
+        channels = self.latent_channels
+        a.pointwise("decoder.post_quant_conv.pad", "pad", rows, channels)
+        a.convolution("decoder.post_quant_conv", channels, channels, (1, 1, 1), (frames, *latents))
+        size = scaled(latents, self.vae_scale_factor)
+        frame: Any = elements(a, size, self.out_channels)
+        kept: Any = 0.0
+        for chunk in Chunk.of(a, "decoder", frames):
+            chunk.held = frame * (0, 1, 1 + CHUNK_FRAMES * as_float(frames - 2))[chunk.known]
+            with chunk.weights():
+                self._decode_chunk(chunk, latents)
+            chunk.alive(chunk.held + 2 * CHUNK_FRAMES * frame * (chunk.known > 0))  # joined with the frames before
+            kept = chunk.kept(kept)
+        self._join(a, "decoder.join", size, self.out_channels, frames, CHUNK_FRAMES)
+        total = blocks.product(a.w.batch_size, 1 + CHUNK_FRAMES * (frames - 1), *size)
+        a.pointwise("decoder.clamp", "relu", total, self.out_channels)
+        a.alive(2 * as_float(total) * as_float(self.out_channels) + kept)
+
+    def _decode_chunk(self, c: Chunk, size: Size) -> None:
+        widths, frames = self.widths[::-1], 1
+        doubles = self.temporal_downsample[::-1]
+        with c.times():
+            c.causal("conv_in", frames, size, (self.latent_channels, widths[0]), 0.0, channels_last=False)
+        self._middle(c, frames, size)
+        before, channels_last = widths[0], True
+        for stage, width in enumerate(widths):
+            name, count = f"up{stage}", np.asarray(self.layers_per_block) + 1
+            given = c.elements(frames, size, before)
+            c.resnets(name, frames, size, (before, width), count, held=True, channels_last=channels_last)
+            if stage < len(widths) - 1:
+                options: dict[str, Any] = {"temporal": doubles[stage], "channels_last": channels_last}
+                with c.times():
+                    frames, size = c.upsample(f"{name}.resample", frames, size, width, given, **options)
+                channels_last = channels_last and not (doubles[stage] and c.known)
+                before = np.asarray(width) // 2
+        self._head(c, frames, size, widths[-1], self.out_channels, channels_last=channels_last)
+
+    def _middle(self, c: Chunk, frames: int, size: Size) -> None:
+        width = self.widths[-1]
+        one = c.elements(frames, size, width)
+        with c.times(carries=one):
+            c.resnet("mid.resnet0", frames, size, (width, width), channels_last=False)
+        with c.times(carries=one):
+            c.attention("mid.attention", frames, size, width)
+        with c.times(carries=one):
+            c.resnet("mid.resnet1", frames, size, (width, width), one, channels_last=True)
+
+    def _head(
+        self, c: Chunk, frames: int, size: Size, width: Dim, channels: Dim, *, channels_last: bool = True
+    ) -> None:
+        one = c.elements(frames, size, width)
+        with c.times(carries=one):
+            c.norm("norm_out", frames, size, width)
+            c.alive(one + c.norm_peak(one))
+            c.causal("conv_out", frames, size, (width, channels), one, channels_last=channels_last)
+
+    def _join(self, a: Assembly, name: str, size: Size, channels: Dim, chunks: Any, frames: int) -> None:
+        """Each chunk's ``frames`` joined with all before it, which are copied every time."""
+        mean = blocks.product(a.w.batch_size, *size) * (1 + frames * chunks / 2)
+        with a.layers(chunks - 1):
+            a.pointwise(name, "cat", np.asarray(np.rint(mean), dtype=np.int64), channels)
+
+
+# The class's defaults in diffusers are those of Wan-AI/Wan2.1-{T2V,I2V}-*-Diffusers (vae/config.json).
+PRESETS: dict[str, dict[str, Any]] = {"wan-vae": {}}

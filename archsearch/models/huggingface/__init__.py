@@ -22,7 +22,7 @@ from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME
 
 MODULES = (
     *("decoder", "encoder", "t5", "clip", "dit", "pixart", "sd3", "flux", "sana"),
-    *("wan", "ltx", "hunyuan_video", "cogvideox", "autoencoder_kl", "autoencoder_dc"),
+    *("wan", "ltx", "hunyuan_video", "cogvideox", "autoencoder_kl", "autoencoder_dc", "wan_vae", "ltx_vae"),
 )
 """Modules of this package that hold ``FORMATS``."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")

@@ -1,0 +1,61 @@
+"""AutoencoderKLLTXVideo of diffusers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from archsearch.errors import UnsupportedError
+from archsearch.models.huggingface.format import Format
+from archsearch.models.ltx_vae import LTXVAEConfig
+
+_BLOCKS = {"down_block_types": "LTXVideoDownBlock3D", "downsample_type": "conv"}
+"""Keys with an entry per stage that may only be this one (0.9.5 has others)."""
+_LISTS = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": (4, 3, 3, 3, 4),
+    "spatio_temporal_scaling": (True, True, True, False),
+    "decoder_block_out_channels": (128, 256, 512, 512),
+    "decoder_layers_per_block": (4, 3, 3, 3, 4),
+    "decoder_spatio_temporal_scaling": (True, True, True, False),
+    "decoder_inject_noise": (False, False, False, False, False),
+    "upsample_residual": (False, False, False, False),
+    "upsample_factor": (1, 1, 1, 1),
+}
+"""Fields of several entries with the class's defaults; the file's keys are alike."""
+
+
+def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    stages = len(fields["block_out_channels"])
+    for key, only in _BLOCKS.items():
+        kinds = list(values.get(key) or [only] * stages)
+        if kinds[:stages] != [only] * stages:
+            raise UnsupportedError(f"{where}: {key}={json.dumps(kinds)} is not supported, only {only} for every stage")
+
+
+def _finish(config: Any, document: dict[str, Any]) -> None:
+    document |= {key: list(document[key]) for key in _LISTS}
+    stages = len(document["block_out_channels"])
+    document |= {key: [only] * stages for key, only in _BLOCKS.items()}
+
+
+FORMATS: dict[str, Format] = {
+    "AutoencoderKLLTXVideo": Format(
+        family=LTXVAEConfig,
+        sizes={},
+        options={
+            **{key: (key, default) for key, default in _LISTS.items()},
+            "timestep_conditioning": ("timestep_conditioning", False),
+            "latent_channels": ("latent_channels", 128),
+            "sample_patch_size": ("patch_size", 4),
+            "in_channels": ("in_channels", 3),
+            "out_channels": ("out_channels", 3),
+        },
+        legal={"patch_size_t": (1,), "encoder_causal": (True,), "decoder_causal": (False,)},
+        examined=tuple(_BLOCKS),
+        immaterial=("resnet_norm_eps", "scaling_factor", "spatial_compression_ratio", "temporal_compression_ratio"),
+        complete=_complete,
+        finish=_finish,
+    ),
+}
