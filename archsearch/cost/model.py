@@ -17,7 +17,15 @@ from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
 from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
 from archsearch.cost.kernel import KernelTime
-from archsearch.cost.routes import Route, attention_routes, convolution_route, flatten, gemm_route, memory_route
+from archsearch.cost.routes import (
+    TORCH_ATTENTION,
+    Route,
+    attention_routes,
+    convolution_route,
+    flatten,
+    gemm_route,
+    memory_route,
+)
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float
 
@@ -79,7 +87,7 @@ class CostModel:
 
     def _op_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost:
         kernels = list(kernels_of(op, self.gpu, compiled=compiled, attention=attention))
-        costs = [self._kernel_cost(kernel) for kernel in kernels]
+        costs = [self._kernel_cost(kernel, attention) for kernel in kernels]
         bytes_moved = sum((k.memory_bytes() for k in kernels), as_float(0.0))
         return OpCost(
             name=op.name,
@@ -90,7 +98,7 @@ class CostModel:
             cost=costs[0] if len(costs) == 1 else _in_sequence(costs),
         )
 
-    def _kernel_cost(self, kernel: Kernel) -> KernelCost:
+    def _kernel_cost(self, kernel: Kernel, attention: AttentionKernel) -> KernelCost:
         if isinstance(kernel, Collective):
             return collective_cost(self.gpu, kernel)
         if isinstance(kernel, MatMul):
@@ -103,20 +111,22 @@ class CostModel:
             route, shape = convolution_route(self.gpu, kernel)
             return _reshaped(self.route_cost(route), shape)
         if isinstance(kernel, Attention):
-            return _scaled(self._attention_cost(kernel), kernel.passes)
+            return _scaled(self._attention_cost(kernel, attention), kernel.passes)
         each = {"reads": kernel.reads / kernel.kernels, "writes": kernel.writes / kernel.kernels}
         flat, shape = flatten({"rows": kernel.rows, "cols": kernel.cols, **each})
         cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
         return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
 
-    def _attention_cost(self, op: Attention) -> KernelCost:
+    def _attention_cost(self, op: Attention, attention: AttentionKernel) -> KernelCost:
+        """Fused attention; torch's own kernel is FlashAttention-2 on every GPU that runs it."""
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
         dims: dict[str, Any] = {name: getattr(op, name) for name in names}
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
         flat, shape = flatten(dims)
-        parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat)]
+        named = TORCH_ATTENTION if attention is AttentionKernel.SDPA else None
+        parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat, named)]
         if len(parts) == 1:
             return _reshaped(parts[0][1], shape)
         return _reshaped(_scattered(parts, int(np.prod(shape))), shape)

@@ -104,6 +104,8 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any])
     return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
 
 
+TORCH_ATTENTION = "fa2"
+"""FlashAttention of torch's scaled_dot_product_attention (aten/src/ATen/native/transformers/cuda/flash_attn)."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
 
