@@ -3,14 +3,150 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.options import Json, Profiles
+from archsearch.cli.options import Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table
 
-app = typer.Typer(help="Measurements and calibration.", no_args_is_help=True)
+app = typer.Typer(help="Measure this device, calibrate on measurements, verify recommendations.", no_args_is_help=True)
+
+DeviceOption = Annotated[str, typer.Option("--device", help="What torch calls it: cuda, cuda:1, cpu.")]
+
+
+@app.command("run")
+def run(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Results, .csv or .parquet; continued if it exists.")
+    ],
+    suite: Annotated[str, typer.Option("--suite", help="quick or full.")] = "quick",
+    device: DeviceOption = "cuda",
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="The id that rows carry (default: the device's name).")
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option("--dtype", help="Formats (repeat); default: those the device is fastest in.")
+    ] = None,
+    budget_minutes: Annotated[float | None, typer.Option("--budget-minutes", help="Stop after this long.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Purposes to measure: grid, wave, attention ... (repeat).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Time kernels and transformer blocks on this device; Ctrl-C keeps what was measured, a second run goes on."""
+    from dataclasses import asdict
+
+    from archsearch.errors import InvalidInputError, UnsupportedError
+
+    try:
+        from archsearch.bench.micro.run import print_progress, run_suite
+
+        summary = run_suite(
+            suite,
+            output,
+            device=device,
+            gpu=gpu,
+            dtypes=tuple(dtype) if dtype else None,
+            budget_minutes=budget_minutes,
+            only=tuple(only or ()),
+            progress=print_progress,
+        )
+    except ImportError as error:
+        raise UnsupportedError(f"bench run needs {error.name}: pip install 'archsearch[torch]'") from None
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+    if json:
+        print_json({**asdict(summary), "path": str(summary.path)})
+    else:
+        print(f"{summary.path}: {summary.measured} measured, {summary.resumed} were there, {summary.left} left")
+        if summary.throttled:
+            print(f"  {summary.throttled} rows while the device was throttled (column throttled says why)")
+        for reason, count in sorted(summary.skipped.items()):
+            print(f"  skipped {count}: {reason}")
+    if summary.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command("verify")
+def verify(
+    source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="What recommends the architectures.")],
+    top: Annotated[int, typer.Option("--top", help="How many recommendations to build and time.")] = 3,
+    device: DeviceOption = "cuda",
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="The profile to predict with (default: this device's).")
+    ] = None,
+    hardware: Pool = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compiled/--eager", help="Overrides the space's execution.")
+    ] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--recalibrate", metavar="FILE", help="Time their kernels too, add them to FILE, calibrate on it."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the rows (.csv, .parquet, .json).")
+    ] = None,
+    storage: Storage = None,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Build the top recommendations and the baseline, time them here, and compare with the predictions."""
+    from archsearch.bench.verify_run import run_verify
+
+    result, calibrated = run_verify(
+        source,
+        top=top,
+        device=device,
+        gpu=gpu,
+        hardware=hardware,
+        compiled=compiled,
+        recalibrate=recalibrate,
+        storage=storage,
+        progress=note,
+    )
+    if output is not None:
+        import pandas as pd
+
+        from archsearch.bench.verify import verification_rows
+        from archsearch.tables import write_table
+
+        write_table(pd.DataFrame(verification_rows(result)), output)
+        note(f"wrote {output}")
+    if json:
+        print_json({**result.to_dict(), "recalibrated": calibrated})
+        return
+    _print_verification(result)
+    if calibrated:
+        print(f"recalibrated: {calibrated['calibration']}")
+
+
+def _print_verification(result: Any) -> None:
+    def ms(seconds: float | None) -> str:
+        return "" if seconds is None else f"{1e3 * seconds:.3f}"
+
+    def error(predicted: float | None, measured: float | None) -> str:
+        return f"{100 * (predicted / measured - 1):+.1f}" if predicted and measured else ""
+
+    rows = [
+        (
+            *(row.name, f"{row.parameters / 1e6:,.1f} M", f"{row.quality:.4g}"),
+            *(ms(row.predicted_s), ms(row.measured_s), error(row.predicted_s, row.measured_s)),
+            *(ms(row.layer_predicted_s), ms(row.layer_measured_s), error(row.layer_predicted_s, row.layer_measured_s)),
+            row.note,
+        )
+        for row in result.rows
+    ]
+    columns = ("", "parameters", "quality", "predicted ms", "measured ms", "error %")
+    title = f"{result.space} on {result.device}, {result.execution}, predicted for {result.hardware}"
+    print_table(title, (*columns, "layer predicted", "layer measured", "error %", "note"), rows, left=("", "note"))
+    if result.speedup:
+        promised = f"{result.predicted_speedup:.3f} predicted"
+        print(f"speed-up of rank 1 over the baseline: {result.speedup:.3f} measured, {promised}")
+    if result.kendall_tau is not None:
+        print(f"order of measured times: Kendall tau {result.kendall_tau:.2f}; MAPE {result.mape:.1f} %")
 
 
 @app.command("calibrate")

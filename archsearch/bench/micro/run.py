@@ -142,7 +142,7 @@ def run_suite(
     """
     import torch
 
-    place = _place(device)
+    place = torch_device(device)
     results = ResultsFile(output)
     facts = probe(place, dtypes)
     cases = [case for case in suite_cases(suite, facts) if not only or case.purpose in only]
@@ -218,7 +218,7 @@ def _checked_kernels(device: Any) -> dict[str, float]:
     return errors
 
 
-def _place(device: str) -> Any:
+def torch_device(device: str) -> Any:
     import torch
 
     try:

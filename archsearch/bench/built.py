@@ -1,0 +1,114 @@
+"""Architectures as real torch modules, timed whole and by layer on the device at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from archsearch.bench.micro.timing import CudaStopwatch, Timing, measure, stopwatch_for
+from archsearch.errors import UnsupportedError
+from archsearch.models.base import ModelConfig, Phase, Workload
+
+BUDGET_S = 3.0
+"""Longest time that the repeats of one whole model or layer take."""
+LAYER = 1
+"""The layer that is timed alone: what a second layer adds to a model of one (a first layer may lack a norm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A module with random weights on a device, and the arguments of one call of the workload."""
+
+    module: Any
+    arguments: dict[str, Any]
+    layers: Any
+    """Its repeated layers (a ModuleList), or None where it has several stacks."""
+
+
+def build_module(config: ModelConfig, workload: Workload, device: Any) -> Built:
+    """The transformers or diffusers class of a config, ready for inference.
+
+    Raises:
+        UnsupportedError: no class has this shape, or its library is not installed.
+    """
+    import torch
+
+    from archsearch.models.huggingface.script import build_script
+
+    if workload.phase not in (Phase.FORWARD, Phase.PREFILL):
+        raise UnsupportedError(f"modules are timed in the phases forward and prefill, not {workload.phase.value}")
+    script: dict[str, Any] = {"__name__": "archsearch_built"}
+    try:
+        exec(compile(build_script(config, workload, "built"), "<archsearch build>", "exec"), script)
+    except ImportError as error:
+        raise UnsupportedError(f"timing real modules needs {error.name}: pip install 'archsearch[models]'") from None
+    torch.manual_seed(0)
+    module = script["build"](str(device))
+    arguments = script["inputs"](str(device))
+    if workload.phase is Phase.PREFILL:
+        arguments["logits_to_keep"] = 1
+    if "input_ids" in arguments:  # all tokens attend: without the mask nothing has to look whether they do
+        arguments.pop("attention_mask", None)
+    return Built(module, arguments, _layers(module, getattr(config, "num_layers", None)))
+
+
+def _layers(module: Any, num_layers: Any) -> Any:
+    import torch
+
+    if num_layers is None:
+        return None
+    lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == int(num_layers)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def compile_layers(built: Built) -> None:
+    """Compile the repeated layers, one graph per kind (regional compilation); the whole where nothing repeats."""
+    import torch
+
+    stacks = [m for m in built.module.children() if isinstance(m, torch.nn.ModuleList) and len(m) > 1]
+    stacks += [built.layers] if built.layers is not None and built.layers not in stacks else []
+    for layer in [layer for stack in stacks for layer in stack] or [built.module]:
+        layer.compile(dynamic=False)
+
+
+def time_model(built: Built, device: Any) -> Timing:
+    """One call of the whole module."""
+    return _time(lambda: built.module(**built.arguments), device)
+
+
+def time_layer(built: Built, device: Any) -> Timing | None:
+    """One call of one layer on the inputs that the model gives it; None where there is no second layer."""
+    import torch
+
+    if built.layers is None or len(built.layers) <= LAYER:
+        return None
+    caught: list[tuple[Any, Any]] = []
+
+    def catch(_: Any, positional: Any, named: Any) -> None:
+        caught.append((positional, dict(named)))
+
+    layer = built.layers[LAYER]
+    handle = layer.register_forward_pre_hook(catch, with_kwargs=True)
+    with torch.no_grad():
+        built.module(**built.arguments)
+    handle.remove()
+    positional, named = caught[0]
+    if "past_key_values" in named:  # a cache would grow with every call
+        named["past_key_values"] = None
+    return _time(lambda: layer(*positional, **named), device)
+
+
+def _time(action: Callable[[], Any], device: Any) -> Timing:
+    """The median of an action's runs, as a graph's replay where it can be captured."""
+    import torch
+
+    stopwatch = stopwatch_for(device)
+    with torch.no_grad():
+        try:
+            return measure([action], stopwatch, budget_s=BUDGET_S, target_s=5e-3)
+        except RuntimeError:
+            if not isinstance(stopwatch, CudaStopwatch):
+                raise
+            torch.cuda.synchronize()  # a call that looks at values of tensors cannot be captured
+            return measure([action], CudaStopwatch(graphs=False), budget_s=BUDGET_S, target_s=5e-3)

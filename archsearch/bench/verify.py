@@ -1,0 +1,247 @@
+"""Recommended architectures and the naive baseline, built and timed on this device, beside what was predicted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from archsearch.bench.built import build_module, compile_layers, time_layer, time_model
+from archsearch.cost.model import CostModel
+from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.hardware.spec import GpuSpec
+from archsearch.models.base import ModelConfig, Phase, Workload
+
+if TYPE_CHECKING:
+    import optuna
+
+FITS = 0.8
+"""Share of free memory that weights and activations may take for the whole model to be timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An architecture to time: ``rank`` 0 is the baseline."""
+
+    rank: int
+    name: str
+    config: ModelConfig
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Predicted and measured seconds of one architecture: the whole model and one layer; None where not measured."""
+
+    rank: int
+    name: str
+    config: dict[str, Any]
+    parameters: int
+    quality: float
+    predicted_s: float
+    low_s: float
+    high_s: float
+    measured_s: float | None
+    layer_predicted_s: float | None
+    layer_measured_s: float | None
+    method: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifying found.
+
+    ``kendall_tau`` compares the orders of predicted and measured times, the baseline among them; ``speedup`` is the
+    baseline's measured time over the first recommendation's, ``predicted_speedup`` likewise.
+    """
+
+    space: str
+    hardware: str
+    device: str
+    execution: str
+    workload: dict[str, Any]
+    rows: tuple[Checked, ...]
+    kendall_tau: float | None
+    mape: float | None
+    speedup: float | None
+    predicted_speedup: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` prints them."""
+        return asdict(self)
+
+
+def candidates_of(
+    source: str | optuna.Study, hardware: str | None, top: int, storage: str | None
+) -> tuple[list[Candidate], Workload, dict[str, Any]]:
+    """The baseline and the ``top`` recommendations of a study or space, their workload, and the frame's attributes.
+
+    Raises:
+        ArchSearchError: see ``recommend``.
+        InvalidInputError: the space names no baseline.
+    """
+    from archsearch.dtypes import DType
+    from archsearch.models.registry import get_family, load_preset
+    from archsearch.search.recommend import config_of, recommend
+
+    frame = recommend(source, hardware, top=top, storage=storage, progress=False)
+    attributes = {str(name): value for name, value in frame.attrs.items()}
+    work = {k: v for k, v in attributes["workload"].items() if v is not None}
+    workload = Workload(**(work | {"phase": Phase(work["phase"]), "dtype": DType.parse(work["dtype"])}))
+    family = get_family(attributes["family"])
+    baseline = attributes.get("baseline")
+    if not baseline:
+        raise InvalidInputError(f"space {attributes['space']!r} names no baseline to compare with")
+    named = baseline["name"] != "baseline"
+    dimensions = {k: v for k, v in baseline["config"].items() if k in attributes["config_fields"]}
+    naive = load_preset(baseline["name"]) if named else family.from_dict(attributes["fixed"] | dimensions)
+    found = [Candidate(0, baseline["name"], naive, float(baseline["quality"]))]
+    for rank, quality in enumerate(frame["quality"].tolist(), start=1):
+        found.append(Candidate(rank, f"rank {rank}", family.from_dict(config_of(frame, rank)), float(quality)))
+    return found, workload, attributes
+
+
+def verify(
+    source: str | optuna.Study,
+    gpu: GpuSpec,
+    *,
+    device: Any,
+    device_name: str,
+    hardware: str | None = None,
+    top: int = 3,
+    compiled: bool | None = None,
+    storage: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Time the ``top`` recommendations and the baseline on this device.
+
+    Args:
+        source: a stored study's name or a space; ``hardware`` as for ``recommend``.
+        gpu: the profile that predictions are made for.
+        device: a torch device; ``device_name`` is what it calls itself.
+        compiled: overrides the space's execution.
+
+    Raises:
+        ArchSearchError: nothing to recommend, or no library to build modules with.
+    """
+    found, workload, attributes = candidates_of(source, hardware, top, storage)
+    fused = bool(attributes["execution"]["compiled"]) if compiled is None else compiled
+    rows = []
+    for candidate in found:
+        progress(f"{attributes['space']}: {candidate.name}")
+        rows.append(_checked(candidate, workload, gpu, device, fused))
+    return Verification(
+        space=attributes["space"],
+        hardware=gpu.id,
+        device=device_name,
+        execution="compiled" if fused else "eager",
+        workload={k: v for k, v in attributes["workload"].items() if v is not None},
+        rows=tuple(rows),
+        **_agreement(rows),
+    )
+
+
+def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, *, compiled: bool) -> tuple[Any, float | None]:
+    """The estimate of a whole model as torch runs it, and of what one more layer adds to it."""
+    model = CostModel(gpu)
+
+    def cost(c: ModelConfig) -> Any:
+        return model.estimate(c.lower(workload), compiled=compiled, attention="sdpa" if gpu.vendor != "cpu" else "auto")
+
+    layers = getattr(config, "num_layers", None)
+    if layers is None or layers < 2:
+        return cost(config), None
+    one, two = (cost(replace(config, num_layers=n)) for n in (1, 2))  # type: ignore[type-var]
+    return cost(config), float(two.latency_s - one.latency_s)
+
+
+def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any, compiled: bool) -> Checked:
+    config = candidate.config
+    answer, layer = predicted(config, workload, gpu, compiled=compiled)
+    measured, layer_measured, method, note = None, None, "", ""
+    try:
+        measured, layer_measured, method = _measured(config, workload, device, compiled)
+    except ArchSearchError:
+        raise
+    except RuntimeError as error:  # out of memory, or a compiler that gave up: told, and the next one is tried
+        note = str(error).splitlines()[0][:160]
+    return Checked(
+        rank=candidate.rank,
+        name=candidate.name,
+        config=config.to_dict(),  # type: ignore[attr-defined]
+        parameters=int(config.parameters()),
+        quality=float(candidate.quality),
+        predicted_s=float(answer.latency_s),
+        low_s=float(answer.low_s),
+        high_s=float(answer.high_s),
+        measured_s=measured,
+        layer_predicted_s=layer,
+        layer_measured_s=layer_measured,
+        method=method,
+        note=note,
+    )
+
+
+def _measured(
+    config: ModelConfig, workload: Workload, device: Any, compiled: bool
+) -> tuple[float | None, float | None, str]:
+    """Seconds of the whole model where it fits, of one layer, and how they were timed."""
+    whole = float(config.memory(workload).total) < FITS * _free_bytes(device)
+    built_config = config if whole else replace(config, num_layers=2)  # type: ignore[type-var]
+    built = build_module(built_config, workload, device)
+    if compiled:
+        compile_layers(built)
+    layer = time_layer(built, device)
+    model = time_model(built, device) if whole else None
+    del built
+    _release(device)
+    method = (model or layer).method if model or layer else ""  # type: ignore[union-attr]
+    return (model.median_s if model else None), (layer.median_s if layer else None), method
+
+
+def _free_bytes(device: Any) -> float:
+    import torch
+
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    from archsearch.bench.micro.device import probe
+
+    return float(probe(device).memory_bytes)
+
+
+def _release(device: Any) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _agreement(rows: Sequence[Checked]) -> dict[str, float | None]:
+    from scipy.stats import kendalltau
+
+    known = [r for r in rows if r.measured_s is not None]
+    tau = None
+    if len(known) > 2:
+        tau = float(kendalltau([r.predicted_s for r in known], [r.measured_s for r in known]).statistic)
+    errors = [abs(r.predicted_s / r.measured_s - 1) for r in known if r.measured_s]
+    base = next((r for r in known if r.rank == 0), None)
+    best = next((r for r in known if r.rank == 1), None)
+    both = base is not None and best is not None
+    return {
+        "kendall_tau": tau,
+        "mape": 100 * sum(errors) / len(errors) if errors else None,
+        "speedup": base.measured_s / best.measured_s if both else None,  # type: ignore[union-attr, operator]
+        "predicted_speedup": base.predicted_s / best.predicted_s if both else None,  # type: ignore[union-attr]
+    }
+
+
+def verification_rows(result: Verification) -> list[dict[str, Any]]:
+    """One flat record per architecture, for tables and files; configs and workload as JSON."""
+    shared = {"space": result.space, "gpu": result.hardware, "device": result.device, "execution": result.execution}
+    work = json.dumps(result.workload)
+    return [{**shared, **asdict(row), "config": json.dumps(row.config), "workload": work} for row in result.rows]
