@@ -68,24 +68,37 @@ def measure(output: Path, device_name: str, budget_s: float) -> None:
             if key in done or time.monotonic() - started > budget_s:
                 continue
             row: dict[str, Any] = {**facts, "model": model, "sizes": key[1], "dtype": "bf16", "execution": execution}
+            before = _clean(device)
             try:
                 config, workload = described(model, sizes)
                 built = build_module(config, workload, device)
                 if execution == "compiled":
                     compile_layers(built)
-                row |= _timed(built, device, time_model)
-                del built
+                row |= _timed(built, device, time_model, before)
             except Exception as error:  # one model's failure is a row; the others go on
                 row["note"] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             writer.writerow(row)
             lines.flush()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            built = None
             told = row.get("latency_us") or row["note"]
             print(f"{time.monotonic() - started:5.0f} s  {model} {execution}: {told}", file=sys.stderr, flush=True)
 
 
-def _timed(built: Any, device: Any, time_model: Any) -> dict[str, Any]:
+def _clean(device: Any) -> int:
+    """Free what earlier models left; returns the bytes that stay allocated."""
+    import gc
+
+    import torch
+
+    torch.compiler.reset()
+    gc.collect()
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    return int(torch.cuda.memory_allocated(device))
+
+
+def _timed(built: Any, device: Any, time_model: Any, before: int) -> dict[str, Any]:
     import torch
 
     peak = None
@@ -95,7 +108,7 @@ def _timed(built: Any, device: Any, time_model: Any) -> dict[str, Any]:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats(device)
             built.module(**built.arguments)
-        peak = torch.cuda.max_memory_allocated(device)
+        peak = torch.cuda.max_memory_allocated(device) - before
     timing = time_model(built, device)
     times = {"latency_us": timing.median_s, "low_us": timing.low_s, "high_us": timing.high_s}
     return {n: f"{1e6 * s:.5g}" for n, s in times.items()} | {"peak_bytes": peak, "method": timing.method}
