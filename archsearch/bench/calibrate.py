@@ -21,10 +21,12 @@ from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
 from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
+from archsearch.bench.own_tables import is_results, rotated_and_warm
 from archsearch.cost.calibration import BOUNDS, CORRECTIONS, Band, CalibrationFile, KernelFit, Residuals
 from archsearch.cost.correction import Correction, gemm_features
 from archsearch.cost.kernel import KernelModel
 from archsearch.errors import InvalidInputError
+from archsearch.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 MEASURED_FILES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "memory_bound_fp32.csv")
 HELD_OUT_BY = {"m": ("n", "k"), "head_dim": ("heads_q", "heads_kv", "head_dim"), "cols": ("cols",)}
 """Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
+UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
+"""What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
 MIN_ROWS = 12
 JOINT_ROWS = 1500
@@ -65,14 +69,15 @@ class Calibrated:
 
 
 def calibrate(
-    directory: str | Path, *, date: str, code_version: str, progress: Callable[[str], None] = lambda _: None
+    sources: Sequence[str | Path], *, date: str, code_version: str, progress: Callable[[str], None] = lambda _: None
 ) -> Calibrated:
-    """Fit every kernel family measured in a directory.
+    """Fit every kernel family measured in some folders: published tables, and what ``bench run`` wrote.
 
     Raises:
-        InvalidInputError: the directory holds none of the known tables.
+        InvalidInputError: a folder holds no table.
     """
-    families = read_families(directory)
+    tables = [table for source in sources for table in tables_of(source)]
+    families = read_families(tables)
     kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
@@ -80,7 +85,7 @@ def calibrate(
             kernels[level, name][family.kernel] = kernel_fit
             if correction is not None:
                 corrections[name][family.kernel] = correction
-    source = f"published GPU latencies ({', '.join(f for f in MEASURED_FILES if (Path(directory) / f).is_file())})"
+    source = f"GPU latencies ({', '.join(table.name for table in tables)})"
     files = [
         CalibrationFile(
             level=level,
@@ -95,16 +100,28 @@ def calibrate(
     return Calibrated(files, dict(corrections))
 
 
-def read_families(directory: str | Path) -> list[Family]:
-    """The fit rows of a directory's tables, by kernel family and GPU."""
-    folder = Path(directory)
+def tables_of(source: str | Path) -> list[Path]:
+    """The tables of a folder that may be fitted on: ``MEASURED_FILES``, and results of ``bench run``.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    folder = Path(source)
     found = [folder / name for name in MEASURED_FILES if (folder / name).is_file()]
+    others = (file for file in sorted(folder.glob("*.csv")) if file.name not in MEASURED_FILES)
+    found += [file for file in others if is_results(read_table(file))]
     if not found:
-        raise InvalidInputError(f"{folder}: holds none of {', '.join(MEASURED_FILES)}")
+        raise InvalidInputError(f"{folder}: holds none of {', '.join(MEASURED_FILES)} and no result of `bench run`")
+    return found
+
+
+def read_families(tables: Sequence[Path]) -> list[Family]:
+    """The fit rows of tables, by kernel family and GPU."""
     parts: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
     models: dict[str, KernelModel] = {}
-    for file in found:
+    for file in tables:
         frame = fit_rows(read_measurements(file))
+        frame = rotated_and_warm(frame) if is_results(frame) else frame
         for routed in route_rows(frame):
             models[routed.route.kernel] = routed.route.model
             parts[routed.route.kernel][routed.route.gpu.id].append(group_of(routed, frame))
@@ -308,7 +325,11 @@ def _joined(groups: Sequence[Group]) -> Group:
     first = groups[0]
     if len(groups) == 1:
         return first
-    dims = {name: np.concatenate([np.broadcast_to(g.dims[name], len(g)) for g in groups]) for name in first.dims}
+    names = dict.fromkeys(name for g in groups for name in g.dims)
+    dims = {
+        name: np.concatenate([np.broadcast_to(g.dims.get(name, UNSAID.get(name, 0.0)), len(g)) for g in groups])
+        for name in names
+    }
     return Group(first.gpu, first.dtype, dims, np.concatenate([g.latency_s for g in groups]))
 
 

@@ -7,6 +7,10 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
+* ``scaled_mm`` (fp8 operands that come quantized): m, n, k. ``convolution`` (channels last, padded to keep its size):
+  batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
+
+In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turns (see ``own_tables``).
 
 ``latency_us`` may be absent where only predictions are wanted; ``split`` (fit/test) says what may be fitted on.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +27,21 @@ import numpy as np
 
 from archsearch.bench.columns import whole_numbers
 from archsearch.bench.fit import Group
+from archsearch.bench.own_tables import reuse
 from archsearch.bench.whole_models import is_whole_model_table, tidy
-from archsearch.cost.routes import Route, attention_routes, gemm_route, memory_route
+from archsearch.cost.routes import (
+    Route,
+    attention_routes,
+    convolution_route,
+    gemm_route,
+    memory_route,
+    scaled_route,
+)
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
+from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Convolution
 from archsearch.tables import read_table
 
 if TYPE_CHECKING:
@@ -36,7 +51,9 @@ GEMM_OPS = ("linear", "bmm")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
+    "scaled_mm": ("m", "n", "k"),
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
+    "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
@@ -82,8 +99,14 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
         positions = frame.index.get_indexer(part.index)
         dims = _dimensions(part, str(op), positions)
+        if "buffers" in part and op != "convolution":
+            dims |= reuse(str(op), dtype, dims, part["buffers"].to_numpy(dtype=np.float64))
         if op in GEMM_OPS:
             routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
+        elif op == "scaled_mm":
+            routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
+        elif op == "convolution":
+            routes = _convolution_routes(gpu, dtype, part, dims)
         elif op == "attention":
             kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
             routes = attention_routes(gpu, dtype, dims, kernels)
@@ -91,6 +114,33 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
         for index, route in routes:
             yield Routed(positions[index], str(op), str(dtype_text), route)
+
+
+def _convolution_routes(
+    gpu: GpuSpec, dtype: DType, part: pd.DataFrame, dims: dict[str, Any]
+) -> list[tuple[Any, Route]]:
+    """Convolutions by their number of axes and by whether windows overlap: (row indices, route) pairs."""
+    frames = part["frames"].to_numpy(dtype=np.float64) if "frames" in part else np.full(len(part), np.nan)
+    routes = []
+    for video, alone in product((False, True), (False, True)):
+        index = np.flatnonzero((~np.isnan(frames) == video) & ((dims["kernel_size"] == 1) == alone))
+        if not index.size:
+            continue
+        d = {name: value[index].astype(np.int64) for name, value in dims.items()}
+        size = (d["height"], d["width"])
+        op = Convolution(
+            name="row",
+            batch=d["batch"],
+            in_channels=d["in_channels"],
+            out_channels=d["out_channels"],
+            kernel_size=(d["kernel_size"],) * (3 if video else 2),
+            out_size=(frames[index].astype(np.int64), *size) if video else size,
+            dtype=dtype,
+            bias=False,
+            channels_last=True,
+        )
+        routes.append((index, convolution_route(gpu, op)[0]))
+    return routes
 
 
 def group_of(routed: Routed, frame: pd.DataFrame) -> Group:

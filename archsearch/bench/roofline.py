@@ -24,9 +24,9 @@ def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:
 def routed_roofline_s(routed: Routed) -> Any:
     """Seconds of each measured row of a kernel, shape [S]."""
     d, dtype, gpu = routed.route.dims, routed.route.dtype, routed.route.gpu
-    if routed.op in ("linear", "bmm"):
+    if "k" in d:  # a convolution counts as its implicit product
         sizes = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
-        return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op == "linear", **sizes), gpu)
+        return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op != "bmm", **sizes), gpu)
     if routed.op == "attention":
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
         full, causal = (

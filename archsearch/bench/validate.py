@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.bench.measurements import read_measurements, route_rows
+from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.bench.whole_models import OP, is_whole_model_table, predict_models
 from archsearch.cost.model import CostModel
@@ -34,15 +35,19 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
         return frame.assign(**predict_models(blind, correction=correction))
     out = {c: np.full(len(frame), np.nan) for c in ("predicted_us", "low_us", "high_us", "roofline_us")}
     provenance, bound = np.full(len(frame), "", dtype=object), np.full(len(frame), "", dtype=object)
-    for routed in route_rows(blind):
+    skipped = unserved(blind) if is_results(frame) else np.full(len(frame), "", dtype=object)
+    served = np.flatnonzero(skipped == "")
+    for routed in route_rows(blind.iloc[served]):
+        rows = served[routed.index]
         cost = CostModel(routed.route.gpu, correction=correction).route_cost(routed.route)
-        out["predicted_us"][routed.index] = cost.latency_s * 1e6
-        out["low_us"][routed.index] = cost.low_s * 1e6
-        out["high_us"][routed.index] = cost.high_s * 1e6
-        out["roofline_us"][routed.index] = routed_roofline_s(routed) * 1e6
-        provenance[routed.index] = cost.provenance.value
-        bound[routed.index] = cost.bound
-    return frame.assign(**out, provenance=provenance, bound=bound)
+        out["predicted_us"][rows] = cost.latency_s * 1e6
+        out["low_us"][rows] = cost.low_s * 1e6
+        out["high_us"][rows] = cost.high_s * 1e6
+        out["roofline_us"][rows] = routed_roofline_s(routed) * 1e6
+        provenance[rows] = cost.provenance.value
+        bound[rows] = cost.bound
+    told = {"skipped": skipped} if (skipped != "").any() else {}
+    return frame.assign(**out, provenance=provenance, bound=bound, **told)
 
 
 def validate_csv(

@@ -151,7 +151,9 @@ def _print_verification(result: Any) -> None:
 
 @app.command("calibrate")
 def calibrate(
-    source: Annotated[Path, typer.Option("--from", metavar="DIR", help="A folder of measurement tables.")],
+    source: Annotated[
+        list[Path], typer.Option("--from", metavar="DIR", help="A folder of measurement tables (repeat).")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where the calibration files go.")
     ] = None,

@@ -55,7 +55,7 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
     rows = seq_q * per_query
     if variant.startswith("fa3"):  # one warp group of 64 rows serves short queries
         tile_q = np.where((rows <= 64) & ((dim == 64) | (dim == 128)), 64.0, tile_q)
-    elif not variant.startswith("fa2"):  # two query blocks per CTA only where there are two
+    elif not variant.startswith(FLASH_2):  # two query blocks per CTA only where there are two
         tile_q = np.where(rows > 128, tile_q, np.minimum(tile_q, 128.0))
     return Tiling(
         tile_q=tile_q,
@@ -67,7 +67,7 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
         per_query=per_query,
         copies=_copies(variant, dims, pack),
         split=_splits(variant, gpu, dims, tile_q, tile_kv),
-        overlaps=not variant.startswith(("fa2", "efficient")),
+        overlaps=not variant.startswith((*FLASH_2, "efficient")),
     )
 
 
@@ -156,15 +156,19 @@ _BLOCKS = {
     "trtllm-prefill": _blackwell,
     "trtllm-decode": _blackwell,
     "efficient": _fa2_full,
+    "torch-fa2": _fa2_full,
+    "torch-cudnn": _fa3_full,
 }
 VARIANTS = tuple(_BLOCKS)
+FLASH_2 = ("fa2", "torch-fa2")
+"""Variants of FlashAttention-2, which multiplies and takes exponentials in turn."""
 PAGED = ("fa2-causal", "fa3-causal", "fa4-causal", "trtllm-prefill", "trtllm-decode")
 """Variants that read a paged key-value cache."""
 
 
 def _occupancy(variant: str, gpu: GpuSpec, tile_q: Array, tile_kv: Array, dim: Array) -> Array:
     """Blocks resident on an SM: FlashAttention-2 runs as many as shared memory holds, at most two of four warps."""
-    if not variant.startswith("fa2"):
+    if not variant.startswith(FLASH_2):
         return np.ones_like(dim)
     shared = (tile_q + 2 * tile_kv) * dim * 2.0 + SHARED_RESERVED_BYTES
     fits = np.floor(gpu.shared_memory_per_sm_kib * 1024 / shared)

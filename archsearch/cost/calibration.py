@@ -78,7 +78,10 @@ RELATIVES = {
     "gemm/tf32": "gemm/16bit",
     "gemm/int8": "gemm/fp8",
     "gemm/fp4": "gemm/fp8",
+    "gemm/fp8-scaled": "gemm/fp8",
     "attention/efficient": "attention/fa2-full",
+    "attention/torch-fa2": "attention/fa2-full",
+    "attention/torch-cudnn": "attention/fa3-full",
     "memory/groupnorm": "memory/norm",
     "convolution/16bit": "gemm/16bit",
     "convolution/tf32": "gemm/tf32",
@@ -142,24 +145,25 @@ class Calibration:
 
     @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
     def _lookup(self, gpu: str, architecture: str, kernel: str) -> Known:
+        own = (("gpu", gpu), ("architecture", architecture))
+        for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
+            if fit := self._fit(level, key, kernel):
+                return Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
+        relative = RELATIVES.get(kernel)
         nearest = () if kernel in POOLED else NEAREST.get(architecture, ())
-        steps = (
-            ("gpu", gpu, Provenance.CALIBRATED),
-            ("architecture", architecture, Provenance.TRANSFERRED),
-            *(("architecture", near, Provenance.ANALYTIC) for near in nearest),
-            ("default", "*", Provenance.ANALYTIC),
-        )
-        for level, key, provenance in steps:
-            file = self._by_level[level].get(key)
-            if file and kernel in file.kernels:
-                fit = file.kernels[kernel]
-                # a generation's correction says nothing of another's library: only coefficients go that far
-                learned = None if provenance is Provenance.ANALYTIC else self._correction(fit, kernel)
-                return Known(fit=fit, provenance=provenance, correction=learned)
-        if kernel in RELATIVES:
-            relative = self._lookup(gpu, architecture, RELATIVES[kernel])
-            return Known(fit=relative.fit, provenance=Provenance.ANALYTIC)
+        elsewhere = (*(("architecture", near) for near in nearest), ("default", "*"))
+        # a relative measured here comes before the kernel itself measured elsewhere
+        found = next((fit for level, key in own if relative and (fit := self._fit(level, key, relative))), None)
+        found = found or next((fit for level, key in elsewhere if (fit := self._fit(level, key, kernel))), None)
+        if found:  # a generation's correction says nothing of another's library: only coefficients go that far
+            return Known(fit=found, provenance=Provenance.ANALYTIC)
+        if relative:
+            return Known(fit=self._lookup(gpu, architecture, relative).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
+
+    def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
+        file = self._by_level[level].get(key)
+        return file.kernels.get(kernel) if file else None
 
     def _correction(self, fit: KernelFit, kernel: str) -> Correction | None:
         if fit.correction is None or self._corrections is None:

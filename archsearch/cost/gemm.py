@@ -46,8 +46,9 @@ class GemmModel:
         """Time of each product.
 
         Args:
-            dims: m, n, k; optional batch (1), weights (1 where B is a parameter), and reuse_bytes: what is touched
-                between two uses of the weights (default: a benchmark loop over six weight matrices).
+            dims: m, n, k; optional batch (1), weights (1 where B is a parameter), reuse_bytes: what is touched
+                between two uses of the weights (default: a benchmark loop over six weight matrices), and
+                activation_reuse_bytes: the same of activations (default: this product's own operands and result).
         """
         shapes = Shapes.of(dims, dtype)
         machine = Machine.of(gpu, dtype, values)

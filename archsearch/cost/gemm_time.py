@@ -19,9 +19,9 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
   element once. ``input_share`` scales what A brings from DRAM, and a wave's panel by its square root: of the panels of
   r rows and c columns with r · c given, k · (share · r + c) is least at 2 · k · √(share · r · c).
 * Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
-* Rows that do not start on 16 bytes load and store with narrower instructions (32 lanes · alignment bytes per clock)
-  and cannot use TMA, so that Hopper and Blackwell fall back to warp-level instructions; off 32 bytes they touch one
-  more L2 sector.
+* Rows of A, B or C that do not start on 16 bytes load and store with narrower instructions (``narrow_rate``), those
+  that start on odd elements without asynchronous copies at all (``odd_rate``), and neither can use TMA, so that Hopper
+  and Blackwell fall back to warp-level instructions; off 32 bytes they touch one more L2 sector.
 * FP8 linear layers include the dynamic quantization pass over the activations.
 """
 
@@ -59,6 +59,8 @@ COEFFICIENTS = (
     Coefficient("throttle_fraction", "1", 0.001, 1.5, 0.1, "slow-down of a long dense kernel at the power limit"),
     Coefficient("throttle_time_s", "s", 1e-5, 1.0, 2e-4, "duration over which the power limit sets in"),
     Coefficient("gemv_step_cycles", "clock", 10, 3000, 300, "latency of one step of the matrix-vector kernel"),
+    Coefficient("narrow_rate", "1", 0.1, 1.0, 0.45, "multiply rate with rows off 16 bytes against aligned rows", 0.2),
+    Coefficient("odd_rate", "1", 0.02, 1.0, 0.18, "multiply rate with rows off 4 bytes against aligned rows", 0.2),
 )
 QUANTIZE = (
     Coefficient("quantize_launch_s", "s", 3e-7, 2e-5, 2e-6, "launch of the activation quantization kernel"),
@@ -98,6 +100,7 @@ class Shapes:
     batch: Array
     weights: Array
     reuse_bytes: Array
+    activation_reuse_bytes: Array
     k_row: Array
     n_row: Array
     input_share: Array
@@ -114,8 +117,10 @@ class Shapes:
         operand_b = k * n * size * batch
         looped = BENCHMARK_ROTATION * operand_b + batch * (m * k * size + m * n * out)
         reuse = np.where(np.isnan(reuse), looped, reuse)
+        activation = np.broadcast_to(np.asarray(dims.get("activation_reuse_bytes", 0.0), dtype=np.float64), m.shape)
         share = np.broadcast_to(np.asarray(dims.get("input_share", 1.0), dtype=np.float64), m.shape)
-        return cls(m, n, k, batch, weights, reuse, _row_alignment(k * size), _row_alignment(n * out), share, size, out)
+        aligned = _row_alignment(k * size), _row_alignment(n * out)
+        return cls(m, n, k, batch, weights, reuse, activation, *aligned, share, size, out)
 
     def take(self, mask: Any) -> Shapes:
         """The shapes under a mask."""
@@ -127,7 +132,9 @@ class Shapes:
             return replace(self, **{f: getattr(self, f).astype(np.float32) for f in SHAPE_COLUMNS})
 
 
-SHAPE_COLUMNS = ("m", "n", "k", "batch", "weights", "reuse_bytes", "k_row", "n_row", "input_share")
+SHAPE_COLUMNS = (
+    *("m", "n", "k", "batch", "weights", "reuse_bytes", "activation_reuse_bytes", "k_row", "n_row", "input_share"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +177,13 @@ class Machine:
 class Load:
     """What a machine makes of shapes before any tile is chosen, each of shape [S] (or a scalar).
 
-    ``rate``, ``loads`` and ``stores`` say what misaligned rows cost: a factor on the matrix units' rate, extra load
-    cycles per byte, and a slow-down of stores. ``sectors`` are L2 sectors touched, against an aligned row's.
+    ``rate`` and ``stores`` say what misaligned rows cost: a factor on the matrix units' rate and a slow-down of
+    stores. ``sectors`` are L2 sectors touched, against an aligned row's.
     ``operand_bytes`` and ``out_bytes`` reach DRAM; ``miss`` is the share of activations that does.
     """
 
     shapes: Shapes
     rate: Any
-    loads: Any
     stores: Any
     sectors: Any
     operand_bytes: Any
@@ -188,16 +194,17 @@ class Load:
     @classmethod
     def of(cls, s: Shapes, machine: Machine, v: Mapping[str, float]) -> Load:
         """Prepare shapes for ``candidate_time`` on a machine with these coefficients."""
-        rate, loads, stores = _alignment(s, machine)
+        rate, stores = _alignment(s, machine, v)
         a = s.batch * s.m * s.k * s.itemsize * s.input_share
         b = s.batch * s.n * s.k * s.itemsize
         out = s.batch * s.m * s.n * s.out_itemsize
         footprint = a + b + out
-        miss = _miss_rate(footprint, machine, v)
-        distance = np.where(s.weights > 0, np.maximum(s.reuse_bytes, footprint), footprint)
+        own = np.maximum(s.activation_reuse_bytes, footprint)
+        miss = _miss_rate(own, machine, v)
+        distance = np.where(s.weights > 0, np.maximum(s.reuse_bytes, footprint), own)
         operands = a * miss + b * _miss_rate(distance, machine, v)
         quantize = _quantize_time(s, machine, v)
-        return cls(s, rate, loads, stores, _sectors(s), operands, out * miss, miss, quantize)
+        return cls(s, rate, stores, _sectors(s), operands, out * miss, miss, quantize)
 
     def take(self, index: Any) -> Load:
         """The shapes under a mask or at an index."""
@@ -211,7 +218,7 @@ class Load:
         return Load(shapes=self.shapes.single(), **columns)
 
 
-LOAD_COLUMNS = ("rate", "loads", "stores", "sectors", "operand_bytes", "out_bytes", "miss", "quantize_s")
+LOAD_COLUMNS = ("rate", "stores", "sectors", "operand_bytes", "out_bytes", "miss", "quantize_s")
 
 
 def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, float]) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
 
     multiply = 2 * c.tile_m * c.tile_n * (step / s.itemsize) / (machine.multiply_rate_per_sm * load.rate)
     operand = (c.tile_m + c.tile_n) * step
-    work = smooth_max(multiply, operand * (machine.shared_s_per_byte + load.loads / clock))
+    work = smooth_max(multiply, operand * machine.shared_s_per_byte)
     floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / clock
     compute = steps * ((waves - 1) * smooth_max(c.max_ctas * work, floor) + smooth_max(last * work, floor))
 
@@ -257,18 +264,18 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     }
 
 
-def _alignment(s: Shapes, machine: Machine) -> tuple[Any, Any, Any]:
-    """What rows off 16-byte boundaries cost: matrix-unit rate factor, extra load cycles per byte, store slow-down.
+def _alignment(s: Shapes, machine: Machine, v: Mapping[str, float]) -> tuple[Any, Any]:
+    """What rows off 16-byte boundaries cost: a factor on the matrix units' rate, and a slow-down of stores.
 
-    k is contiguous in A and in weights, n in the output and in the second operand of a ``bmm``.
+    A library takes one kernel for the least aligned of the operands and the output: k is contiguous in A and in
+    weights, n in the output and in the second operand of a ``bmm``. ``cp.async`` copies 4, 8 or 16 bytes (PTX ISA), so
+    that rows on odd elements of 16 bits go through registers one element at a time.
     """
     if not machine.matrix_units:
-        return 1.0, 0.0, 1.0
-    loaded = np.where(s.weights > 0, s.k_row, np.minimum(s.k_row, s.n_row))
-    warp_level = (np.minimum(s.k_row, s.n_row) < 16) & machine.has_tma
-    # a warp moves 32 lanes of `loaded` bytes per clock; below 4 bytes cp.async is not available: load, then store
-    passes = (loaded < 16) * (1 + (loaded < 4)).astype(loaded.dtype)
-    return 1 - (1 - WARP_LEVEL_RATE) * warp_level.astype(loaded.dtype), passes / (32.0 * loaded), 16.0 / s.n_row
+        return 1.0, 1.0
+    least = np.minimum(s.k_row, s.n_row)
+    off = np.where(least < 4, v["odd_rate"], v["narrow_rate"]) * (WARP_LEVEL_RATE if machine.has_tma else 1.0)
+    return np.where(least < 16, off, 1.0).astype(least.dtype), 16.0 / s.n_row
 
 
 def _row_alignment(row_bytes: Any) -> Any:

@@ -143,12 +143,14 @@ class Tensor:
     alone: Array
     special: Array
     lane_cycles: Array
+    reuse_bytes: Array
     itemsize: float
 
     @classmethod
     def of(cls, dims: Mapping[str, Array], dtype: DType) -> Tensor:
         rows, cols = np.broadcast_arrays(*(np.asarray(dims[c], dtype=np.float64) for c in ("rows", "cols")))
         optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0, "lane_cycles": 0.0}
+        optional["reuse_bytes"] = 0.0
         rest = {c: np.asarray(dims.get(c, value), dtype=np.float64) for c, value in optional.items()}
         return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest, itemsize=dtype.itemsize)
 
@@ -236,7 +238,8 @@ class MemoryModel:
         Args:
             dims: rows, cols; optional reads and writes ([rows, cols] tensors moved, 1 each), alone (1 where the call
                 was timed on its own, 0 where it queues behind others), special (1 where every element takes a
-                special function) and lane_cycles (lane clocks per element beside that).
+                special function), lane_cycles (lane clocks per element beside that) and reuse_bytes (what is touched
+                between two uses of the input, at least these tensors).
         """
         tensor, machine = Tensor.of(dims, dtype), Machine.of(gpu, values)
         parts = _STRUCTURES[self.kind_class](tensor, machine, values)
@@ -257,7 +260,8 @@ class MemoryModel:
 
 def _pointwise(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     moved = t.bytes_one * (t.reads + t.writes)
-    dram = t.bytes_one * (t.reads * machine.missed(moved) + t.writes * v["write_factor"]) / machine.dram_bytes_s
+    missed = machine.missed(np.maximum(moved, t.reuse_bytes))
+    dram = t.bytes_one * (t.reads * missed + t.writes * v["write_factor"]) / machine.dram_bytes_s
     cycles = t.special * v["special_cycles"] + t.lane_cycles
     instructions = machine.instructions_s(t.rows * t.cols * cycles)
     nothing = np.zeros_like(dram)
@@ -330,7 +334,7 @@ def _groupnorm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     rounds = np.ceil(np.ceil(t.rows / machine.num_sms) / machine.resident(MOMENTS_THREADS))
     moments = rounds * steps * MOMENTS_STEP_CYCLES / machine.clock_hz
     moved = t.bytes_one * (t.reads + t.writes)
-    read = t.bytes_one * t.reads * machine.missed(moved) / machine.dram_bytes_s
+    read = t.bytes_one * t.reads * machine.missed(np.maximum(moved, t.reuse_bytes)) / machine.dram_bytes_s
     apply = read + t.bytes_one * t.writes / machine.dram_bytes_s
     return Parts(
         dram=read + apply,
@@ -349,7 +353,7 @@ def _row_dram(t: Tensor, machine: Machine, threads: Any, rereads: Any) -> Array:
     """DRAM time of a row reduction: inputs that L2 lost, re-reads of rows that fell out meanwhile, outputs."""
     in_flight = np.minimum(t.rows, machine.num_sms * machine.resident(threads)) * t.row_bytes
     moved = t.bytes_one * (t.reads + t.writes)
-    fetched = t.reads * machine.missed(moved) + rereads * machine.missed(in_flight)
+    fetched = t.reads * machine.missed(np.maximum(moved, t.reuse_bytes)) + rereads * machine.missed(in_flight)
     return np.asarray(t.bytes_one * (fetched + t.writes) / machine.dram_bytes_s)
 
 

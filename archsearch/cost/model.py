@@ -148,8 +148,11 @@ def _predict_chunks(route: Route, known: Known) -> KernelTime:
 
 
 def _predict(route: Route, dims: Mapping[str, Any], known: Known) -> KernelTime:
+    fitted = known.fit.coefficients  # those of a relative may be more, those of an older calibration fewer
+    values = {c.name: fitted.get(c.name, c.start) for c in route.model.coefficients}
+
     def mechanism(shapes: Mapping[str, Any]) -> KernelTime:
-        return route.model.predict(route.gpu, route.dtype, shapes, known.fit.coefficients)
+        return route.model.predict(route.gpu, route.dtype, shapes, values)
 
     if known.correction is None:
         return mechanism(dims)

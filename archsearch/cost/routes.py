@@ -63,6 +63,17 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: 
     return Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
 
 
+def scaled_route(gpu: GpuSpec, dims: Mapping[str, Any]) -> Route:
+    """fp8 products of operands that come quantized, one scale per tensor (torch._scaled_mm).
+
+    Raises:
+        UnsupportedError: the GPU has no fp8 units.
+    """
+    if not gpu.supports(DType.FP8):
+        raise UnsupportedError(gpu.why_unsupported(DType.FP8))
+    return Route("gemm/fp8-scaled", _GEMM, gpu, DType.FP8, {**dims, "weights": 1.0})
+
+
 def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, ...]]:
     """A convolution and its dimensions' broadcast shape.
 
@@ -99,13 +110,15 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any])
     """
     structure = memory_class(kind)
     reads, writes = default_tensors(kind)
-    full = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
+    full: dict[str, Any] = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
     full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
     return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
 
 
-TORCH_ATTENTION = "fa2"
+TORCH_ATTENTION = "torch_fa2"
 """FlashAttention of torch's scaled_dot_product_attention (aten/src/ATen/native/transformers/cuda/flash_attn)."""
+TORCH_VARIANTS = {"torch_fa2": "torch-fa2", "torch_cudnn": "torch-cudnn", "torch_efficient": "efficient"}
+"""Backends of torch's scaled_dot_product_attention, as tables of measurements name them, and their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
 
@@ -188,11 +201,13 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], ker
         family[causal] = "trtllm"
     if major == 9:
         family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = "fa4"
+    named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), causal.shape)
     for name in ("fa2", "fa3", "fa4", "trtllm"):
-        if kernels is not None:
-            family[np.char.find(np.asarray(kernels).astype(str), name) >= 0] = name
+        family[np.char.find(named, name) >= 0] = name
     masked = np.where(causal, "-causal", "-full")
     variants = np.char.add(family, masked).astype("<U16")
+    for name, variant in TORCH_VARIANTS.items():
+        variants[named == name] = variant
     served = family == "trtllm"
     variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
     if _flash_reason(gpu, dtype, dims["head_dim"]) is not None:
