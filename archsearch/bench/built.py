@@ -12,6 +12,9 @@ from archsearch.models.base import ModelConfig, Phase, Workload
 
 BUDGET_S = 3.0
 """Longest time that the repeats of one whole model or layer take."""
+RECOMPILES = 64
+"""Versions of one layer's code that may be compiled before torch goes back to eager execution (its default is 8):
+layers of one model share their code, and differ in masks and windows."""
 LAYER = 1
 """The layer that is timed alone: what a second layer adds to a model of one (a first layer may lack a norm)."""
 
@@ -50,6 +53,8 @@ def build_module(config: ModelConfig, workload: Workload, device: Any) -> Built:
         arguments["logits_to_keep"] = 1
     if "input_ids" in arguments:  # all tokens attend: without the mask nothing has to look whether they do
         arguments.pop("attention_mask", None)
+        if hasattr(getattr(module, "config", None), "use_cache"):  # a cache makes a compiler's guards layer by layer
+            module.config.use_cache = False
     return Built(module, arguments, _layers(module, getattr(config, "num_layers", None)))
 
 
@@ -66,6 +71,7 @@ def compile_layers(built: Built) -> None:
     """Compile the repeated layers, one graph per kind (regional compilation); the whole where nothing repeats."""
     import torch
 
+    torch._dynamo.config.recompile_limit = RECOMPILES
     stacks = [m for m in built.module.children() if isinstance(m, torch.nn.ModuleList) and len(m) > 1]
     stacks += [built.layers] if built.layers is not None and built.layers not in stacks else []
     for layer in [layer for stack in stacks for layer in stack] or [built.module]:

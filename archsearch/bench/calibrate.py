@@ -11,7 +11,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
 from archsearch.cost.calibration import BOUNDS, CORRECTIONS, Band, CalibrationFile, KernelFit, Residuals
-from archsearch.cost.correction import Correction, gemm_features
+from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
 from archsearch.cost.kernel import KernelModel
+from archsearch.cost.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
 from archsearch.tables import read_table
 
@@ -126,7 +127,7 @@ def read_families(tables: Sequence[Path]) -> list[Family]:
             models[routed.route.kernel] = routed.route.model
             parts[routed.route.kernel][routed.route.gpu.id].append(group_of(routed, frame))
     return [
-        Family(kernel, models[kernel], {gpu: _joined(groups) for gpu, groups in by_gpu.items()})
+        Family(kernel, models[kernel], {gpu: joined(groups) for gpu, groups in by_gpu.items()})
         for kernel, by_gpu in sorted(parts.items())
     ]
 
@@ -208,15 +209,44 @@ def _fit_gpu(
     family: Family, gpu: str, shared: Mapping[str, float], default: Mapping[str, float]
 ) -> tuple[KernelFit, Correction | None, Unseen]:
     """One GPU's own fit, its learned correction where that earns its place, and residuals on unseen shapes."""
-    group = family.groups[gpu]
-    own = fit(family.model, [group], prior=shared)
-    if family.kernel.startswith("gemm/"):
-        correction, unseen = _learn(family.model, group, own)
-        if unseen.mape() < _unseen(family.model, group, own).mape() * (1 - EARNED):
+    return _fit_own(family.kernel, family.model, family.groups[gpu], shared, default, correct=True)
+
+
+def fit_device(
+    kernel: str, model: KernelModel, group: Group, prior: Mapping[str, float], *, correct: bool
+) -> tuple[KernelFit, Correction | None]:
+    """One device's fit of a kernel family from a prior; ``correct`` also tries a learned correction of products."""
+    fitted, correction, _ = _fit_own(kernel, model, group, prior, prior, correct=correct)
+    return fitted, correction
+
+
+def _fit_own(
+    kernel: str,
+    model: KernelModel,
+    group: Group,
+    shared: Mapping[str, float],
+    default: Mapping[str, float],
+    *,
+    correct: bool,
+) -> tuple[KernelFit, Correction | None, Unseen]:
+    gpu = group.gpu.id
+    own = fit(model, [group], prior=shared)
+    if kernel.startswith("gemm/") and correct:
+        measured = group.take(_on_measured_widths(group))
+        correction, unseen = _learn(model, measured, own)
+        if unseen.mape() < _unseen(model, measured, own).mape() * (1 - EARNED):
             held_back = f"one of {FOLDS_LEARNED} parts of the shapes at a time, by the learned correction"
             return _kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen
-    unseen = _cross_validated(family.model, group, default)
+    unseen = _cross_validated(model, group, default)
     return _kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen
+
+
+def _on_measured_widths(group: Group) -> Any:
+    """Rows whose widths are multiples of what corrections are learned on; others answer to the mechanism alone."""
+    if not uses_matrix_units(group.gpu, group.dtype):
+        return np.ones(len(group), dtype=bool)
+    off = [np.broadcast_to(group.dims[c], len(group)) % MEASURED_MULTIPLE != 0 for c in "nk"]
+    return ~(off[0] | off[1])
 
 
 def _widening(unseen: Unseen) -> float:
@@ -321,10 +351,13 @@ def _thinned(group: Group) -> Group:
     return group.take(np.sort(np.random.default_rng(0).permutation(len(group))[:JOINT_ROWS]))
 
 
-def _joined(groups: Sequence[Group]) -> Group:
+def joined(groups: Sequence[Group]) -> Group:
+    """Groups of one GPU as one; what a table does not say takes the model's default (``UNSAID``)."""
     first = groups[0]
     if len(groups) == 1:
         return first
+    if len({g.dtype.itemsize for g in groups}) > 1:
+        groups = [replace(g, dims={**g.dims, "itemsize": np.float64(g.dtype.itemsize)}) for g in groups]
     names = dict.fromkeys(name for g in groups for name in g.dims)
     dims = {
         name: np.concatenate([np.broadcast_to(g.dims.get(name, UNSAID.get(name, 0.0)), len(g)) for g in groups])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
-from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware.database import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
 
 try:
@@ -117,23 +118,28 @@ class Known(BaseModel):
 
 
 class Calibration:
-    """All calibration files of a directory."""
+    """Calibration files of one or several folders; a later file's kernels hide an earlier one's."""
 
-    def __init__(self, files: Mapping[str, CalibrationFile], corrections: Path | None = None) -> None:
-        self._corrections = corrections
-        self._by_level: dict[str, dict[str, CalibrationFile]] = {"gpu": {}, "architecture": {}, "default": {}}
-        for file in files.values():
+    def __init__(self, files: Iterable[CalibrationFile], corrections: Sequence[Path] = ()) -> None:
+        self._corrections = tuple(corrections)
+        self._fits: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+        for file in files:
             for served in file.serves:
-                self._by_level[file.level][served] = file
+                self._fits[file.level, served].update(file.kernels)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Calibration:
-        """Read a directory's YAML files (the shipped ones by default; cached).
+        """Read a folder's YAML files; by default the shipped ones, and over them those in ``calibration`` of the user's
+        profile folders (see ``hardware.database``). Cached until a file changes.
 
         Raises:
             InvalidInputError: a file is malformed.
         """
-        return _load(directory or data_path("hardware_profiles") / "calibration")
+        if directory is not None:
+            return _load(((directory, _changed(directory)),))
+        *user, shipped = (folder / "calibration" for folder in profiles_dirs())
+        folders = [shipped, *(folder for folder in reversed(user) if folder.is_dir())]
+        return _load(tuple((folder, _changed(folder)) for folder in folders))
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
         """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``).
@@ -162,13 +168,13 @@ class Calibration:
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
-        file = self._by_level[level].get(key)
-        return file.kernels.get(kernel) if file else None
+        return self._fits.get((level, key), {}).get(kernel)
 
     def _correction(self, fit: KernelFit, kernel: str) -> Correction | None:
-        if fit.correction is None or self._corrections is None:
+        if fit.correction is None:
             return None
-        return read_corrections(self._corrections / f"{fit.correction}.json").get(kernel)
+        found = (read_corrections(folder / f"{fit.correction}.json").get(kernel) for folder in self._corrections)
+        return next((correction for correction in found if correction is not None), None)
 
 
 def read_calibration(path: Path) -> CalibrationFile:
@@ -188,7 +194,13 @@ def read_calibration(path: Path) -> CalibrationFile:
         raise InvalidInputError(f"{path}: field {where}: {first['msg']}") from None
 
 
+def _changed(folder: Path) -> int:
+    """When a folder's files last changed, in nanoseconds."""
+    return max((file.stat().st_mtime_ns for file in folder.glob("*.yaml")), default=0)
+
+
 @lru_cache(maxsize=8)
-def _load(directory: Path) -> Calibration:
-    files = {p.stem: read_calibration(p) for p in sorted(directory.glob("*.yaml"))}
-    return Calibration(files, directory / CORRECTIONS)
+def _load(folders: tuple[tuple[Path, int], ...]) -> Calibration:
+    """Folders in order, with the times that they last changed (the cache's second key)."""
+    files = [read_calibration(file) for folder, _ in folders for file in sorted(folder.glob("*.yaml"))]
+    return Calibration(files, [folder / CORRECTIONS for folder, _ in reversed(folders)])

@@ -25,9 +25,9 @@ Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
 class AttentionKernel(StrEnum):
     """How attention runs.
 
-    ``flash``: the fastest fused kernel of this GPU, or refuse. ``sdpa``: torch's fused kernels (FlashAttention-2,
-    memory-efficient where that is not available). ``eager``: product, scale, mask, softmax, product. ``auto``:
-    fused where a fused kernel exists for the GPU, format and head_dim, else eager.
+    ``flash``: the fastest fused kernel of this GPU, or refuse. ``sdpa``: torch's fused kernels (FlashAttention-2, cuDNN
+    on Hopper and Blackwell, memory-efficient where neither is available). ``eager``: product, scale, mask, softmax,
+    product. ``auto``: fused where a fused kernel exists for the GPU, format and head_dim, else eager.
     """
 
     AUTO = "auto"

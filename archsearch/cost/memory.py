@@ -18,7 +18,7 @@ for how a row maps to threads, as PyTorch's kernels map it:
   factors per channel, and a pointwise kernel on all SMs reads the rows again and writes them.
 
     turns = ⌈blocks / num_sms⌉ / resident blocks per SM
-    time  = launch + smooth max(DRAM, L2, instructions, turns · passes · pass latency)
+    time  = launch + DRAM latency where L2 misses + smooth max(DRAM, L2, instructions, turns · passes · pass latency)
 
 A call that is timed on its own (``alone``) also shows the host's time to issue it, ``call_s``, as published tables of
 single calls do; kernels queued behind others do not.
@@ -58,6 +58,7 @@ CLASS_OF = {kind: name for name, kinds in KINDS.items() for kind in kinds}
 TWO_OPERANDS = ("add", "sub", "mul", "div", "pow", "swiglu", "geglu", "residual")
 SPECIAL_FUNCTION = ("pow", "powu")
 """Kinds that run a multi-instruction routine per element (CUDA's powf) rather than a few instructions."""
+RMS_NORMS = ("rmsnorm", "rms_norm")
 DEPTHWISE_CYCLES = 5.0
 """Lane clocks per position of a depthwise convolution's window: a load, at a quarter of the lanes' rate, and a
 multiply-add."""
@@ -84,6 +85,7 @@ SHARPNESS = 4
 COMMON = (
     Coefficient("launch_s", "s", 1e-6, 6e-6, 2e-6, "launch and drain of a queued kernel", 0.1),
     Coefficient("call_s", "s", 1e-6, 3e-4, 2e-5, "host time to issue a call that is timed on its own", 1.0),
+    Coefficient("miss_s", "s", 1e-7, 2e-6, 6e-7, "DRAM's latency, which a kernel shows whose inputs L2 has lost", 0.3),
     Coefficient("dram_fraction", "1", 0.4, 1.0, 0.85, "achievable share of the datasheet's DRAM bandwidth"),
     Coefficient("l2_fraction", "1", 0.05, 1.5, 0.4, "share of L2 that holds data until its next use"),
     Coefficient("l2_bytes_per_clock_per_sm", "B/clock", 4, 200, 25, "L2 bytes per clock, per SM of the whole chip"),
@@ -93,20 +95,25 @@ POINTWISE = (
     Coefficient("write_factor", "1", 0.7, 1.5, 1.0, "DRAM time of a byte written against a byte read", 0.2),
     Coefficient("special_cycles", "clock", 1, 400, 60, "lane clocks per element of a special function"),
 )
-NORM = (
+REDUCTION = (
     *COMMON,
     Coefficient("pass_cycles", "clock", 20, 20000, 2000, "latency of one pass of a block on a full SM"),
     Coefficient("element_cycles", "clock", 0.5, 300, 25, "lane clocks per element over all passes"),
 )
 SOFTMAX = (
-    *NORM,
+    *REDUCTION,
     Coefficient("step_cycles", "clock", 1, 300, 20, "lane clocks per thread and step of a pass, whatever it loads"),
+)
+NORM = (
+    *REDUCTION,
+    Coefficient("walk_cycles", "clock", 1, 3000, 100, "latency of one further step of a block that walks a row", 1.0),
+    Coefficient("rms_factor", "1", 0.2, 1.5, 0.7, "instructions of an RMS norm against those of a layer norm", 0.5),
 )
 COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {
     "pointwise": POINTWISE,
     "softmax": SOFTMAX,
     "norm": NORM,
-    "groupnorm": NORM,
+    "groupnorm": REDUCTION,
 }
 
 
@@ -142,17 +149,27 @@ class Tensor:
     writes: Array
     alone: Array
     special: Array
+    rms: Array
     lane_cycles: Array
     reuse_bytes: Array
-    itemsize: float
+    itemsize: Any
 
     @classmethod
     def of(cls, dims: Mapping[str, Array], dtype: DType) -> Tensor:
         rows, cols = np.broadcast_arrays(*(np.asarray(dims[c], dtype=np.float64) for c in ("rows", "cols")))
-        optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0, "lane_cycles": 0.0}
-        optional["reuse_bytes"] = 0.0
+        optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0, "rms": 0.0, "lane_cycles": 0.0}
+        optional |= {"reuse_bytes": 0.0, "itemsize": dtype.itemsize}
         rest = {c: np.asarray(dims.get(c, value), dtype=np.float64) for c, value in optional.items()}
-        return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest, itemsize=dtype.itemsize)
+        return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest)
+
+    def distance(self) -> Array:
+        """Bytes touched between two uses of the input, at least its own tensors."""
+        return np.maximum(self.bytes_one * (self.reads + self.writes), self.reuse_bytes)
+
+    def written(self, machine: Machine) -> Array:
+        """[rows, cols] tensors that reach DRAM: all, but in a loop over few buffers (``reuse_bytes``) those alone that
+        L2 evicts before they are written again."""
+        return np.where(self.reuse_bytes > 0, self.writes * machine.missed(self.distance()), self.writes)
 
     @property
     def row_bytes(self) -> Array:
@@ -238,14 +255,16 @@ class MemoryModel:
         Args:
             dims: rows, cols; optional reads and writes ([rows, cols] tensors moved, 1 each), alone (1 where the call
                 was timed on its own, 0 where it queues behind others), special (1 where every element takes a
-                special function), lane_cycles (lane clocks per element beside that) and reuse_bytes (what is touched
-                between two uses of the input, at least these tensors).
+                special function), rms (1 where a norm takes no mean), lane_cycles (lane clocks per element beside
+                that), reuse_bytes (what is touched between two uses of the input, at least these tensors) and itemsize
+                (where formats are mixed).
         """
         tensor, machine = Tensor.of(dims, dtype), Machine.of(gpu, values)
         parts = _STRUCTURES[self.kind_class](tensor, machine, values)
         launches = np.where(_scalar_norm(tensor), 2.0, 1.0) if self.kind_class == "norm" else 1.0
         launches = 3.0 if self.kind_class == "groupnorm" else launches
         fixed = launches * values["launch_s"] + tensor.alone * values["call_s"]
+        fixed = fixed + values["miss_s"] * machine.missed(tensor.distance())
         total = fixed + _smooth_max(parts.dram, parts.l2, parts.instructions, parts.latency)
         memory = np.maximum(parts.dram, parts.l2)
         busiest = np.stack(np.broadcast_arrays(parts.instructions, memory, np.maximum(parts.latency, fixed)))
@@ -260,8 +279,8 @@ class MemoryModel:
 
 def _pointwise(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     moved = t.bytes_one * (t.reads + t.writes)
-    missed = machine.missed(np.maximum(moved, t.reuse_bytes))
-    dram = t.bytes_one * (t.reads * missed + t.writes * v["write_factor"]) / machine.dram_bytes_s
+    fetched = t.reads * machine.missed(t.distance())
+    dram = t.bytes_one * (fetched + t.written(machine) * v["write_factor"]) / machine.dram_bytes_s
     cycles = t.special * v["special_cycles"] + t.lane_cycles
     instructions = machine.instructions_s(t.rows * t.cols * cycles)
     nothing = np.zeros_like(dram)
@@ -291,7 +310,7 @@ def _softmax(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     )
 
 
-def _softmax_steps(t: Tensor, threads: Any, vector: float) -> Any:
+def _softmax_steps(t: Tensor, threads: Any, vector: Any) -> Any:
     """Steps of one pass, averaged over the rows' alignments.
 
     Rows whose length is a multiple of the vector all start on 16 bytes. Where it is a multiple of half of it, every
@@ -302,7 +321,7 @@ def _softmax_steps(t: Tensor, threads: Any, vector: float) -> Any:
         full = np.floor(cols / (vector * threads))
         return full + np.ceil((cols - full * vector * threads) / threads)
 
-    period = vector / np.gcd(t.cols.astype(np.int64), int(vector))
+    period = vector / np.gcd(t.cols.astype(np.int64), np.asarray(vector).astype(np.int64))
     aligned = 1.0 / period
     shifted = 1.0 + steps(np.maximum(t.cols + vector / 2 - threads, 0.0))
     return aligned * steps(t.cols) + (1.0 - aligned) * shifted
@@ -317,12 +336,14 @@ def _norm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     walked = np.where(scalar, np.ceil(t.cols / BLOCK_THREADS), walked)
     moved = t.bytes_one * (t.reads + 1.0 + t.writes)
     extra_sectors = np.where(t.row_bytes % LINE_BYTES == 0, 1.0, 1.0 + SECTOR_BYTES / LINE_BYTES)
-    lane_cycles = t.rows * BLOCK_THREADS * walked * np.where(scalar, 1.0, NORM_VECTOR) * v["element_cycles"]
+    element_cycles = v["element_cycles"] * np.where(t.rms > 0, v["rms_factor"], 1.0)
+    lane_cycles = t.rows * BLOCK_THREADS * walked * np.where(scalar, 1.0, NORM_VECTOR) * element_cycles
+    chain = 2.0 * (v["pass_cycles"] + (walked - 1.0) * v["walk_cycles"])
     return Parts(
         dram=_row_dram(t, machine, BLOCK_THREADS, 1.0),
         l2=moved * extra_sectors / machine.l2_bytes_s,
         instructions=machine.instructions_s(lane_cycles),
-        latency=machine.turns_s(t.rows, BLOCK_THREADS, 2.0 * v["pass_cycles"]),
+        latency=np.maximum(machine.turns_s(t.rows, BLOCK_THREADS, chain), chain / machine.clock_hz),
         waves=machine.waves(t.rows, BLOCK_THREADS),
     )
 
@@ -334,8 +355,8 @@ def _groupnorm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     rounds = np.ceil(np.ceil(t.rows / machine.num_sms) / machine.resident(MOMENTS_THREADS))
     moments = rounds * steps * MOMENTS_STEP_CYCLES / machine.clock_hz
     moved = t.bytes_one * (t.reads + t.writes)
-    read = t.bytes_one * t.reads * machine.missed(np.maximum(moved, t.reuse_bytes)) / machine.dram_bytes_s
-    apply = read + t.bytes_one * t.writes / machine.dram_bytes_s
+    read = t.bytes_one * t.reads * machine.missed(t.distance()) / machine.dram_bytes_s
+    apply = read + t.bytes_one * t.written(machine) / machine.dram_bytes_s
     return Parts(
         dram=read + apply,
         l2=(moved + t.bytes_one * t.reads) / machine.l2_bytes_s,
@@ -352,9 +373,8 @@ def _scalar_norm(t: Tensor) -> Any:
 def _row_dram(t: Tensor, machine: Machine, threads: Any, rereads: Any) -> Array:
     """DRAM time of a row reduction: inputs that L2 lost, re-reads of rows that fell out meanwhile, outputs."""
     in_flight = np.minimum(t.rows, machine.num_sms * machine.resident(threads)) * t.row_bytes
-    moved = t.bytes_one * (t.reads + t.writes)
-    fetched = t.reads * machine.missed(np.maximum(moved, t.reuse_bytes)) + rereads * machine.missed(in_flight)
-    return np.asarray(t.bytes_one * (fetched + t.writes) / machine.dram_bytes_s)
+    fetched = t.reads * machine.missed(t.distance()) + rereads * machine.missed(in_flight)
+    return np.asarray(t.bytes_one * (fetched + t.written(machine)) / machine.dram_bytes_s)
 
 
 def _power_of_two(value: Any) -> Any:

@@ -18,13 +18,13 @@ from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
 from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
 from archsearch.cost.kernel import KernelTime
 from archsearch.cost.routes import (
-    TORCH_ATTENTION,
     Route,
     attention_routes,
     convolution_route,
     flatten,
     gemm_route,
     memory_route,
+    torch_attention,
 )
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float
@@ -118,14 +118,14 @@ class CostModel:
         return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
 
     def _attention_cost(self, op: Attention, attention: AttentionKernel) -> KernelCost:
-        """Fused attention; torch's own kernel is FlashAttention-2 on every GPU that runs it."""
+        """Fused attention, by torch's own kernel where ``sdpa`` is asked for."""
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
         dims: dict[str, Any] = {name: getattr(op, name) for name in names}
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
         flat, shape = flatten(dims)
-        named = TORCH_ATTENTION if attention is AttentionKernel.SDPA else None
+        named = torch_attention(self.gpu) if attention is AttentionKernel.SDPA else None
         parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat, named)]
         if len(parts) == 1:
             return _reshaped(parts[0][1], shape)

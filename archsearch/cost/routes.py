@@ -12,7 +12,15 @@ from archsearch.cost.attention import AttentionModel
 from archsearch.cost.attention_tiles import VARIANTS
 from archsearch.cost.gemm import GemmModel
 from archsearch.cost.kernel import KernelModel
-from archsearch.cost.memory import DEPTHWISE_CYCLES, KINDS, SPECIAL_FUNCTION, MemoryModel, default_tensors, memory_class
+from archsearch.cost.memory import (
+    DEPTHWISE_CYCLES,
+    KINDS,
+    RMS_NORMS,
+    SPECIAL_FUNCTION,
+    MemoryModel,
+    default_tensors,
+    memory_class,
+)
 from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
@@ -112,11 +120,17 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any])
     reads, writes = default_tensors(kind)
     full: dict[str, Any] = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
     full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
+    full["rms"] = 1.0 if kind in RMS_NORMS else 0.0
     return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
 
 
-TORCH_ATTENTION = "torch_fa2"
-"""FlashAttention of torch's scaled_dot_product_attention (aten/src/ATen/native/transformers/cuda/flash_attn)."""
+def torch_attention(gpu: GpuSpec) -> str:
+    """The backend that torch's scaled_dot_product_attention takes: cuDNN on Hopper and data-centre Blackwell, else its
+    FlashAttention-2 (``check_prefer_cudnn_attention``, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, with cuDNN
+    above 9.15; seen so with torch 2.11 on an H200)."""
+    return "torch_cudnn" if gpu.compute_capability_tuple in ((9, 0), (10, 0), (10, 3)) else "torch_fa2"
+
+
 TORCH_VARIANTS = {"torch_fa2": "torch-fa2", "torch_cudnn": "torch-cudnn", "torch_efficient": "efficient"}
 """Backends of torch's scaled_dot_product_attention, as tables of measurements name them, and their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
@@ -153,6 +167,9 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
 
 
 def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
+    if gpu.vendor == "cpu":  # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp
+        fits = dtype in (DType.FP32, DType.BF16, DType.FP16)
+        return None if fits else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
     if gpu.vendor != "nvidia" or gpu.compute_capability_tuple < (5, 0):
         return "the memory-efficient kernel needs an NVIDIA GPU of compute capability 5.0"
     if dtype is DType.BF16 and gpu.compute_capability_tuple < (8, 0):

@@ -1,0 +1,215 @@
+"""One device's own calibration from a results file: checks, a fit from priors, the error before and after."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.bench.calibrate import Calibrated, fit_device, fit_rows, joined, write_calibration
+from archsearch.bench.fit import Group, bounds_hit, log_residuals
+from archsearch.bench.measurements import group_of, read_measurements, route_rows
+from archsearch.bench.own_tables import is_results, rotated_and_warm, unserved
+from archsearch.bench.roofline import routed_roofline_s
+from archsearch.cost.calibration import Calibration, CalibrationFile, KernelFit
+from archsearch.cost.correction import Correction
+from archsearch.cost.kernel import KernelModel
+from archsearch.errors import InvalidInputError
+from archsearch.hardware.database import load_gpu
+from archsearch.hardware.spec import GpuSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIN_ROWS = 12
+"""Rows to fit a kernel family on, and a third of it to judge the fit by."""
+REPEATS_APART = 1.3
+"""Times of the same shape that differ by more than this factor contradict each other."""
+IMPOSSIBLE = 0.8
+"""A row this much faster than the datasheet's roofline was not measured on the GPU that the profile describes."""
+MOST_IMPOSSIBLE = 0.02
+BOOKED_CORRECTION = 500
+"""Rows from which a learned correction of matrix products is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyFit:
+    """One kernel family: rows fitted on and held back, their mean absolute percentage error before and after the fit,
+    where the coefficients started from, and those that ended on a bound."""
+
+    kernel: str
+    rows: int
+    held_back: int
+    mape_before: float
+    mape_after: float
+    prior: str
+    at_bounds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """What calibrating on a file found: the written calibration, and what was left out and why."""
+
+    gpu: str
+    calibration: Path
+    families: tuple[FamilyFit, ...]
+    left_out: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` prints them."""
+        return {**asdict(self), "calibration": str(self.calibration)}
+
+
+def calibrate_file(file: str | Path, output: Path, *, gpu: str | None = None, date: str, code_version: str) -> Personal:
+    """Fit a GPU's coefficients to the rows of a results file that are marked ``fit``; judge them on the others.
+
+    Args:
+        file: what ``bench run`` wrote, or any table of measurements (see ``measurements``) of one GPU.
+        output: a folder; the fit goes to ``calibration/<gpu>.yaml`` in it, which ``--profiles`` then finds.
+        gpu: the profile that the file's device is, where its name says otherwise.
+
+    Raises:
+        InvalidInputError: rows of several GPUs, too few rows, times that contradict each other or the silicon.
+        UnknownNameError: no profile has this device's name.
+    """
+    frame, spec = _one_gpu(read_measurements(file), file, gpu)
+    served = frame[unserved(frame) == ""] if is_results(frame) else frame
+    _consistent(served, file)
+    _possible(served, spec, file)
+    fits, families, left_out, corrections = _fit_families(frame, spec)
+    if not fits:
+        raise InvalidInputError(
+            f"{file}: too few rows to fit anything: " + "; ".join(f"{k}: {why}" for k, why in left_out.items())
+        )
+    written = CalibrationFile(
+        level="gpu",
+        serves=(spec.id,),
+        source=f"{Path(file).name}, {_measured_with(frame)}",
+        date=date,
+        code_version=code_version,
+        kernels=dict(sorted(fits.items())),
+    )
+    folder = output / "calibration"
+    path = write_calibration(Calibrated([written], {spec.id: corrections} if corrections else {}), folder)[0]
+    return Personal(spec.id, path, tuple(families), left_out)
+
+
+def _one_gpu(frame: pd.DataFrame, file: str | Path, gpu: str | None) -> tuple[pd.DataFrame, GpuSpec]:
+    names = sorted(frame["gpu"].astype(str).unique())
+    if len(names) > 1:
+        raise InvalidInputError(f"{file}: holds rows of several GPUs ({', '.join(names)}); calibrate one at a time")
+    if "latency_us" not in frame:
+        raise InvalidInputError(f"{file}: lacks the column latency_us to fit to")
+    spec = load_gpu(gpu or names[0])
+    return frame.assign(gpu=spec.id), spec
+
+
+def _consistent(frame: pd.DataFrame, file: str | Path) -> None:
+    """Refuse a table in which one shape has two times far apart."""
+    sizes = [c for c in frame.columns if c in ("op", "dtype", "kernel", "config", "buffers") or _is_dimension(frame, c)]
+    spread = frame.groupby(sizes, dropna=False)["latency_us"].agg(["min", "max", "size"])
+    apart = spread[spread["max"] > REPEATS_APART * spread["min"]]
+    if len(apart):
+        first = apart.index[0]
+        told = ", ".join(f"{k}={v}" for k, v in zip(sizes, first, strict=True) if v == v and v != "")
+        row = apart.iloc[0]
+        raise InvalidInputError(
+            f"{file}: {len(apart)} shapes have times that contradict each other, first {told}: {row['min']:.4g} and "
+            f"{row['max']:.4g} us; measure again on an idle device"
+        )
+
+
+def _is_dimension(frame: pd.DataFrame, name: str) -> bool:
+    from archsearch.bench.micro.results import DIMENSIONS
+
+    return name in (*DIMENSIONS, "window")
+
+
+def _possible(frame: pd.DataFrame, spec: GpuSpec, file: str | Path) -> None:
+    """Refuse times that the profile's silicon cannot reach; rows that lie in a cache answer to FLOPs alone."""
+    beyond, rows = 0, 0
+    for routed in route_rows(frame.reset_index(drop=True)):
+        measured = frame["latency_us"].to_numpy(dtype=np.float64)[routed.index] * 1e-6
+        d = routed.route.dims
+        if "k" in d:
+            work = 2 * d["m"] * d["n"] * d["k"] * d.get("batch", 1.0)
+            floor = work / spec.peak_flops(routed.route.dtype)
+        else:
+            floor = routed_roofline_s(routed) * (0.0 if "rows" in d else 1.0)
+        beyond += int(np.sum(measured < IMPOSSIBLE * floor))
+        rows += len(measured)
+    if beyond > MOST_IMPOSSIBLE * rows:
+        raise InvalidInputError(
+            f"{file}: {beyond} of {rows} rows are faster than {spec.id} can compute; was this another device? "
+            "Name its profile with --gpu"
+        )
+
+
+def _fit_families(
+    frame: pd.DataFrame, spec: GpuSpec
+) -> tuple[dict[str, KernelFit], list[FamilyFit], dict[str, str], dict[str, Correction]]:
+    known = Calibration.load()
+    fitting, judging = _families(fit_rows(frame)), _families(_test_rows(frame))
+    fits: dict[str, KernelFit] = {}
+    families, left_out, corrections = [], {}, {}
+    for kernel, (model, group) in fitting.items():
+        unseen = judging.get(kernel)
+        if len(group) < MIN_ROWS or unseen is None or len(unseen[1]) < MIN_ROWS // 3:
+            left_out[kernel] = f"{len(group)} rows to fit and {len(unseen[1]) if unseen else 0} held back"
+            continue
+        before = known.lookup(spec, kernel)
+        prior = dict(before.fit.coefficients)
+        fitted, correction = fit_device(kernel, model, group, prior, correct=len(group) >= BOOKED_CORRECTION)
+        after = _mape(model, unseen[1], fitted.coefficients)
+        family = FamilyFit(
+            kernel=kernel,
+            rows=len(group),
+            held_back=len(unseen[1]),
+            mape_before=_mape(model, unseen[1], prior),
+            mape_after=after,
+            prior=f"{before.provenance.value} ({', '.join(before.fit.fitted_on)})",
+            at_bounds=tuple(bounds_hit(model.coefficients, fitted.coefficients)),
+        )
+        families.append(family)
+        fits[kernel] = fitted
+        if correction is not None:
+            corrections[kernel] = correction
+    return fits, families, left_out, corrections
+
+
+def _families(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:
+    """A table's rows by kernel family."""
+    if is_results(frame):
+        frame = rotated_and_warm(frame)
+    models: dict[str, KernelModel] = {}
+    parts: dict[str, list[Group]] = defaultdict(list)
+    for routed in route_rows(frame):
+        models[routed.route.kernel] = routed.route.model
+        parts[routed.route.kernel].append(group_of(routed, frame))
+    return {kernel: (models[kernel], joined(groups)) for kernel, groups in sorted(parts.items())}
+
+
+def _test_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that ``fit_rows`` leaves out."""
+    marked = frame.assign(_row=np.arange(len(frame)))
+    kept = set(fit_rows(marked)["_row"])
+    return frame[[i not in kept for i in range(len(frame))]].reset_index(drop=True)
+
+
+def _mape(model: KernelModel, group: Group, values: Mapping[str, float]) -> float:
+    complete = {c.name: values.get(c.name, c.start) for c in model.coefficients}
+    return float(np.mean(np.abs(np.expm1(log_residuals(model, group, complete)))) * 100)
+
+
+def _measured_with(frame: pd.DataFrame) -> str:
+    """Device, driver, library and date of the rows, as far as the table says."""
+
+    def told(name: str) -> Sequence[str]:
+        return sorted({str(v) for v in frame[name].dropna().unique()}) if name in frame else []
+
+    parts = [f"{name} {', '.join(told(name))}" for name in ("device", "driver", "torch", "date") if told(name)]
+    return "; ".join(parts) or "no device named"
