@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def user_data_dir() -> Path:
+    """The user's data directory: ``ARCHSEARCH_HOME``, else ``archsearch`` in ``XDG_DATA_HOME`` or ~/.local/share."""
+    own = os.environ.get("ARCHSEARCH_HOME")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "archsearch"
 
 
 def data_path(name: str) -> Path:

@@ -357,7 +357,7 @@ def joined(groups: Sequence[Group]) -> Group:
     if len(groups) == 1:
         return first
     if len({g.dtype.itemsize for g in groups}) > 1:
-        groups = [replace(g, dims={**g.dims, "itemsize": np.float64(g.dtype.itemsize)}) for g in groups]
+        groups = [replace(g, dims={**g.dims, "itemsize": np.asarray(g.dtype.itemsize)}) for g in groups]
     names = dict.fromkeys(name for g in groups for name in g.dims)
     dims = {
         name: np.concatenate([np.broadcast_to(g.dims.get(name, UNSAID.get(name, 0.0)), len(g)) for g in groups])

@@ -151,26 +151,75 @@ def _print_verification(result: Any) -> None:
 
 @app.command("calibrate")
 def calibrate(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Results of `bench run`, or a table of one GPU.")
+    ] = None,
     source: Annotated[
-        list[Path], typer.Option("--from", metavar="DIR", help="A folder of measurement tables (repeat).")
-    ],
+        list[Path] | None,
+        typer.Option("--from", metavar="DIR", help="Instead: folders of tables of many GPUs, all fitted together."),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option("--gpu", metavar="GPU", help="The device's profile; a new name writes one of the device here."),
+    ] = None,
+    device: DeviceOption = "cuda",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where the calibration files go.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where profile and calibration go (default: your data)."),
     ] = None,
     date: Annotated[str | None, typer.Option("--date", help="The date to record (default: today).")] = None,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
-    """Fit every kernel family's coefficients to the rows that may be fitted on."""
+    """Fit kernel coefficients to measurements: one device's (FILE), or folders of many GPUs' tables (--from)."""
     import datetime
 
+    from archsearch.errors import InvalidInputError
+
+    if (file is None) == (not source):
+        raise InvalidInputError("name a FILE of one device's results, or folders of tables with --from")
+    day = date or datetime.date.today().isoformat()
+    if file is None:
+        _calibrate_all(list(source or ()), output, day, json)
+    else:
+        _calibrate_one(file, gpu, device, output, day, json)
+
+
+def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None, day: str, json: bool) -> None:
+    from archsearch import __version__
+    from archsearch.bench.personal import calibrate_file
+    from archsearch.bench.skeleton import known_profile
+    from archsearch.hardware.database import user_profiles
+
+    folder = output or user_profiles()
+    folder.mkdir(parents=True, exist_ok=True)
+    spec, written = known_profile(file, gpu, device, folder)
+    if written is not None:
+        note(f"wrote {written}: read off this device; fill in what is missing and check it against a datasheet")
+    found = calibrate_file(file, folder, gpu=spec, date=day, code_version=__version__)
+    if json:
+        print_json({**found.to_dict(), "profile": None if written is None else str(written)})
+        return
+    rows = [
+        (f.kernel, f.rows, f.held_back, f.mape_before, f.mape_after, f.prior, ", ".join(f.at_bounds))
+        for f in found.families
+    ]
+    columns = ("kernel", "rows fitted", "held back", "MAPE % before", "MAPE % after", "started from", "at a bound")
+    print_table(
+        f"{found.gpu}: errors on the rows held back", columns, rows, left=("kernel", "started from", "at a bound")
+    )
+    for kernel, why in found.left_out.items():
+        print(f"  left out {kernel}: {why}")
+    print(f"wrote {found.calibration}; used from now on" + ("" if output is None else f" with --profiles {output}"))
+
+
+def _calibrate_all(sources: list[Path], output: Path | None, day: str, json: bool) -> None:
     from archsearch import __version__
     from archsearch.bench.calibrate import calibrate as run
     from archsearch.bench.calibrate import write_calibration
     from archsearch.data import data_path
 
-    day = date or datetime.date.today().isoformat()
-    found = run(source, date=day, code_version=__version__, progress=note)
+    found = run(sources, date=day, code_version=__version__, progress=note)
     paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration")
     rows = [
         (file.level, file.serves[0], kernel, fit.rows, fit.residuals.mape, fit.residuals.held_back)

@@ -164,12 +164,13 @@ class Tensor:
 
     def distance(self) -> Array:
         """Bytes touched between two uses of the input, at least its own tensors."""
-        return np.maximum(self.bytes_one * (self.reads + self.writes), self.reuse_bytes)
+        return np.asarray(np.maximum(self.bytes_one * (self.reads + self.writes), self.reuse_bytes))
 
     def written(self, machine: Machine) -> Array:
         """[rows, cols] tensors that reach DRAM: all, but in a loop over few buffers (``reuse_bytes``) those alone that
         L2 evicts before they are written again."""
-        return np.where(self.reuse_bytes > 0, self.writes * machine.missed(self.distance()), self.writes)
+        evicted = self.writes * machine.missed(self.distance())
+        return np.asarray(np.where(self.reuse_bytes > 0, evicted, self.writes))
 
     @property
     def row_bytes(self) -> Array:

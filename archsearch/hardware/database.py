@@ -2,7 +2,7 @@
 
 Directories are consulted in this order, and an earlier profile hides a later one of the same id: the
 ``profiles`` argument (``--profiles DIR``), the directories of the environment variable
-``ARCHSEARCH_PROFILES`` (separated as in ``PATH``), the profiles that ship with archsearch.
+``ARCHSEARCH_PROFILES`` (separated as in ``PATH``), the user's own (``user_profiles``), those that ship with archsearch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from archsearch.data import data_path
+from archsearch.data import data_path, user_data_dir
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.hardware.yaml_records import parse_record
@@ -91,7 +91,14 @@ def profiles_dirs(profiles: Profiles = None) -> list[Path]:
         for directory in directories:
             if not directory.is_dir():
                 raise InvalidInputError(f"{origin}: {directory} is not a directory of GPU profiles (*.yaml)")
-    return [*asked, *listed, data_path("hardware_profiles")]
+    own = user_profiles()
+    return [*asked, *listed, *([own] if own.is_dir() else []), data_path("hardware_profiles")]
+
+
+def user_profiles() -> Path:
+    """The user's own folder of profiles and calibrations, consulted where it exists: ``hardware_profiles`` in
+    ``ARCHSEARCH_HOME``, or in the user's data directory."""
+    return user_data_dir() / "hardware_profiles"
 
 
 def normalise(name: str) -> str:

@@ -8,11 +8,11 @@ Journals take about thirty times as many trials per second as SQLite.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archsearch.data import user_data_dir
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -21,18 +21,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 
 
-def home() -> Path:
-    """The user's data directory of archsearch."""
-    own = os.environ.get("ARCHSEARCH_HOME")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "archsearch"
-
-
 def studies_dir() -> Path:
     """Directory of the studies that are stored by default."""
-    return home() / "studies"
+    return user_data_dir() / "studies"
 
 
 def default_storage_url(name: str | None = None) -> str:
