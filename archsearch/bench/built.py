@@ -9,6 +9,7 @@ from typing import Any
 from archsearch.bench.micro.timing import CudaStopwatch, Timing, measure, stopwatch_for
 from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig, Phase, Workload
+from archsearch.ops import Attention
 
 BUDGET_S = 3.0
 """Longest time that the repeats of one whole model or layer take."""
@@ -63,8 +64,8 @@ def _layers(module: Any, num_layers: Any) -> Any:
 
     if num_layers is None:
         return None
-    lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == int(num_layers)]
-    return lists[0] if len(lists) == 1 else None
+    lists = (m for m in module.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == int(num_layers))
+    return next(lists, None)  # the outermost comes first
 
 
 def compile_layers(built: Built) -> None:
@@ -103,6 +104,32 @@ def time_layer(built: Built, device: Any) -> Timing | None:
     if "past_key_values" in named:  # a cache would grow with every call
         named["past_key_values"] = None
     return _time(lambda: layer(*positional, **named), device)
+
+
+def plain_layer(config: ModelConfig, workload: Workload, device: Any, *, compiled: bool) -> Timing:
+    """One layer in plain torch (``micro.blocks``) of an architecture that no library's class has.
+
+    Raises:
+        UnsupportedError: a family that has no plain layer.
+    """
+    import torch
+
+    from archsearch.bench.micro.blocks import block_inputs, make_block
+    from archsearch.bench.micro.operations import DTYPES
+
+    if config.family != "dit":
+        raise UnsupportedError(f"no class and no plain layer of family {config.family} has this shape")
+    names = ("hidden_size", "num_attention_heads", "intermediate_size")
+    dims = {name: int(getattr(config, name)) for name in names}
+    attention = next(op for op in config.lower(workload) if isinstance(op, Attention))
+    dims |= {"batch": int(workload.batch_size), "seq": int(attention.seq_q)}
+    dtype = getattr(torch, DTYPES[workload.activation_dtype.value])
+    torch.manual_seed(0)
+    layer: Any = make_block(config.family, dims).to(device=device, dtype=dtype).eval()
+    inputs = [t.to(device=device, dtype=dtype) for t in block_inputs(config.family, dims)]
+    if compiled:
+        layer.compile(dynamic=False)
+    return _time(lambda: layer(*inputs), device)
 
 
 def _time(action: Callable[[], Any], device: Any) -> Timing:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from archsearch.bench.built import build_module, compile_layers, time_layer, time_model
+from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
 from archsearch.cost.model import CostModel
-from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.dtypes import DType
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import ModelConfig, Phase, Workload
+from archsearch.models.huggingface import to_hf
 
 if TYPE_CHECKING:
     import optuna
@@ -53,16 +55,19 @@ class Checked:
 class Verification:
     """What verifying found.
 
-    ``kendall_tau`` compares the orders of predicted and measured times, the baseline among them; ``speedup`` is the
-    baseline's measured time over the first recommendation's, ``predicted_speedup`` likewise.
+    ``compared`` says whether the figures below are of whole ``models`` or, where not all of these could be timed, of
+    their ``layers``. ``kendall_tau`` compares the orders of predicted and measured times, the baseline among them;
+    ``speedup`` is the baseline's measured time over the first recommendation's, ``predicted_speedup`` likewise.
     """
 
     space: str
+    family: str
     hardware: str
     device: str
     execution: str
     workload: dict[str, Any]
     rows: tuple[Checked, ...]
+    compared: str
     kendall_tau: float | None
     mape: float | None
     speedup: float | None
@@ -82,14 +87,12 @@ def candidates_of(
         ArchSearchError: see ``recommend``.
         InvalidInputError: the space names no baseline.
     """
-    from archsearch.dtypes import DType
     from archsearch.models.registry import get_family, load_preset
     from archsearch.search.recommend import config_of, recommend
 
     frame = recommend(source, hardware, top=top, storage=storage, progress=False)
     attributes = {str(name): value for name, value in frame.attrs.items()}
-    work = {k: v for k, v in attributes["workload"].items() if v is not None}
-    workload = Workload(**(work | {"phase": Phase(work["phase"]), "dtype": DType.parse(work["dtype"])}))
+    workload = workload_from(attributes["workload"])
     family = get_family(attributes["family"])
     baseline = attributes.get("baseline")
     if not baseline:
@@ -101,6 +104,12 @@ def candidates_of(
     for rank, quality in enumerate(frame["quality"].tolist(), start=1):
         found.append(Candidate(rank, f"rank {rank}", family.from_dict(config_of(frame, rank)), float(quality)))
     return found, workload, attributes
+
+
+def workload_from(record: Mapping[str, Any]) -> Workload:
+    """A workload from the plain values that studies keep."""
+    given = {k: v for k, v in record.items() if v is not None}
+    return Workload(**(given | {"phase": Phase(given["phase"]), "dtype": DType.parse(given["dtype"])}))
 
 
 def verify(
@@ -134,6 +143,7 @@ def verify(
         rows.append(_checked(candidate, workload, gpu, device, fused))
     return Verification(
         space=attributes["space"],
+        family=attributes["family"],
         hardware=gpu.id,
         device=device_name,
         execution="compiled" if fused else "eager",
@@ -188,6 +198,11 @@ def _measured(
     config: ModelConfig, workload: Workload, device: Any, compiled: bool
 ) -> tuple[float | None, float | None, str]:
     """Seconds of the whole model where it fits, of one layer, and how they were timed."""
+    try:
+        to_hf(config)
+    except UnsupportedError:  # no library's class has this shape: a plain layer of the same kind stands for it
+        plain = plain_layer(config, workload, device, compiled=compiled)
+        return None, plain.median_s, plain.method
     whole = float(config.memory(workload).total) < FITS * _free_bytes(device)
     built_config = config if whole else replace(config, num_layers=2)  # type: ignore[type-var]
     built = build_module(built_config, workload, device)
@@ -197,7 +212,8 @@ def _measured(
     model = time_model(built, device) if whole else None
     del built
     _release(device)
-    method = (model or layer).method if model or layer else ""  # type: ignore[union-attr]
+    timed = model or layer
+    method = "" if timed is None else timed.method
     return (model.median_s if model else None), (layer.median_s if layer else None), method
 
 
@@ -221,22 +237,26 @@ def _release(device: Any) -> None:
         torch.cuda.empty_cache()
 
 
-def _agreement(rows: Sequence[Checked]) -> dict[str, float | None]:
+def _agreement(rows: Sequence[Checked]) -> dict[str, Any]:
+    """Order, error and speed-up by whole models where all were timed, else by their layers alone."""
     from scipy.stats import kendalltau
 
-    known = [r for r in rows if r.measured_s is not None]
-    tau = None
-    if len(known) > 2:
-        tau = float(kendalltau([r.predicted_s for r in known], [r.measured_s for r in known]).statistic)
-    errors = [abs(r.predicted_s / r.measured_s - 1) for r in known if r.measured_s]
-    base = next((r for r in known if r.rank == 0), None)
-    best = next((r for r in known if r.rank == 1), None)
-    both = base is not None and best is not None
+    whole = [(r.rank, r.predicted_s, r.measured_s) for r in rows if r.measured_s]
+    layers = [
+        (r.rank, r.layer_predicted_s * r.config["num_layers"], r.layer_measured_s * r.config["num_layers"])
+        for r in rows
+        if r.layer_predicted_s and r.layer_measured_s
+    ]
+    known = whole if len(whole) >= len(layers) else layers
+    tau = float(kendalltau([p for _, p, _ in known], [m for _, _, m in known]).statistic) if len(known) > 2 else None
+    by_rank = {rank: (predicted, measured) for rank, predicted, measured in known}
+    both = 0 in by_rank and 1 in by_rank
     return {
+        "compared": "models" if known is whole else "layers",
         "kendall_tau": tau,
-        "mape": 100 * sum(errors) / len(errors) if errors else None,
-        "speedup": base.measured_s / best.measured_s if both else None,  # type: ignore[union-attr, operator]
-        "predicted_speedup": base.predicted_s / best.predicted_s if both else None,  # type: ignore[union-attr]
+        "mape": 100 * sum(abs(p / m - 1) for _, p, m in known) / len(known) if known else None,
+        "speedup": by_rank[0][1] / by_rank[1][1] if both else None,
+        "predicted_speedup": by_rank[0][0] / by_rank[1][0] if both else None,
     }
 
 

@@ -55,7 +55,40 @@ def run_verify(
         storage=storage,
         progress=progress,
     )
-    return result, None
+    if recalibrate is None:
+        return result, None
+    return result, _recalibrated(result, spec, place, recalibrate, progress)
+
+
+def _recalibrated(
+    result: Verification, spec: GpuSpec, place: Any, file: Path, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Time the kernels of the verified architectures, add them to a results file, and calibrate on it.
+
+    Whole models teach nothing here: coefficients are fitted to kernels alone, those of these very shapes among them.
+    """
+    import datetime
+
+    from archsearch import __version__
+    from archsearch.bench.kernels_of_models import kernel_cases
+    from archsearch.bench.micro.run import run_cases
+    from archsearch.bench.personal import calibrate_file
+    from archsearch.bench.verify import workload_from
+    from archsearch.hardware.database import user_profiles
+    from archsearch.models.registry import get_family
+
+    configs = [get_family(result.family).from_dict(row.config) for row in result.rows]
+    cases = kernel_cases(configs, workload_from(result.workload), spec)
+    progress(f"timing {len(cases)} kernels of these architectures")
+    try:
+        summary = run_cases(cases, file, place, gpu=spec.id)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+    folder = user_profiles()
+    folder.mkdir(parents=True, exist_ok=True)
+    day = datetime.date.today().isoformat()
+    found = calibrate_file(summary.path, folder, gpu=spec.id, date=day, code_version=__version__)
+    return {**found.to_dict(), "kernels_measured": summary.measured}
 
 
 def _profile(name: str) -> GpuSpec:

@@ -146,7 +146,8 @@ def _print_verification(result: Any) -> None:
         promised = f"{result.predicted_speedup:.3f} predicted"
         print(f"speed-up of rank 1 over the baseline: {result.speedup:.3f} measured, {promised}")
     if result.kendall_tau is not None:
-        print(f"order of measured times: Kendall tau {result.kendall_tau:.2f}; MAPE {result.mape:.1f} %")
+        told = f"Kendall tau {result.kendall_tau:.2f}; MAPE {result.mape:.1f} %"
+        print(f"order of measured times of {result.compared}: {told}")
 
 
 @app.command("calibrate")

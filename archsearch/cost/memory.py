@@ -170,11 +170,11 @@ class Tensor:
         """[rows, cols] tensors that reach DRAM: all, but in a loop over few buffers (``reuse_bytes``) those alone that
         L2 evicts before they are written again."""
         evicted = self.writes * machine.missed(self.distance())
-        return np.asarray(np.where(self.reuse_bytes > 0, evicted, self.writes))
+        return np.where(self.reuse_bytes > 0, evicted, self.writes)
 
     @property
     def row_bytes(self) -> Array:
-        return self.cols * self.itemsize
+        return np.asarray(self.cols * self.itemsize)
 
     @property
     def bytes_one(self) -> Array:

@@ -23,6 +23,9 @@ CHECKED = 2e-2
 """Largest relative error of our own kernels in 16 bits against float64."""
 
 
+Progress = Callable[[int, int, float, str], None]
+
+
 @dataclass(slots=True)
 class Summary:
     """What a run did."""
@@ -126,7 +129,7 @@ def run_suite(
     dtypes: tuple[str, ...] | None = None,
     budget_minutes: float | None = None,
     only: tuple[str, ...] = (),
-    progress: Callable[[int, int, float, str], None] | None = None,
+    progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
     """Measure a suite's cases that ``output`` does not hold yet; stop at the budget or at Ctrl-C, keeping every row.
@@ -140,20 +143,37 @@ def run_suite(
     Raises:
         ValueError: unknown suite or format, an output that cannot be used, or no such device.
     """
-    import torch
-
     place = torch_device(device)
-    results = ResultsFile(output)
-    facts = probe(place, dtypes)
-    cases = [case for case in suite_cases(suite, facts) if not only or case.purpose in only]
+    cases = [case for case in suite_cases(suite, probe(place, dtypes)) if not only or case.purpose in only]
     if not cases:
         raise ValueError(f"no case has purpose {', '.join(only)}")
+    return run_cases(cases, output, place, gpu=gpu, budget_minutes=budget_minutes, progress=progress, clock=clock)
+
+
+def run_cases(
+    cases: Sequence[Case],
+    output: str | Path,
+    place: Any,
+    *,
+    gpu: str | None = None,
+    budget_minutes: float | None = None,
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Measure cases that ``output`` does not hold yet on a torch device (see ``run_suite``).
+
+    Raises:
+        ValueError: an output that cannot be used, or our own kernels computing something wrong.
+    """
+    import torch
+
+    results = ResultsFile(output)
     runner = Runner(place, identify(place, gpu), stopwatch_for(place), cache_bytes(place), Monitor(place), clock)
     summary = Summary(results.target)
     started = clock()
     deadline = started + budget_minutes * 60 if budget_minutes else float("inf")
     torch.manual_seed(0)
-    if facts.compilers and any(case.op.startswith("triton") for case in cases):
+    if any(case.op.startswith("triton") for case in cases):
         summary.checks = _checked_kernels(place)
     try:
         for number, case in enumerate(cases):
