@@ -24,6 +24,7 @@ GPU_OF = {
     "fa4": "b200-sxm",
     "trt": "b200-sxm",
     "eff": "v100-sxm-32gb",
+    "tor": "h200-sxm",
 }
 NAMES = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal", "window")
 
