@@ -87,6 +87,29 @@ def test_compiled_execution_is_never_slower_on_a_fused_chain():
     assert compiled < eager
 
 
+def test_compiled_norms_cost_alike_alone_in_a_group_and_in_a_grid():
+    """Short rows (a head's 128 elements) cost their bytes, and so faster than the eager kernel of a block a row."""
+    model = CostModel(load_gpu("h100-sxm"))
+
+    def norm(cols):
+        return MemoryOp(name="norm", kind="rmsnorm", rows=98304, cols=cols, dtype=DType.BF16)
+
+    def group(cols):
+        dims = {"rows": 98304, "cols": cols, "dtype": DType.BF16, "reads": 1.0, "writes": 1.0}
+        return FusedGroup(name="g", kind="rmsnorm", members=(norm(cols),), **dims)
+
+    widths = np.array([128, 1024, 2048])
+    grids = [model.estimate([op(widths)], compiled=True) for op in (norm, group)]
+    for index, cols in enumerate(map(int, widths)):
+        alone = model.estimate([norm(cols)], compiled=True)
+        for grid in grids:
+            for name in ("latency_s", "low_s", "high_s"):
+                assert getattr(grid, name)[index] == pytest.approx(float(getattr(alone, name)))
+    eager = model.estimate([norm(widths)], compiled=False)
+    assert grids[0].latency_s[0] < eager.latency_s[0] / 2
+    assert grids[0].latency_s[2] == eager.latency_s[2]
+
+
 def test_unfused_attention_is_its_two_products_and_the_kernels_between():
     op = Attention(
         name="x", batch=2, heads_q=4, heads_kv=4, seq_q=256, seq_kv=256, head_dim=64, dtype=DType.FP16, causal=True
