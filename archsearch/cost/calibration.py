@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
+from archsearch.cost.power import is_relieved
 from archsearch.data import data_path
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
 
 try:
@@ -133,19 +135,20 @@ class Calibration:
         return _load(directory or data_path("hardware_profiles") / "calibration")
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``).
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``); those
+        of another GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
 
         Raises:
             UnsupportedError: no file knows this kernel family.
         """
-        return self._lookup(gpu.id, gpu.architecture, kernel)
+        return self._known(gpu, kernel)
 
     @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
-    def _lookup(self, gpu: str, architecture: str, kernel: str) -> Known:
-        nearest = () if kernel in POOLED else NEAREST.get(architecture, ())
+    def _known(self, gpu: GpuSpec, kernel: str) -> Known:
+        nearest = () if kernel in POOLED else NEAREST.get(gpu.architecture, ())
         steps = (
-            ("gpu", gpu, Provenance.CALIBRATED),
-            ("architecture", architecture, Provenance.TRANSFERRED),
+            ("gpu", gpu.id, Provenance.CALIBRATED),
+            ("architecture", gpu.architecture, Provenance.TRANSFERRED),
             *(("architecture", near, Provenance.ANALYTIC) for near in nearest),
             ("default", "*", Provenance.ANALYTIC),
         )
@@ -155,16 +158,32 @@ class Calibration:
                 fit = file.kernels[kernel]
                 # a generation's correction says nothing of another's library: only coefficients go that far
                 learned = None if provenance is Provenance.ANALYTIC else self._correction(fit, kernel)
-                return Known(fit=fit, provenance=provenance, correction=learned)
+                known = Known(fit=fit, provenance=provenance, correction=learned)
+                return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
         if kernel in RELATIVES:
-            relative = self._lookup(gpu, architecture, RELATIVES[kernel])
+            relative = self._known(gpu, RELATIVES[kernel])
             return Known(fit=relative.fit, provenance=Provenance.ANALYTIC)
-        raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
+        raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
 
     def _correction(self, fit: KernelFit, kernel: str) -> Correction | None:
         if fit.correction is None or self._corrections is None:
             return None
         return read_corrections(self._corrections / f"{fit.correction}.json").get(kernel)
+
+
+def _relieved(known: Known, kernel: str, gpu: GpuSpec) -> Known:
+    """A transferred answer without the measured GPU's power limit, where this one does not have it."""
+    values, measured = known.fit.coefficients, known.fit.fitted_on
+    if "throttle_fraction" not in values or len(measured) != 1:
+        return known
+    try:
+        source = load_gpu(measured[0])
+    except UnknownNameError:  # a calibration of the user's own, on a GPU without a profile
+        return known
+    if not is_relieved(kernel, gpu, source):
+        return known
+    fit = known.fit.model_copy(update={"coefficients": {**values, "throttle_fraction": 0.0}})
+    return known.model_copy(update={"fit": fit, "correction": None})
 
 
 def read_calibration(path: Path) -> CalibrationFile:
