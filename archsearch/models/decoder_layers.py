@@ -170,4 +170,4 @@ def alive(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
     a.alive(tokens * (3 * h + turning))
     if c.lm_head:
         logits = as_float(a.w.batch_size) if a.w.phase is Phase.PREFILL else tokens
-        a.alive(tokens * 2 * h + logits * as_float(c.vocab_size) * (2.0 if c.logit_softcap else 1.0))
+        a.alive(tokens * h + logits * as_float(c.vocab_size) * (2.0 if c.logit_softcap else 1.0))

@@ -57,6 +57,12 @@ def norm_saved(kind: str, width: Any, w: Workload) -> Any:
     return as_float(width) * (2.0 if kind == "layernorm" else 2.0 + 4.0 / size)
 
 
+def kept_by_layers(layers: Any, saved: Any, carried: Any, w: Workload) -> Any:
+    """Elements that layers of ``saved`` each keep for the backward pass: all of it or, where they are checkpointed,
+    their ``carried`` inputs and one layer's at a time."""
+    return as_float(layers) * carried + saved if w.checkpointing else as_float(layers) * saved
+
+
 def logits_bytes(rows: Any, vocab_size: Any, w: Workload) -> Any:
     """Logits; in training also 32-bit log-probabilities and two 32-bit gradients of the loss."""
     extra = 12.0 if w.phase is Phase.TRAIN else 0.0
