@@ -37,8 +37,8 @@ def test_inference_peak_of_presets(name: str) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", SMALL)
 def test_training_peak(name: str, checkpointing: bool) -> None:
-    """What lives in a whole forward and backward pass in 32 bits, gradients included, is at most 5 % above activations
-    and gradients; activations alone are no more than it (gradients come as activations go)."""
+    """What lives in a whole forward and backward pass of six layers: more than 95 % of the activations by formula, and
+    less than 105 % of them with all gradients (which come as activations go)."""
     reference = SMALL[name](6)
     config, dtype = reference.config, DType.FP32 if DType.FP32 in reference.dtypes else DType.BF16
     if checkpointing and config.family in AUTOENCODERS:
@@ -47,7 +47,7 @@ def test_training_peak(name: str, checkpointing: bool) -> None:
     seen = training_peak(replace(reference, workload=workload), checkpointing)
     use = config.memory(replace(workload, phase=Phase.TRAIN, checkpointing=checkpointing))
     gradients = float(config.parameters()) * dtype.itemsize
-    assert float(use.activations) <= 1.01 * seen
+    assert float(use.activations) <= 1.05 * seen
     assert float(use.activations) + gradients >= 0.95 * seen
 
 
@@ -70,11 +70,11 @@ def training_peak(reference: Reference, checkpointing: bool) -> int:
         arguments["labels"] = arguments["input_ids"]
     with fused_sdpa(), Dispatched() as seen:
         output = reference.call(module, arguments)
-        if hasattr(output, "loss") and output.loss is not None:
-            output.loss.backward()
-        else:
-            tensors = [t for t in tree_leaves(output) if isinstance(t, torch.Tensor)]
-            tensors[0].float().mean().backward()
+        loss = getattr(output, "loss", None)
+        if loss is None:
+            loss = next(t for t in tree_leaves(output) if isinstance(t, torch.Tensor)).float().mean()
+        del output
+        loss.backward()
     return seen.peak_bytes
 
 

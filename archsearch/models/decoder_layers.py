@@ -151,7 +151,9 @@ def head(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
         a.pointwise("lm_head.softcap", "tanh", logits, c.vocab_size, reads=3.0, writes=3.0, kernels=3)
     if a.w.phase is Phase.TRAIN:
         a.op(blocks.cross_entropy("loss", rows, c.vocab_size, a.w))
-        a.save(footprint.logits_bytes(rows, c.vocab_size, a.w) / a.w.activation_dtype.itemsize)
+        a.at_the_loss(footprint.logits_bytes(rows, c.vocab_size, a.w) / a.w.activation_dtype.itemsize)
+        if c.logit_softcap:  # the tangent's result
+            a.save(as_float(rows) * as_float(c.vocab_size))
 
 
 def alive(c: DecoderConfig, a: Assembly, rows: Dim) -> None:

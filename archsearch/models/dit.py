@@ -138,7 +138,7 @@ class DiTConfig(ConfigMixin):
         if w.phase is Phase.TRAIN:
             norms = 2 * (footprint.norm_saved("layernorm", h, w) + h)
             saved = norms + 4 * h + 2 * h + footprint.mlp_saved("gelu_tanh", False, self.intermediate_size)
-            width = footprint.kept_by_layers(self.num_layers, saved, h, w)
+            width = footprint.training_live(self.num_layers, saved, h, 0.0, 0.0, self.intermediate_size, w)
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
             mlp = footprint.mlp_live("gelu_tanh", False, self.intermediate_size)

@@ -142,7 +142,9 @@ class EncoderConfig(ConfigMixin):
             if self.fused_qkv and self.positions == "rope":  # values are a view that keeps the unrotated rest alive
                 saved = saved + 2 * h
             saved = saved + footprint.mlp_saved(self.activation, self.gated_mlp, self.intermediate_size)
-            activations = rows * footprint.kept_by_layers(self.num_layers, saved, h, w) * size + logits
+            widest = rows * as_float(self.intermediate_size)
+            live = (self.num_layers, rows * saved, rows * h, 0.0, logits / size, widest)
+            activations = footprint.training_live(*live, w) * size
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
             kept = 0.0 if self.post_norm else h
