@@ -61,9 +61,9 @@ def training_live(layers: Any, saved: Any, carried: Any, outside: Any, loss: Any
     """Elements that live at the fullest moment of a forward and backward pass, gradients of weights aside.
 
     ``layers`` of ``saved`` elements each and ``outside`` of them are kept for the backward pass; checkpointed layers
-    keep their ``carried`` inputs alone, and one layer's elements at a time. The pass is fullest at the ``loss``, before any is
-    freed, or in the first layer's backward: two gradients of the ``widest`` tensor that a product takes (its own, and
-    what the activation makes of it).
+    keep their ``carried`` inputs alone, and one layer's elements at a time. The pass is fullest at the ``loss``, before
+    any is freed, or in the first layer's backward: two gradients of the ``widest`` tensor that a product takes (its
+    own, and what the activation makes of it).
     """
     gradients = 2 * as_float(widest)
     if w.checkpointing:
