@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import published  # of this folder
 
 from archsearch.bench.calibrate import is_test
 from archsearch.bench.measurements import read_measurements
@@ -44,6 +45,30 @@ WHOLE = """
 ## Whole forward passes
 
 NeuSight's labels: eager, fp32, attention not fused. Nothing is fitted on them.
+"""
+PUBLISHED = """
+## Published timings
+
+Whole models and pipelines as others timed them, from `benchmarks/published_timings.yaml`, which holds every row's
+settings, source, place in it and what had to be assumed (`python benchmarks/published.py` prints this section alone).
+Nothing is fitted on them. *pipeline* is the text encoders once, the transformer at every step and the decoder once, on
+the GPU alone: neither the host's time nor loading, scheduling, saving or offloading. A star marks rows whose settings
+are a guess or whose figure is rounded, so that their error says little.
+"""
+PUBLISHED_NOTES = """
+What the larger errors come from, as far as can be told:
+
+* HunyuanVideo on A100 and L20 (predicted too slow): long unmasked FlashAttention-2 was measured on the L40S alone,
+  whose coefficients give an A100 186 TFLOP/s; up to 73 % of its peak, 228, are published
+  ([FlashAttention-2](https://arxiv.org/abs/2307.08691), abstract).
+* FLUX.1 eager on H100 and A100 (too fast): not established. diffusers of the time wrote RMSNorm out in several kernels
+  where today's class runs one, and clocks may fall over seconds of dense work; compiled, the error is a third of it.
+* PixArt and SD3 in the table of SANA (too fast): something besides the GPU's work is in these times, for PixArt at
+  1024 pixels has 5 times the work of 512 and took 2.3 times as long; two digits are printed at most.
+* T4 (too fast): power, see below. Small decoders at batch 1 (too fast): the serving engine's own time per token.
+* RTX 3080, 3090 (too slow): products on their tensor cores take coefficients of all measured GPUs together.
+* TensorRT's decoder and encoder of SD3 (too fast), SD's decoder at 512 pixels on an RTX 4090 (too slow), and Wan at
+  480p in the official code on H200 (too fast): cause not established.
 """
 OTHER_STACK = """
 ## The same GPUs under another library
@@ -148,6 +173,8 @@ def main() -> None:
         parts.append(f"## {title}\n\n{table(held_back(read_measurements(folder / name)))}\n")
     page = "\n".join(parts)
     page += f"{WHOLE}\n{table(read_measurements(folder / 'end_to_end_fp32.csv'), ('gpu', 'dtype'))}\n"
+    timings = published.table()
+    page += f"{PUBLISHED}\n{published.summary(timings)}\n\n{published.markdown(timings)}\n{PUBLISHED_NOTES}"
     page += f"{OTHER_STACK}\n{table(other_stack(folder / 'llm_layer_fp16.csv'))}\n"
     print(page + CARRIED + "\n" + carried() + "\n" + WEAK, end="")
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import transformers as hf
 from references import PRESETS
-from references.dit import MODULES
 from references.encoder import bert_config, modernbert_config
 from references.tools import count_parameters, on_meta
 
@@ -130,10 +129,23 @@ def test_files_that_transformers_writes(name: str, tmp_path: Path) -> None:
     assert load_model(str(tmp_path / "config.json")).parameters() == expected
 
 
-def test_files_that_diffusers_writes(tmp_path: Path) -> None:
-    module = MODULES["dit-s-4"]()
-    module.save_config(tmp_path / "transformer")
-    assert load_model(str(tmp_path)).parameters() == count_parameters(module)
+@pytest.mark.parametrize("name", PRESETS)
+def test_files_that_the_real_class_of_a_preset_writes(name: str, tmp_path: Path) -> None:
+    """Read back, they are the preset: parameters and, under its workload, FLOPs. What no file tells (Kontext's
+    reference image, how many text tokens a pipeline takes) is filled in."""
+    reference = PRESETS[name]
+    module = on_meta(reference.build)
+    if hasattr(module, "register_to_config"):
+        module.save_config(tmp_path / "transformer")
+    else:
+        module.config.architectures = [type(module).__name__]
+        module.config.save_pretrained(tmp_path)
+    config = load_model(str(tmp_path))
+    assert config.parameters() == count_parameters(module)
+    kind = getattr(module.config, "model_type", None) or type(module).__name__
+    config = replace(config, **{field: getattr(reference.config, field) for field in formats()[kind].unwritten})
+    flops = [float(c.lower(reference.workload).flops()) for c in (config, reference.config)]
+    assert flops[0] == flops[1]
 
 
 def test_legacy_dit_class_name() -> None:

@@ -22,7 +22,15 @@ from archsearch.bench.correction import folds_of, train
 from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
-from archsearch.cost.calibration import BOUNDS, CORRECTIONS, Band, CalibrationFile, KernelFit, Residuals
+from archsearch.cost.calibration import (
+    BOUNDS,
+    CORRECTIONS,
+    Band,
+    CalibrationFile,
+    KernelFit,
+    Residuals,
+    read_calibration,
+)
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
 from archsearch.cost.kernel import KernelModel
 from archsearch.cost.tiles import uses_matrix_units
@@ -70,15 +78,25 @@ class Calibrated:
 
 
 def calibrate(
-    sources: Sequence[str | Path], *, date: str, code_version: str, progress: Callable[[str], None] = lambda _: None
+    sources: Sequence[str | Path],
+    *,
+    date: str,
+    code_version: str,
+    only: str = "",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
     """Fit every kernel family measured in some folders: published tables, and what ``bench run`` wrote.
 
+    ``only`` is what the families' names start with, where not all are to be fitted anew.
+
     Raises:
-        InvalidInputError: a folder holds no table.
+        InvalidInputError: a folder holds no table, or no family has such a name.
     """
     tables = [table for source in sources for table in tables_of(source)]
-    families = read_families(tables)
+    measured = read_families(tables)
+    families = [family for family in measured if family.kernel.startswith(only)]
+    if not families:
+        raise InvalidInputError(f"no kernel family starts with {only!r}: {', '.join(f.kernel for f in measured)}")
     kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
@@ -148,8 +166,11 @@ def is_test(op: str, rows: int, cols: int) -> bool:
     return zlib.crc32(f"{op},{cols}".encode()) % FOLDS == 0
 
 
-def write_calibration(calibrated: Calibrated, directory: Path) -> list[Path]:
-    """Write one YAML file per GPU, architecture and default, and one JSON file of corrections per GPU."""
+def write_calibration(calibrated: Calibrated, directory: Path, *, keep: bool = False) -> list[Path]:
+    """Write one YAML file per GPU, architecture and default, and one JSON file of corrections per GPU.
+
+    ``keep`` leaves what the files hold of other kernel families in place.
+    """
     import yaml
 
     (directory / CORRECTIONS).mkdir(parents=True, exist_ok=True)
@@ -157,6 +178,9 @@ def write_calibration(calibrated: Calibrated, directory: Path) -> list[Path]:
     for file in calibrated.files:
         name = {"gpu": "{}", "architecture": "architecture-{}", "default": "default"}[file.level].format(file.serves[0])
         path = directory / f"{name}.yaml"
+        if keep and path.is_file():
+            others = read_calibration(path).kernels
+            file = file.model_copy(update={"kernels": dict(sorted({**others, **file.kernels}.items()))})
         path.write_text(yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, width=120))
         paths.append(path)
     origin = {
@@ -165,6 +189,8 @@ def write_calibration(calibrated: Calibrated, directory: Path) -> list[Path]:
     for gpu, kernels in calibrated.corrections.items():
         path = directory / CORRECTIONS / f"{gpu}.json"
         networks = {kernel: correction.to_json() for kernel, correction in sorted(kernels.items())}
+        if keep and path.is_file():
+            networks = {**json.loads(path.read_text())["kernels"], **networks}
         path.write_text(json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
         paths.append(path)
     return paths

@@ -159,6 +159,9 @@ def calibrate(
         list[Path] | None,
         typer.Option("--from", metavar="DIR", help="Instead: folders of tables of many GPUs, all fitted together."),
     ] = None,
+    only: Annotated[
+        str, typer.Option("--only", metavar="PREFIX", help="With --from: kernel families to fit, e.g. attention/.")
+    ] = "",
     gpu: Annotated[
         str | None,
         typer.Option("--gpu", metavar="GPU", help="The device's profile; a new name writes one of the device here."),
@@ -181,7 +184,7 @@ def calibrate(
         raise InvalidInputError("name a FILE of one device's results, or folders of tables with --from")
     day = date or datetime.date.today().isoformat()
     if file is None:
-        _calibrate_all(list(source or ()), output, day, json)
+        _calibrate_all(list(source or ()), only, output, day, json)
     else:
         _calibrate_one(file, gpu, device, output, day, json)
 
@@ -214,14 +217,14 @@ def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None
     print(f"wrote {found.calibration}; used from now on" + ("" if output is None else f" with --profiles {output}"))
 
 
-def _calibrate_all(sources: list[Path], output: Path | None, day: str, json: bool) -> None:
+def _calibrate_all(sources: list[Path], only: str, output: Path | None, day: str, json: bool) -> None:
     from archsearch import __version__
     from archsearch.bench.calibrate import calibrate as run
     from archsearch.bench.calibrate import write_calibration
     from archsearch.data import data_path
 
-    found = run(sources, date=day, code_version=__version__, progress=note)
-    paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration")
+    found = run(sources, date=day, code_version=__version__, only=only, progress=note)
+    paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration", keep=bool(only))
     rows = [
         (file.level, file.serves[0], kernel, fit.rows, fit.residuals.mape, fit.residuals.held_back)
         for file in found.files

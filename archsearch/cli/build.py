@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.options import BatchSize, DtypeOption, Frames, Height, Json, Pool, Profiles, SeqLen, Storage, Width
+from archsearch.cli.options import (
+    BatchSize,
+    DtypeOption,
+    Frames,
+    Height,
+    Json,
+    PhaseOption,
+    Pool,
+    Profiles,
+    SeqLen,
+    Storage,
+    Width,
+)
 from archsearch.cli.output import note, print_json
 
 
@@ -27,6 +39,7 @@ def build(
     height: Height = None,
     width: Width = None,
     frames: Frames = None,
+    phase: PhaseOption = "forward",
     storage: Storage = None,
     json: Json = False,
     profiles: Profiles = None,
@@ -46,7 +59,7 @@ def build(
         config, workload = _ranked(source, int(rank), hardware, storage)
     else:
         config = load_model(model)
-        workload = workload_of(config, dtype=dtype, sizes=sizes)[0]
+        workload = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)[0]
     text = build_script(config, workload, f"{model}, built by archsearch.")
     if output is not None:
         output.write_text(text, encoding="utf-8")

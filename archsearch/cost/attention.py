@@ -8,8 +8,10 @@ leaves (``attention_tiles``). With ``slots`` = SMs · resident blocks,
     steps  = key blocks that an item visits, on average and at most
 
 Per key block an SM spends 4 · tile_q · tile_kv · padded head_dim FLOPs on its matrix units and tile_q · tile_kv
-exponentials, 16 per clock, on its special-function units. FlashAttention-2 does one after the other; kernels with
-warp specialisation (Hopper and Blackwell) overlap them, so that the longer counts. On top come
+exponentials, 16 per clock, on its special-function units. FlashAttention-2 does one after the other, with warp-level
+instructions, which on Hopper and Blackwell miss the peak (``WARP_LEVEL_RATE``; published is 35 % of an H100's peak in
+all, https://arxiv.org/abs/2407.08608, abstract); kernels with warp specialisation overlap them, so that the longer
+counts. On top come
 
 * a latency per key block that only other resident blocks can hide: with one resident block, all of it shows;
 * a fixed time per item and a time per query row (load of Q, store of O), which follow memory, not the SM clock;
@@ -33,6 +35,7 @@ import numpy as np
 
 from archsearch.cost.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
 from archsearch.cost.kernel import Array, Coefficient, KernelTime, smooth_max
+from archsearch.cost.tiles import WARP_LEVEL_RATE, has_warpgroup_units, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -141,6 +144,8 @@ def _blocks_time(
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
     products = np.where(cut.dim > ACCUMULATOR_COLUMNS, 6.0, 4.0)
     rate = gpu.peak_flops(dtype) * v["rate_fraction"] / sms
+    if not cut.overlaps and has_warpgroup_units(gpu) and uses_matrix_units(gpu, dtype):
+        rate = rate * WARP_LEVEL_RATE
     multiply = products * cut.tile_q * cut.tile_kv * cut.dim / rate
     softmax = v["softmax_factor"] * cut.tile_q * cut.tile_kv / (EXPONENTIALS_PER_CLOCK * clock)
     work = smooth_max(multiply, softmax) if cut.overlaps else multiply + softmax

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
-from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.hardware.database import profiles_dirs
+from archsearch.cost.power import is_relieved
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.database import load_gpu, profiles_dirs
 from archsearch.hardware.spec import GpuSpec
 
 try:
@@ -142,21 +143,23 @@ class Calibration:
         return _load(tuple((folder, _changed(folder)) for folder in folders))
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``).
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``); those
+        of another GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
 
         Raises:
             UnsupportedError: no file knows this kernel family.
         """
-        return self._lookup(gpu.id, gpu.architecture, kernel)
+        return self._known(gpu, kernel)
 
     @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
-    def _lookup(self, gpu: str, architecture: str, kernel: str) -> Known:
-        own = (("gpu", gpu), ("architecture", architecture))
+    def _known(self, gpu: GpuSpec, kernel: str) -> Known:
+        own = (("gpu", gpu.id), ("architecture", gpu.architecture))
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
-                return Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
+                known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
+                return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
         relative = RELATIVES.get(kernel)
-        nearest = () if kernel in POOLED else NEAREST.get(architecture, ())
+        nearest = () if kernel in POOLED else NEAREST.get(gpu.architecture, ())
         elsewhere = (*(("architecture", near) for near in nearest), ("default", "*"))
         # a relative measured here comes before the kernel itself measured elsewhere
         found = next((fit for level, key in own if relative and (fit := self._fit(level, key, relative))), None)
@@ -164,8 +167,8 @@ class Calibration:
         if found:  # a generation's correction says nothing of another's library: only coefficients go that far
             return Known(fit=found, provenance=Provenance.ANALYTIC)
         if relative:
-            return Known(fit=self._lookup(gpu, architecture, relative).fit, provenance=Provenance.ANALYTIC)
-        raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu})")
+            return Known(fit=self._known(gpu, relative).fit, provenance=Provenance.ANALYTIC)
+        raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
         return self._fits.get((level, key), {}).get(kernel)
@@ -175,6 +178,21 @@ class Calibration:
             return None
         found = (read_corrections(folder / f"{fit.correction}.json").get(kernel) for folder in self._corrections)
         return next((correction for correction in found if correction is not None), None)
+
+
+def _relieved(known: Known, kernel: str, gpu: GpuSpec) -> Known:
+    """A transferred answer without the measured GPU's power limit, where this one does not have it."""
+    values, measured = known.fit.coefficients, known.fit.fitted_on
+    if "throttle_fraction" not in values or len(measured) != 1:
+        return known
+    try:
+        source = load_gpu(measured[0])
+    except UnknownNameError:  # a calibration of the user's own, on a GPU without a profile
+        return known
+    if not is_relieved(kernel, gpu, source):
+        return known
+    fit = known.fit.model_copy(update={"coefficients": {**values, "throttle_fraction": 0.0}})
+    return known.model_copy(update={"fit": fit, "correction": None})
 
 
 def read_calibration(path: Path) -> CalibrationFile:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.cost.memory import memory_class
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
@@ -17,8 +16,6 @@ from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
 
-PERSISTENT_ROW = 1024
-"""Longest row of an inner reduction that inductor keeps in a block (``persistent_reductions``' threshold)."""
 Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
 
 
@@ -58,7 +55,7 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
         yield from convolution_kernels(op, gpu, compiled=compiled)
     elif isinstance(op, FusedGroup):
         if compiled:
-            yield _fused(op)
+            yield op.fused()
         else:
             yield from op.members
     elif isinstance(op, Attention):
@@ -68,15 +65,6 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
             yield from unfused_attention(op, compiled=compiled)
     else:
         yield op
-
-
-def _fused(op: FusedGroup) -> MemoryOp:
-    """The one kernel of a group. Rows that a block of threads holds whole cost a compiler's kernel no second pass: it
-    gives a block several, and is bound by the bytes (``persistent_reduction``, torch/_inductor/choices.py)."""
-    fused = op.fused()
-    if memory_class(fused.kind) != "pointwise" and np.all(np.asarray(fused.cols) <= PERSISTENT_ROW):
-        return replace(fused, kind="modulate")
-    return fused
 
 
 def convolution_kernels(op: Convolution, gpu: GpuSpec, *, compiled: bool) -> Iterator[Kernel]:

@@ -34,12 +34,9 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.kernel import Array, Coefficient, smooth_max
-from archsearch.cost.tiles import step_bytes, uses_matrix_units
+from archsearch.cost.tiles import WARP_LEVEL_RATE, has_warpgroup_units, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
-
-WARP_LEVEL_RATE = 0.63
-"""Share of Hopper's peak that warp-level ``mma.sync`` reaches (arXiv 2402.13499, table of mma throughput)."""
 
 COEFFICIENTS = (
     Coefficient("launch_s", "s", 3e-7, 4e-5, 2e-6, "launch, scheduling and drain of an empty kernel"),
@@ -168,7 +165,7 @@ class Machine:
             l2_bytes_s=v["l2_bytes_per_clock_per_sm"] * clock * gpu.num_sms,
             sm_l2_bytes_s=v["tile_l2_bytes_per_clock"] * clock,
             l2_bytes=v["l2_fraction"] * gpu.l2_bytes,
-            has_tma=gpu.compute_capability_tuple >= (9, 0) and gpu.compute_capability_tuple[0] in (9, 10),
+            has_tma=has_warpgroup_units(gpu),
             matrix_units=uses_matrix_units(gpu, dtype),
         )
 

@@ -20,6 +20,7 @@ from archsearch.cost.kernel import KernelTime
 from archsearch.cost.routes import (
     Route,
     attention_routes,
+    compiled_memory_routes,
     convolution_route,
     flatten,
     gemm_route,
@@ -27,7 +28,7 @@ from archsearch.cost.routes import (
     torch_attention,
 )
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, as_float
 
 CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
@@ -87,7 +88,7 @@ class CostModel:
 
     def _op_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost:
         kernels = list(kernels_of(op, self.gpu, compiled=compiled, attention=attention))
-        costs = [self._kernel_cost(kernel, attention) for kernel in kernels]
+        costs = [self._kernel_cost(kernel, compiled, attention) for kernel in kernels]
         bytes_moved = sum((k.memory_bytes() for k in kernels), as_float(0.0))
         return OpCost(
             name=op.name,
@@ -98,7 +99,7 @@ class CostModel:
             cost=costs[0] if len(costs) == 1 else _in_sequence(costs),
         )
 
-    def _kernel_cost(self, kernel: Kernel, attention: AttentionKernel) -> KernelCost:
+    def _kernel_cost(self, kernel: Kernel, compiled: bool, attention: AttentionKernel) -> KernelCost:
         if isinstance(kernel, Collective):
             return collective_cost(self.gpu, kernel)
         if isinstance(kernel, MatMul):
@@ -112,10 +113,17 @@ class CostModel:
             return _reshaped(self.route_cost(route), shape)
         if isinstance(kernel, Attention):
             return _scaled(self._attention_cost(kernel, attention), kernel.passes)
-        each = {"reads": kernel.reads / kernel.kernels, "writes": kernel.writes / kernel.kernels}
-        flat, shape = flatten({"rows": kernel.rows, "cols": kernel.cols, **each})
-        cost = self.route_cost(memory_route(self.gpu, kernel.dtype, kernel.kind, flat))
-        return _reshaped(_scaled(cost, kernel.kernels, kernel.kernels), shape)
+        return self._memory_cost(kernel, compiled)
+
+    def _memory_cost(self, op: MemoryOp, compiled: bool) -> KernelCost:
+        each = {"reads": op.reads / op.kernels, "writes": op.writes / op.kernels}
+        flat, shape = flatten({"rows": op.rows, "cols": op.cols, **each})
+        if compiled:
+            routes = compiled_memory_routes(self.gpu, op.dtype, op.kind, flat)
+            cost = _joined([(index, self.route_cost(r)) for index, r in routes], int(np.prod(shape)))
+        else:
+            cost = self.route_cost(memory_route(self.gpu, op.dtype, op.kind, flat))
+        return _reshaped(_scaled(cost, op.kernels, op.kernels), shape)
 
     def _attention_cost(self, op: Attention, attention: AttentionKernel) -> KernelCost:
         """Fused attention, by torch's own kernel where ``sdpa`` is asked for."""
@@ -127,9 +135,7 @@ class CostModel:
         flat, shape = flatten(dims)
         named = torch_attention(self.gpu) if attention is AttentionKernel.SDPA else None
         parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat, named)]
-        if len(parts) == 1:
-            return _reshaped(parts[0][1], shape)
-        return _reshaped(_scattered(parts, int(np.prod(shape))), shape)
+        return _reshaped(_joined(parts, int(np.prod(shape))), shape)
 
 
 def _predict_chunks(route: Route, known: Known) -> KernelTime:
@@ -213,8 +219,10 @@ def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
     )
 
 
-def _scattered(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
+def _joined(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
     """Costs of disjoint rows put back in order."""
+    if len(parts) == 1:
+        return parts[0][1]
     fields: dict[str, Any] = {f: np.empty(size) for f in ("latency_s", "low_s", "high_s")}
     bound = np.empty(size, dtype="<U16")
     for index, cost in parts:

@@ -106,6 +106,12 @@ def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, 
     return replace(route, kernel=route.kernel.replace("gemm/", "convolution/").removesuffix("-linear")), shape
 
 
+PERSISTENT_ROW = 1024
+"""Longest row of an inner reduction that inductor keeps in a block (``persistent_reductions``' threshold)."""
+PERSISTENT_KIND = "modulate"
+"""A pointwise kernel of a few instructions an element, as which such a reduction costs."""
+
+
 def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> Route:
     """Bandwidth-bound kernels over [rows, cols] tensors; formats differ by their itemsize alone.
 
@@ -129,6 +135,22 @@ def torch_attention(gpu: GpuSpec) -> str:
     FlashAttention-2 (``check_prefer_cudnn_attention``, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, with cuDNN
     above 9.15; seen so with torch 2.11 on an H200)."""
     return "torch_cudnn" if gpu.compute_capability_tuple in ((9, 0), (10, 0), (10, 3)) else "torch_fa2"
+
+
+def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> list[tuple[Any, Route]]:
+    """The same in a compiler's kernels: (row indices, route) pairs over [S] dimensions.
+
+    Rows of a norm or softmax that a block of threads holds whole cost no second pass: such a kernel gives a block
+    several rows, and is bound by its bytes (``persistent_reduction``, torch/_inductor/choices.py).
+    """
+    whole = np.asarray(dims["cols"]) <= PERSISTENT_ROW
+    if memory_class(kind) == "pointwise" or not np.any(whole):
+        return [(np.arange(whole.size), memory_route(gpu, dtype, kind, dims))]
+    parts = [(np.flatnonzero(rows), name) for rows, name in ((whole, PERSISTENT_KIND), (~whole, kind)) if np.any(rows)]
+    return [
+        (index, memory_route(gpu, dtype, name, {key: np.asarray(value)[index] for key, value in dims.items()}))
+        for index, name in parts
+    ]
 
 
 TORCH_VARIANTS = {"torch_fa2": "torch-fa2", "torch_cudnn": "torch-cudnn", "torch_efficient": "efficient"}

@@ -24,6 +24,8 @@ from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
 UNBOUNDED = 1 << 40
+WARP_LEVEL_RATE = 0.63
+"""Share of Hopper's peak that warp-level ``mma.sync`` reaches (arXiv 2402.13499, table of mma throughput)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,12 @@ _FP8_SM89 = (
     Tile(256, 128, 1, m_min=257, n_min=4097, n_max=8192, split_k=False),
     Tile(128, 128, 1, m_min=257, n_min=8193, split_k=False),
 )
+
+
+def has_warpgroup_units(gpu: GpuSpec) -> bool:
+    """Whether the matrix units reach their peak under instructions of a warp group alone (Hopper, data-centre
+    Blackwell; with TMA to feed them), not under warp-level ones."""
+    return gpu.compute_capability_tuple[0] in (9, 10)
 
 
 def uses_matrix_units(gpu: GpuSpec, dtype: DType) -> bool:

@@ -31,7 +31,7 @@ class Assembly:
     """Collects what a family says of its modules under one workload.
 
     ``parameters`` and ``linear_parameters`` (weights of the layers' linear products, which 8-bit formats apply to)
-    count elements; ``peak``, ``saved``, ``saved_checkpointed`` and ``cache`` count elements of the activation format.
+    count elements; ``peak``, ``saved``, ``loss`` and ``cache`` count elements of the activation format.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -43,6 +43,8 @@ class Assembly:
         self.peak: Any = as_float(0.0)
         self.saved: Any = as_float(0.0)
         self.cache: Any = as_float(0.0)
+        self.loss: Any = as_float(0.0)
+        self._widest: Any = as_float(0.0)
         self._carried: Any = as_float(0.0)
         self._layer_saved: Any = as_float(0.0)
         self._outside_saved: Any = as_float(0.0)
@@ -51,9 +53,13 @@ class Assembly:
         self._in_this_layer: Any = as_float(0.0)
 
     @property
-    def saved_checkpointed(self) -> Any:
-        """Elements kept for the backward pass where every layer keeps its input alone and is run again."""
-        return self._outside_saved + self._carried + self._layer_saved
+    def training_live(self) -> Any:
+        """Elements that live at the fullest moment of a training step, gradients of weights aside
+        (see ``footprint.training_live``; several kinds of layers are taken as one)."""
+        gradients = 2 * self._widest
+        if self.w.checkpointing:
+            return self._carried + np.maximum(self._outside_saved + self.loss, self._layer_saved + gradients)
+        return self.saved + np.maximum(self.loss, gradients)
 
     @contextmanager
     def layers(self, count: Dim, *, carries: Any = 0.0) -> Iterator[None]:
@@ -101,6 +107,7 @@ class Assembly:
         self.op(blocks.linear(name, rows, in_features, out_features, dtype, count=calls, bias=bias))
         weights = modules * as_float(in_features) * as_float(out_features)
         self.weigh(weights + (modules * as_float(out_features) if bias else 0.0))
+        self._widest = np.maximum(self._widest, as_float(rows) * as_float(in_features))
         if inside:
             self.linear_parameters = self.linear_parameters + as_float(self._repeats) * weights
         if saves:
@@ -247,9 +254,23 @@ class Assembly:
         else:
             self._outside_saved = self._outside_saved + elements
 
+    def at_the_loss(self, elements: Any) -> None:
+        """Elements that live in the loss's backward besides what is saved, and are gone when the layers' begins."""
+        self.loss = np.maximum(self.loss, elements)
+
     def alive(self, elements: Any) -> None:
         """A moment of inference at which this many elements live besides weights and inputs; the largest counts."""
         self.peak = np.maximum(self.peak, elements)
+
+    def workspace(self, into: Any, out: Any) -> Any:
+        """Elements that cuDNN takes to lay out a convolution's input and output for 16-bit tensor cores: as many as
+        they have (none where the window is one position, or each channel its own group). Measured on an H200
+        (``benchmarks/results/memory_gpu.csv``): with this, decoders of SD, Flux, DC-AE, Wan and LTX peak within 1 %."""
+        return (as_float(into) + out) if self.w.activation_dtype.itemsize < 4 else as_float(0.0)
+
+    def convolving(self, held: Any, into: Any, out: Any) -> None:
+        """The moment of a convolution, its input and output and what else is ``held`` in elements (see ``alive``)."""
+        self.alive(held + into + out + self.workspace(into, out))
 
     def keep_cache(self, elements: Any, *, total: Dim | None = None) -> None:
         """Elements of keys and values that each layer here (or ``total`` of them) keeps from step to step."""
@@ -292,7 +313,7 @@ class Assembled(ConfigMixin):
         optimizer: Any = as_float(0.0)
         live = assembly.peak
         if workload.phase is Phase.TRAIN:
-            live = assembly.saved_checkpointed if workload.checkpointing else assembly.saved
+            live = assembly.training_live
             optimizer = footprint.training_state_bytes(parameters, workload)
         return MemoryUse(
             weights=footprint.weight_bytes(parameters, assembly.linear_parameters, workload),

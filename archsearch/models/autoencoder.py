@@ -4,9 +4,9 @@
 is ``size`` (its sides, or frames and sides) by channels; ``held`` are elements that callers keep while a block runs,
 which Python does not free before the block returns.
 
-Peaks are of the tensors that live at once. What the allocator reserves is more: freed blocks of smaller stages that fit
-no larger tensor, and cuDNN's workspaces. Stable Diffusion's decoder is published with 18.5 % of an RTX 3090 at 1024²
-pixels in 16 bits, 4.7 GB, of which 1.6 GB are live and 0.2 GB weights
+Peaks are of the tensors that live at once and of cuDNN's workspaces (``Assembly.workspace``). What the allocator
+reserves is more: freed blocks of smaller stages that fit no larger tensor. Stable Diffusion's decoder is published with
+18.5 % of an RTX 3090 at 1024² pixels in 16 bits, 4.7 GB, of which 2.6 GB live and 0.2 GB are weights
 (https://github.com/huggingface/diffusers/blob/main/docs/source/en/hybrid_inference/vae_decode.md).
 """
 
@@ -137,5 +137,6 @@ def resnet(
     a.convolution(f"{name}.shortcut", into, out, (1, 1), size, calls=shortcut, saves=0, channels_last=channels_last)
     residual_sum(a, f"{name}.sum", size, out)
     a.alive(held + 3 * x)
-    a.alive(held + 2 * x + y)
+    a.convolving(held + x, x, y)
     a.alive(held + x + (3 + shortcut) * y)
+    a.convolving(held + x, y, y)

@@ -244,9 +244,10 @@ class AutoencoderDCConfig(ImageAutoencoder):
         if self.upsample_block_type == "interpolate":
             a.pointwise(f"{name}.nearest", "upsample", rows, into, reads=0.25)
             a.convolution(f"{name}.conv", into, out, (3, 3), double, channels_last=True)
-            a.alive(x + elements(a, double, into) + y)
+            a.convolving(x, elements(a, double, into), y)
         else:
             a.convolution(f"{name}.conv", into, blocks.product(4, out), (3, 3), size, channels_last=True)
+            a.convolving(0.0, x, y)
             a.pointwise(f"{name}.shuffle", "unpatchify", rows, out)
         if shortcut:
             a.pointwise(f"{name}.shortcut_repeat", "copy", rows, out)
@@ -288,6 +289,7 @@ def _residual_block(a: Assembly, name: str, size: Size, width: Dim, held: Any, n
     kind = NORMS[norm]
     a.pointwise(f"{name}.activation", kind, rows, width, saves=ACTIVATIONS[kind].saved)
     a.convolution(f"{name}.conv2", width, width, (3, 3), size, bias=False)
+    a.convolving(held + one, one, one)
     if norm == "rms_norm":
         _rms_norm(a, f"{name}.norm", size, width, residual=True)
         a.alive(held + one * (6 if dblocks.is_half(a.w) else 4))

@@ -110,11 +110,14 @@ class AutoencoderKLConfig(ImageAutoencoder):
                 rows = blocks.product(a.w.batch_size, *size)
                 a.pointwise(f"{name}.nearest", "upsample", rows, width, reads=0.25)
                 a.convolution(f"{name}.upsample", width, width, (3, 3), size, channels_last=channels_last)
-                a.alive(given + 2 * elements(a, size, width))
+                one = elements(a, size, width)
+                a.convolving(given, one, one)
             before = width
         group_norm(a, "decoder.norm_out", size, before, groups, gathered=channels_last)
         a.convolution("decoder.conv_out", before, self.out_channels, (3, 3), size)
-        a.alive(3 * elements(a, size, before))
+        one = elements(a, size, before)
+        a.alive(3 * one)
+        a.convolving(0.0, one, elements(a, size, self.out_channels))
 
     def _resnets(
         self, a: Assembly, name: str, size: Size, channels: tuple[Dim, Dim], count: Any, *, channels_last: bool

@@ -141,7 +141,8 @@ class Chunk:
         kept = self.known + self.newly_kept(frames)
         joined = found if self.known else 0
         self.alive(live + frame * (kept + joined + padded))
-        self.alive(live + frame * (kept + padded) + self.elements(frames, size, channels[1]))
+        into, out = frame * padded, self.elements(frames, size, channels[1])
+        self.alive(live + frame * kept + into + out + self.a.workspace(into, out))
         self.cached = self.cached + self.newly_kept(frames) * frame
 
     def resnet(

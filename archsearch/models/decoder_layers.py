@@ -151,7 +151,9 @@ def head(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
         a.pointwise("lm_head.softcap", "tanh", logits, c.vocab_size, reads=3.0, writes=3.0, kernels=3)
     if a.w.phase is Phase.TRAIN:
         a.op(blocks.cross_entropy("loss", rows, c.vocab_size, a.w))
-        a.save(footprint.logits_bytes(rows, c.vocab_size, a.w) / a.w.activation_dtype.itemsize)
+        a.at_the_loss(footprint.logits_bytes(rows, c.vocab_size, a.w) / a.w.activation_dtype.itemsize)
+        if c.logit_softcap:  # the tangent's result
+            a.save(as_float(rows) * as_float(c.vocab_size))
 
 
 def alive(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
@@ -170,4 +172,4 @@ def alive(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
     a.alive(tokens * (3 * h + turning))
     if c.lm_head:
         logits = as_float(a.w.batch_size) if a.w.phase is Phase.PREFILL else tokens
-        a.alive(tokens * 2 * h + logits * as_float(c.vocab_size) * (2.0 if c.logit_softcap else 1.0))
+        a.alive(tokens * h + logits * as_float(c.vocab_size) * (2.0 if c.logit_softcap else 1.0))

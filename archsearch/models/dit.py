@@ -9,7 +9,7 @@ guidance that runs the model twice is a batch twice as large.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,18 +98,31 @@ class DiTConfig(ConfigMixin):
         rows_high, rows_wide = self._grid(w)
         seq = blocks.product(rows_high, rows_wide)
         rows = blocks.product(w.batch_size, seq)
-        ops: list[Op] = [
-            *self._patchify(rows, (rows_high, rows_wide), w),
-            *self._conditioning(w),
-            self._norm_modulate("input_norm_modulate", rows, w),
+        conditioning = self._conditioning(w)
+        layers: tuple[Op, ...] = (
             *self._attention(rows, seq, w),
             self._gate_norm("attention.gate_residual_norm", rows, w),
             *self._mlp(rows, w),
             self._gate_norm("mlp.gate_residual_norm", rows, w),
-            *self._final(rows, w),
-        ]
-        forward = OpList(tuple(ops))
-        return training_step(forward, self.parameters(), w) if w.phase is Phase.TRAIN else forward
+        )
+        forward = OpList(
+            (
+                *self._patchify(rows, (rows_high, rows_wide), w),
+                *conditioning,
+                self._norm_modulate("input_norm_modulate", rows, w),
+                *layers,
+                *self._final(rows, w),
+            )
+        )
+        if w.phase is not Phase.TRAIN:
+            return forward
+        again = (*self._conditioning_of_layers(conditioning), *layers) if w.checkpointing else ()
+        return training_step(forward, self.parameters(), w, recomputed=again)
+
+    def _conditioning_of_layers(self, conditioning: list[Op]) -> list[Op]:
+        """What of the conditioning the layers run: the modulation, and in diffusers' class the embedders."""
+        inside = [op for op in conditioning if self.layout == "diffusers" or op.name.startswith("modulation")]
+        return [replace(op, count=np.asarray(self.num_layers)) for op in inside]
 
     def memory(self, workload: Workload) -> MemoryUse:
         """Weights, peak of live activations, gradients and AdamW's state.
@@ -125,7 +138,7 @@ class DiTConfig(ConfigMixin):
         if w.phase is Phase.TRAIN:
             norms = 2 * (footprint.norm_saved("layernorm", h, w) + h)
             saved = norms + 4 * h + 2 * h + footprint.mlp_saved("gelu_tanh", False, self.intermediate_size)
-            width = as_float(self.num_layers) * saved
+            width = footprint.training_live(self.num_layers, saved, h, 0.0, 0.0, self.intermediate_size, w)
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
             mlp = footprint.mlp_live("gelu_tanh", False, self.intermediate_size)

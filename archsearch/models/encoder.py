@@ -104,8 +104,7 @@ class EncoderConfig(ConfigMixin):
         w = workload
         seq = self._seq_len(w)
         rows = blocks.product(w.batch_size, seq)
-        ops: list[Op] = [
-            *self._embedding(rows, seq, w),
+        layers: tuple[Op, ...] = (
             *self._qkv(rows, w),
             *self._attention(seq, w),
             blocks.linear(
@@ -120,10 +119,11 @@ class EncoderConfig(ConfigMixin):
             self._residual_norm("attention.residual_norm", rows, w),
             *self._mlp(rows, w),
             self._residual_norm("mlp.residual_norm", rows, w),
-            *self._heads(rows, w),
-        ]
-        forward = OpList(tuple(ops))
-        return training_step(forward, self.parameters(), w) if w.phase is Phase.TRAIN else forward
+        )
+        forward = OpList((*self._embedding(rows, seq, w), *layers, *self._heads(rows, w)))
+        if w.phase is not Phase.TRAIN:
+            return forward
+        return training_step(forward, self.parameters(), w, recomputed=layers if w.checkpointing else ())
 
     def memory(self, workload: Workload) -> MemoryUse:
         """Weights, peak of live activations, gradients and AdamW's state.
@@ -142,7 +142,9 @@ class EncoderConfig(ConfigMixin):
             if self.fused_qkv and self.positions == "rope":  # values are a view that keeps the unrotated rest alive
                 saved = saved + 2 * h
             saved = saved + footprint.mlp_saved(self.activation, self.gated_mlp, self.intermediate_size)
-            activations = rows * as_float(self.num_layers) * saved * size + logits
+            widest = rows * as_float(self.intermediate_size)
+            live = (self.num_layers, rows * saved, rows * h, 0.0, logits / size, widest)
+            activations = footprint.training_live(*live, w) * size
             optimizer = footprint.training_state_bytes(self.parameters(), w)
         else:
             kept = 0.0 if self.post_norm else h

@@ -57,10 +57,29 @@ def norm_saved(kind: str, width: Any, w: Workload) -> Any:
     return as_float(width) * (2.0 if kind == "layernorm" else 2.0 + 4.0 / size)
 
 
+def training_live(layers: Any, saved: Any, carried: Any, outside: Any, loss: Any, widest: Any, w: Workload) -> Any:
+    """Elements that live at the fullest moment of a forward and backward pass, gradients of weights aside.
+
+    ``layers`` of ``saved`` elements each and ``outside`` of them are kept for the backward pass; checkpointed layers
+    keep their ``carried`` inputs alone, and one layer's elements at a time. The pass is fullest at the ``loss``, before
+    any is freed, or in the first layer's backward: two gradients of the ``widest`` tensor that a product takes (its
+    own, and what the activation makes of it).
+    """
+    gradients = 2 * as_float(widest)
+    if w.checkpointing:
+        return as_float(layers) * carried + np.maximum(outside + loss, saved + gradients)
+    return as_float(layers) * saved + outside + np.maximum(loss, gradients)
+
+
+LOSS_BYTES = 12.0
+"""Per logit in the loss's backward: log-probabilities, their gradient and the logits' gradient in 32 bits; the logits
+themselves are freed, as far as the caller drops them."""
+
+
 def logits_bytes(rows: Any, vocab_size: Any, w: Workload) -> Any:
-    """Logits; in training also 32-bit log-probabilities and two 32-bit gradients of the loss."""
-    extra = 12.0 if w.phase is Phase.TRAIN else 0.0
-    return as_float(rows) * as_float(vocab_size) * (w.activation_dtype.itemsize + extra)
+    """Logits of inference, and what the loss makes of them in training."""
+    each = LOSS_BYTES if w.phase is Phase.TRAIN else float(w.activation_dtype.itemsize)
+    return as_float(rows) * as_float(vocab_size) * each
 
 
 def largest(*widths: Any) -> Any:

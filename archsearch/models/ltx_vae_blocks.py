@@ -56,7 +56,7 @@ def convolution(
     target = size if out_size is None else out_size
     a.convolution(name, into, out, (3, 3, 3), target, stride=stride, input_size=(found, *image))
     live = elements(a, size, into) if held is None else held
-    a.alive(live + frame * (REPEATED + as_float(found)) + elements(a, target, out))
+    a.convolving(live + frame * REPEATED, frame * as_float(found), elements(a, target, out))
 
 
 def norm_silu(a: Assembly, name: str, size: Size, channels: Dim, style: Style | None = None) -> None:

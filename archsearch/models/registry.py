@@ -9,6 +9,7 @@ from typing import Any
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig
+from archsearch.models.hub import cached_config, is_hub_id
 
 FAMILIES = {
     "decoder": ("archsearch.models.decoder", "DecoderConfig"),
@@ -74,7 +75,8 @@ def load_preset(name: str) -> ModelConfig:
 
 
 def load_model(text: str) -> ModelConfig:
-    """A model from a preset's name, an archsearch YAML or a Hugging Face ``config.json`` (or its directory).
+    """A model from a preset's name, an archsearch YAML, a Hugging Face ``config.json`` (or its directory), or a hub id
+    whose config lies in the local cache.
 
     An archsearch YAML holds ``family`` and the family's config fields. Nothing is ever downloaded.
 
@@ -91,6 +93,10 @@ def load_model(text: str) -> ModelConfig:
         return from_hf(path)
     if path.is_file():
         return _from_yaml(path)
+    if path.suffix not in (".json", ".yaml", ".yml") and is_hub_id(text):
+        from archsearch.models.huggingface import from_hf
+
+        return from_hf(cached_config(text))
     if path.suffix in (".json", ".yaml", ".yml") or "/" in text:
         raise InvalidInputError(f"{text}: no such file; name a preset, or a path (nothing is downloaded)")
     return load_preset(text)

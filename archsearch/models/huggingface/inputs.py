@@ -163,9 +163,27 @@ def _cogvideox(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
     return inputs
 
 
+def method_of(document: Mapping[str, Any], workload: Workload) -> str:
+    """The method that runs a workload's phase: ``encode`` or ``decode`` of an autoencoder, "" for the module's call."""
+    is_autoencoder = _DIFFUSERS.get(str(document.get("_class_name"))) is _autoencoder
+    return workload.phase.value if is_autoencoder and workload.phase in (Phase.ENCODE, Phase.DECODE) else ""
+
+
 def _autoencoder(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    pixels = (w.batch_size, 3, *((w.frames,) if hasattr(config, "vae_temporal_factor") else ()), w.height, w.width)
-    return {"sample": ("noise", pixels)}
+    """Pixels of the whole autoencoder and of its encoder; its decoder's latents."""
+    time_factor = getattr(config, "vae_temporal_factor", None)
+    frames = () if time_factor is None else (w.frames,)
+    if w.phase is not Phase.DECODE:
+        pixels = (w.batch_size, 3, *frames, w.height, w.width)
+        inputs: Inputs = {"x" if w.phase is Phase.ENCODE else "sample": ("noise", pixels)}
+    else:
+        if time_factor is not None:
+            frames = (1 + (int(w.frames) - 1) // int(time_factor),)  # type: ignore[arg-type]
+        sides = tuple(int(side) // int(config.vae_scale_factor) for side in (w.height, w.width))  # type: ignore[arg-type]
+        inputs = {"z": ("noise", (w.batch_size, int(config.latent_channels), *frames, *sides))}
+    if document.get("timestep_conditioning") and w.phase is not Phase.ENCODE:
+        inputs["temb"] = ("one", (w.batch_size,))
+    return inputs
 
 
 _DIFFUSERS: dict[str, Callable[[Mapping[str, Any], Any, Workload], Inputs]] = {

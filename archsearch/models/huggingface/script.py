@@ -7,7 +7,7 @@ from typing import Any
 
 from archsearch.models.base import ModelConfig, Workload
 from archsearch.models.huggingface import from_hf_dict, to_hf
-from archsearch.models.huggingface.inputs import example_inputs
+from archsearch.models.huggingface.inputs import example_inputs, method_of
 
 _TEMPLATE = '''"""{title}
 
@@ -85,7 +85,7 @@ def main():
         for call in range(chosen.calls + 1):
             synchronize()
             start = time.perf_counter()
-            model(**arguments)
+            {call}(**arguments)
             synchronize()
             print(f"{{'warm-up' if call == 0 else 'call'}}: {{1e3 * (time.perf_counter() - start):.3f}} ms")
 
@@ -115,6 +115,7 @@ def build_script(config: ModelConfig, workload: Workload, title: str) -> str:
         parameters=int(to_parameters(document)),
         dtype=_DTYPES.get(workload.activation_dtype.value, "bfloat16"),
         construct=_construct(document, library),
+        call=f"model.{method}" if (method := method_of(document, workload)) else "model",
         ids=int(getattr(config, "vocab_size", getattr(config, "num_classes", 1))),
     )
 

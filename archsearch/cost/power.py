@@ -1,0 +1,41 @@
+"""Whether a GPU is under the power limit of another of its architecture.
+
+A long dense kernel slows down where its power, at full clock, would be more than the board's. Operations of one
+architecture take about the same energy each at the same clock, so a board with far more power for its matrix rate does
+not slow down, and what was fitted of the slow-down on the other (its throttle, and the learned correction, which has
+seen no long kernel without it) does not hold. Compared are peak / power:
+
+    L40S      362 TFLOP/s   350 W   1.03
+    L20       119.5         275     0.43    published at 8192³ in bf16: 114 TFLOP/s, 96 % of its peak
+    RTX 4090  165           450     0.37    160, 97 %
+    L4        121           72      1.68     59, 49 %: as the L40S, half of whose peak is measured
+
+Published: https://github.com/zzc0721/torch-performance-test-data/issues/107, 78 and 120; no fit saw them. The rule does
+not run the other way (an L4 by it would reach 38): boards with less power run at lower voltages, where an operation
+takes less energy.
+"""
+
+from __future__ import annotations
+
+from archsearch.dtypes import DType
+from archsearch.hardware.spec import GpuSpec
+
+RELIEVED = 0.75
+"""Peak per watt, against the measured GPU's, below which a board counts as free of its limit; nearer ones count as
+alike (a superchip's power, say, is the processor's too)."""
+
+
+def rated_dtype(kernel: str) -> DType:
+    """The format whose peak rates a kernel family: that of its matrix units."""
+    if "fp32" in kernel:
+        return DType.FP32
+    return DType.FP8 if "fp8" in kernel else DType.FP16
+
+
+def is_relieved(kernel: str, gpu: GpuSpec, measured: GpuSpec) -> bool:
+    """Whether a kernel family's power limit on a measured GPU is none on this one of the same architecture."""
+    dtype = rated_dtype(kernel)
+    if not (gpu.supports(dtype) and measured.supports(dtype)):
+        return False
+    rate, known = (g.peak_flops(dtype) / g.tdp_w for g in (gpu, measured))
+    return rate < RELIEVED * known
