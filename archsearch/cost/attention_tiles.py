@@ -8,6 +8,8 @@ of ``tile_kv`` rows, skipping blocks that the mask empties. The block sizes belo
 * FlashAttention-3, same repository, hopper/tile_size.h (``tile_size_fwd_sm90``) and hopper/heuristics.h (when query
   heads that share keys are packed into one block).
 * FlashAttention-4, same repository, flash_attn/cute/flash_fwd_sm100.py: two 128-row query blocks against 128 keys.
+* cuDNN's kernels are closed; on an H200, FLOPs per second grow with head_dim between 65 and 128 as they would if it
+  were padded to 128 (hardware_profiles/measurements); blocks of 128 by 128 are assumed.
 """
 
 from __future__ import annotations
@@ -146,6 +148,10 @@ def _blackwell(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
     return tile_q, np.full_like(head_dim, 128.0), np.ceil(head_dim / 16) * 16
 
 
+def _cudnn(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+    return _table(head_dim, ((64, 128, 128), (128, 128, 128), (256, 128, 64)))
+
+
 _BLOCKS = {
     "fa2-causal": _fa2_paged,
     "fa2-full": _fa2_full,
@@ -157,7 +163,7 @@ _BLOCKS = {
     "trtllm-decode": _blackwell,
     "efficient": _fa2_full,
     "torch-fa2": _fa2_full,
-    "torch-cudnn": _fa3_full,
+    "torch-cudnn": _cudnn,
 }
 VARIANTS = tuple(_BLOCKS)
 FLASH_2 = ("fa2", "torch-fa2")
