@@ -96,6 +96,11 @@ learned correction: what a generation that nobody measured can expect. No two GP
 measurements with the same kernels, so the error of a sibling (an H200 by the H100's fit, say) is not measured here; its
 band is that of the measured GPU's unseen shapes, widened by 5 %. FlashAttention 3 and 4 and TensorRT-LLM's attention
 were measured on one GPU each, which cannot be left out.
+
+A board with far more power for its matrix rate than the measured one of its architecture takes neither its power limit
+nor its learned correction (`archsearch/cost/power.py`). Published square products in bf16, 2048 to 8192, which no fit
+saw, come out within 10 % on L20 and RTX 4090; an L4, which shares the L40S's limit, within 10 % but for one size, 25 %
+too fast.
 """
 WEAK = """
 ## Where it is weak
