@@ -79,7 +79,7 @@ MEMORY = """
 `benchmarks/memory_gpu.py`; `--compare FILE.csv` prints this table. Modules have few layers where one layer's moment is
 the peak. Activations are above weights, gradients and optimizer state; a prefill's include its keys and values. Nothing
 is fitted on them but the rule that a 16-bit convolution takes a workspace as large as its input and output, and which
-tensors of a loss live at once. T5's miss is explained in [models](models.md#what-is-counted).
+tensors of a loss live at once. Why T5 differs stands in [models](models.md#what-is-counted).
 """
 OTHER_STACK = """
 ## The same GPUs under another library
