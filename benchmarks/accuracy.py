@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import memory_gpu  # of this folder, as the next
 import pandas as pd
-import published  # of this folder
+import published
 
 from archsearch.bench.calibrate import is_test
 from archsearch.bench.measurements import read_measurements
 from archsearch.bench.validate import GROUP, predict_frame, score
 from archsearch.data import data_path
 
+MEASURED_MEMORY = Path(__file__).parent / "results" / "memory_gpu.csv"
 TABLES = {
     "Matrix products on tensor cores": "gemm_tensor_core.csv",
     "Matrix products in fp32": "gemm_fp32.csv",
@@ -70,6 +72,15 @@ What the larger errors come from, as far as can be told:
 * TensorRT's decoder and encoder of SD3 (too fast), SD's decoder at 512 pixels on an RTX 4090 (too slow), and Wan at
   480p in the official code on H200 (too fast): cause not established.
 """
+MEMORY = """
+## Memory
+
+`torch.cuda.max_memory_allocated` on an H200 (torch 2.11, transformers 5.17, diffusers 0.42) against `memory_bytes`, by
+`benchmarks/memory_gpu.py`; `--compare FILE.csv` prints this table. Modules have few layers where one layer's moment is
+the peak. Activations are above weights, gradients and optimizer state; a prefill's include its keys and values. Nothing
+is fitted on them but the rule that a 16-bit convolution takes a workspace as large as its input and output, and which
+tensors of a loss live at once. Why T5 differs stands in [models](models.md#what-is-counted).
+"""
 OTHER_STACK = """
 ## The same GPUs under another library
 
@@ -85,6 +96,11 @@ learned correction: what a generation that nobody measured can expect. No two GP
 measurements with the same kernels, so the error of a sibling (an H200 by the H100's fit, say) is not measured here; its
 band is that of the measured GPU's unseen shapes, widened by 5 %. FlashAttention 3 and 4 and TensorRT-LLM's attention
 were measured on one GPU each, which cannot be left out.
+
+A board with far more power for its matrix rate than the measured one of its architecture takes neither its power limit
+nor its learned correction (`archsearch/cost/power.py`). Published square products in bf16, 2048 to 8192, which no fit
+saw, come out within 10 % on L20 and RTX 4090; an L4, which shares the L40S's limit, within 10 % but for one size, 25 %
+too fast.
 """
 WEAK = """
 ## Where it is weak
@@ -175,6 +191,7 @@ def main() -> None:
     page += f"{WHOLE}\n{table(read_measurements(folder / 'end_to_end_fp32.csv'), ('gpu', 'dtype'))}\n"
     timings = published.table()
     page += f"{PUBLISHED}\n{published.summary(timings)}\n\n{published.markdown(timings)}\n{PUBLISHED_NOTES}"
+    page += f"{MEMORY}\n{memory_gpu.compare(MEASURED_MEMORY)}\n"
     page += f"{OTHER_STACK}\n{table(other_stack(folder / 'llm_layer_fp16.csv'))}\n"
     print(page + CARRIED + "\n" + carried() + "\n" + WEAK, end="")
 
