@@ -286,7 +286,7 @@ def _learn(model: KernelModel, group: Group, values: Mapping[str, float]) -> tup
     time = model.predict(group.gpu, group.dtype, group.dims, values)
     residual = np.log(group.latency_s / time.latency_s)
     features = gemm_features(group.gpu, group.dtype, group.dims, time)
-    correction, answers = train(features, residual, folds_of(_shape_names(group)))
+    correction, answers = train(features, residual, folds_of(shape_names(group)))
     return correction, Unseen(residual - answers, time.bound)
 
 
@@ -361,10 +361,10 @@ def _kernel_fit(
 
 
 def _folds(group: Group) -> Any:
-    return np.array([zlib.crc32(name.encode()) % FOLDS for name in _shape_names(group)])
+    return np.array([zlib.crc32(name.encode()) % FOLDS for name in shape_names(group)])
 
 
-def _shape_names(group: Group) -> list[str]:
+def shape_names(group: Group) -> list[str]:
     """The shape that each row belongs to: rows of one name are held back together."""
     key = next(key for key in HELD_OUT_BY if key in group.dims)
     columns = [np.broadcast_to(group.dims[c], len(group)) for c in HELD_OUT_BY[key]]
@@ -389,7 +389,8 @@ def joined(groups: Sequence[Group]) -> Group:
         name: np.concatenate([np.broadcast_to(g.dims.get(name, UNSAID.get(name, 0.0)), len(g)) for g in groups])
         for name in names
     }
-    return Group(first.gpu, first.dtype, dims, np.concatenate([g.latency_s for g in groups]))
+    bursts = all(g.bursts for g in groups)
+    return Group(first.gpu, first.dtype, dims, np.concatenate([g.latency_s for g in groups]), bursts)
 
 
 def _rounded(value: float) -> float:

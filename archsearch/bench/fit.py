@@ -16,6 +16,9 @@ from archsearch.hardware.spec import GpuSpec
 OUTLIER_LOG = 0.1
 """Residual in natural-log units beyond which the robust loss grows linearly: about 10 %."""
 LOG_STEP = 1e-4
+POWER = ("throttle_fraction", "throttle_time_s")
+HELD = 1e4
+"""How much harder a coefficient is drawn to its prior that the rows cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Group:
     dtype: DType
     dims: Mapping[str, Array]
     latency_s: Array
+    bursts: bool = False
+    """Whether rows were timed in bursts among other kernels, too short for the board's power limit to set in."""
 
     def __len__(self) -> int:
         return len(self.latency_s)
@@ -33,7 +38,7 @@ class Group:
     def take(self, index: Any) -> Group:
         """The rows at an index or mask."""
         dims = {k: v if np.ndim(v) == 0 else v[index] for k, v in self.dims.items()}
-        return Group(self.gpu, self.dtype, dims, self.latency_s[index])
+        return Group(self.gpu, self.dtype, dims, self.latency_s[index], self.bursts)
 
 
 def log_residuals(model: KernelModel, group: Group, values: Mapping[str, float]) -> Array:
@@ -54,7 +59,8 @@ def fit(
 
     Coefficients are fitted as logarithms within their bounds (scipy ``least_squares``, soft-L1). Each is drawn to
     ``prior`` (its start value where none is given) with a Gaussian of ``prior_log_std``, counted
-    ``prior_weight`` times as one row. Several groups share the values; each weighs the same whatever its rows.
+    ``prior_weight`` times as one row. Several groups share the values; each weighs the same whatever its rows. Where
+    all rows were timed in bursts, what the power limit costs stays at the prior.
     """
     names = [c.name for c in model.coefficients]
     centre = np.log([(prior or {}).get(c.name, c.start) for c in model.coefficients])
@@ -62,6 +68,8 @@ def fit(
     start = np.clip(centre, low + 1e-6, high - 1e-6)
     weights = [1.0 / np.sqrt(len(g) / max(len(x) for x in groups)) for g in groups]
     pull = np.sqrt(prior_weight) / np.array([c.prior_log_std for c in model.coefficients])
+    if all(group.bursts for group in groups):
+        pull[[name in POWER for name in names]] *= HELD
 
     def residuals(theta: Array) -> Array:
         values = dict(zip(names, np.exp(theta), strict=True))

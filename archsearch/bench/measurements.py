@@ -27,7 +27,7 @@ import numpy as np
 
 from archsearch.bench.columns import whole_numbers
 from archsearch.bench.fit import Group
-from archsearch.bench.own_tables import reuse
+from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.whole_models import is_whole_model_table, tidy
 from archsearch.cost.routes import (
     Route,
@@ -146,7 +146,8 @@ def _convolution_routes(
 def group_of(routed: Routed, frame: pd.DataFrame) -> Group:
     """The measured group of routed rows."""
     latency = frame["latency_us"].to_numpy(dtype=np.float64)[routed.index] * 1e-6
-    return Group(routed.route.gpu, routed.route.dtype, routed.route.dims, latency)
+    route = routed.route
+    return Group(route.gpu, route.dtype, route.dims, latency, bursts=is_results(frame) and route.gpu.vendor != "cpu")
 
 
 def _dimensions(part: pd.DataFrame, op: str, positions: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.bench.calibrate import Calibrated, fit_device, fit_rows, joined, write_calibration
+from archsearch.bench.calibrate import Calibrated, fit_device, fit_rows, joined, shape_names, write_calibration
 from archsearch.bench.fit import Group, bounds_hit, log_residuals
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm, unserved
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MIN_ROWS = 12
 """Rows to fit a kernel family on, and a third of it to judge the fit by."""
+MIN_SHAPES = 5
+"""Weight matrices, head layouts or row lengths that these rows must be of."""
 REPEATS_APART = 1.3
 """Times of the same shape that differ by more than this factor contradict each other."""
 IMPOSSIBLE = 0.8
@@ -158,8 +160,10 @@ def _fit_families(
     families, left_out, corrections = [], {}, {}
     for kernel, (model, group) in fitting.items():
         unseen = judging.get(kernel)
-        if len(group) < MIN_ROWS or unseen is None or len(unseen[1]) < MIN_ROWS // 3:
-            left_out[kernel] = f"{len(group)} rows to fit and {len(unseen[1]) if unseen else 0} held back"
+        shapes = len(set(shape_names(group)))
+        if len(group) < MIN_ROWS or shapes < MIN_SHAPES or unseen is None or len(unseen[1]) < MIN_ROWS // 3:
+            held_back = len(unseen[1]) if unseen else 0
+            left_out[kernel] = f"{len(group)} rows of {shapes} shapes to fit and {held_back} held back"
             continue
         before = known.lookup(spec, kernel)
         prior = dict(before.fit.coefficients)

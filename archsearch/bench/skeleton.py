@@ -121,9 +121,11 @@ _READ = (*("compute_capability", "num_sms", "boost_clock_mhz", "peak_tflops", "m
 
 
 def _kin(facts: Any) -> GpuSpec:
-    """The newest GPU of the device's architecture in the database."""
+    """The GPU of the device's architecture, and of its market (GeForce or not), that is nearest in size."""
     architecture = GENERATIONS.get((facts.major, facts.minor))
     kin = [spec for spec in list_gpus() if spec.architecture == architecture]
+    consumer = "geforce" in facts.name.lower()
+    kin.sort(key=lambda s: (("geforce" in s.name.lower()) != consumer, abs(s.num_sms - facts.multi_processor_count)))
     if not kin:
         known = ", ".join(f"{a}.{b}" for a, b in GENERATIONS)
         raise InvalidInputError(

@@ -1,0 +1,141 @@
+"""One device's own calibration: found where the law is known, refused where the table cannot be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import archsearch
+from archsearch.bench.measurements import route_rows
+from archsearch.bench.personal import calibrate_file
+from archsearch.bench.skeleton import known_profile, skeleton
+from archsearch.cost.model import CostModel
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware import load_gpu
+from archsearch.hardware.database import user_profiles
+from archsearch.hardware.spec import GpuSpec
+
+BANDWIDTH = 1.1e12
+"""Bytes per second of the made-up device; the A100's own calibration says 1.3e12 and more."""
+
+
+def table(**changes) -> pd.DataFrame:
+    """Copies as `bench run` would write them, at a fixed bandwidth and launch time, with 2 % of noise."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for cols in (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192):
+        for count in (4096, 16384, 65536):
+            time = (3e-6 + 2 * 2 * count * cols / BANDWIDTH) * np.exp(0.02 * rng.normal())
+            split = "test" if cols in (768, 3072, 6144) else "fit"
+            rows.append({"op": "copy", "dtype": "bf16", "rows": count, "cols": cols, "split": split, "time": time})
+    frame = pd.DataFrame(rows)
+    micros = frame.pop("time") * 1e6
+    frame = frame.assign(gpu="a100-sxm-80gb", latency_us=micros, warm_us=micros, buffers=64, purpose="memory")
+    return frame.assign(key=[str(i) for i in range(len(frame))], device="made up", torch="0", **changes)
+
+
+def calibrate(tmp_path, frame, **options):
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    return calibrate_file(tmp_path / "r.csv", tmp_path / "own", date="2026-01-01", code_version="0", **options)
+
+
+def test_the_law_is_found_and_the_error_shown_before_and_after(tmp_path):
+    found = calibrate(tmp_path, table())
+    (family,) = found.families
+    assert family.kernel == "memory/pointwise"
+    assert (family.rows, family.held_back) == (2 * 21, 2 * 9)  # rotated and warm
+    assert family.mape_before > 10
+    assert family.mape_after < 3
+
+
+def test_rows_marked_test_change_no_coefficient(tmp_path):
+    first = calibrate(tmp_path, table()).calibration.read_text()
+    moved = table()
+    moved.loc[moved["split"] == "test", ["latency_us", "warm_us"]] *= 3
+    assert calibrate(tmp_path, moved).calibration.read_text() == first
+
+
+def test_a_users_calibration_is_used_before_the_shipped_one(tmp_path):
+    frame = table()
+    folder = user_profiles()
+    folder.mkdir(parents=True)
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    shipped = predictions(frame)
+    calibrate_file(tmp_path / "r.csv", folder, date="2026-01-01", code_version="0")
+    own = predictions(frame)
+    measured = frame["latency_us"].to_numpy()
+    assert np.abs(own / measured - 1).mean() < 0.04 < np.abs(shipped / measured - 1).mean()
+    assert archsearch.estimate("bert-base", "a100-sxm-80gb").latency_s > 0  # kernels without an own fit keep theirs
+
+
+def predictions(frame: pd.DataFrame) -> np.ndarray:
+    out = np.empty(len(frame))
+    for routed in route_rows(frame):
+        out[routed.index] = CostModel(routed.route.gpu).route_cost(routed.route).latency_s * 1e6
+    return out
+
+
+def twice_apart() -> pd.DataFrame:
+    frame = table()
+    return pd.concat([frame, frame.iloc[:1].assign(latency_us=frame["latency_us"].iloc[0] * 2)], ignore_index=True)
+
+
+def too_fast() -> pd.DataFrame:
+    shapes = [(m, n) for m in (1024, 4096) for n in (1024, 2048, 4096, 8192)]
+    rows = [{"op": "linear", "dtype": "bf16", "m": m, "n": n, "k": 4096} for m, n in shapes]
+    frame = pd.DataFrame(rows)
+    flops = 2 * frame["m"] * frame["n"] * frame["k"]
+    return frame.assign(gpu="t4", dtype="fp16", latency_us=flops / 300e12 * 1e6)  # a T4 reaches 65 TFLOP/s
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (lambda: table().iloc[:8], "too few rows to fit anything: memory/pointwise"),
+        (twice_apart, "times that contradict each other, first op=copy"),
+        (too_fast, "8 of 8 rows are faster than t4 can compute"),
+        (lambda: pd.concat([table(), table(gpu="h100-sxm")]), "several GPUs"),
+        (lambda: table().drop(columns=["latency_us"]), "lacks the column latency_us"),
+    ],
+)
+def test_tables_that_cannot_be_trusted_are_refused(tmp_path, frame, message):
+    with pytest.raises(InvalidInputError, match=message):
+        calibrate(tmp_path, frame())
+
+
+def test_a_device_without_a_profile_is_told(tmp_path):
+    with pytest.raises(UnknownNameError, match="unknown GPU 'NVIDIA H900'"):
+        calibrate(tmp_path, table(gpu="NVIDIA H900"))
+    with pytest.raises(UnsupportedError, match="read off the device"):
+        known_profile(tmp_path / "r.csv", "h900", "cpu", tmp_path)
+
+
+class Facts:
+    """What torch says of an L4."""
+
+    name = "NVIDIA L4"
+    major, minor = 8, 9
+    multi_processor_count = 58
+    total_memory = 22478 * 2**20
+    L2_cache_size = 48 * 2**20
+
+
+NVML = {"sm_clock_mhz": 2040.0, "memory_clock_mhz": 6251.0, "bus_width_bits": 192.0, "power_w": 72.0}
+"""What NVML says of an L4: 6251 MHz twice over 192 bits are the datasheet's 300 GB/s."""
+
+
+def test_a_profile_read_off_a_device_is_that_of_the_datasheet():
+    read, known = GpuSpec.model_validate(skeleton("new-l4", Facts, NVML, "2026-01-01")), load_gpu("l4")
+    assert read.memory.bandwidth_gb_s == pytest.approx(known.memory.bandwidth_gb_s, rel=0.01)
+    assert read.peak_tflops["bf16"] == pytest.approx(known.peak_tflops["bf16"], rel=0.01)
+    for field in ("num_sms", "l2_cache_mib", "architecture", "registers_per_sm", "tensor_cores_per_sm", "tdp_w"):
+        assert getattr(read, field) == getattr(known, field)
+
+
+def test_an_unknown_generation_is_refused():
+    class Future(Facts):
+        major, minor = 13, 7
+
+    with pytest.raises(InvalidInputError, match=r"compute capability 13\.7 is of no generation known"):
+        skeleton("new", Future, NVML, "2026-01-01")
