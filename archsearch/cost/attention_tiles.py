@@ -77,7 +77,7 @@ def _packs(variant: str, seq_q: Array, shared: Array) -> NDArray[np.bool_]:
     """Whether query heads that share keys are packed into one block."""
     if variant in ("fa3-causal", "fa4-causal", "trtllm-decode"):
         return np.asarray(shared > 1)
-    if variant == "fa2-causal":
+    if variant in FLASH_2_PACKED:
         return np.asarray((seq_q == 1) & (shared > 1))
     return np.zeros(shared.shape, dtype=bool)
 
@@ -107,7 +107,7 @@ def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Array], tile_q: Array
     split = np.where(across <= 4, 1.0, split)
     if variant.startswith("fa4") or variant == "trtllm-decode":
         return split
-    if variant == "fa2-causal":
+    if variant in FLASH_2_PACKED:
         return np.where((dims["seq_q"] == 1) & (shared > 1), split, 1.0)
     if not variant.startswith("fa3"):
         return np.ones_like(split)
@@ -166,6 +166,8 @@ _BLOCKS = {
     "torch-cudnn": _cudnn,
 }
 VARIANTS = tuple(_BLOCKS)
+FLASH_2_PACKED = ("fa2-causal", "torch-fa2")
+"""Variants that pack the query heads of a single query and split its keys (``seqlenq_ngroups_swapped``)."""
 FLASH_2 = ("fa2", "torch-fa2")
 """Variants of FlashAttention-2, which multiplies and takes exponentials in turn."""
 PAGED = ("fa2-causal", "fa3-causal", "fa4-causal", "trtllm-prefill", "trtllm-decode")
