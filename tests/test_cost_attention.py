@@ -357,5 +357,5 @@ def test_flash_attention_2_on_hopper_as_published() -> None:
     )
     published = 4 * 16 * tokens**2 * 128 / (0.35 * 989.4e12)
     assert second.low_s[0] < published < second.high_s[0]
-    assert 1.5 < second.high_s[0] / third.latency_s[0]
+    assert second.high_s[0] / third.latency_s[0] > 1.5
     assert second.low_s[0] / third.latency_s[0] < 2.0
