@@ -1,0 +1,120 @@
+"""The formulas behind the laws, array-valued: constants and features in, a value out.
+
+Each form names the features it reads. ``size`` is the parameter count that a law's training tokens are counted
+against. Shapes broadcast; NaN in, NaN out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Constants = Mapping[str, float]
+Features = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A formula: ``value(constants, features)``, what it reads, and which size it counts."""
+
+    value: Callable[[Constants, Features], Any]
+    features: tuple[str, ...]
+    size: Callable[[Constants, Features], Any]
+    optional: tuple[str, ...] = ()
+
+
+def _loss(c: Constants, size: Any, tokens: Any) -> Any:
+    """E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, equation 2)."""
+    return c["E"] + c["A"] / size ** c["alpha"] + c["B"] / tokens ** c["beta"]
+
+
+def _chinchilla(c: Constants, x: Features) -> Any:
+    return _loss(c, x["parameters"], x["tokens"])
+
+
+def _kaplan(c: Constants, x: Features) -> Any:
+    """((N_c/N)^(alpha_N/alpha_D) + D_c/D)^alpha_D (Kaplan et al. 2020, equation 1.5), N without embeddings."""
+    ratio = c["alpha_N"] / c["alpha_D"]
+    return ((c["N_c"] / x["non_embedding_parameters"]) ** ratio + c["D_c"] / x["tokens"]) ** c["alpha_D"]
+
+
+def hollow(x: Any, optimum: float) -> Any:
+    """ln(x/x*) + x*/x - 1: zero at the optimum, positive elsewhere; steep below, logarithmic above.
+
+    The term a0 + a1 ln x + a2/x of the conditional law (arXiv 2510.18245, equation 3) with its minimum, x* = a2/a1,
+    taken out.
+    """
+    return np.log(x / optimum) + optimum / x - 1.0
+
+
+def _aspect(c: Constants, x: Features) -> Any:
+    """(E + A/N^alpha + B/D^beta)(1 + epsilon R^gamma), R = hidden_size/num_layers (arXiv 2501.18107, section 3)."""
+    return _loss(c, x["parameters"], x["tokens"]) * (1.0 + c["epsilon"] * x["aspect_ratio"] ** c["gamma"])
+
+
+def _conditional(c: Constants, x: Features) -> Any:
+    """Chinchilla's loss times one factor for the width over sqrt(N) and one for MLP over attention weights."""
+    total = x["attention_parameters"] + x["mlp_parameters"]
+    width = hollow(x["hidden_size"] / np.sqrt(total), c["width_optimum"])
+    ratio = hollow(x["mlp_parameters"] / x["attention_parameters"], c["ratio_optimum"])
+    factor = (1.0 + c["width_weight"] * width) * (1.0 + c["ratio_weight"] * ratio)
+    return _loss(c, total + x["embedding_parameters"], x["tokens"]) * factor
+
+
+def effective_parameters(c: Constants, x: Features) -> Any:
+    """Parameters of a well-shaped model that would reach this one's loss.
+
+    Attention and feed-forward weights replace each other only in part: with the share w of attention and
+    s = 1 - 1/sigma, sigma the elasticity of substitution, the layers count as
+
+        (w (a/w)^s + (1-w) (f/(1-w))^s)^(1/s),
+
+    which is a + f at f/a = (1-w)/w and less elsewhere. Depth against width costs the factor
+    exp(-k ln^2(R/R*)), R = hidden_size/num_layers. Embeddings count as they are.
+    """
+    w, s = c["attention_share"], c["substitution"]
+    a, f = x["attention_parameters"] / w, x["mlp_parameters"] / (1 - w)
+    layers = (w * a**s + (1 - w) * f**s) ** (1 / s) if s else a**w * f ** (1 - w)
+    shape = np.exp(-c["aspect_weight"] * np.log(x["aspect_ratio"] / c["aspect_optimum"]) ** 2)
+    return layers * shape + x["embedding_parameters"]
+
+
+def _shape(c: Constants, x: Features) -> Any:
+    return _loss(c, effective_parameters(c, x), x["tokens"])
+
+
+def _power(c: Constants, x: Features) -> Any:
+    """exp(intercept + sum of exponent times ln feature)."""
+    return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in c if name != "intercept"))
+
+
+def _compute(c: Constants, x: Features) -> Any:
+    """scale * C^exponent, C = 6 N D the training's compute; without ``tokens`` the C for which N is the optimal size.
+
+    N = n_scale C^n_exponent at the optimum (arXiv 2410.08184, section 3.2).
+    """
+    size = x["parameters"]
+    if x.get("tokens") is None:
+        compute = (size / c["n_scale"]) ** (1.0 / c["n_exponent"])
+    else:
+        compute = 6.0 * size * x["tokens"]
+    return c["scale"] * compute ** c["exponent"]
+
+
+def _total(c: Constants, x: Features) -> Any:
+    return x["attention_parameters"] + x["mlp_parameters"] + x["embedding_parameters"]
+
+
+_LAYERS = ("attention_parameters", "mlp_parameters", "embedding_parameters")
+FORMS: dict[str, Form] = {
+    "chinchilla": Form(_chinchilla, ("parameters", "tokens"), lambda c, x: x["parameters"]),
+    "kaplan": Form(_kaplan, ("non_embedding_parameters", "tokens"), lambda c, x: x["non_embedding_parameters"]),
+    "aspect": Form(_aspect, ("parameters", "aspect_ratio", "tokens"), lambda c, x: x["parameters"]),
+    "conditional": Form(_conditional, (*_LAYERS, "hidden_size", "tokens"), _total),
+    "shape": Form(_shape, (*_LAYERS, "aspect_ratio", "tokens"), effective_parameters),
+    "power": Form(_power, (), lambda c, x: x["parameters"]),
+    "compute": Form(_compute, ("parameters",), lambda c, x: x["parameters"], optional=("tokens",)),
+}
