@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="start no shape after that")
     parser.add_argument("--unit", type=int, help="head_dim, and the step of widths (default: 32 on a GPU, 16 on a CPU)")
-    parser.add_argument("--steps", type=int, help="default: 1000 on a GPU, 600 on a CPU")
+    parser.add_argument("--steps", type=int, help="default: 2500 on a GPU, 2000 on a CPU")
     parser.add_argument("--batch-size", type=int, help="default: 16 on a GPU, 8 on a CPU")
     parser.add_argument("--seq-len", type=int, help="default: 256 on a GPU, 128 on a CPU")
     parser.add_argument("--seeds", type=int, nargs="+", help="copies (default: 0 1 on a GPU, 0 on a CPU)")
@@ -119,10 +119,10 @@ def main() -> None:
     shapes = grid(args.unit or (32 if gpu else 16))[: args.limit]
     for number in range(args.passes):
         recipe = tiny.Recipe(
-            steps=args.steps or (1000 if gpu else 600),
+            steps=args.steps or (2500 if gpu else 2000),
             batch_size=args.batch_size or (16 if gpu else 8),
             seq_len=args.seq_len or (256 if gpu else 128),
-            learning_rates=tuple(args.rates or ((2.8e-3, 5.6e-3) if gpu else (4e-3,))),
+            learning_rates=tuple(args.rates or (4e-3,)),
             seeds=tuple(seed + number * (max(seeds) + 1) for seed in seeds),
             evaluation_windows=512 if gpu else 256,
             graphs=not args.eager,
