@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archsearch.cli.options import Json
 from archsearch.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def quality(
@@ -24,6 +27,15 @@ def quality(
     guidance: Annotated[str | None, typer.Option("--guidance", help="none or cfg.")] = None,
     distilled: Annotated[bool, typer.Option("--distilled", help="Timestep-distilled: a few steps.")] = False,
     family: Annotated[str | None, typer.Option("--family", help="Family of a table without that column.")] = None,
+    training_free: Annotated[
+        bool, typer.Option("--training-free", help="Add scores of small real modules to a table (needs torch).")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a table's rows, scaled down, and rank them (needs torch).")
+    ] = False,
+    train_steps: Annotated[int | None, typer.Option("--train-steps", help="Steps of --train's survivors.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Text file or directory for --train.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda, for --training-free and --train.")] = "cpu",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table with predictions.")] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Explain each proxy: source, validity, families.")] = False,
     json: Json = False,
@@ -43,8 +55,19 @@ def quality(
     if Path(model).suffix in (".csv", ".parquet"):
         if inference_tokens is not None:
             raise InvalidInputError("--inference-tokens is for one MODEL, not for a table")
-        _table(Path(model), proxy, tokens, sampler, family, output, json)
+        scored = _scored(Path(model), proxy, tokens, sampler, family)
+        if training_free or train:
+            from archsearch.cli import quality_torch
+
+            quality_torch.check_torch(device)
+            if training_free:
+                scored = quality_torch.add_training_free(scored, family, device)
+            if train:
+                scored = quality_torch.add_training(scored, family, device, train_steps, data)
+        _write(scored, output, json)
     else:
+        if training_free or train:
+            raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv with several rows")
         if output is not None:
             raise InvalidInputError("--output is for a table; use --json for one model")
         _model(model, proxy, tokens, inference_tokens, sampler, json)
@@ -153,27 +176,27 @@ def _ceiling(config: Any, workload: Any) -> dict[str, Any]:
     return dict(zip(names, map(float, (answer.value, answer.low, answer.high)), strict=True))
 
 
-def _table(
-    file: Path,
-    proxy: str | None,
-    tokens: float | None,
-    sampler: dict[str, Any],
-    family: str | None,
-    output: Path | None,
-    json: bool,
-) -> None:
+def _scored(
+    file: Path, proxy: str | None, tokens: float | None, sampler: dict[str, Any], family: str | None
+) -> pd.DataFrame:
     from archsearch.quality.table import predict_frame
-    from archsearch.tables import read_table, write_table
+    from archsearch.tables import read_table
 
     scored = predict_frame(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
     if scored.attrs["unread"]:
         note(f"columns that are no config field are carried along unread: {', '.join(scored.attrs['unread'])}")
     if scored.attrs["assumed"]:
         note(f"the table does not give: {'; '.join(scored.attrs['assumed'])}")
+    return scored
+
+
+def _write(scored: pd.DataFrame, output: Path | None, json: bool) -> None:
+    from archsearch.tables import write_table
+
     if output is not None:
         write_table(scored, output)
         note(f"wrote {output}")
     if json:
-        print_json({"rows": scored.to_dict(orient="records"), "assumed": scored.attrs["assumed"]})
+        print_json({"rows": scored.to_dict(orient="records"), "assumed": scored.attrs.get("assumed", [])})
     elif output is None:
         print_table("", list(scored.columns), scored.itertuples(index=False))

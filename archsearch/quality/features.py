@@ -135,6 +135,7 @@ _FEATURES: dict[str, Callable[[Any, Workload], Any]] = {
     "parameters": lambda c, w: as_float(c.parameters()),
     "non_embedding_parameters": lambda c, w: non_embedding_parameters(c),
     "embedding_parameters": lambda c, w: embedding_parameters(c),
+    "vocabulary_width": lambda c, w: as_float(c.vocab_size) * as_float(c.hidden_size),
     "attention_parameters": lambda c, w: attention_parameters(c),
     "mlp_parameters": lambda c, w: mlp_parameters(c),
     "attention_width": lambda c, w: attention_width(c),

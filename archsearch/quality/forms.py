@@ -73,13 +73,13 @@ def effective_parameters(c: Constants, x: Features) -> Any:
         (w (a/w)^s + (1-w) (f/(1-w))^s)^(1/s),
 
     which is a + f at f/a = (1-w)/w and less elsewhere. Depth against width costs the factor
-    exp(-k ln^2(R/R*)), R = hidden_size/num_layers. Embeddings count as they are.
+    exp(-k ln^2(R/R*)), R = hidden_size/num_layers. Embeddings count vocab_size · hidden_size once, at a weight.
     """
     w, s = c["attention_share"], c["substitution"]
     a, f = x["attention_parameters"] / w, x["mlp_parameters"] / (1 - w)
     layers = (w * a**s + (1 - w) * f**s) ** (1 / s) if s else a**w * f ** (1 - w)
     shape = np.exp(-c["aspect_weight"] * np.log(x["aspect_ratio"] / c["aspect_optimum"]) ** 2)
-    return layers * shape + x["embedding_parameters"]
+    return layers * shape + c["embedding_weight"] * x["vocabulary_width"]
 
 
 def _shape(c: Constants, x: Features) -> Any:
@@ -114,7 +114,11 @@ FORMS: dict[str, Form] = {
     "kaplan": Form(_kaplan, ("non_embedding_parameters", "tokens"), lambda c, x: x["non_embedding_parameters"]),
     "aspect": Form(_aspect, ("parameters", "aspect_ratio", "tokens"), lambda c, x: x["parameters"]),
     "conditional": Form(_conditional, (*_LAYERS, "hidden_size", "tokens"), _total),
-    "shape": Form(_shape, (*_LAYERS, "aspect_ratio", "tokens"), effective_parameters),
+    "shape": Form(
+        _shape,
+        ("attention_parameters", "mlp_parameters", "vocabulary_width", "aspect_ratio", "tokens"),
+        effective_parameters,
+    ),
     "power": Form(_power, (), lambda c, x: x["parameters"]),
     "compute": Form(_compute, ("parameters",), lambda c, x: x["parameters"], optional=("tokens",)),
 }

@@ -85,6 +85,32 @@ def predict_frame(
     return result
 
 
+def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelConfig]:
+    """One scalar config for each row, as ``predict_frame`` reads it.
+
+    Raises:
+        InvalidInputError: as ``predict_frame``, or fractions: a module has whole sizes.
+    """
+    from archsearch.models import get_family
+
+    configs: list[ModelConfig] = []
+    for _, row in frame.iterrows():
+        name = family or row.get("family")
+        if not isinstance(name, str):
+            raise InvalidInputError("name the family: a column 'family', or --family decoder")
+        read, _unread = _split_columns(name, frame)
+        values: dict[str, Any] = {}
+        for column in read:
+            value = row[column]
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            whole = isinstance(value, (int, float, np.number)) and float(value).is_integer()
+            values[column] = int(value) if whole and not isinstance(value, bool) else value
+        filled = _fill_in(name, values) if name in LANGUAGE_FAMILIES else {}
+        configs.append(get_family(name).from_dict({**filled, **values}))
+    return configs
+
+
 def _split_columns(family: str, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Columns that are fields of the family's config, and the others.
 

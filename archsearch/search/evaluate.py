@@ -129,6 +129,11 @@ class Evaluator:
             rules = self.space.rules(values, config)
             return self._price(config, shape, rules)
 
+    def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
+        """The family's config of dimension arrays, as it is priced."""
+        values = self.space.field_values(dimensions)
+        return self.space.build({n: self._guard(n, v) for n, v in values.items()})
+
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
