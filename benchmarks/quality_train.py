@@ -93,6 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", help="copies (default: 0 1 on a GPU, 0 on a CPU)")
     parser.add_argument("--rates", type=float, nargs="+", help="base learning rates, each for every seed")
     parser.add_argument("--passes", type=int, default=1, help="run the grid again with new seeds while time is left")
+    parser.add_argument("--groups", nargs="+", help="only these groups (default on a CPU: equal-small width-64)")
     parser.add_argument("--limit", type=int, help="only the first so many shapes")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--eager", action="store_true", help="no CUDA graphs")
@@ -116,7 +117,9 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    shapes = grid(args.unit or (32 if gpu else 16))[: args.limit]
+    groups = args.groups or (None if gpu else ["equal-small", "width-64"])
+    shapes = [shape for shape in grid(args.unit or (32 if gpu else 16)) if groups is None or shape[0] in groups]
+    shapes = shapes[: args.limit]
     for number in range(args.passes):
         recipe = tiny.Recipe(
             steps=args.steps or (2500 if gpu else 2000),
