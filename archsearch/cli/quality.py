@@ -67,7 +67,7 @@ def quality(
         _write(scored, output, json)
     else:
         if training_free or train:
-            raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv with several rows")
+            raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
         if output is not None:
             raise InvalidInputError("--output is for a table; use --json for one model")
         _model(model, proxy, tokens, inference_tokens, sampler, json)
@@ -82,7 +82,7 @@ def _list(json: bool) -> None:
         p = get_proxy(name)
         valid = {k: list(v) for k, v in p.valid.items()}
         default = [family for family, chosen in DEFAULTS.items() if chosen == name]
-        about = {"name": name, "metric": p.metric, "unit": p.unit, "direction": p.direction}
+        about: dict[str, Any] = {"name": name, "metric": p.metric, "unit": p.unit, "direction": p.direction}
         about |= {"description": p.description, "families": list(p.families), "default_for": default}
         rows.append({**about, "assumed": p.assumed, "valid": valid, "source": p.source, "url": p.url})
     if json:
@@ -141,8 +141,8 @@ def _model(
 _TEXTS = {
     "tokens_per_parameter": "{tokens_per_parameter:.3g} training tokens per parameter ({overtraining:.3g} times the "
     "compute-optimal ratio)",
-    "inference_optimum": "the same loss at least cost over training and {inference_optimum[inference_tokens]:.3g} served "
-    "tokens: {inference_optimum[parameters]:.3g} parameters on {inference_optimum[tokens]:.3g} tokens, "
+    "inference_optimum": "the same loss at least cost over training and {inference_optimum[inference_tokens]:.3g} "
+    "served tokens: {inference_optimum[parameters]:.3g} parameters on {inference_optimum[tokens]:.3g} tokens, "
     "{inference_optimum[saved]:.1%} fewer FLOPs",
     "reconstruction_psnr_db": "the autoencoder reconstructs about {reconstruction_psnr_db:.1f} dB "
     "({reconstruction_psnr_low_db:.1f} to {reconstruction_psnr_high_db:.1f}): the ceiling",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_training_free(frame: pd.DataFrame, family: str | None, device: str) -> pd.DataFrame:
-    """The table with a column ``score_<name>`` per training-free score; models are scaled together to what CPUs can build.
+    """The table with a column ``score_<name>`` per training-free score; models are scaled together to a small size.
 
     Raises:
         InvalidInputError: torch is missing, or a row cannot be built.
@@ -44,7 +45,8 @@ def add_training(
     from archsearch.quality.table import row_configs
     from archsearch.quality.trained import TrainSettings, train_table
 
-    settings = TrainSettings(device=device, data=data, **({} if steps is None else {"steps": steps}))
+    settings = TrainSettings(device=device, data=data)
+    settings = settings if steps is None else replace(settings, steps=steps)
     columns = train_table(row_configs(frame, family), settings, note)
     return frame.assign(**columns)
 

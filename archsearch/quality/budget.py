@@ -47,7 +47,9 @@ def inference_optimum(law: Any, size: float, tokens: float, inference_tokens: fl
     record = getattr(law, "record", None)
     c = record.constants if record is not None else {}
     if not {"A", "B", "alpha", "beta"} <= set(c):
-        raise InvalidInputError(f"quality proxy {law.name!r} has no law of size and tokens; use chinchilla or shape-aware")
+        raise InvalidInputError(
+            f"quality proxy {law.name!r} has no law of size and tokens; use chinchilla or shape-aware"
+        )
     reducible = c["A"] / size ** c["alpha"] + c["B"] / tokens ** c["beta"]
     smallest = (c["A"] / reducible) ** (1.0 / c["alpha"])  # with unlimited tokens
     sizes = smallest * (1.0 + np.logspace(-_DECADES, _DECADES, _GRID))

@@ -1,4 +1,4 @@
-"""What proxies see of an architecture, array-valued: sizes of its parts, shape ratios, FLOPs, compression of its latents.
+"""What proxies see of an architecture, array-valued: sizes of its parts, ratios, FLOPs, compression of its latents.
 
 Attention counts by its own width, num_attention_heads · head_dim, which need not be hidden_size. A mixture of experts
 counts the weights that one token passes through. FLOPs are those of one pass over one image or sequence.
@@ -143,8 +143,9 @@ _FEATURES: dict[str, Callable[[Any, Workload], Any]] = {
     "aspect_ratio": lambda c, w: as_float(c.hidden_size) / as_float(c.num_layers),
     "num_layers": lambda c, w: as_float(c.num_layers),
     "hidden_size": lambda c, w: as_float(c.hidden_size),
-    "queries_per_kv": lambda c, w: as_float(c.num_attention_heads)
-    / as_float(getattr(c, "num_key_value_heads", c.num_attention_heads)),
+    "queries_per_kv": lambda c, w: (
+        as_float(c.num_attention_heads) / as_float(getattr(c, "num_key_value_heads", c.num_attention_heads))
+    ),
     "flops": _flops,
     "fid_flops": _fid_flops,
     "vae_scale_factor": lambda c, w: as_float(c.vae_scale_factor),

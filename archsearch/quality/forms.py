@@ -97,10 +97,8 @@ def _compute(c: Constants, x: Features) -> Any:
     N = n_scale C^n_exponent at the optimum (arXiv 2410.08184, section 3.2).
     """
     size = x["parameters"]
-    if x.get("tokens") is None:
-        compute = (size / c["n_scale"]) ** (1.0 / c["n_exponent"])
-    else:
-        compute = 6.0 * size * x["tokens"]
+    optimal = (size / c["n_scale"]) ** (1.0 / c["n_exponent"])
+    compute = optimal if x.get("tokens") is None else 6.0 * size * x["tokens"]
     return c["scale"] * compute ** c["exponent"]
 
 

@@ -1,4 +1,4 @@
-"""Published and fitted laws read from ``laws*.yaml``: their constants, validity and 80 % bands, each with its source."""
+"""Published and fitted laws read from ``laws*.yaml``: constants, validity and 80 % bands, each with its source."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def scaled_down(shape: Shape, parameters: float) -> Shape:
         return shape
 
     def step(width: int, of: int) -> int:
-        return max(round(width * factor / of), 1) * of
+        return int(max(round(width * factor / of), 1) * of)
 
     return Shape(
         num_layers=shape.num_layers,
@@ -86,10 +86,10 @@ class Block(nn.Module):
         inner = x if plain else _norm(x)
         up = self.up(inner)
         if plain:
-            return x + self.down(up if self.gate is None else up + self.gate(inner))
+            return torch.as_tensor(x + self.down(up if self.gate is None else up + self.gate(inner)))
         unit = up if self.gate is None else self.gate(inner)
         self.codes = unit.detach() > 0
-        return x + self.down(F.gelu(up) if self.gate is None else F.silu(unit) * up)
+        return torch.as_tensor(x + self.down(F.gelu(up) if self.gate is None else F.silu(unit) * up))
 
     def _attend(self, x: torch.Tensor, plain: bool) -> torch.Tensor:
         batch, seq, _ = x.shape

@@ -1,7 +1,7 @@
 """Quality of many architectures given as a table of config fields.
 
-A row may describe a model whose layers differ by the mean of a field (7.5 heads, a feed-forward of 2218.7): proxies that
-count layer weights are linear in them. Fields that a table of language models leaves out: ``head_dim`` is
+A row may describe a model whose layers differ by the mean of a field (7.5 heads, a feed-forward of 2218.7): proxies
+that count layer weights are linear in them. Fields that a table of language models leaves out: ``head_dim`` is
 hidden_size / num_attention_heads, whole or not, so that attention is as wide as the model; ``num_key_value_heads`` is
 num_attention_heads; others are those of the presets with the table's ``vocab_size`` where all of these agree (50,257 is
 GPT-2's: no gate in the feed-forward, learned positions), else the family's defaults.
@@ -218,8 +218,8 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
         return config
     if broken and whole_model:
         raise InvalidInputError(
-            f"{', '.join(broken)}: fractions, but quality proxy {law.name!r} counts whole models; give whole numbers, or "
-            "a --proxy of layer weights (shape-aware, conditional, kaplan)"
+            f"{', '.join(broken)}: fractions, but quality proxy {law.name!r} counts whole models; give whole "
+            "numbers, or a --proxy of layer weights (shape-aware, conditional, kaplan)"
         )
     bad = [n for n in broken if not np.all(np.isfinite(values[n]) & (values[n] > 0))]
     if bad:

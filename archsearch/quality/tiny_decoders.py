@@ -174,7 +174,7 @@ def loss_of(weights: torch.Tensor, shape: Shape, windows: torch.Tensor) -> torch
     copies, batch, length = windows.shape
     seq = length - 1
     pieces = _pieces(shape, seq)
-    flat = torch.split(weights, [math.prod(p.shape) for p in pieces], dim=1)
+    flat = weights.split_with_sizes([math.prod(p.shape) for p in pieces], dim=1)
     matrices = [w.view(copies, *p.shape) for w, p in zip(flat, pieces, strict=True)]
     # a product with unit vectors, not an index: its gradient is a product as well, the same on every run
     letters = torch.arange(VOCABULARY, device=windows.device)
@@ -204,8 +204,8 @@ def _norm(x: torch.Tensor) -> torch.Tensor:
 def _attention(qkv: torch.Tensor, shape: Shape, sequences: int, seq: int) -> torch.Tensor:
     """[E, B·T, heads · head_dim] from [E, B·T, (heads + 2 kv) · head_dim]."""
     heads, keys, width = shape.num_attention_heads, shape.kv_heads, shape.head_dim
-    split = qkv.reshape(sequences, seq, heads + 2 * keys, width).transpose(1, 2)
-    q, k, v = split.split([heads, keys, keys], dim=1)
+    heads_first = qkv.reshape(sequences, seq, heads + 2 * keys, width).transpose(1, 2)
+    q, k, v = heads_first.split_with_sizes([heads, keys, keys], dim=1)
     if keys != heads:
         k, v = (t.repeat_interleave(heads // keys, dim=1) for t in (k, v))
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -261,7 +261,7 @@ class Trainer:
         losses = []
         with torch.no_grad():
             weights = self.weights.to(self.compute)
-            for part in text.split(windows_at_once):
+            for part in torch.tensor_split(text, range(windows_at_once, len(text), windows_at_once)):
                 batch = part[None].expand(len(weights), -1, -1)
                 losses.append(loss_of(weights, self.shape, batch).double() * len(part))
         return np.asarray((torch.stack(losses).sum(dim=0) / count).cpu().numpy())
@@ -286,7 +286,7 @@ class Trainer:
         """Record one step as a CUDA graph; the state is put back as it was before the trial runs."""
         state = [self.weights, self.first, self.second, self.step]
         saved = [t.clone() for t in state]
-        side = torch.cuda.Stream()
+        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):

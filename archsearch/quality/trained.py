@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class TrainSettings:
     """``parameters`` is what the largest candidate is scaled to; ``steps`` what a survivor sees in all.
 
-    Of every ``keep`` candidates one goes on at each of the ``rungs`` (the last rung is the end). ``data`` is a text file
-    or a directory of texts instead of the built-in corpus.
+    Of every ``keep`` candidates one goes on at each of the ``rungs`` (the last rung is the end). ``data`` is a text
+    file or a directory of texts instead of the built-in corpus.
     """
 
     parameters: float = 4e5
@@ -43,10 +43,12 @@ class TrainSettings:
         if self.keep < 2:
             raise InvalidInputError(f"training setting keep must be at least 2, not {self.keep}")
         if self.steps < 10 * self.rungs:
-            raise InvalidInputError(f"{self.steps} steps are too few for {self.rungs} rungs: at least {10 * self.rungs}")
+            raise InvalidInputError(
+                f"{self.steps} steps are too few for {self.rungs} rungs: at least {10 * self.rungs}"
+            )
 
     def rung_steps(self) -> list[int]:
-        """Steps that a candidate has seen at the end of each rung: keep times as many at each, ``steps`` at the last."""
+        """Steps seen at the end of each rung: ``keep`` times as many at each, ``steps`` at the last."""
         return [max(self.steps // self.keep ** (self.rungs - 1 - rung), 5) for rung in range(self.rungs)]
 
 
@@ -95,7 +97,8 @@ def successive_halving(
         seen = steps
         order = sorted(trainers, key=lambda i: reached[i][1])
         if tell is not None:
-            tell(f"rung {rung + 1} of {settings.rungs}: {len(order)} candidates at {steps} steps, best {reached[order[0]][1]:.4f}")
+            best = reached[order[0]][1]
+            tell(f"rung {rung + 1} of {settings.rungs}: {len(order)} candidates at {steps} steps, best {best:.4f}")
         survivors = order[: -(-len(order) // settings.keep)]
         if rung + 1 < settings.rungs:
             trainers = {i: trainers[i] for i in survivors}
@@ -129,7 +132,9 @@ def load_corpus(settings: TrainSettings) -> Corpus:
         raise InvalidInputError(str(error)) from None
 
 
-def train_table(configs: Sequence[Any], settings: TrainSettings, tell: Callable[[str], None] | None) -> dict[str, list[Any]]:
+def train_table(
+    configs: Sequence[Any], settings: TrainSettings, tell: Callable[[str], None] | None
+) -> dict[str, list[Any]]:
     """Columns ``trained_loss`` (nats per byte), ``trained_steps`` and ``trained_rank`` for scalar configs.
 
     Raises:

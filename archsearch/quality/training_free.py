@@ -129,7 +129,8 @@ def _backward(model: SmallModel, text: torch.Tensor, inputs: torch.Tensor | None
     import torch.nn.functional as F
 
     logits = model(model.embed(text[:, :-1]) if inputs is None else inputs)
-    F.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()
+    loss: Any = F.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
+    loss.backward()
 
 
 def _grad_norm(model: SmallModel, text: torch.Tensor) -> float:
@@ -147,10 +148,10 @@ def _synflow(model: SmallModel, text: torch.Tensor) -> float:
         for p in model.parameters():
             p.abs_()
     ones = torch.ones(1, text.shape[1] - 1, model.head.in_features, dtype=torch.float64, device=text.device)
-    log_flow = model.log_flow(ones)
+    log_flow: Any = model.log_flow(ones)
     log_flow.backward()
-    weights = [p for p in model.blocks.parameters() if p.grad is not None]
-    saliency = sum(float((p.detach() * p.grad).abs().sum()) for p in weights)
+    pairs = [(p.detach(), p.grad) for p in model.blocks.parameters()]
+    saliency = math.fsum(float((p * grad).abs().sum()) for p, grad in pairs if grad is not None)
     return math.log(saliency) + float(log_flow.detach())
 
 
@@ -184,14 +185,14 @@ def _dss(model: SmallModel, text: torch.Tensor) -> float:
 
     _backward(model, text)
     total = 0.0
-    for block in model.blocks:
-        for name, linear in block.named_children():
-            weight = linear.weight.detach().double()
-            grad = linear.weight.grad.double()
-            if name in ("q", "k", "v", "o"):
-                total += float(torch.linalg.matrix_norm(grad, "nuc") * torch.linalg.matrix_norm(weight, "nuc"))
-            else:
-                total += float((grad * weight).abs().sum())
+    layers: list[tuple[str, Any]] = [pair for block in model.blocks for pair in block.named_children()]
+    for name, linear in layers:
+        weight = linear.weight.detach().double()
+        grad = linear.weight.grad.double()
+        if name in ("q", "k", "v", "o"):
+            total += float(torch.linalg.matrix_norm(grad, "nuc") * torch.linalg.matrix_norm(weight, "nuc"))
+        else:
+            total += float((grad * weight).abs().sum())
     return total
 
 

@@ -26,7 +26,7 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
 
 
 def add_agreement(chosen: pd.DataFrame, rows: Any, agreement: Agreement | None) -> list[str]:
-    """Columns ``quality_rank_best`` and ``quality_rank_worst`` for chosen rows [K] of the front; the proxies compared."""
+    """Columns ``quality_rank_best`` and ``quality_rank_worst`` for rows [K] of the front; the proxies compared."""
     if agreement is None:
         return []
     picked = np.asarray(rows)
