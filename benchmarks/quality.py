@@ -50,25 +50,28 @@ def proxies(table: pd.DataFrame, tokens: Any) -> dict[str, np.ndarray]:
     }
     for name in LAWS:
         answer[name] = predict_frame(configs, proxy=name, tokens=tokens)["predicted_loss"].to_numpy(float)
-    answer["shape-aware, fitted without these decoders"] = -elsewhere(table)
+    answer["shape-aware, fitted without these decoders"] = elsewhere(table, tokens)
     return answer
 
 
-def elsewhere(table: pd.DataFrame) -> np.ndarray:
-    """Effective parameters [N] with the constants that Gemstones and arXiv 2510.18245 alone give."""
+def elsewhere(table: pd.DataFrame, tokens: float) -> np.ndarray:
+    """Losses [N] with the shape terms that Gemstones and arXiv 2510.18245 alone give."""
     import quality_fit
 
-    from archsearch.quality.forms import effective_parameters
+    from archsearch.quality.forms import FORMS
+    from archsearch.quality.laws import published_laws
 
     hidden, layers = table["hidden_size"].to_numpy(float), table["num_layers"].to_numpy(float)
     width = (table["num_attention_heads"] * table["head_dim"]).to_numpy(float)
     features = {
         "attention_parameters": 4 * layers * hidden * width,
         "mlp_parameters": 2 * layers * hidden * table["intermediate_size"].to_numpy(float),
-        "vocabulary_width": 256 * hidden,
-        "aspect_ratio": hidden / layers,
+        "embedding_parameters": 2 * 256 * hidden,
+        "hidden_size": hidden,
+        "tokens": tokens,
     }
-    return effective_parameters(quality_fit.fit(use_decoders=False)[0], features)
+    law: Any = published_laws()["shape-aware"]
+    return FORMS["shape"].value({**law.record.constants, **quality_fit.fit(use_decoders=False)[0]}, features)
 
 
 def training_free(table: pd.DataFrame) -> dict[str, np.ndarray]:

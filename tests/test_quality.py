@@ -56,7 +56,7 @@ def test_dit_laws_are_the_least_squares_fit_of_the_published_table(name: str) ->
 
 # Features of a middling model that every law's range contains; a law reads those that it needs.
 MIDDLE = {
-    "parameters": 3e8, "non_embedding_parameters": 2.5e8, "embedding_parameters": 5e7, "vocabulary_width": 5e7,
+    "parameters": 3e8, "non_embedding_parameters": 2.5e8, "embedding_parameters": 5e7, "width_ratio": 0.06,
     "attention_parameters": 1e8, "mlp_parameters": 1.5e8, "mlp_to_attention": 1.5, "aspect_ratio": 40.0,
     "hidden_size": 1024.0, "tokens": 1e10, "flops": 5e10, "fid_flops": 5e10, "vae_scale_factor": 8.0,
     "latent_channels": 16.0, "compression": 12.0,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from archsearch.errors import InvalidInputError
@@ -63,13 +63,12 @@ def constants() -> dict[str, float]:
     return law.record.constants
 
 
-@given(st.floats(1e6, 1e10), st.floats(0.05, 20), st.floats(2, 400))
-def test_effective_parameters_never_exceed_the_weights(total: float, ratio: float, aspect: float) -> None:
+@given(st.floats(1e6, 1e10), st.floats(0.05, 20))
+def test_effective_parameters_never_exceed_the_weights(total: float, ratio: float) -> None:
     features = {
         "attention_parameters": total / (1 + ratio),
         "mlp_parameters": total * ratio / (1 + ratio),
-        "aspect_ratio": aspect,
-        "vocabulary_width": 0.0,
+        "embedding_parameters": 0.0,
     }
     assert effective_parameters(constants(), features) <= total * (1 + 1e-9)
 
@@ -79,29 +78,47 @@ def test_effective_parameters_are_the_weights_at_the_optimum() -> None:
     best = {
         "attention_parameters": 1e8 * c["attention_share"],
         "mlp_parameters": 1e8 * (1 - c["attention_share"]),
-        "aspect_ratio": c["aspect_optimum"],
-        "vocabulary_width": 0.0,
+        "embedding_parameters": 3e7,
     }
-    assert effective_parameters(c, best) == pytest.approx(1e8, rel=1e-12)
+    assert effective_parameters(c, best) == pytest.approx(1.3e8, rel=1e-12)
+
+
+def test_substitution_towards_its_limits() -> None:
+    """s = 1 is the plain sum; s -> 0 is the Cobb-Douglas product; neighbours of 0 agree with it."""
+    c = {**constants(), "attention_share": 0.4}
+    x = {"attention_parameters": 3e7, "mlp_parameters": 9e7, "embedding_parameters": 0.0}
+    assert effective_parameters({**c, "substitution": 1.0}, x) == pytest.approx(1.2e8, rel=1e-12)
+    product = (3e7 / 0.4) ** 0.4 * (9e7 / 0.6) ** 0.6
+    assert effective_parameters({**c, "substitution": 0.0}, x) == pytest.approx(product, rel=1e-12)
+    assert effective_parameters({**c, "substitution": 1e-6}, x) == pytest.approx(product, rel=1e-5)
 
 
 @given(
-    st.integers(4, 48), st.sampled_from([256, 512, 1024, 2048]), st.integers(2, 32), st.integers(2, 8),
+    st.integers(4, 32), st.sampled_from([512, 1024, 2048]), st.integers(4, 32), st.integers(2, 8),
     st.sampled_from(["num_layers", "num_attention_heads", "intermediate_size"]),
 )  # fmt: skip
-def test_more_of_anything_never_predicts_a_worse_loss(
+def test_more_of_anything_helps_models_that_are_wide_enough(
     depth: int, width: int, heads: int, ratio: int, more: str
 ) -> None:
     """At a fixed hidden_size and token budget more layers, heads or feed-forward help."""
-    fields = {
-        "num_layers": depth,
-        "hidden_size": width,
-        "num_attention_heads": heads,
-        "intermediate_size": ratio * width,
-    }
-    row = pd.DataFrame([fields, {**fields, more: 2 * fields[more]}]).assign(head_dim=64, vocab_size=50257)
+    fields = {"num_layers": depth, "hidden_size": width, "num_attention_heads": heads}
+    fields["intermediate_size"] = ratio * width
+    bigger = {**fields, more: 2 * fields[more]}
+    weights = bigger["num_layers"] * width * (256 * bigger["num_attention_heads"] + 3 * bigger["intermediate_size"])
+    assume(width / math.sqrt(weights) > constants()["width_optimum"])
+    row = pd.DataFrame([fields, bigger]).assign(head_dim=64, vocab_size=50000)
     loss = predict_frame(row, family="decoder", tokens=1e10)["predicted_loss"]
     assert loss[1] < loss[0]
+
+
+def test_depth_stops_helping_a_thin_model() -> None:
+    """Beyond the critical depth more layers hurt (arXiv 2601.20994 finds the same at 64 layers)."""
+    thin = pd.DataFrame({"num_layers": [16, 64, 1024, 4096]}).assign(
+        hidden_size=128, num_attention_heads=2, head_dim=64, intermediate_size=512, vocab_size=1000
+    )
+    loss = predict_frame(thin, family="decoder", tokens=1e11)["predicted_loss"].tolist()
+    assert loss[1] < loss[0]
+    assert loss[3] > loss[2]
 
 
 def test_published_retraining_of_llama_has_the_same_winner() -> None:
@@ -145,9 +162,9 @@ def test_heads_need_not_divide_the_width_and_gpt2s_vocabulary_means_its_feed_for
         h, layers, f = float(row["hidden_size"]), float(row["num_layers"]), float(row["intermediate_size"])
         attention, mlp = layers * 4 * h * 64 * row["num_attention_heads"], layers * 2 * h * f
         features = {
-            "attention_parameters": attention, "mlp_parameters": mlp, "vocabulary_width": 50257 * h,
-            "aspect_ratio": h / layers, "non_embedding_parameters": attention + mlp,
-            "mlp_to_attention": mlp / attention,
+            "attention_parameters": attention, "mlp_parameters": mlp, "embedding_parameters": (50257 + 8192) * h,
+            "hidden_size": h, "non_embedding_parameters": attention + mlp, "mlp_to_attention": mlp / attention,
+            "width_ratio": h / math.sqrt(attention + mlp),
         }  # fmt: skip
         features["tokens"] = 20 * law.size(features)  # type: ignore[attr-defined]
         assert result.loc[i, "predicted_loss"] == pytest.approx(float(law.predict(features).value), rel=1e-12)

@@ -57,11 +57,8 @@ def _aspect(c: Constants, x: Features) -> Any:
 
 def _conditional(c: Constants, x: Features) -> Any:
     """Chinchilla's loss times one factor for the width over sqrt(N) and one for MLP over attention weights."""
-    total = x["attention_parameters"] + x["mlp_parameters"]
-    width = hollow(x["hidden_size"] / np.sqrt(total), c["width_optimum"])
     ratio = hollow(x["mlp_parameters"] / x["attention_parameters"], c["ratio_optimum"])
-    factor = (1.0 + c["width_weight"] * width) * (1.0 + c["ratio_weight"] * ratio)
-    return _loss(c, total + x["embedding_parameters"], x["tokens"]) * factor
+    return _loss(c, _total(c, x), x["tokens"]) * width_factor(c, x) * (1.0 + c["ratio_weight"] * ratio)
 
 
 def effective_parameters(c: Constants, x: Features) -> Any:
@@ -72,18 +69,23 @@ def effective_parameters(c: Constants, x: Features) -> Any:
 
         (w (a/w)^s + (1-w) (f/(1-w))^s)^(1/s),
 
-    which is a + f at f/a = (1-w)/w and less elsewhere. Depth against width costs the factor
-    exp(-k ln^2(R/R*)), R = hidden_size/num_layers. Embeddings count vocab_size · hidden_size once, at a weight.
+    which is a + f at f/a = (1-w)/w and less elsewhere. Embeddings count in full.
     """
     w, s = c["attention_share"], c["substitution"]
     a, f = x["attention_parameters"] / w, x["mlp_parameters"] / (1 - w)
     layers = (w * a**s + (1 - w) * f**s) ** (1 / s) if s else a**w * f ** (1 - w)
-    shape = np.exp(-c["aspect_weight"] * np.log(x["aspect_ratio"] / c["aspect_optimum"]) ** 2)
-    return layers * shape + c["embedding_weight"] * x["vocabulary_width"]
+    return layers + x["embedding_parameters"]
+
+
+def width_factor(c: Constants, x: Features) -> Any:
+    """1 + k h(u), h ``hollow`` and u hidden_size over the root of layer weights: too thin and deep, or too wide."""
+    weights = x["attention_parameters"] + x["mlp_parameters"]
+    return 1.0 + c["width_weight"] * hollow(x["hidden_size"] / np.sqrt(weights), c["width_optimum"])
 
 
 def _shape(c: Constants, x: Features) -> Any:
-    return _loss(c, effective_parameters(c, x), x["tokens"])
+    """Chinchilla's loss of the effective parameters, times the conditional law's factor of width."""
+    return _loss(c, effective_parameters(c, x), x["tokens"]) * width_factor(c, x)
 
 
 def _power(c: Constants, x: Features) -> Any:
@@ -114,7 +116,7 @@ FORMS: dict[str, Form] = {
     "conditional": Form(_conditional, (*_LAYERS, "hidden_size", "tokens"), _total),
     "shape": Form(
         _shape,
-        ("attention_parameters", "mlp_parameters", "vocabulary_width", "aspect_ratio", "tokens"),
+        (*_LAYERS, "hidden_size", "tokens"),
         effective_parameters,
     ),
     "power": Form(_power, (), lambda c, x: x["parameters"]),
