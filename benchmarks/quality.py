@@ -137,7 +137,7 @@ def published() -> pd.DataFrame:
     from archsearch.models.base import Workload
     from archsearch.models.registry import load_preset
     from archsearch.quality import get_proxy, training_features
-    from archsearch.quality.ranking import _both
+    from archsearch.quality.ranking import correlation
 
     records = []
     for entry in yaml.safe_load((HERE / "published_quality.yaml").read_text()):
@@ -152,7 +152,7 @@ def published() -> pd.DataFrame:
                 float(law.predict(training_features(m, law, Workload(**(sizes or dict(m.default_sizes))), {})).value)
                 for m in models.values()
             ]
-            tau, rho = _both(np.array(value), score)
+            tau, rho = correlation(np.array(value), score)
             records.append(
                 {"table": entry["name"], "models": len(models), "proxy": name, "spearman": rho, "kendall": tau}
             )
@@ -162,7 +162,7 @@ def published() -> pd.DataFrame:
 def gemstones() -> pd.DataFrame:
     """The twenty decoders of arXiv 2502.06857 at 99 B tokens; three laws have shape terms fitted to them."""
     from archsearch.quality.laws import published_laws
-    from archsearch.quality.ranking import _both
+    from archsearch.quality.ranking import correlation
     from archsearch.quality.table import predict_frame
 
     table = published_laws()["shape-aware"].record.table
@@ -183,7 +183,7 @@ def gemstones() -> pd.DataFrame:
     records = []
     for name in LAWS:
         value = predict_frame(configs, proxy=name, tokens=9.9e10)["predicted_loss"].to_numpy(float)
-        tau, rho = _both(value, rows["loss"].to_numpy(float))
+        tau, rho = correlation(value, rows["loss"].to_numpy(float))
         records.append({"table": "gemstones", "models": len(rows), "proxy": name, "spearman": rho, "kendall": tau})
     return pd.DataFrame(records)
 

@@ -41,8 +41,8 @@ def rank_correlation(predicted: Any, measured: Any, *, seed: int = 0, resamples:
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InvalidInputError("rank correlation needs finite values; drop architectures that have none")
     picks = np.random.default_rng(seed).integers(0, len(x), size=(resamples, len(x)))
-    taus, rhos = zip(*(_both(x[p], y[p]) for p in picks), strict=True)
-    tau, rho = _both(x, y)
+    taus, rhos = zip(*(correlation(x[p], y[p]) for p in picks), strict=True)
+    tau, rho = correlation(x, y)
     return RankCorrelation(len(x), tau, _interval(taus), rho, _interval(rhos))
 
 
@@ -58,16 +58,17 @@ def within_groups(predicted: Any, measured: Any, groups: Sequence[Any], *, seed:
     if not members:
         raise InvalidInputError(f"no group has {SMALLEST_GROUP} architectures")
     rng = np.random.default_rng(seed)
-    tau, rho = np.mean([_both(x[m], y[m]) for m in members], axis=0)
+    tau, rho = np.mean([correlation(x[m], y[m]) for m in members], axis=0)
     draws = []
     for _ in range(RESAMPLES // 4):
-        picks = [m[rng.integers(0, len(m), len(m))] for m in members]
-        draws.append(np.nanmean([_both(x[p], y[p]) for p in picks], axis=0))
+        found = np.array([correlation(x[p], y[p]) for p in (m[rng.integers(0, len(m), len(m))] for m in members)])
+        if np.isfinite(found).all():  # resamples of one value say nothing
+            draws.append(found.mean(axis=0))
     taus, rhos = np.array(draws).T
     return RankCorrelation(sum(map(len, members)), float(tau), _interval(taus), float(rho), _interval(rhos))
 
 
-def _both(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+def correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
     """Kendall's tau-b and Spearman's rho; NaN where a column is constant."""
     from scipy.stats import rankdata
 

@@ -261,7 +261,8 @@ class Trainer:
         losses = []
         with torch.no_grad():
             weights = self.weights.to(self.compute)
-            for part in torch.tensor_split(text, range(windows_at_once, len(text), windows_at_once)):
+            for start in range(0, len(text), windows_at_once):
+                part = text[start : start + windows_at_once]
                 batch = part[None].expand(len(weights), -1, -1)
                 losses.append(loss_of(weights, self.shape, batch).double() * len(part))
         return np.asarray((torch.stack(losses).sum(dim=0) / count).cpu().numpy())
