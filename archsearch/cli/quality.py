@@ -55,15 +55,15 @@ def quality(
     if Path(model).suffix in (".csv", ".parquet"):
         if inference_tokens is not None:
             raise InvalidInputError("--inference-tokens is for one MODEL, not for a table")
-        scored = _scored(Path(model), proxy, tokens, sampler, family)
-        if training_free or train:
-            from archsearch.cli import quality_torch
+        from archsearch.cli import quality_torch
 
+        if training_free or train:
             quality_torch.check_torch(device)
-            if training_free:
-                scored = quality_torch.add_training_free(scored, family, device)
-            if train:
-                scored = quality_torch.add_training(scored, family, device, train_steps, data)
+        scored = _scored(Path(model), proxy, tokens, sampler, family)
+        if training_free:
+            scored = quality_torch.add_training_free(scored, family, device)
+        if train:
+            scored = quality_torch.add_training(scored, family, device, train_steps, data)
         _write(scored, output, json)
     else:
         if training_free or train:

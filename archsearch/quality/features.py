@@ -50,9 +50,7 @@ def features_of(
         try:
             features[name] = _FEATURES[name](config, workload)
         except AttributeError as error:
-            raise InvalidInputError(
-                f"a model of family {config.family} has no feature {name!r} ({error}); choose another quality proxy"
-            ) from None
+            raise InvalidInputError(f"a model of family {config.family} has no feature {name!r} ({error})") from None
     return features
 
 
@@ -69,7 +67,12 @@ def training_features(
     """
     from archsearch.quality.laws import TOKENS_PER_PARAMETER
 
-    features = features_of(config, proxy.features, workload, given)
+    try:
+        features = features_of(config, proxy.features, workload, given)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"quality proxy {proxy.name!r} speaks for {', '.join(proxy.families)}: {error}"
+        ) from None
     optional = getattr(getattr(proxy, "form", None), "optional", ())
     if "tokens" in proxy.features and "tokens" not in features and "tokens" not in optional:
         size = proxy.size(features) if hasattr(proxy, "size") else features["parameters"]
