@@ -188,6 +188,26 @@ def gemstones() -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def dit_residuals() -> pd.DataFrame:
+    """ln of published over predicted FID of DiT's twelve models, for the law of all patches and that of patch 2."""
+    from archsearch.models.base import Workload
+    from archsearch.models.registry import load_preset
+    from archsearch.quality import get_proxy, training_features
+    from archsearch.quality.laws import published_laws
+
+    table: Any = published_laws()["dit-fid"].record.table
+    records = []
+    for size, patch, _, _, fid in table.rows:
+        config = load_preset(f"dit-{size.lower()}-{int(patch)}")
+        record: dict[str, Any] = {"model": f"DiT-{size}/{int(patch)}", "FID": fid}
+        for name in ("dit-fid-any-patch", "dit-fid"):
+            law = get_proxy(name)
+            answer = law.predict(training_features(config, law, Workload(height=256, width=256), {}))
+            record[name] = float(np.log(fid / answer.value)) if name != "dit-fid" or patch == 2 else np.nan
+        records.append(record)
+    return pd.DataFrame(records)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, help="measured table (default: the newest of benchmarks/results)")
@@ -217,6 +237,8 @@ def main() -> None:
     tables = published()
     wide = tables.pivot(index="table", columns="proxy", values="spearman")
     print(wide.round(3).to_markdown() if _has_tabulate() else wide.round(3).to_string())
+    print("\nResiduals, ln(published / predicted) of DiT's FID:\n")
+    print(dit_residuals().round(3).to_string(index=False, na_rep=""))
     RESULTS.mkdir(exist_ok=True)
     checks.round(4).to_csv(RESULTS / "quality_checks.csv", index=False)
     tables.round(4).to_csv(RESULTS / "quality_published.csv", index=False)

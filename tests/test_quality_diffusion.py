@@ -23,14 +23,13 @@ def quality(config: Any, **given: Any) -> Any:
 
 def test_at_f8_it_is_the_fitted_dit_law_and_the_floor() -> None:
     config = load_preset("dit-xl-2")
-    flops = float(config.lower(Workload(height=256, width=256)).flops())
-    base = get_proxy("dit-fid-any-patch").predict({"flops": flops, "parameters": float(config.parameters())})
+    base = get_proxy("dit-fid-any-patch").predict({"image_tokens": 256, "parameters": float(config.parameters())})
     assert float(quality(config).value) == pytest.approx(float(base.value) + 0.31, rel=1e-9)
 
 
 def test_moving_compression_into_the_autoencoder_gives_what_dc_ae_measured() -> None:
     """Equal tokens, f64 and patch 1 instead of f8 and patch 8: FID 67.30 instead of 125.08 (DC-AE, table 1)."""
-    features = {"fid_flops": 1e10, "parameters": 1e8, "latent_channels": 4.0}
+    features = {"image_tokens": 64.0, "parameters": 1e8, "latent_channels": 4.0}
     patched = LAW.predict({**features, "vae_scale_factor": 8.0}).value - reconstruction_fid(8, 4)
     moved = LAW.predict({**features, "vae_scale_factor": 64.0}).value - reconstruction_fid(64, 4)
     assert float(moved / patched) == pytest.approx(67.30 / 125.08, rel=1e-6)

@@ -169,7 +169,8 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
     if "quality_rank_best" in record:
         best, worst = record["quality_rank_best"], record["quality_rank_worst"]
-        cells["  rank over proxies"] = f"{best}" if best == worst else f"{best}-{worst} of {attrs['front']}"
+        span = f"{best}" if best == worst else f"{best}-{worst}"
+        cells["  rank over proxies"] = f"{span} of {attrs['front']}"
     if len(attrs["hardware"]) > 1:
         cells["speed-up, worst GPU"] = f"{record['throughput_worst']:.3f}"
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"

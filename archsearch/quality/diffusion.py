@@ -1,14 +1,13 @@
-"""Quality of latent diffusion: FID from FLOPs and size, the autoencoder's ceiling, and what the sampler adds.
+"""Quality of latent diffusion: FID from tokens and size, the autoencoder's ceiling, and what the sampler adds.
 
 ``latent-diffusion-fid`` is
 
-    FID = FID_DiT(F, N) * (f/8)^(-b) * exp(g) * (1 + (s0/steps)^2) + rFID(f, c)
+    FID = FID_DiT(T, N) * (f/8)^(-b) * exp(g) * (1 + (s0/steps)^2) + rFID(f, c)
 
-with FID_DiT the law ``dit-fid-any-patch`` of FLOPs F per step of a 256 x 256 image and parameters N, f pixels per
-latent along a side, c its channels. Fewer tokens cost FID through F, wherever they come from; b says how much less they
-cost when the autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator
-comes. g (guidance, distillation) and s0 are the same for all architectures. ``autoencoders.yaml`` has figures and
-sources.
+with FID_DiT the law ``dit-fid-any-patch`` of tokens T of a 256 x 256 image and parameters N, f pixels per latent along a
+side, c its channels. Fewer tokens cost FID through T, wherever they come from; b says how much less they cost when the
+autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator comes. g
+(guidance, distillation) and s0 are the same for all architectures. ``autoencoders.yaml`` has figures and sources.
 ``reconstruction-psnr`` is the ceiling alone, in dB.
 """
 
@@ -93,8 +92,8 @@ class LatentDiffusionFid:
     unit: str = "FID-50K, ImageNet 256x256, 400 K training steps"
     direction: str = "minimize"
     families: tuple[str, ...] = FAMILIES
-    features: tuple[str, ...] = ("fid_flops", "parameters", "vae_scale_factor", "latent_channels")
-    description: str = "FID from FLOPs and size, what the autoencoder compresses, and the sampler"
+    features: tuple[str, ...] = ("image_tokens", "parameters", "vae_scale_factor", "latent_channels")
+    description: str = "FID from tokens and size, what the autoencoder compresses, and the sampler"
     source: str = (
         "DiT (Peebles and Xie 2022), table 4; DC-AE (Chen et al. 2024), tables 1 and 2; SANA (Xie et al. 2024), table 1"
     )
@@ -103,7 +102,7 @@ class LatentDiffusionFid:
 
     @property
     def valid(self) -> Mapping[str, tuple[float, float]]:
-        return {"fid_flops": (7.2e8, 2.4e11), "parameters": (3.3e7, 6.8e8), "vae_scale_factor": (8.0, 64.0)}
+        return {"image_tokens": (16.0, 256.0), "parameters": (3.3e7, 6.8e8), "vae_scale_factor": (8.0, 64.0)}
 
     def predict(self, features: Mapping[str, Any]) -> Quality:
         """FID with its 80 % interval.
@@ -114,7 +113,7 @@ class LatentDiffusionFid:
         from archsearch.quality.proxy import get_proxy
 
         law = get_proxy("dit-fid-any-patch")
-        base = law.predict({"flops": features.get("fid_flops"), "parameters": features.get("parameters")})
+        base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
         f, c = _positive(self, features, "vae_scale_factor"), _positive(self, features, "latent_channels")
         moved = autoencoder_figures()["placement"]
         doublings = math.log2(moved["compressed"]["vae_scale_factor"] / moved["patched"]["vae_scale_factor"])

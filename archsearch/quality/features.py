@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from archsearch.quality.proxy import QualityProxy
 
 FID_SIDE = 256
-"""Pixels along a side at which the laws of FID count FLOPs and tokens: ImageNet's, as in DiT (arXiv 2212.09748)."""
+"""Pixels along a side at which the laws of FID count tokens: ImageNet's, as in DiT (arXiv 2212.09748)."""
 LANGUAGE_FAMILIES = ("decoder", "encoder")
 _MEASURED = ("tokens", "num_inference_steps", "guidance", "distilled")
 """Features that no architecture has: the training's and the sampler's."""
@@ -122,10 +122,9 @@ def _flops(config: ModelConfig, workload: Workload) -> Any:
     return as_float(config.lower(workload).flops()) / as_float(workload.batch_size)
 
 
-def _fid_flops(config: Any, workload: Workload) -> Any:
-    """FLOPs of one denoising step of one image of 256 x 256 pixels."""
-    frames = 1 if getattr(config, "video", False) else None
-    return _flops(config, Workload(height=FID_SIDE, width=FID_SIDE, frames=frames, dtype=workload.dtype))
+def _image_tokens(config: Any) -> Any:
+    """Tokens of one image of 256 x 256 pixels (of a video: of one latent frame)."""
+    return (FID_SIDE / (as_float(config.vae_scale_factor) * as_float(config.patch_size))) ** 2
 
 
 def _latent_channels(config: Any) -> Any:
@@ -150,7 +149,7 @@ _FEATURES: dict[str, Callable[[Any, Workload], Any]] = {
         as_float(c.num_attention_heads) / as_float(getattr(c, "num_key_value_heads", c.num_attention_heads))
     ),
     "flops": _flops,
-    "fid_flops": _fid_flops,
+    "image_tokens": lambda c, w: _image_tokens(c),
     "vae_scale_factor": lambda c, w: as_float(c.vae_scale_factor),
     "latent_channels": lambda c, w: _latent_channels(c),
     "compression": lambda c, w: 3 * as_float(c.vae_scale_factor) ** 2 / np.asarray(_latent_channels(c)),

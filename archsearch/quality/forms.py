@@ -93,6 +93,13 @@ def _power(c: Constants, x: Features) -> Any:
     return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in c if name != "intercept"))
 
 
+def _crossed(c: Constants, x: Features) -> Any:
+    """exp(intercept + a ln t + b ln n + c ln t ln n), t and n tokens per image and parameters over their midpoints."""
+    t = np.log(x["image_tokens"] / c["image_tokens_at"])
+    n = np.log(x["parameters"] / c["parameters_at"])
+    return np.exp(c["intercept"] + c["image_tokens"] * t + c["parameters"] * n + c["crossed"] * t * n)
+
+
 def _compute(c: Constants, x: Features) -> Any:
     """scale * C^exponent, C = 6 N D the training's compute; without ``tokens`` the C for which N is the optimal size.
 
@@ -120,5 +127,6 @@ FORMS: dict[str, Form] = {
         effective_parameters,
     ),
     "power": Form(_power, (), lambda c, x: x["parameters"]),
+    "crossed": Form(_crossed, ("image_tokens", "parameters"), lambda c, x: x["parameters"]),
     "compute": Form(_compute, ("parameters",), lambda c, x: x["parameters"], optional=("tokens",)),
 }

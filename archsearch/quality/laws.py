@@ -48,7 +48,7 @@ class LawRecord(BaseModel):
     """One entry of ``laws*.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "compute"]
+    form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "crossed", "compute"]
     metric: str
     unit: str
     families: tuple[str, ...]

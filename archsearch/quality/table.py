@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from archsearch.models.base import ModelConfig
 
 _OWN_COLUMNS = ("tokens", "family", "parameters", "low", "high", "in_range", "proxy")
-_WHOLE_MODELS = ("parameters", "flops", "fid_flops")
+_WHOLE_MODELS = ("parameters", "flops")
 """Features that lower a config, so that its sizes must be whole."""
 _TOLERATED = ("head_dim", "num_attention_heads")
 """Requirements about these are the real modules'; attention's width is known without them."""
