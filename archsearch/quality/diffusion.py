@@ -4,9 +4,9 @@
 
     FID = FID_DiT(T, N) * (f/8)^(-b) * exp(g) * (1 + (s0/steps)^2) + rFID(f, c)
 
-with FID_DiT the law ``dit-fid-any-patch`` of tokens T of a 256 x 256 image and parameters N, f pixels per latent along a
-side, c its channels. Fewer tokens cost FID through T, wherever they come from; b says how much less they cost when the
-autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator comes. g
+with FID_DiT the law ``dit-fid-any-patch`` of tokens T of a 256 x 256 image and parameters N, f pixels per latent along
+a side, c its channels. Fewer tokens cost FID through T, wherever they come from; b says how much less they cost when
+the autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator comes. g
 (guidance, distillation) and s0 are the same for all architectures. ``autoencoders.yaml`` has figures and sources.
 ``reconstruction-psnr`` is the ceiling alone, in dB.
 """
