@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.models.registry import FAMILIES
-from archsearch.quality import default_proxy, get_proxy, list_proxies, register_proxy
+from archsearch.models.base import Workload
+from archsearch.models.registry import FAMILIES, get_family, load_preset
+from archsearch.quality import default_proxy, get_proxy, list_proxies, register_proxy, training_features
 from archsearch.quality.laws import Law
 
 t_quantile = student.ppf
@@ -164,3 +165,23 @@ def test_dit_laws_of_compute_at_the_papers_check() -> None:
         law.predict({"parameters": size, "tokens": 1e18 / 6 / size}).value,
     )
     assert free == pytest.approx(given, rel=1e-9)
+
+
+SEARCHED = {
+    "decoder": "llama-3.2-1b", "encoder": "modernbert-base", "t5": "t5-base-encoder", "clip-text": "clip-l-text",
+    "dit": "dit-b-2", "pixart": "pixart-sigma", "sana": "sana-1.6b", "sd3": "sd3-medium", "flux": "flux1-dev",
+    "cogvideox": "cogvideox-2b", "wan": "wan2.1-1.3b", "ltx": "ltx-video-2b", "hunyuan-video": "hunyuan-video",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", SEARCHED)
+def test_default_proxies_answer_arrays_of_their_family(family: str) -> None:
+    """More layers are better under every family's default, computed for columns at once."""
+    values = load_preset(SEARCHED[family]).to_dict()
+    depth = values["num_layers"]
+    config = get_family(family).from_dict({**values, "num_layers": np.array([depth, depth + 4])})
+    proxy = default_proxy(family)
+    sizes = {"height": 256, "width": 256} if family == "dit" else dict(config.default_sizes)
+    answer = proxy.predict(training_features(config, proxy, Workload(**sizes), {}))
+    assert np.shape(answer.value) == (2,)
+    assert answer.value[1] < answer.value[0]

@@ -123,11 +123,12 @@ class LatentDiffusionFid:
         low, high = self.valid["vae_scale_factor"]
         inside = (f >= low) & (f <= high)
         # outside the listed compressions the band widens by the factor that compression itself would have made
-        outside = np.maximum(np.maximum(low / f, f / high), 1.0) ** b
+        outside = b * np.log(np.maximum(np.maximum(low / f, f / high), 1.0))
+        half = np.hypot(np.log(base.high / base.value), autoencoder_figures()["transfer"]["log"]) + outside
         return Quality(
             value=base.value * factor + floor,
-            low=base.low * factor / outside + floor,
-            high=base.high * factor * outside + floor,
+            low=base.value * factor / np.exp(half) + floor,
+            high=base.value * factor * np.exp(half) + floor,
             in_range=base.in_range & inside,
         )
 
