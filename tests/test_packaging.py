@@ -107,9 +107,18 @@ def declared(requirements: list[str]) -> set[str]:
     return {{"pyyaml": "yaml"}.get(name, name) for name in names}
 
 
+TORCH_MODULES = {
+    "archsearch/models/tracing/record.py",
+    "archsearch/quality/modules.py",
+    "archsearch/quality/tiny_decoders.py",
+}
+"""Subclasses of torch's classes; other modules import these inside the functions that need them."""
+
+
 def test_modules_import_only_base_dependencies():
     base = declared(PROJECT["dependencies"])
-    assert {(file, name) for file, name in imports(top_level_only=True) if name not in base} == set()
+    found = {(file, name) for file, name in imports(top_level_only=True) if name not in base}
+    assert found == {(file, "torch") for file in TORCH_MODULES}
 
 
 def test_every_import_is_declared_somewhere():

@@ -30,7 +30,7 @@ def parameters(row: pd.Series) -> float:
 
 
 def test_rows_get_the_law_of_their_parameters() -> None:
-    result = predict_frame(TABLE, family="decoder", tokens=1e11)
+    result = predict_frame(TABLE, family="decoder", proxy="chinchilla-besiroglu", tokens=1e11)
     law = get_proxy("chinchilla-besiroglu")
     for (_, row), (_, out) in zip(TABLE.iterrows(), result.iterrows(), strict=True):
         expected = law.predict({"parameters": parameters(row), "tokens": 1e11})
@@ -55,8 +55,9 @@ def test_tokens_column_and_the_default_ratio() -> None:
 
 
 def test_family_column_groups_rows() -> None:
-    whole = predict_frame(TABLE.assign(family="decoder"))
-    np.testing.assert_array_equal(whole["predicted_loss"], predict_frame(TABLE, family="decoder")["predicted_loss"])
+    whole = predict_frame(TABLE.assign(family="decoder"), proxy="chinchilla")
+    alone = predict_frame(TABLE, family="decoder", proxy="chinchilla")
+    np.testing.assert_array_equal(whole["predicted_loss"], alone["predicted_loss"])
 
 
 def test_mistakes_are_told() -> None:
@@ -64,7 +65,9 @@ def test_mistakes_are_told() -> None:
         predict_frame(TABLE)
     with pytest.raises(InvalidInputError, match="no rows"):
         predict_frame(TABLE.iloc[:0], family="decoder")
-    with pytest.raises(InvalidInputError, match="hiden_size"):
+    with pytest.raises(InvalidInputError, match="did you mean 'hidden_size'"):
         predict_frame(TABLE.rename(columns={"hidden_size": "hiden_size"}), family="decoder")
+    with pytest.raises(InvalidInputError, match="hidden_size"):
+        predict_frame(TABLE.drop(columns="hidden_size"), family="decoder", proxy="chinchilla")
     with pytest.raises(UnknownNameError, match="chinchilla"):
         predict_frame(TABLE, family="decoder", proxy="chinchila")

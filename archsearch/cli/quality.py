@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archsearch.cli.options import Json
 from archsearch.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def quality(
@@ -17,9 +20,24 @@ def quality(
     ] = None,
     proxy: Annotated[str | None, typer.Option("--proxy", help="Which law; see --list.")] = None,
     tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens.")] = None,
+    inference_tokens: Annotated[
+        float | None, typer.Option("--inference-tokens", help="Tokens served over the model's life: its best size.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps of image and video models.")] = None,
+    guidance: Annotated[str | None, typer.Option("--guidance", help="none or cfg.")] = None,
+    distilled: Annotated[bool, typer.Option("--distilled", help="Timestep-distilled: a few steps.")] = False,
     family: Annotated[str | None, typer.Option("--family", help="Family of a table without that column.")] = None,
+    training_free: Annotated[
+        bool, typer.Option("--training-free", help="Add scores of small real modules to a table (needs torch).")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a table's rows, scaled down, and rank them (needs torch).")
+    ] = False,
+    train_steps: Annotated[int | None, typer.Option("--train-steps", help="Steps of --train's survivors.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Text file or directory for --train.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda, for --training-free and --train.")] = "cpu",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table with predictions.")] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the proxies with source and validity.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="Explain each proxy: source, validity, families.")] = False,
     json: Json = False,
 ) -> None:
     """Predict the quality of a model, or of every row of a CSV whose columns are config fields."""
@@ -30,41 +48,72 @@ def quality(
         return
     if model is None:
         raise InvalidInputError("name a MODEL or a FILE.csv, or use --list")
+    for option, value in (("--tokens", tokens), ("--inference-tokens", inference_tokens), ("--steps", steps)):
+        if value is not None and not value > 0:
+            raise InvalidInputError(f"{option} {value:g} must be positive")
+    sampler = {"num_inference_steps": steps, "guidance": guidance, "distilled": distilled or None}
     if Path(model).suffix in (".csv", ".parquet"):
-        _table(Path(model), proxy, tokens, family, output, json)
+        if inference_tokens is not None:
+            raise InvalidInputError("--inference-tokens is for one MODEL, not for a table")
+        from archsearch.cli import quality_torch
+
+        if training_free or train:
+            quality_torch.check_torch(device)
+        scored = _scored(Path(model), proxy, tokens, sampler, family)
+        if training_free:
+            scored = quality_torch.add_training_free(scored, family, device)
+        if train:
+            scored = quality_torch.add_training(scored, family, device, train_steps, data)
+        _write(scored, output, json)
     else:
-        _model(model, proxy, tokens, json)
+        if training_free or train:
+            raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
+        if output is not None:
+            raise InvalidInputError("--output is for a table; use --json for one model")
+        _model(model, proxy, tokens, inference_tokens, sampler, json)
 
 
 def _list(json: bool) -> None:
     from archsearch.quality import get_proxy, list_proxies
+    from archsearch.quality.proxy import DEFAULTS
 
     rows: list[dict[str, Any]] = []
     for name in list_proxies():
         p = get_proxy(name)
         valid = {k: list(v) for k, v in p.valid.items()}
-        about = {"name": name, "metric": p.metric, "families": list(p.families), "assumed": p.assumed, "valid": valid}
-        rows.append({**about, "source": p.source, "url": p.url})
+        default = [family for family, chosen in DEFAULTS.items() if chosen == name]
+        about: dict[str, Any] = {"name": name, "metric": p.metric, "unit": p.unit, "direction": p.direction}
+        about |= {"description": p.description, "families": list(p.families), "default_for": default}
+        rows.append({**about, "assumed": p.assumed, "valid": valid, "source": p.source, "url": p.url})
     if json:
         print_json(rows)
         return
     for row in rows:
         ranges = "; ".join(f"{k} {low:.3g} to {high:.3g}" for k, (low, high) in row["valid"].items())
-        marked = " (assumed)" if row["assumed"] else ""
-        print(f"{row['name']}: {row['metric']} of {', '.join(row['families'])}{marked}; valid for {ranges}")
+        marked = ", assumed: ranks rather than predicts" if row["assumed"] else ""
+        default_for = f"; default for {', '.join(row['default_for'])}" if row["default_for"] else ""
+        print(f"{row['name']}: {row['metric']} ({row['unit']}) of {', '.join(row['families'])}{default_for}{marked}")
+        print(f"  {row['description']}; valid for {ranges}")
         print(f"  {row['source']} {row['url']}")
 
 
-def _model(model: str, proxy: str | None, tokens: float | None, json: bool) -> None:
+def _model(
+    model: str,
+    proxy: str | None,
+    tokens: float | None,
+    inference_tokens: float | None,
+    sampler: dict[str, Any],
+    json: bool,
+) -> None:
     from archsearch.models.base import Workload
     from archsearch.models.registry import load_model
-    from archsearch.quality import default_proxy, get_proxy
-    from archsearch.quality.table import features_of
+    from archsearch.quality import default_proxy, get_proxy, training_features
 
     config = load_model(model)
     law = get_proxy(proxy) if proxy else default_proxy(config.family)
     workload = Workload(**config.default_sizes)  # type: ignore[arg-type]
-    answer = law.predict(features_of(config, law, workload, tokens))
+    features = training_features(config, law, workload, {**sampler, "tokens": tokens})
+    answer = law.predict(features)
     document: dict[str, Any] = {
         "model": model,
         f"predicted_{law.metric}": float(answer.value),
@@ -72,27 +121,82 @@ def _model(model: str, proxy: str | None, tokens: float | None, json: bool) -> N
         "high": float(answer.high),
         "in_range": bool(answer.in_range),
         "proxy": law.name,
+        "unit": law.unit,
+        "assumed": law.assumed,
         "source": law.source,
     }
+    document |= _training(law, features, inference_tokens)
+    document |= _ceiling(config, workload)
     if json:
         print_json(document)
         return
     outside = "" if document["in_range"] else "; outside the law's range, band widened"
     print(f"{model}: {law.metric} {answer.value:.4g} ({answer.low:.4g} to {answer.high:.4g}), {law.name}{outside}")
+    for key, text in _TEXTS.items():
+        if key in document:
+            print(f"  {text.format(**document)}")
     print(f"  {law.source} {law.url}")
 
 
-def _table(
-    file: Path, proxy: str | None, tokens: float | None, family: str | None, output: Path | None, json: bool
-) -> None:
-    from archsearch.quality.table import predict_frame
-    from archsearch.tables import read_table, write_table
+_TEXTS = {
+    "tokens_per_parameter": "{tokens_per_parameter:.3g} training tokens per parameter ({overtraining:.3g} times the "
+    "compute-optimal ratio)",
+    "inference_optimum": "the same loss at least cost over training and {inference_optimum[inference_tokens]:.3g} "
+    "served tokens: {inference_optimum[parameters]:.3g} parameters on {inference_optimum[tokens]:.3g} tokens, "
+    "{inference_optimum[saved]:.1%} fewer FLOPs",
+    "reconstruction_psnr_db": "the autoencoder reconstructs about {reconstruction_psnr_db:.1f} dB "
+    "({reconstruction_psnr_low_db:.1f} to {reconstruction_psnr_high_db:.1f}): the ceiling",
+}
 
-    scored = predict_frame(read_table(file), family=family, proxy=proxy, tokens=tokens)
+
+def _training(law: Any, features: dict[str, Any], inference_tokens: float | None) -> dict[str, Any]:
+    """Tokens per parameter against the compute-optimal ratio, and the size that serving makes best."""
+    from archsearch.quality.budget import inference_optimum, overtraining
+
+    if "tokens" not in features or not hasattr(law, "size"):
+        return {}
+    size = float(law.size(features))
+    tokens = float(features["tokens"])
+    told: dict[str, Any] = {"tokens": tokens, "tokens_per_parameter": tokens / size}
+    told["overtraining"] = float(overtraining(size, tokens))
+    if inference_tokens is not None:
+        told["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens)
+    return told
+
+
+def _ceiling(config: Any, workload: Any) -> dict[str, Any]:
+    """What the autoencoder of an image or video model can reconstruct."""
+    from archsearch.quality import get_proxy, training_features
+
+    proxy = get_proxy("reconstruction-psnr")
+    if config.family not in proxy.families:
+        return {}
+    answer = proxy.predict(training_features(config, proxy, workload, {}))
+    names = ("reconstruction_psnr_db", "reconstruction_psnr_low_db", "reconstruction_psnr_high_db")
+    return dict(zip(names, map(float, (answer.value, answer.low, answer.high)), strict=True))
+
+
+def _scored(
+    file: Path, proxy: str | None, tokens: float | None, sampler: dict[str, Any], family: str | None
+) -> pd.DataFrame:
+    from archsearch.quality.table import predict_frame
+    from archsearch.tables import read_table
+
+    scored = predict_frame(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
+    if scored.attrs["unread"]:
+        note(f"columns that are no config field are carried along unread: {', '.join(scored.attrs['unread'])}")
+    if scored.attrs["assumed"]:
+        note(f"the table does not give: {'; '.join(scored.attrs['assumed'])}")
+    return scored
+
+
+def _write(scored: pd.DataFrame, output: Path | None, json: bool) -> None:
+    from archsearch.tables import write_table
+
     if output is not None:
         write_table(scored, output)
         note(f"wrote {output}")
     if json:
-        print_json({"rows": scored.to_dict(orient="records")})
+        print_json({"rows": scored.to_dict(orient="records"), "assumed": scored.attrs.get("assumed", [])})
     elif output is None:
         print_table("", list(scored.columns), scored.itertuples(index=False))

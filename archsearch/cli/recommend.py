@@ -126,6 +126,8 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
     print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
+    if quality.get("compared"):
+        print(f"ranks by quality on the front are compared over {', '.join(quality['compared'])}")
 
 
 def _known(provenance: dict[str, str]) -> str:
@@ -165,6 +167,10 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     cells["memory, GiB"] = gibibytes(record["memory_bytes"])
     cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
     cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
+    if "quality_rank_best" in record:
+        best, worst = record["quality_rank_best"], record["quality_rank_worst"]
+        span = f"{best}" if best == worst else f"{best}-{worst}"
+        cells["  rank over proxies"] = f"{span} of {attrs['front']}"
     if len(attrs["hardware"]) > 1:
         cells["speed-up, worst GPU"] = f"{record['throughput_worst']:.3f}"
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"

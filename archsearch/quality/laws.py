@@ -1,4 +1,4 @@
-"""Scaling laws read from ``laws.yaml``: Chinchilla-form losses and log-linear (power) laws."""
+"""Published and fitted laws read from ``laws*.yaml``: constants, validity and 80 % bands, each with its source."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.yaml_records import read_mapping
+from archsearch.quality.forms import FORMS, Form
 from archsearch.quality.proxy import Quality, QualityProxy
 
-LAWS_FILE = Path(__file__).with_name("laws.yaml")
+LAW_FILES = ("laws.yaml", "laws_diffusion.yaml")
+TOKENS_PER_PARAMETER = 20.0
+"""Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
+section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
 
 
 class Band(BaseModel):
@@ -41,13 +45,14 @@ class Table(BaseModel):
 
 
 class LawRecord(BaseModel):
-    """One entry of ``laws.yaml``."""
+    """One entry of ``laws*.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    form: Literal["chinchilla", "power"]
+    form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "crossed", "compute"]
     metric: str
     unit: str
     families: tuple[str, ...]
+    description: str
     title: str
     url: str
     constants: dict[str, float]
@@ -69,6 +74,10 @@ class Law:
     direction: str = "minimize"
 
     @property
+    def form(self) -> Form:
+        return FORMS[self.record.form]
+
+    @property
     def metric(self) -> str:
         return self.record.metric
 
@@ -85,6 +94,10 @@ class Law:
         return self.record.valid
 
     @property
+    def description(self) -> str:
+        return self.record.description
+
+    @property
     def source(self) -> str:
         return self.record.title
 
@@ -98,9 +111,13 @@ class Law:
 
     @property
     def features(self) -> tuple[str, ...]:
-        if self.record.form == "chinchilla":
-            return ("parameters", "tokens")
-        return tuple(name for name in self.record.constants if name != "intercept")
+        """What ``predict`` reads: the formula's features, and those that only tell whether it holds."""
+        own = tuple(n for n in self.record.constants if n != "intercept") if self.record.form == "power" else ()
+        return tuple(dict.fromkeys((*self.form.features, *own, *self.form.optional, *self.record.valid)))
+
+    def size(self, features: Mapping[str, Any]) -> Any:
+        """The parameter count that the law's training tokens are counted against."""
+        return self.form.size(self.record.constants, features)
 
     def predict(self, features: Mapping[str, Any]) -> Quality:
         """Value, 80 % interval and range flag, broadcast over the features' shapes.
@@ -108,8 +125,9 @@ class Law:
         Raises:
             InvalidInputError: a needed feature is missing or not positive.
         """
-        x = {name: self._feature(features, name) for name in self.features}
-        value = self._value(x)
+        optional = {name for name in self.form.optional if features.get(name) is None}
+        x = {name: self._feature(features, name) for name in self.features if name not in optional}
+        value = self.form.value(self.record.constants, x)
         outside = sum((self._decades_outside(name, x[name]) for name in x), np.zeros(()))
         widen = 1.0 + outside
         band = self.record.band
@@ -119,12 +137,6 @@ class Law:
             factor = np.exp(np.float64(band.log) * widen)
             low, high = value / factor, value * factor
         return Quality(value=value, low=low, high=high, in_range=outside == 0)
-
-    def _value(self, x: Mapping[str, Any]) -> Any:
-        c = self.record.constants
-        if self.record.form == "chinchilla":
-            return c["E"] + c["A"] / x["parameters"] ** c["alpha"] + c["B"] / x["tokens"] ** c["beta"]
-        return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in x))
 
     def _feature(self, features: Mapping[str, Any], name: str) -> Any:
         if features.get(name) is None:
@@ -142,6 +154,9 @@ class Law:
 
 @lru_cache(maxsize=1)
 def published_laws() -> Mapping[str, QualityProxy]:
-    """All laws of ``laws.yaml`` by name."""
-    entries = read_mapping(LAWS_FILE)
-    return {name: Law(name, LawRecord.model_validate(entry)) for name, entry in entries.items()}
+    """All laws of ``laws*.yaml`` by name."""
+    laws: dict[str, QualityProxy] = {}
+    for file in LAW_FILES:
+        entries = read_mapping(Path(__file__).with_name(file))
+        laws |= {name: Law(name, LawRecord.model_validate(entry)) for name, entry in entries.items()}
+    return laws

@@ -26,9 +26,10 @@ class Quality:
 class QualityProxy(Protocol):
     """A law from features of an architecture to a quality metric, array-valued.
 
-    ``features`` names what ``predict`` needs (``parameters``, ``tokens``, ``flops``); ``direction`` says which
-    way is better; ``families`` for which model families it speaks; ``assumed`` marks a law borrowed from
-    another setting, good for ranking only; ``valid`` gives (low, high) of each feature in its source.
+    ``features`` names what ``predict`` reads (``archsearch.quality.features`` computes them from a config);
+    ``direction`` says which way is better; ``families`` for which model families it speaks; ``assumed`` marks a law
+    borrowed from another setting, good for ranking only; ``valid`` gives (low, high) of features in its source;
+    ``description`` is a line for lists.
     """
 
     @property
@@ -53,6 +54,9 @@ class QualityProxy(Protocol):
     def valid(self) -> Mapping[str, tuple[float, float]]: ...
 
     @property
+    def description(self) -> str: ...
+
+    @property
     def source(self) -> str: ...
 
     @property
@@ -69,6 +73,16 @@ class QualityProxy(Protocol):
         """
 
 
+DEFAULTS = {
+    "decoder": "shape-aware",
+    "encoder": "chinchilla-encoder",
+    "t5": "chinchilla-encoder",
+    "clip-text": "chinchilla-encoder",
+    "dit": "dit-fid",
+    **dict.fromkeys(("pixart", "sd3", "flux", "sana"), "latent-diffusion-fid"),
+    **dict.fromkeys(("cogvideox", "wan", "ltx", "hunyuan-video"), "latent-diffusion-fid"),
+}
+"""The proxy of each family where none is named. Autoencoders have none: they are not searched."""
 _REGISTERED: dict[str, QualityProxy] = {}
 
 
@@ -83,11 +97,19 @@ def register_proxy(proxy: QualityProxy) -> None:
     _REGISTERED[proxy.name] = proxy
 
 
-def list_proxies() -> list[str]:
-    """Names of all proxies: the published laws and what was registered."""
+def _known() -> dict[str, QualityProxy]:
+    """Every proxy by name: laws from files, laws in code, and what was registered."""
+    from archsearch.quality.diffusion import LatentDiffusionFid, ReconstructionPsnr
+    from archsearch.quality.ensemble import EnsembleProxy
     from archsearch.quality.laws import published_laws
 
-    return sorted({*published_laws(), *_REGISTERED})
+    own: tuple[QualityProxy, ...] = (LatentDiffusionFid(), ReconstructionPsnr(), EnsembleProxy())
+    return {**published_laws(), **{p.name: p for p in own}, **_REGISTERED}
+
+
+def list_proxies() -> list[str]:
+    """Names of all proxies: the published laws and what was registered."""
+    return sorted(_known())
 
 
 def get_proxy(name: str) -> QualityProxy:
@@ -96,9 +118,7 @@ def get_proxy(name: str) -> QualityProxy:
     Raises:
         UnknownNameError: no such proxy; the text lists near names.
     """
-    from archsearch.quality.laws import published_laws
-
-    found = _REGISTERED.get(name) or published_laws().get(name)
+    found = _known().get(name)
     if found is None:
         raise UnknownNameError("quality proxy", name, list_proxies())
     return found
@@ -110,12 +130,9 @@ def default_proxy(family: str) -> QualityProxy:
     Raises:
         InvalidInputError: no proxy speaks for the family.
     """
-    from archsearch.quality.laws import published_laws
-
-    preferred = {"decoder": "chinchilla-besiroglu", "encoder": "chinchilla-encoder", "dit": "dit-fid"}
-    if family in preferred:
-        return get_proxy(preferred[family])
-    for proxy in (*_REGISTERED.values(), *published_laws().values()):
+    if family in DEFAULTS:
+        return get_proxy(DEFAULTS[family])
+    for proxy in _REGISTERED.values():
         if family in proxy.families:
             return proxy
     raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")

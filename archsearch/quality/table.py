@@ -1,16 +1,26 @@
-"""Quality of many architectures given as a table of config fields."""
+"""Quality of many architectures given as a table of config fields.
+
+A row may describe a model whose layers differ by the mean of a field (7.5 heads, a feed-forward of 2218.7): proxies
+that count layer weights are linear in them. Fields that a table of language models leaves out: ``head_dim`` is
+hidden_size / num_attention_heads, whole or not, so that attention is as wide as the model; ``num_key_value_heads`` is
+num_attention_heads; others are those of the presets with the table's ``vocab_size`` where all of these agree (50,257 is
+GPT-2's: no gate in the feed-forward, learned positions), else the family's defaults.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.models.base import Workload
-from archsearch.ops import as_float
+from archsearch.quality.features import LANGUAGE_FAMILIES, training_features
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
 
 if TYPE_CHECKING:
@@ -18,26 +28,11 @@ if TYPE_CHECKING:
 
     from archsearch.models.base import ModelConfig
 
-TOKENS_PER_PARAMETER = 20.0
-"""Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
-section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
-
-_OWN_COLUMNS = ("tokens", "family", "parameters")
-
-
-def features_of(config: ModelConfig, proxy: QualityProxy, workload: Workload, tokens: Any = None) -> dict[str, Any]:
-    """The features that a proxy needs, from a config of scalars or arrays.
-
-    ``tokens`` are training tokens (``TOKENS_PER_PARAMETER`` times the parameters where None). FLOPs are those
-    of one forward pass of one sequence or image of the workload.
-    """
-    parameters = as_float(config.parameters())
-    features: dict[str, Any] = {"parameters": parameters}
-    if "tokens" in proxy.features:
-        features["tokens"] = TOKENS_PER_PARAMETER * parameters if tokens is None else as_float(tokens)
-    if "flops" in proxy.features:
-        features["flops"] = as_float(config.lower(workload).flops()) / as_float(workload.batch_size)
-    return features
+_OWN_COLUMNS = ("tokens", "family", "parameters", "low", "high", "in_range", "proxy")
+_WHOLE_MODELS = ("parameters", "flops")
+"""Features that lower a config, so that its sizes must be whole."""
+_TOLERATED = ("head_dim", "num_attention_heads")
+"""Requirements about these are the real modules'; attention's width is known without them."""
 
 
 def predict_frame(
@@ -47,36 +42,96 @@ def predict_frame(
     proxy: str | None = None,
     tokens: float | None = None,
     workload: Workload | None = None,
+    sampler: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """The table with ``predicted_loss`` (or the proxy's metric), ``low``, ``high``, ``in_range`` and ``proxy`` added.
 
-    Columns are config fields; ``family`` (unless given as an argument) and ``tokens`` may be columns too. Rows
-    are predicted together, one group per family and per combination of non-numeric fields.
+    Columns are config fields; ``family`` (unless given as an argument) and ``tokens`` may be columns too. Columns that
+    are no field are carried along and named in ``attrs["unread"]``, ``attrs["assumed"]`` says which fields were filled
+    in. Rows are predicted together, one group per family and per combination of non-numeric fields. ``sampler`` holds
+    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models.
 
     Raises:
-        InvalidInputError: no family, unknown or missing fields, or values that describe no model.
+        InvalidInputError: no family, missing fields, a column that is nearly a field's name, or values that describe no
+            model.
         UnknownNameError: unknown family or proxy.
     """
     if frame.empty:
         raise InvalidInputError("the table of architectures has no rows")
     if family is None and "family" not in frame:
         raise InvalidInputError("name the family: a column 'family', or --family decoder")
-    fields = [str(name) for name in frame.columns if name not in _OWN_COLUMNS]
-    keys = [name for name in fields if not _numeric(frame[name])]
     table = frame.assign(family=family) if family is not None else frame
+    if table["family"].isna().any():
+        raise InvalidInputError("column 'family' has empty cells; every row needs its family")
     result = frame.copy()
+    result.attrs.update(unread=[], assumed=[])
     metric = None
-    for values, group in table.groupby(["family", *keys], dropna=False, sort=False):
-        own = dict(zip(["family", *keys], values, strict=True))
-        law = get_proxy(proxy) if proxy else default_proxy(str(own["family"]))
+    for name, rows in table.groupby("family", sort=False):
+        law = get_proxy(proxy) if proxy else default_proxy(str(name))
         if metric not in (None, law.metric):
             raise InvalidInputError("families with different quality metrics in one table; predict them separately")
         metric = law.metric
-        answer = _predict_group(group, own, fields, law, tokens, workload)
-        for column, value in answer.items():
-            result.loc[group.index, column] = value
-        result.loc[group.index, "proxy"] = law.name
+        read, unread = _split_columns(str(name), rows)
+        keys = [column for column in read if not _numeric(rows[column])]
+        for values, group in rows.groupby(keys, dropna=False, sort=False) if keys else [((), rows)]:
+            own = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))
+            given = {**(sampler or {}), "tokens": group["tokens"].to_numpy(float) if "tokens" in group else tokens}
+            answer, assumed = _predict_group(group, str(name), own, read, law, given, workload)
+            for column, value in answer.items():
+                result.loc[group.index, column] = value
+            result.loc[group.index, "proxy"] = law.name
+            result.attrs["assumed"] = list(dict.fromkeys([*result.attrs["assumed"], *assumed]))
+        result.attrs["unread"] = list(dict.fromkeys([*result.attrs["unread"], *unread]))
     return result
+
+
+def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelConfig]:
+    """One scalar config for each row, as ``predict_frame`` reads it.
+
+    Raises:
+        InvalidInputError: as ``predict_frame``, or fractions: a module has whole sizes.
+    """
+    from archsearch.models import get_family
+
+    configs: list[ModelConfig] = []
+    for _, row in frame.iterrows():
+        name = family or row.get("family")
+        if not isinstance(name, str):
+            raise InvalidInputError("name the family: a column 'family', or --family decoder")
+        read, _unread = _split_columns(name, frame)
+        values: dict[str, Any] = {}
+        for column in read:
+            value = row[column]
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            whole = isinstance(value, (int, float, np.number)) and float(value).is_integer()
+            values[column] = int(value) if whole and not isinstance(value, bool) else value
+        filled = _fill_in(name, values) if name in LANGUAGE_FAMILIES else {}
+        configs.append(get_family(name).from_dict({**filled, **values}))
+    return configs
+
+
+def _split_columns(family: str, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Columns that are fields of the family's config, and the others.
+
+    Raises:
+        InvalidInputError: a column that is nearly a field's name: a slip of the pen would go unseen.
+    """
+    from archsearch.models import get_family
+
+    known = [f.name for f in fields(get_family(family))]
+    read, unread = [], []
+    for column in map(str, rows.columns):
+        if column in _OWN_COLUMNS or column.startswith("predicted_"):
+            continue
+        if column in known:
+            read.append(column)
+            continue
+        near = difflib.get_close_matches(column, known, n=1, cutoff=0.85)
+        if near:
+            raise InvalidInputError(f"{family} config has no field {column!r}: did you mean {near[0]!r}?")
+        unread.append(column)
+    return read, unread
 
 
 def _numeric(column: pd.Series[Any]) -> bool:
@@ -85,32 +140,99 @@ def _numeric(column: pd.Series[Any]) -> bool:
 
 def _predict_group(
     group: pd.DataFrame,
+    family: str,
     own: Mapping[str, Any],
-    fields: list[str],
+    read: list[str],
     law: QualityProxy,
-    tokens: float | None,
+    given: Mapping[str, Any],
     workload: Workload | None,
-) -> dict[str, Any]:
-    """Columns [N] of one group of rows whose non-numeric fields agree."""
-    from archsearch.models import get_family
-
+) -> tuple[dict[str, Any], list[str]]:
+    """Columns [N] of one group of rows whose non-numeric fields agree, and what was assumed of them."""
     values: dict[str, Any] = {}
-    for name in fields:
+    for name in read:
         value = own.get(name, group[name].to_numpy())
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            continue  # an empty cell means the family's default
+            continue  # an empty cell means the field was left out
         values[name] = value.astype(np.int64) if _whole(value) else value
-    config = get_family(str(own["family"])).from_dict(values)
-    given = group["tokens"].to_numpy(float) if "tokens" in group else tokens
-    run = workload or (Workload(height=256, width=256) if "flops" in law.features else Workload(seq_len=512))
-    answer = law.predict(features_of(config, law, run, given))
+    filled = _fill_in(family, values) if family in LANGUAGE_FAMILIES else {}
+    config = _build(family, {**filled, **values}, law)
+    run = workload or Workload(**config.default_sizes)  # type: ignore[arg-type]
+    if workload is None and "flops" in law.features and family == "dit":
+        run = Workload(height=256, width=256)
+    answer = law.predict(training_features(config, law, run, given))
     shape = (len(group),)
-    return {
+    columns = {
         f"predicted_{law.metric}": np.broadcast_to(answer.value, shape),
         "low": np.broadcast_to(answer.low, shape),
         "high": np.broadcast_to(answer.high, shape),
         "in_range": np.broadcast_to(answer.in_range, shape),
     }
+    return columns, _told(family, filled, values)
+
+
+def _told(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """What was filled in, in words."""
+    if family not in LANGUAGE_FAMILIES:
+        return []
+    told = [] if "head_dim" in values else ["head_dim: hidden_size / num_attention_heads"]
+    for name, value in filled.items():
+        told.append(f"{name}: num_attention_heads" if name == "num_key_value_heads" else f"{name}: {value}")
+    return told
+
+
+def _fill_in(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of language models that a table leaves out; the module's text says how."""
+    from archsearch.models import get_family
+    from archsearch.models.registry import FAMILIES
+
+    known = {f.name for f in fields(get_family(family))}
+    filled: dict[str, Any] = {}
+    if "num_key_value_heads" in known and "num_attention_heads" in values:
+        filled["num_key_value_heads"] = values["num_attention_heads"]
+    vocabulary = values.get("vocab_size")
+    if vocabulary is not None and family in FAMILIES:
+        size = np.unique(vocabulary)
+        presets = import_module(FAMILIES[family][0]).PRESETS.values()
+        alike = [p for p in presets if len(size) == 1 and p.get("vocab_size") == size[0]]
+        for name in ("gated_mlp", "positions", "tie_word_embeddings", "max_position_embeddings"):
+            said = {p.get(name) for p in alike} - {None}
+            if name in known and len(said) == 1 and all(name in p for p in alike):
+                filled[name] = said.pop()
+    return {name: value for name, value in filled.items() if name not in values}
+
+
+def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelConfig:
+    """A config of columns, checked like any other but for what only the real module needs of its heads.
+
+    Raises:
+        InvalidInputError: missing fields, values that describe no model, or fractions where the proxy counts whole
+            models.
+    """
+    from archsearch.models import get_family
+
+    broken = [n for n, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    whole_model = [name for name in law.features if name in _WHOLE_MODELS]
+    cls = get_family(family)
+    if not broken and whole_model:
+        config: ModelConfig = cls.from_dict(values)
+        return config
+    if broken and whole_model:
+        raise InvalidInputError(
+            f"{', '.join(broken)}: fractions, but quality proxy {law.name!r} counts whole models; give whole "
+            "numbers, or a --proxy of layer weights (shape-aware, conditional, kaplan)"
+        )
+    bad = [n for n in broken if not np.all(np.isfinite(values[n]) & (values[n] > 0))]
+    if bad:
+        raise InvalidInputError(f"{family} config: {bad[0]} must be positive numbers")
+    try:
+        config = cls(**values)
+    except TypeError as error:
+        raise InvalidInputError(f"{family} config lacks {str(error).partition('argument')[2].lstrip('s: ')}") from None
+    for requirement in config.requirements():
+        tolerated = any(word in requirement.reason for word in _TOLERATED) and "at least" not in requirement.reason
+        if not tolerated and not np.all(requirement.holds):
+            raise InvalidInputError(f"{family} config: {requirement.reason}")
+    return config
 
 
 def _whole(value: Any) -> bool:

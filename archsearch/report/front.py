@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Points of one kind: coordinates and the text of each, all of length N."""
+    """Points of one kind: coordinates, the text of each and the 80 % band of y, all of length N."""
 
     x: list[float]
     y: list[float]
     labels: list[str]
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class FrontInfo:
-    """What the picture shows. ``x_title`` and ``y_title`` name metric and unit."""
+    """What the picture shows. ``x_title`` and ``y_title`` name metric and unit, ``proxy`` what predicts quality."""
 
     title: str
     x_title: str
     y_title: str
+    proxy: str
     front: Points
     recommended: Points
     baseline: Points
@@ -56,9 +59,16 @@ def front_info(front: pd.DataFrame, recommended: pd.DataFrame | None = None, *, 
         title=f"{front.attrs['space']} on {', '.join(gpus)}",
         x_title=_axis_title(column),
         y_title=f"expected {quality['metric']}" + (f" ({quality['unit']})" if quality.get("unit") else ""),
+        proxy=f"{quality['proxy']}: {quality['source']}" + (" (assumed)" if quality.get("assumed") else ""),
         front=_points(front, column),
         recommended=Points([], [], []) if recommended is None else _points(recommended, column),
-        baseline=Points([baseline[column]], [baseline["quality"]], [baseline["name"]])
+        baseline=Points(
+            [baseline[column]],
+            [baseline["quality"]],
+            [baseline["name"]],
+            [baseline["quality_low"]],
+            [baseline["quality_high"]],
+        )
         if baseline
         else Points([], [], []),
     )
@@ -79,14 +89,36 @@ def plot_front(front: pd.DataFrame, recommended: pd.DataFrame | None = None, *, 
             marker={"size": 11, "symbol": "star"},
             text=ranks,
             textposition="top center",
+            error_y=_band(info.recommended),
             **_xy(info.recommended),
         )
     if info.baseline.x:
-        figure.add_scatter(name="baseline", mode="markers", marker={"size": 10, "symbol": "x"}, **_xy(info.baseline))
+        figure.add_scatter(
+            name="baseline",
+            mode="markers",
+            marker={"size": 10, "symbol": "x"},
+            error_y=_band(info.baseline),
+            **_xy(info.baseline),
+        )
     figure.update_layout(
-        title=info.title, xaxis_title=info.x_title, yaxis_title=info.y_title, template="plotly_white", height=440
+        title=f"{info.title}<br><sup>quality: {info.proxy}; bars are its 80 % band</sup>",
+        xaxis_title=info.x_title,
+        yaxis_title=info.y_title,
+        template="plotly_white",
+        height=440,
     )
     return figure
+
+
+def _band(points: Points) -> dict[str, Any]:
+    """Error bars: how far the 80 % band reaches above and below each point."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - y for high, y in zip(points.high, points.y, strict=True)],
+        "arrayminus": [y - low for low, y in zip(points.low, points.y, strict=True)],
+        "thickness": 1,
+    }
 
 
 def _xy(points: Points) -> dict[str, Any]:
@@ -100,7 +132,9 @@ def _points(frame: pd.DataFrame, column: str) -> Points:
     for row in frame.to_dict(orient="records"):
         shape = ", ".join(f"{name} {row[name]}" for name in names)
         labels.append(f"{row['rank']}. {shape}" if "rank" in row else shape)
-    return Points(frame[column].astype(float).tolist(), frame["quality"].astype(float).tolist(), labels)
+    columns = (column, "quality", "quality_low", "quality_high")
+    x, y, low, high = (frame[name].astype(float).tolist() for name in columns)
+    return Points(x, y, labels, low, high)
 
 
 def _axis_title(column: str) -> str:

@@ -20,7 +20,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
-from archsearch.quality import QualityProxy, default_proxy, get_proxy
+from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
@@ -129,6 +129,11 @@ class Evaluator:
             rules = self.space.rules(values, config)
             return self._price(config, shape, rules)
 
+    def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
+        """The family's config of dimension arrays, as it is priced."""
+        values = self.space.field_values(dimensions)
+        return self.space.build({n: self._guard(n, v) for n, v in values.items()})
+
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
@@ -160,7 +165,7 @@ class Evaluator:
             "flops": flops,
             "memory_bytes": as_float(config.memory(workload).total),
         }
-        values |= self._quality(values["parameters"], flops)
+        values |= self._quality(config, values["parameters"], flops)
         provenance = {}
         execution = self.space.record.execution
         for gpu in self.pool.gpus:
@@ -172,19 +177,24 @@ class Evaluator:
         values["tokens"] = tokens
         return Evaluation(shape, values, rules, self._violations(values), provenance)
 
-    def _quality(self, parameters: Any, flops: Any) -> dict[str, Any]:
+    def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
         """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""
-        features = {
-            "parameters": np.maximum(parameters, 1.0),
-            "flops": np.maximum(flops / as_float(self.space.workload.batch_size), 1.0),
-            "tokens": self.space.record.quality.tokens,
-        }
-        answer = self.proxy.predict(features)
+        answer = self.proxy.predict(
+            training_features(config, self.proxy, self.space.workload, self.quality_given(parameters, flops))
+        )
         return {
             "quality": answer.value,
             "quality_low": answer.low,
             "quality_high": answer.high,
             "quality_in_range": answer.in_range,
+        }
+
+    def quality_given(self, parameters: Any, flops: Any) -> dict[str, Any]:
+        """What a quality proxy need not compute from the config: the space's settings, and what is priced already."""
+        return {
+            **self.space.record.quality.model_dump(exclude={"proxy"}),
+            "parameters": np.maximum(parameters, 1.0),
+            "flops": np.maximum(flops / as_float(self.space.workload.batch_size), 1.0),
         }
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
+from archsearch.search.agreement import add_agreement, front_agreement
 from archsearch.search.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
@@ -49,7 +50,9 @@ def recommend(
     then the baseline plays no part in the order; near twins of a better-ranked one (all
     objectives within 5 % of the front's range) only fill places that would stay empty.
 
-    The table has the columns of an enumeration plus ``rank`` and ``why``. ``attrs["baseline"]`` is the naive
+    The table has the columns of an enumeration plus ``rank`` and ``why``, and ``quality_rank_best`` and
+    ``quality_rank_worst``: the range of its rank by quality on the front over the proxies that
+    ``attrs["quality"]["compared"]`` names. ``attrs["baseline"]`` is the naive
     reference's row, ``attrs["pool"]`` what each GPU alone would choose at no lower quality than rank 1, and
     the regret of rank 1 on that GPU (how much faster its own choice runs there).
 
@@ -69,9 +72,11 @@ def recommend(
     knee = front[order[0]]
     if weights is None:
         order = _baseline_first(points[front], order, pricer)
-    rows = front[_spread(points[front], order)[:top]]
+    places = _spread(points[front], order)[:top]
+    rows = front[places]
     chosen = found.frame.iloc[rows].reset_index(drop=True)
     chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
+    compared = add_agreement(chosen, places, front_agreement(pricer, found.frame.iloc[front]))
     baseline = _baseline_row(pricer)
     chosen["why"] = reasons(
         chosen, pricer, baseline, knee=list(rows).index(knee) if knee in rows else -1, front=found.frame.iloc[front]
@@ -82,6 +87,7 @@ def recommend(
         "exact": found.exact,
         "front": len(front),
         "baseline": baseline,
+        "quality": {**found.frame.attrs["quality"], "compared": compared},
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])

@@ -101,10 +101,16 @@ class Execution(_Record):
 
 
 class QualityRecord(_Record):
-    """The quality proxy (the family's default if none is named) and the training tokens that it assumes."""
+    """The quality proxy (the family's default if none is named), the training tokens that it assumes, and the sampler.
+
+    Without ``tokens`` every architecture is taken as trained compute-optimally.
+    """
 
     proxy: str | None = None
     tokens: PositiveFloat | None = None
+    num_inference_steps: PositiveInt | None = None
+    guidance: Literal["none", "cfg"] | None = None
+    distilled: bool | None = None
 
 
 class Objective(_Record):

@@ -1,0 +1,144 @@
+"""Several proxies at once: a weighted mean where they share a unit, ranks where they do not, and their disagreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.errors import InvalidInputError
+from archsearch.quality.features import training_features
+from archsearch.quality.proxy import Quality, QualityProxy, get_proxy
+
+if TYPE_CHECKING:
+    from archsearch.models.base import ModelConfig, Workload
+
+MEMBERS: dict[str, float] = {"shape-aware": 0.5, "conditional": 0.25, "chinchilla-besiroglu": 0.25}
+"""Members of the language ensemble and their weights (assumed): half on the law that ranks best in
+docs/quality.md, the rest on the published law of shape and on size alone. All are in nats on one base law."""
+COMPARED: dict[str, tuple[str, ...]] = {
+    "decoder": ("shape-aware", "conditional", "aspect-ratio", "chinchilla-besiroglu", "kaplan"),
+    "encoder": ("chinchilla-encoder", "shape-aware-encoder"),
+    **dict.fromkeys(
+        ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video"),
+        ("latent-diffusion-fid", "dit-fid-any-patch", "dit-loss"),
+    ),
+}
+"""Proxies whose ranks are compared where a study's architectures are recommended."""
+
+
+@dataclass(frozen=True)
+class EnsembleProxy:
+    """Weighted mean of proxies of one metric; the interval spans those of all members."""
+
+    name: str = "ensemble"
+    metric: str = "loss"
+    unit: str = "nats per token"
+    direction: str = "minimize"
+    families: tuple[str, ...] = ("decoder",)
+    description: str = "weighted mean of " + ", ".join(f"{name} ({weight:g})" for name, weight in MEMBERS.items())
+    source: str = "the members' sources; weights are assumed"
+    url: str = "https://arxiv.org/abs/2404.10102"
+    assumed: bool = True
+
+    @cached_property
+    def members(self) -> tuple[QualityProxy, ...]:
+        return tuple(get_proxy(name) for name in MEMBERS)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for proxy in self.members for name in proxy.features))
+
+    @property
+    def valid(self) -> Mapping[str, tuple[float, float]]:
+        """The range that all members share."""
+        shared: dict[str, tuple[float, float]] = {}
+        for proxy in self.members:
+            for name, (low, high) in proxy.valid.items():
+                before = shared.get(name, (0.0, np.inf))
+                shared[name] = (max(low, before[0]), min(high, before[1]))
+        return shared
+
+    def size(self, features: Mapping[str, Any]) -> Any:
+        """Parameters that training tokens are counted against: those of the heaviest member's law."""
+        first: Any = self.members[0]
+        return first.size(features)
+
+    def predict(self, features: Mapping[str, Any]) -> Quality:
+        """Mean over members, the lowest low and the highest high.
+
+        Raises:
+            InvalidInputError: a feature that a member needs is missing or not positive.
+        """
+        answers = [proxy.predict(features) for proxy in self.members]
+        weights = np.array(list(MEMBERS.values())) / sum(MEMBERS.values())
+        return Quality(
+            value=sum(w * a.value for w, a in zip(weights, answers, strict=True)),
+            low=np.minimum.reduce([np.asarray(a.low) for a in answers]),
+            high=np.maximum.reduce([np.asarray(a.high) for a in answers]),
+            in_range=np.logical_and.reduce([np.asarray(a.in_range) for a in answers]),
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Ranks [N] over several proxies, 1 the best: the weighted mean, the best and the worst, and which proxies."""
+
+    proxies: tuple[str, ...]
+    mean: NDArray[np.float64]
+    best: NDArray[np.int64]
+    worst: NDArray[np.int64]
+
+
+def aggregate_ranks(
+    values: Mapping[str, Any], directions: Mapping[str, str], weights: Mapping[str, float] | None = None
+) -> Agreement:
+    """Weighted mean rank (Borda count) of N architectures over proxies, and the range of their ranks.
+
+    ``values`` are columns [N] by proxy, ``directions`` say ``minimize`` or ``maximize``; ``weights`` are 1 each where
+    None. Equal values share the best of their ranks.
+
+    Raises:
+        InvalidInputError: no proxy, columns of different length, or weights that are negative or all zero.
+    """
+    if not values:
+        raise InvalidInputError("rank aggregation needs the values of at least one proxy")
+    names = tuple(values)
+    if len({np.shape(values[name]) for name in names}) > 1:
+        raise InvalidInputError("rank aggregation needs columns of equal length")
+    share = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in names])
+    if np.any(share < 0) or not share.sum() > 0:
+        raise InvalidInputError("weights of an ensemble must not be negative, and not all zero")
+    ranks = np.stack([_ranks(values[name], directions[name]) for name in names])
+    return Agreement(names, share @ ranks / share.sum(), ranks.min(axis=0), ranks.max(axis=0))
+
+
+def _ranks(column: Any, direction: str) -> NDArray[np.int64]:
+    value = np.asarray(column, dtype=np.float64)
+    signed = value if direction == "minimize" else -value
+    order = np.sort(signed)
+    return np.asarray(np.searchsorted(order, signed, side="left") + 1)
+
+
+def agreement_of(
+    config: ModelConfig, family: str, workload: Workload, given: Mapping[str, Any], shape: tuple[int, ...]
+) -> Agreement | None:
+    """Ranks of the architectures [N] of a config under all proxies that can be compared for the family.
+
+    Proxies that need features which the family's configs lack are left out; None where none is left.
+    """
+    values: dict[str, Any] = {}
+    directions: dict[str, str] = {}
+    for name in COMPARED.get(family, ()):
+        proxy = get_proxy(name)
+        try:
+            answer = proxy.predict(training_features(config, proxy, workload, given))
+        except InvalidInputError:
+            continue
+        values[name] = np.broadcast_to(answer.value, shape)
+        directions[name] = proxy.direction
+    return aggregate_ranks(values, directions) if values else None

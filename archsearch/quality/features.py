@@ -1,0 +1,156 @@
+"""What proxies see of an architecture, array-valued: sizes of its parts, ratios, FLOPs, compression of its latents.
+
+Attention counts by its own width, num_attention_heads · head_dim, which need not be hidden_size. A mixture of experts
+counts the weights that one token passes through. FLOPs are those of one pass over one image or sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError
+from archsearch.models.base import Workload
+from archsearch.ops import as_float
+
+if TYPE_CHECKING:
+    from archsearch.models.base import ModelConfig
+    from archsearch.quality.proxy import QualityProxy
+
+FID_SIDE = 256
+"""Pixels along a side at which the laws of FID count tokens: ImageNet's, as in DiT (arXiv 2212.09748)."""
+LANGUAGE_FAMILIES = ("decoder", "encoder")
+_MEASURED = ("tokens", "num_inference_steps", "guidance", "distilled")
+"""Features that no architecture has: the training's and the sampler's."""
+
+
+def features_of(
+    config: ModelConfig, names: Iterable[str], workload: Workload, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The named features of a config of scalars or arrays.
+
+    ``given`` holds what the config cannot tell, ``tokens`` (of training) and the sampler's settings, and may hold
+    features that are known already. What neither tells is left out.
+
+    Raises:
+        InvalidInputError: the family has no such feature.
+    """
+    given = given or {}
+    features: dict[str, Any] = {name: given[name] for name in _MEASURED if given.get(name) is not None}
+    for name in names:
+        if name in _MEASURED:
+            continue
+        if given.get(name) is not None:
+            features[name] = given[name]
+            continue
+        if name not in _FEATURES:
+            raise InvalidInputError(f"no feature {name!r}; features: {', '.join((*_FEATURES, *_MEASURED))}")
+        try:
+            features[name] = _FEATURES[name](config, workload)
+        except AttributeError as error:
+            raise InvalidInputError(f"a model of family {config.family} has no feature {name!r} ({error})") from None
+    return features
+
+
+def training_features(
+    config: ModelConfig, proxy: QualityProxy, workload: Workload, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The features that a proxy reads, training tokens filled in where none are given.
+
+    Without ``tokens`` an architecture is taken as trained compute-optimally: ``TOKENS_PER_PARAMETER`` for each
+    parameter of the size that the proxy counts.
+
+    Raises:
+        InvalidInputError: the family lacks a feature.
+    """
+    from archsearch.quality.laws import TOKENS_PER_PARAMETER
+
+    try:
+        features = features_of(config, proxy.features, workload, given)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"quality proxy {proxy.name!r} speaks for {', '.join(proxy.families)}: {error}"
+        ) from None
+    optional = getattr(getattr(proxy, "form", None), "optional", ())
+    if "tokens" in proxy.features and "tokens" not in features and "tokens" not in optional:
+        size = proxy.size(features) if hasattr(proxy, "size") else features["parameters"]
+        features["tokens"] = TOKENS_PER_PARAMETER * size
+    return features
+
+
+def attention_width(config: Any) -> Any:
+    """num_attention_heads · head_dim, where head_dim was left out hidden_size / num_attention_heads."""
+    heads, head_dim = as_float(config.num_attention_heads), config.head_dim
+    return as_float(config.hidden_size) if head_dim is None else heads * as_float(head_dim)
+
+
+def attention_parameters(config: Any) -> Any:
+    """Weights of all layers' query, key, value and output projections."""
+    queries = attention_width(config)
+    groups = as_float(getattr(config, "num_key_value_heads", config.num_attention_heads))
+    keys = queries * groups / as_float(config.num_attention_heads)
+    return as_float(config.num_layers) * as_float(config.hidden_size) * 2 * (queries + keys)
+
+
+def mlp_parameters(config: Any) -> Any:
+    """Weights of all layers' feed-forwards that a token passes through: three matrices with a gate, two without."""
+    width = as_float(config.intermediate_size)
+    if getattr(config, "is_moe", False):
+        width = as_float(config.expert_width) * as_float(config.num_experts_per_tok)
+        width = width + as_float(config.shared_expert_intermediate_size)
+    matrices = 3.0 if config.gated_mlp else 2.0
+    return as_float(config.num_layers) * as_float(config.hidden_size) * width * matrices
+
+
+def non_embedding_parameters(config: Any) -> Any:
+    """Weights of attention and feed-forward (norms and biases, some 0.1 %, left out, as in Kaplan et al. 2020)."""
+    return attention_parameters(config) + mlp_parameters(config)
+
+
+def embedding_parameters(config: Any) -> Any:
+    """Token embedding and, untied, the output matrix; learned positions."""
+    tied = config.family != "decoder" or config.tie_word_embeddings or not config.lm_head
+    rows = as_float(config.vocab_size) * (1.0 if tied else 2.0)
+    if config.positions == "learned":
+        rows = rows + as_float(config.max_position_embeddings)
+    return rows * as_float(config.hidden_size)
+
+
+def _flops(config: ModelConfig, workload: Workload) -> Any:
+    return as_float(config.lower(workload).flops()) / as_float(workload.batch_size)
+
+
+def _image_tokens(config: Any) -> Any:
+    """Tokens of one image of 256 x 256 pixels (of a video: of one latent frame)."""
+    return (FID_SIDE / (as_float(config.vae_scale_factor) * as_float(config.patch_size))) ** 2
+
+
+def _latent_channels(config: Any) -> Any:
+    """Channels of the autoencoder's latent; Flux's config counts those of a packed 2 x 2 patch."""
+    packed = as_float(config.patch_size) ** 2 if config.family == "flux" else 1.0
+    return as_float(config.in_channels) / packed
+
+
+_FEATURES: dict[str, Callable[[Any, Workload], Any]] = {
+    "parameters": lambda c, w: as_float(c.parameters()),
+    "non_embedding_parameters": lambda c, w: non_embedding_parameters(c),
+    "embedding_parameters": lambda c, w: embedding_parameters(c),
+    "attention_parameters": lambda c, w: attention_parameters(c),
+    "mlp_parameters": lambda c, w: mlp_parameters(c),
+    "attention_width": lambda c, w: attention_width(c),
+    "mlp_to_attention": lambda c, w: mlp_parameters(c) / attention_parameters(c),
+    "width_ratio": lambda c, w: as_float(c.hidden_size) / np.sqrt(non_embedding_parameters(c)),
+    "aspect_ratio": lambda c, w: as_float(c.hidden_size) / as_float(c.num_layers),
+    "num_layers": lambda c, w: as_float(c.num_layers),
+    "hidden_size": lambda c, w: as_float(c.hidden_size),
+    "queries_per_kv": lambda c, w: (
+        as_float(c.num_attention_heads) / as_float(getattr(c, "num_key_value_heads", c.num_attention_heads))
+    ),
+    "flops": _flops,
+    "image_tokens": lambda c, w: _image_tokens(c),
+    "vae_scale_factor": lambda c, w: as_float(c.vae_scale_factor),
+    "latent_channels": lambda c, w: _latent_channels(c),
+    "compression": lambda c, w: 3 * as_float(c.vae_scale_factor) ** 2 / np.asarray(_latent_channels(c)),
+}

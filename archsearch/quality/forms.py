@@ -1,0 +1,132 @@
+"""The formulas behind the laws, array-valued: constants and features in, a value out.
+
+Each form names the features it reads. ``size`` is the parameter count that a law's training tokens are counted
+against. Shapes broadcast; NaN in, NaN out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Constants = Mapping[str, float]
+Features = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A formula: ``value(constants, features)``, what it reads, and which size it counts."""
+
+    value: Callable[[Constants, Features], Any]
+    features: tuple[str, ...]
+    size: Callable[[Constants, Features], Any]
+    optional: tuple[str, ...] = ()
+
+
+def _loss(c: Constants, size: Any, tokens: Any) -> Any:
+    """E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, equation 2)."""
+    return c["E"] + c["A"] / size ** c["alpha"] + c["B"] / tokens ** c["beta"]
+
+
+def _chinchilla(c: Constants, x: Features) -> Any:
+    return _loss(c, x["parameters"], x["tokens"])
+
+
+def _kaplan(c: Constants, x: Features) -> Any:
+    """((N_c/N)^(alpha_N/alpha_D) + D_c/D)^alpha_D (Kaplan et al. 2020, equation 1.5), N without embeddings."""
+    ratio = c["alpha_N"] / c["alpha_D"]
+    return ((c["N_c"] / x["non_embedding_parameters"]) ** ratio + c["D_c"] / x["tokens"]) ** c["alpha_D"]
+
+
+def hollow(x: Any, optimum: float) -> Any:
+    """ln(x/x*) + x*/x - 1: zero at the optimum, positive elsewhere; steep below, logarithmic above.
+
+    The term a0 + a1 ln x + a2/x of the conditional law (arXiv 2510.18245, equation 3) with its minimum, x* = a2/a1,
+    taken out.
+    """
+    return np.log(x / optimum) + optimum / x - 1.0
+
+
+def _aspect(c: Constants, x: Features) -> Any:
+    """(E + A/N^alpha + B/D^beta)(1 + epsilon R^gamma), R = hidden_size/num_layers (arXiv 2501.18107, section 3)."""
+    return _loss(c, x["parameters"], x["tokens"]) * (1.0 + c["epsilon"] * x["aspect_ratio"] ** c["gamma"])
+
+
+def _conditional(c: Constants, x: Features) -> Any:
+    """Chinchilla's loss times one factor for the width over sqrt(N) and one for MLP over attention weights."""
+    ratio = hollow(x["mlp_parameters"] / x["attention_parameters"], c["ratio_optimum"])
+    return _loss(c, _total(c, x), x["tokens"]) * width_factor(c, x) * (1.0 + c["ratio_weight"] * ratio)
+
+
+def effective_parameters(c: Constants, x: Features) -> Any:
+    """Parameters of a well-shaped model that would reach this one's loss.
+
+    Attention and feed-forward weights replace each other only in part: with the share w of attention and
+    s = 1 - 1/sigma, sigma the elasticity of substitution, the layers count as
+
+        (w (a/w)^s + (1-w) (f/(1-w))^s)^(1/s),
+
+    which is a + f at f/a = (1-w)/w and less elsewhere. Embeddings count in full.
+    """
+    w, s = c["attention_share"], c["substitution"]
+    a, f = x["attention_parameters"] / w, x["mlp_parameters"] / (1 - w)
+    layers = (w * a**s + (1 - w) * f**s) ** (1 / s) if s else a**w * f ** (1 - w)
+    return layers + x["embedding_parameters"]
+
+
+def width_factor(c: Constants, x: Features) -> Any:
+    """1 + k h(u), h ``hollow`` and u hidden_size over the root of layer weights: too thin and deep, or too wide."""
+    weights = x["attention_parameters"] + x["mlp_parameters"]
+    return 1.0 + c["width_weight"] * hollow(x["hidden_size"] / np.sqrt(weights), c["width_optimum"])
+
+
+def _shape(c: Constants, x: Features) -> Any:
+    """Chinchilla's loss of the effective parameters, times the conditional law's factor of width."""
+    return _loss(c, effective_parameters(c, x), x["tokens"]) * width_factor(c, x)
+
+
+def _power(c: Constants, x: Features) -> Any:
+    """exp(intercept + sum of exponent times ln feature)."""
+    return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in c if name != "intercept"))
+
+
+def _crossed(c: Constants, x: Features) -> Any:
+    """exp(intercept + a ln t + b ln n + c ln t ln n), t and n tokens per image and parameters over their midpoints."""
+    t = np.log(x["image_tokens"] / c["image_tokens_at"])
+    n = np.log(x["parameters"] / c["parameters_at"])
+    return np.exp(c["intercept"] + c["image_tokens"] * t + c["parameters"] * n + c["crossed"] * t * n)
+
+
+def _compute(c: Constants, x: Features) -> Any:
+    """scale * C^exponent, C = 6 N D the training's compute; without ``tokens`` the C for which N is the optimal size.
+
+    N = n_scale C^n_exponent at the optimum (arXiv 2410.08184, section 3.2).
+    """
+    size = x["parameters"]
+    optimal = (size / c["n_scale"]) ** (1.0 / c["n_exponent"])
+    compute = optimal if x.get("tokens") is None else 6.0 * size * x["tokens"]
+    return c["scale"] * compute ** c["exponent"]
+
+
+def _total(c: Constants, x: Features) -> Any:
+    return x["attention_parameters"] + x["mlp_parameters"] + x["embedding_parameters"]
+
+
+_LAYERS = ("attention_parameters", "mlp_parameters", "embedding_parameters")
+FORMS: dict[str, Form] = {
+    "chinchilla": Form(_chinchilla, ("parameters", "tokens"), lambda c, x: x["parameters"]),
+    "kaplan": Form(_kaplan, ("non_embedding_parameters", "tokens"), lambda c, x: x["non_embedding_parameters"]),
+    "aspect": Form(_aspect, ("parameters", "aspect_ratio", "tokens"), lambda c, x: x["parameters"]),
+    "conditional": Form(_conditional, (*_LAYERS, "hidden_size", "tokens"), _total),
+    "shape": Form(
+        _shape,
+        (*_LAYERS, "hidden_size", "tokens"),
+        effective_parameters,
+    ),
+    "power": Form(_power, (), lambda c, x: x["parameters"]),
+    "crossed": Form(_crossed, ("image_tokens", "parameters"), lambda c, x: x["parameters"]),
+    "compute": Form(_compute, ("parameters",), lambda c, x: x["parameters"], optional=("tokens",)),
+}
