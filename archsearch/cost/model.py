@@ -27,7 +27,7 @@ from archsearch.cost.routes import (
     memory_route,
 )
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float, weighted_total
 
 CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
@@ -58,16 +58,15 @@ class CostModel:
         """
         choice = AttentionKernel.parse(attention)
         items = [self._op_cost(op, compiled, choice) for op in ops]
-        totals = [
-            sum((getattr(i.cost, f) * as_float(i.count) for i in items), as_float(0.0))
-            for f in ("latency_s", "low_s", "high_s")
-        ]
+        counts = [i.count for i in items]
+        fields = ("latency_s", "low_s", "high_s")
+        totals = [weighted_total((getattr(i.cost, f) for i in items), counts) for f in fields]
         return Estimate(
             latency_s=totals[0],
             low_s=totals[1],
             high_s=totals[2],
             provenance=Provenance.worst([i.cost.provenance for i in items]),
-            flops=sum((as_float(i.flops) * as_float(i.count) for i in items), as_float(0.0)),
+            flops=weighted_total((i.flops for i in items), counts),
             breakdown=tuple(items),
         )
 

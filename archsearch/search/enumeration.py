@@ -6,30 +6,29 @@ that of one chunk and one front, whatever the size of the space.
 
 from __future__ import annotations
 
-import math
+import os
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate import Columns, Evaluation, Evaluator, objective_matrix
+from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import columns_frame, to_records
-from archsearch.search.pareto import merge_fronts, non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
-from archsearch.search.progress import progress_bar
+from archsearch.search.progress import Advance, progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
+from archsearch.search.windows import POOL, Front, Part, Window, reduce_window, views
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Front = tuple[NDArray[np.float64], Cells]
-_POOL = "pool"
 
 
 @dataclass
@@ -56,6 +55,18 @@ class Sweep:
     sample_cells: Cells = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     nearest: tuple[float, int] | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+
+    def take(self, total: Part) -> Sweep:
+        """Fill in what the windows of the whole space hold; returns itself."""
+        self.architectures, self.legal, self.valid = total.architectures, total.legal, total.valid
+        self.rejected, self.nearest = total.rejected, total.nearest
+        self.provenance = {gpu: known.value for gpu, known in total.provenance.items()}
+        fronts = {name: _distinct(self.space, front) for name, front in total.fronts.items()}
+        empty = np.empty(0, dtype=np.int64)
+        self.front_cells = fronts.pop(POOL, empty)
+        self.gpu_front_cells = {gpu: fronts.get(gpu, empty) for gpu in views(self.evaluator) if gpu != POOL}
+        self.sample_cells = np.setdiff1d(total.sample[1], self.front_cells)
+        return self
 
     @property
     def architectures_per_s(self) -> float:
@@ -138,61 +149,40 @@ def sweep(
     """
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    result = Sweep(loaded, pricer.pool, pricer)
-    reservoir = _Reservoir(sample, seed)
-    views = _views(pricer)
-    fronts: dict[str, Front] = {n: (np.empty((0, len(v))), np.empty(0, dtype=np.int64)) for n, v in views.items()}
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
     started = time.perf_counter()
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
-        for window in loaded.chunks(max_cells):
-            columns, cells = _chunk(result, window)
-            for name, view in views.items() if len(cells) else ():
-                fronts[name] = _extend(fronts[name], objective_matrix(columns, view), cells)
-            reservoir.add(cells)
-            advance(math.prod(cut.stop - cut.start for cut in window))
-    result.evaluation_s = time.perf_counter() - started
-    result.front_cells = _distinct(loaded, fronts.pop(_POOL))
-    result.gpu_front_cells = {name: _distinct(loaded, front) for name, front in fronts.items()}
-    result.sample_cells = np.setdiff1d(reservoir.cells, result.front_cells)
-    return result
+        total = _reduce(pricer, loaded.chunks(max_cells), sample, seed, advance)
+    result = Sweep(loaded, pricer.pool, pricer, evaluation_s=time.perf_counter() - started)
+    return result.take(total)
 
 
-def _views(evaluator: Evaluator) -> dict[str, dict[str, float]]:
-    """The objectives whose fronts are kept: the pool's, and where it has several GPUs, each one's own."""
-    alone = {gpu: evaluator.gpu_objectives(gpu) for gpu in evaluator.pool.ids} if len(evaluator.pool) > 1 else {}
-    return {_POOL: evaluator.objective_columns} | alone
+def _reduce(evaluator: Evaluator, windows: Iterator[Window], sample: int, seed: int, advance: Advance) -> Part:
+    """All windows on all cores (NumPy frees the lock), merged in order; a few are in flight at a time."""
+    total = Part()
+    threads = os.cpu_count() or 1
+
+    def one(window: Window) -> Part:
+        return reduce_window(evaluator, window, sample=sample, seed=seed, known=dict(total.fronts))
+
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Part]] = deque()
+        try:
+            for window in windows:
+                waiting.append(pool.submit(one, window))
+                if len(waiting) > threads:
+                    _merge(total, waiting.popleft().result(), sample, advance)
+            while waiting:
+                _merge(total, waiting.popleft().result(), sample, advance)
+        finally:
+            for future in waiting:
+                future.cancel()
+    return total
 
 
-def _extend(front: Front, objectives: NDArray[np.float64], cells: Cells) -> Front:
-    keep = non_dominated(objectives)
-    return merge_fronts(front, (objectives[keep], cells[keep]))
-
-
-def _chunk(result: Sweep, window: tuple[slice, ...]) -> tuple[Columns, Cells]:
-    """Evaluate one window: metrics and cell numbers of its valid cells; counts go to ``result``."""
-    evaluation = result.evaluator.evaluate(result.space.mesh(window))
-    result.architectures += evaluation.legal.size
-    result.legal += int(np.count_nonzero(evaluation.legal))
-    result.provenance = {gpu: known.value for gpu, known in evaluation.provenance.items()}
-    local = np.flatnonzero(evaluation.feasible)
-    result.valid += len(local)
-    result.rejected.update(evaluation.rejected())
-    if not len(local):
-        _note_nearest(result, evaluation, window)
-    return result.evaluator.columns(evaluation, local), result.space.window_cells(window, local)
-
-
-def _note_nearest(result: Sweep, evaluation: Evaluation, window: tuple[slice, ...]) -> None:
-    """Remember the legal cell with the smallest worst violation, for the message when nothing is valid."""
-    legal = np.flatnonzero(evaluation.legal)
-    if result.valid or not len(legal) or not evaluation.violations:
-        return
-    worst = np.max(np.stack(list(evaluation.violation_columns(legal).values())), axis=0)
-    best = int(np.nanargmin(worst)) if not np.isnan(worst).all() else 0
-    if result.nearest is None or worst[best] < result.nearest[0]:
-        cell = result.space.window_cells(window, legal[best : best + 1])
-        result.nearest = (float(worst[best]), int(cell[0]))
+def _merge(total: Part, part: Part, sample: int, advance: Advance) -> None:
+    total.add(part, sample)
+    advance(part.architectures)
 
 
 def _distinct(space: SearchSpace, front: Front) -> Cells:
@@ -216,24 +206,6 @@ def canonical_keys(space: SearchSpace, cells: Cells) -> list[tuple[Any, ...]]:
     varying = [n for n in (*space.dimensions, *space.derived) if n in space.config_fields]
     columns = [np.broadcast_to(values[name], (len(cells),)).tolist() for name in varying]
     return list(zip(*columns, strict=True))
-
-
-class _Reservoir:
-    """A uniform random sample of a stream of cells (algorithm R by random keys: keep the smallest keys)."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = size
-        self._random = np.random.default_rng(seed)
-        self._keys = np.empty(0)
-        self.cells: Cells = np.empty(0, dtype=np.int64)
-
-    def add(self, cells: Cells) -> None:
-        if not self._size or not len(cells):
-            return
-        keys = np.concatenate((self._keys, self._random.random(len(cells))))
-        merged = np.concatenate((self.cells, cells))
-        keep = np.argsort(keys)[: self._size]
-        self._keys, self.cells = keys[keep], merged[keep]
 
 
 def enumerate_space(

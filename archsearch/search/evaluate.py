@@ -7,9 +7,9 @@ for the cells that matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -213,14 +213,39 @@ class Evaluator:
         architecture's, the pool's relative latency is max_g r_g (worst) and Σ w_g r_g (weighted: w_g is the
         share of tokens that g serves); relative throughput is the inverse.
         """
-        columns = evaluation.take(cells)
+        return self.derived_columns(evaluation.take(cells))
+
+    def feasible_objectives(
+        self, evaluation: Evaluation, views: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """For each view ({column: sign}), its objectives [N, M], all minimised, of the N feasible cells in order.
+
+        Columns that no view names are never spread over the mesh.
+        """
+        names = {name for view in views.values() for name in view}
+        mask = evaluation.feasible.ravel()
+        everything = bool(mask.all())
+        with np.errstate(all="ignore"):
+            values = self.derived_columns(evaluation.values, names)
+        columns = {}
+        for name in names:
+            whole = np.broadcast_to(np.asarray(values[name], dtype=np.float64), evaluation.shape)
+            columns[name] = whole.ravel() if everything else whole.ravel()[mask]
+        return {label: objective_matrix(columns, view) for label, view in views.items()}
+
+    def derived_columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
+        """The metrics with those that follow from them (only what ``names`` need, where given), any shape."""
+        columns: Columns = dict(values)
         ratios = []
         for gpu in self.pool.gpus:
-            columns[f"throughput:{gpu.id}"] = columns["tokens"] / columns[f"latency_s:{gpu.id}"]
-            ratios.append(1 / (columns[f"throughput:{gpu.id}"] * self.reference_s_per_token[gpu.id]))
-        ratio = np.stack(ratios)
-        columns["latency_worst"] = ratio.max(axis=0)
-        columns["latency_weighted"] = np.asarray(self.pool.weights) @ ratio
+            s_per_token = columns[f"latency_s:{gpu.id}"] / columns["tokens"]
+            columns[f"throughput:{gpu.id}"] = 1 / s_per_token
+            ratios.append(s_per_token / self.reference_s_per_token[gpu.id])
+        if names is not None and not any(name.startswith(("latency_w", "throughput_w")) for name in names):
+            return columns
+        columns["latency_worst"] = reduce(np.maximum, ratios)
+        weighted = [weight * ratio for weight, ratio in zip(self.pool.weights, ratios, strict=True)]
+        columns["latency_weighted"] = reduce(np.add, weighted)
         columns["throughput_worst"] = 1 / columns["latency_worst"]
         columns["throughput_weighted"] = 1 / columns["latency_weighted"]
         return columns
