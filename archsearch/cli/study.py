@@ -22,7 +22,7 @@ def run(
     hardware: Pool = None,
     trials: Trials = 1000,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="auto, exhaustive, nsga2, nsga3, tpe, gp or random.")
+        str, typer.Option("--strategy", help="auto, exhaustive, hybrid, nsga2, nsga3, tpe, gp, cmaes or random.")
     ] = "auto",
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,

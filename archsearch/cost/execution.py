@@ -58,11 +58,11 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
         yield from convolution_kernels(op, gpu, compiled=compiled)
     elif isinstance(op, FusedGroup):
         if compiled:
-            yield _fused(op)
+            yield replace(op.fused(), kind="modulate") if np.all(in_registers(op)) else op.fused()
         else:
             yield from op.members
     elif isinstance(op, Attention):
-        if _runs_fused(op, gpu, attention):
+        if np.all(runs_fused(op, gpu, attention)):
             yield op
         else:
             yield from unfused_attention(op, compiled=compiled)
@@ -70,13 +70,13 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
         yield op
 
 
-def _fused(op: FusedGroup) -> MemoryOp:
-    """The one kernel of a group. Rows that a block of threads holds whole cost a compiler's kernel no second pass: it
-    gives a block several, and is bound by the bytes (``persistent_reduction``, torch/_inductor/choices.py)."""
-    fused = op.fused()
-    if memory_class(fused.kind) != "pointwise" and np.all(np.asarray(fused.cols) <= PERSISTENT_ROW):
-        return replace(fused, kind="modulate")
-    return fused
+def in_registers(op: FusedGroup) -> Any:
+    """Which rows of a fused reduction a block of threads holds whole (a bool array over the columns' shape): they cost
+    a compiler's kernel no second pass, it gives a block several and is bound by the bytes (``persistent_reduction``,
+    torch/_inductor/choices.py)."""
+    if memory_class(op.kind) == "pointwise":
+        return np.zeros(np.shape(op.cols), dtype=bool)
+    return np.asarray(op.cols) <= PERSISTENT_ROW
 
 
 def convolution_kernels(op: Convolution, gpu: GpuSpec, *, compiled: bool) -> Iterator[Kernel]:
@@ -145,12 +145,18 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
     )
 
 
-def _runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionKernel) -> bool:
+def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionKernel) -> Any:
+    """Whether a fused kernel runs the attention of each head_dim: a bool array over head_dim's shape.
+
+    Raises:
+        UnsupportedError: a fused kernel was asked for that this GPU, format or head_dim does not have.
+    """
+    dims, where = np.unique(np.asarray(op.head_dim), return_inverse=True)
     if attention is AttentionKernel.EAGER:
-        return False
-    reason = fused_attention_reason(gpu, op.dtype, op.head_dim, flash=attention is AttentionKernel.FLASH)
-    if reason is None:
-        return True
-    if attention is AttentionKernel.AUTO:
-        return False
-    raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {reason}; use --attention auto or eager")
+        return np.zeros(np.shape(op.head_dim), dtype=bool)
+    flash = attention is AttentionKernel.FLASH
+    reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
+    told = next((reason for reason in reasons if reason), None)
+    if told and attention is not AttentionKernel.AUTO:
+        raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {told}; use --attention auto or eager")
+    return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))

@@ -15,7 +15,7 @@ from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.collective import collective_cost
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
-from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
+from archsearch.cost.execution import AttentionKernel, Kernel, in_registers, kernels_of, runs_fused
 from archsearch.cost.kernel import KernelTime
 from archsearch.cost.routes import (
     TORCH_ATTENTION,
@@ -27,7 +27,7 @@ from archsearch.cost.routes import (
     memory_route,
 )
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, MatMul, Op, OpList, as_float, weighted_total
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, Op, OpList, as_float, weighted_total
 
 CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
@@ -85,6 +85,9 @@ class CostModel:
         )
 
     def _op_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost:
+        mixed = self._mixed_cost(op, compiled, attention)
+        if mixed is not None:
+            return mixed
         kernels = list(kernels_of(op, self.gpu, compiled=compiled, attention=attention))
         costs = [self._kernel_cost(kernel, attention) for kernel in kernels]
         bytes_moved = sum((k.memory_bytes() for k in kernels), as_float(0.0))
@@ -96,6 +99,28 @@ class CostModel:
             memory_bytes=bytes_moved,
             cost=costs[0] if len(costs) == 1 else _in_sequence(costs),
         )
+
+    def _mixed_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost | None:
+        """An op whose architectures run by different kernels: each way costed, each architecture given its own.
+
+        Attention that has a fused kernel for some head_dims alone, and fused reductions of which a block holds some
+        rows whole; None for every other op.
+        """
+        if isinstance(op, FusedGroup) and compiled:
+            mask = in_registers(op)
+            ways: tuple[Op, Op] = (replace(op.fused(), kind="modulate"), op.fused())
+            choices = (attention, attention)
+        elif isinstance(op, Attention):
+            mask = runs_fused(op, self.gpu, attention)
+            some = np.asarray(op.head_dim)[mask]
+            ways = (replace(op, head_dim=np.where(mask, op.head_dim, some[0] if some.size else 1)), op)
+            choices = (attention, AttentionKernel.EAGER)
+        else:
+            return None
+        if mask.all() or not mask.any():
+            return None
+        first, second = (self._op_cost(way, compiled, choice) for way, choice in zip(ways, choices, strict=True))
+        return _either(mask, first, second, op)
 
     def _kernel_cost(self, kernel: Kernel, attention: AttentionKernel) -> KernelCost:
         if isinstance(kernel, Collective):
@@ -207,6 +232,25 @@ def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
         kernels=sum(c.kernels for c in costs),
         details={k: np.broadcast_to(v, shape) for k, v in tiled[0].items()} if len(tiled) == 1 else {},
     )
+
+
+def _either(mask: Any, first: OpCost, second: OpCost, op: Op) -> OpCost:
+    """The first cost where ``mask`` holds, else the second."""
+
+    def pick(a: Any, b: Any) -> Any:
+        return np.where(mask, a, b)
+
+    costs = (first.cost, second.cost)
+    cost = KernelCost(
+        latency_s=pick(*(c.latency_s for c in costs)),
+        low_s=pick(*(c.low_s for c in costs)),
+        high_s=pick(*(c.high_s for c in costs)),
+        provenance=Provenance.worst([c.provenance for c in costs]),
+        bound=pick(*(c.bound for c in costs)),
+        kernels=pick(*(c.kernels for c in costs)),
+    )
+    moved = pick(first.memory_bytes, second.memory_bytes)
+    return OpCost(name=op.name, op=first.op, count=op.count, flops=op.flops(), memory_bytes=moved, cost=cost)
 
 
 def _scattered(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:

@@ -116,6 +116,12 @@ class Evaluator:
                     f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
                 )
 
+    def on(self, space: SearchSpace) -> Evaluator:
+        """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
+        other = Evaluator(space, self.pool, self.models)
+        other.reference_s_per_token = self.reference_s_per_token
+        return other
+
     def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
         """Metrics of every combination that the broadcast dimension arrays describe.
 
@@ -131,6 +137,22 @@ class Evaluator:
 
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
+        return self._masks(dimensions)[0]
+
+    def admissible(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which combinations are legal, and which keep the budgets of size too (parameters, memory): no latency."""
+        legal, config = self._masks(dimensions)
+        with np.errstate(all="ignore"):
+            sizes = {
+                "parameters": as_float(config.parameters()),
+                "memory_bytes": as_float(config.memory(self.space.workload).total),
+            }
+            kept = legal.copy()
+            for amount in self._size_violations(sizes).values():
+                kept &= np.asarray(amount) <= 0
+        return legal, kept
+
+    def _masks(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], ModelConfig]:
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
         mask = np.ones(shape, dtype=bool)
         with np.errstate(all="ignore"):
@@ -138,7 +160,7 @@ class Evaluator:
             config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
             for rule in self.space.rules(values, config):
                 mask &= np.asarray(rule.holds, dtype=bool)
-        return mask
+        return mask, config
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -188,6 +210,19 @@ class Evaluator:
         }
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """How far each budget is missed, relative to its limit."""
+        amounts = self._size_violations(values)
+        latency_ms = self.space.record.budget.latency_ms
+        if latency_ms is None:
+            return amounts
+        for gpu in self.pool.gpus:
+            limit = latency_ms / 1e3
+            text = f"budget: latency at most {latency_ms:g} ms on {gpu.id}"
+            amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
+        return amounts
+
+    def _size_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The budgets that parameters and memory decide."""
         budget = self.space.record.budget
         amounts: dict[str, Any] = {}
         if budget.parameters is not None:
@@ -200,10 +235,6 @@ class Evaluator:
         for gpu in self.pool.gpus:
             fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
             amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
-            if budget.latency_ms is not None:
-                limit = budget.latency_ms / 1e3
-                text = f"budget: latency at most {budget.latency_ms:g} ms on {gpu.id}"
-                amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
         return amounts
 
     def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
-STRATEGIES = ("auto", "exhaustive", "nsga2", "nsga3", "tpe", "gp", "random")
+STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
 SAMPLE_TRIALS = 500
 RECORD = "archsearch"
@@ -51,7 +51,8 @@ def run_study(
 ) -> optuna.Study:
     """Search a space on a pool and return the stored study.
 
-    ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with NSGA-II. An exhaustive
+    ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
+    coarsened space seeds the study, NSGA-II refines it. An exhaustive
     study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
     architectures (``trials`` does not apply). Equal seeds give equal studies. An interrupt keeps what is done.
 
@@ -124,7 +125,7 @@ def _strategy(strategy: str, space: SearchSpace, trials: int) -> str:
         raise InvalidInputError(f"trials must be at least 1, not {trials}")
     if strategy != "auto":
         return strategy
-    return "exhaustive" if space.size <= ENUMERABLE_CELLS else "nsga2"
+    return "exhaustive" if space.size <= ENUMERABLE_CELLS else "hybrid"
 
 
 def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
