@@ -11,6 +11,7 @@ import typer
 from archsearch.errors import InvalidInputError
 
 PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"
+STORAGE_VARIABLE = "ARCHSEARCH_STORAGE"
 
 
 def _use_profiles(directory: Path | None) -> Path | None:
@@ -41,7 +42,12 @@ Pool = Annotated[
 ]
 Storage = Annotated[
     str | None,
-    typer.Option("--storage", metavar="URL", help="Where studies are stored (default: your data directory)."),
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar=STORAGE_VARIABLE,
+        help="Where studies are stored: a path, a database's URL or grpc://HOST:PORT (default: your data directory).",
+    ),
 ]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")

@@ -7,26 +7,32 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli.options import Json, Pool, Profiles, Storage
+from archsearch.cli.options import STORAGE_VARIABLE, Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table
 
 app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The study's name; see `archsearch study list`.")]
+SpaceName = Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", help="auto, exhaustive, hybrid, nsga2, nsga3, tpe, gp, cmaes or random.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Equal seeds give equal studies.")]
+Until = Annotated[
+    int | None, typer.Option("--until", help="Stop when the study holds this many trials, whoever added them.")
+]
 Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
 
 
 @app.command("run")
 def run(
-    space: Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")],
+    space: SpaceName,
     hardware: Pool = None,
     trials: Trials = 1000,
-    strategy: Annotated[
-        str, typer.Option("--strategy", help="auto, exhaustive, hybrid, nsga2, nsga3, tpe, gp, cmaes or random.")
-    ] = "auto",
+    strategy: Strategy = "auto",
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal studies.")] = 0,
+    seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
     json: Json = False,
     profiles: Profiles = None,
@@ -43,21 +49,49 @@ def run(
         note(f"next: archsearch recommend {study.study_name}")
 
 
+@app.command("create")
+def create(
+    space: SpaceName,
+    hardware: Pool = None,
+    strategy: Strategy = "auto",
+    storage: Storage = None,
+    name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Make a study without trials, for workers to fill."""
+    from archsearch.search.study import create_study, summarize_study
+
+    study = create_study(space, hardware, strategy=strategy, storage=storage, name=name, seed=seed)
+    _show(summarize_study(study), json)
+    if not json:
+        note(f"next, on each machine: archsearch study worker {study.study_name} --storage ... --seed 1 --until 1000")
+
+
 @app.command("resume")
 def resume(
-    name: Name, trials: Trials = 1000, storage: Storage = None, json: Json = False, profiles: Profiles = None
+    name: Name,
+    trials: Trials = 1000,
+    until: Until = None,
+    storage: Storage = None,
+    json: Json = False,
+    profiles: Profiles = None,
 ) -> None:
     """Add architectures to a stored study."""
     from archsearch.search.study import resume_study, summarize_study
 
-    _show(summarize_study(resume_study(name, trials=trials, storage=storage)), json)
+    _show(summarize_study(resume_study(name, trials=trials, until=until, storage=storage)), json)
 
 
 @app.command("worker")
 def worker(
     name: Name,
     seed: Annotated[int, typer.Option("--seed", help="This worker's own seed: give each worker another one.")],
-    trials: Trials = 1000,
+    trials: Annotated[
+        int | None, typer.Option("--trials", "-n", help="Architectures to add (default: 1000; no bound with --until).")
+    ] = None,
+    until: Until = None,
     storage: Storage = None,
     json: Json = False,
     profiles: Profiles = None,
@@ -65,7 +99,30 @@ def worker(
     """Join a sampled study from another process or machine: the same storage, a seed of its own."""
     from archsearch.search.study import resume_study, summarize_study
 
-    _show(summarize_study(resume_study(name, trials=trials, storage=storage, seed=seed)), json)
+    count = trials if trials is not None else 1000 if until is None else until
+    _show(summarize_study(resume_study(name, trials=count, until=until, storage=storage, seed=seed)), json)
+
+
+@app.command("proxy")
+def proxy(
+    storage: Annotated[str, typer.Option("--storage", metavar="URL", envvar=STORAGE_VARIABLE, help="The database.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; only that machine's workers by default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 13000,
+    json: Json = False,
+) -> None:
+    """Serve a database to many workers over gRPC: they use --storage grpc://HOST:PORT.
+
+    The proxy keeps the database's connections few and its password on one machine. It knows no passwords of its own:
+    listen only where every machine that can connect is trusted.
+    """
+    from archsearch.search.storage import serve_proxy, shown
+
+    if json:
+        print_json({"storage": shown(storage), "address": f"grpc://{host}:{port}"})
+    note(f"serving {shown(storage)} at grpc://{host}:{port} until interrupted")
+    serve_proxy(storage, host, port)
 
 
 @app.command("list")

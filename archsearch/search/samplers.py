@@ -113,6 +113,8 @@ def cell_trials(
     """
     from optuna.trial import create_trial
 
+    from archsearch.search.ledger import KEY, encode_key
+
     if not len(cells):
         return []
     space = evaluator.space
@@ -121,6 +123,7 @@ def cell_trials(
     kinds = distributions(space)
     rows = _rows(columns)
     limits = _rows(violations) if violations else [{}] * len(rows)
+    keys = [encode_key(key) for key in canonical_keys(space, cells)]
     trials = []
     for position, (row, limit) in enumerate(zip(rows, limits, strict=True)):
         attributes: dict[str, Any] = {"metrics": {name: value for name, value in row.items() if name not in kinds}}
@@ -132,7 +135,7 @@ def cell_trials(
                 params={name: row[name] for name in kinds},
                 distributions=kinds,
                 user_attrs=attributes,
-                system_attrs=dict(system_attrs[position]) if system_attrs else {},
+                system_attrs={**(system_attrs[position] if system_attrs else {}), KEY: keys[position]},
                 constraints=limit,
             )
         )
@@ -152,18 +155,21 @@ class BatchSearch:
     """Runs a sampler over a space until ``trials`` new architectures were evaluated or none is left.
 
     ``stored`` reads all trials kept so far, by this run, earlier ones or other workers on the same study;
-    ``store`` keeps a batch of finished trials.
+    ``store`` keeps a batch of finished trials and says which of them it took (None: all): another worker may have
+    stored the same architecture a moment before.
     """
 
     evaluator: Evaluator
     strategy: str
     seed: int
     stored: Callable[[], Sequence[FrozenTrial]]
-    store: Callable[[list[FrozenTrial]], None]
+    store: Callable[[list[FrozenTrial]], Sequence[bool] | None]
     _seen: set[tuple[Any, ...]] = field(default_factory=set)
     _kept: set[tuple[Any, ...]] = field(default_factory=set)
     _inside: list[int] = field(default_factory=list)
     _read: int = 0
+    found: int = 0
+    """Architectures stored so far."""
 
     def run(self, trials: int) -> int:
         """Evaluate up to ``trials`` new architectures; returns how many were found."""
@@ -177,18 +183,19 @@ class BatchSearch:
         self._catch_up(study)
         if self.strategy == "hybrid":
             self._enqueue_seeds(study, trials)
-        found, idle = 0, 0
-        while found < trials and idle < _IDLE_PROPOSALS:
-            wanted = min(_BATCH[self.strategy], trials - found)
+        idle = 0
+        while self.found < trials and idle < _IDLE_PROPOSALS:
+            wanted = min(_BATCH[self.strategy], trials - self.found)
             cells, origins = self._propose(study, wanted, random)
             finished = cell_trials(self.evaluator, cells, system_attrs=origins)
             study.add_trials(finished)
             self._catch_up(study)
             mine = [t for t, key in zip(finished, canonical_keys(space, cells), strict=True) if key not in self._kept]
-            self.store(mine)
-            found += len(mine)
-            idle = 0 if mine else idle + wanted
-        return found
+            taken = self.store(mine)
+            count = len(mine) if taken is None else sum(taken)
+            self.found += count
+            idle = 0 if count else idle + wanted
+        return self.found
 
     def _enqueue_seeds(self, study: optuna.Study, trials: int) -> None:
         """Queue the seeds that were not evaluated yet: the sampler is asked for them first."""

@@ -15,15 +15,17 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
+from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Evaluator
+from archsearch.search.evaluate import Evaluator, objective_matrix
 from archsearch.search.frames import frame_attributes, plain
+from archsearch.search.hybrid import spread
 from archsearch.search.pareto import non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, directions
-from archsearch.search.space import SearchSpace, load_space, space_from_text
-from archsearch.search.storage import check_name, free_name, load_study, open_storage, study_names
+from archsearch.search.space import Cells, SearchSpace, load_space, space_from_text
+from archsearch.search.storage import check_name, free_name, load_study, open_storage, storage_errors, study_names
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
@@ -34,7 +36,47 @@ if TYPE_CHECKING:
 STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
 SAMPLE_TRIALS = 500
+SAMPLE_ROWS = 10_000
+FRONT_TRIALS = 2000
+"""Members of one front that an exhaustive study keeps as trials; its table ``front`` has them all."""
+BULK_TRIALS = 1000
+"""Trials written in one transaction."""
 RECORD = "archsearch"
+
+
+def create_study(
+    space: SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    *,
+    strategy: str = "auto",
+    storage: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
+) -> optuna.Study:
+    """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
+
+    Raises:
+        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
+        UnsupportedError: a GPU cannot run the workload's dtype.
+    """
+    import optuna
+
+    loaded = load_space(space)
+    pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
+    chosen = _strategy(strategy, loaded)
+    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
+    label = check_name(name) if name else free_name(stem, storage)
+    if name and name in study_names(storage):
+        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
+    place = open_storage(storage, label, create=True)
+    with storage_errors(storage), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # metric names are marked experimental
+        study = optuna.create_study(study_name=label, storage=place, directions=directions(pricer))
+        study.set_metric_names(list(pricer.objective_columns))
+        study.set_user_attr(RECORD, _record(pricer, chosen, seed))
+    return study
 
 
 def run_study(
@@ -58,30 +100,14 @@ def run_study(
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
-        InvalidInputError: malformed space, or the study's name is taken.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
         UnsupportedError: a GPU cannot run the workload's dtype, or ``gp`` without PyTorch.
     """
-    import optuna
-
+    _at_least_one("trials", trials)
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    chosen = _strategy(strategy, loaded, trials)
-    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
-    label = check_name(name) if name else free_name(stem, storage)
-    if name and name in study_names(storage):
-        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
-    place = open_storage(storage, label, create=True)
-    study = optuna.create_study(study_name=label, storage=place, directions=directions(pricer))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # metric names are marked experimental
-        study.set_metric_names(list(pricer.objective_columns))
-    study.set_user_attr(RECORD, _record(pricer, chosen, seed))
-    if chosen == "exhaustive":
-        _store_sweep(
-            study, sweep(loaded, progress=progress, sample=SAMPLE_TRIALS, seed=seed, evaluator=pricer), progress
-        )
-    else:
-        _sample(study, pricer, chosen, seed, trials, progress)
+    study = create_study(loaded, strategy=strategy, storage=storage, name=name, seed=seed, evaluator=pricer)
+    _continue(study, pricer, storage, seed=seed, trials=trials, until=None, progress=progress)
     return study
 
 
@@ -89,6 +115,7 @@ def resume_study(
     name: str,
     *,
     trials: int = 1000,
+    until: int | None = None,
     storage: str | None = None,
     seed: int | None = None,
     progress: bool = True,
@@ -96,33 +123,55 @@ def resume_study(
 ) -> optuna.Study:
     """Add ``trials`` new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
 
-    Several processes may do so at once on one storage (give each its own ``seed``): each learns before every
-    batch what the others have stored.
+    ``until`` stops when the study holds that many trials, whoever added them. Several processes may work on one
+    storage at once (give each its own ``seed``): each learns before every batch what the others have stored, and
+    the storage takes no architecture twice.
 
     Raises:
         UnknownNameError: no such study.
-        InvalidInputError: the study is exhaustive and complete, or archsearch did not write it.
+        InvalidInputError: the study is exhaustive and complete, archsearch did not write it, or the storage fails.
     """
+    for label, count in (("trials", trials), ("until", until)):
+        _at_least_one(label, count)
     study = load_study(name, storage)
     record = study_record(study)
+    if record["strategy"] == "exhaustive" and record.get("complete"):
+        raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
     pricer = evaluator or study_evaluator(study)
-    if record["strategy"] == "exhaustive":
-        if record.get("complete"):
-            raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
-        result = sweep(pricer.space, progress=progress, sample=SAMPLE_TRIALS, seed=record["seed"], evaluator=pricer)
-        _store_sweep(study, result, progress)
-    else:
-        _sample(study, pricer, record["strategy"], record["seed"] if seed is None else seed, trials, progress)
+    own = record["seed"] if seed is None else seed
+    _continue(study, pricer, storage, seed=own, trials=trials, until=until, progress=progress)
     return study
 
 
-def _strategy(strategy: str, space: SearchSpace, trials: int) -> str:
+def _continue(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    storage: str | None,
+    *,
+    seed: int,
+    trials: int,
+    until: int | None,
+    progress: bool,
+) -> None:
+    with storage_errors(storage):
+        strategy = study_record(study)["strategy"]
+        if strategy != "exhaustive":
+            _sample(study, evaluator, strategy, seed, trials, progress, until)
+            return
+        result = sweep(evaluator.space, progress=progress, sample=SAMPLE_ROWS, seed=seed, evaluator=evaluator)
+        _store_sweep(study, result, storage, progress)
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InvalidInputError(f"{name} must be at least 1, not {value}")
+
+
+def _strategy(strategy: str, space: SearchSpace) -> str:
     from archsearch.errors import UnknownNameError
 
     if strategy not in STRATEGIES:
         raise UnknownNameError("strategy", strategy, STRATEGIES)
-    if trials < 1:
-        raise InvalidInputError(f"trials must be at least 1, not {trials}")
     if strategy != "auto":
         return strategy
     return "exhaustive" if space.size <= ENUMERABLE_CELLS else "hybrid"
@@ -152,48 +201,73 @@ def _version() -> str:
         return "0+unknown"
 
 
-def _store_sweep(study: optuna.Study, result: Sweep, progress: bool) -> None:
-    """Write front, per-GPU fronts and sample of a sweep; what an interrupted run stored is not written twice."""
+def _store_sweep(study: optuna.Study, result: Sweep, storage: str | None, progress: bool) -> None:
+    """Write what a sweep found: as trials the front, the per-GPU fronts (a spread selection of each, where it is long)
+    and a sample; as tables the whole front and a larger sample. What an interrupted run stored is not written twice."""
+    from archsearch.search.ledger import insert
+
     labels: dict[int, list[str]] = {}
     for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
-        for cell in cells.tolist():
+        for cell in _selected(result, cells).tolist():
             labels.setdefault(cell, []).append(label)
-    stored = set(_stored_cells(study, result.space))
-    wanted = [*labels, *(cell for cell in result.sample_cells.tolist() if cell not in labels)]
-    missing = np.asarray([cell for cell in wanted if cell not in stored], dtype=np.int64)
-    trials = cell_trials(result.evaluator, missing, labels=labels)
+    sample = result.sample_cells[:SAMPLE_TRIALS].tolist()
+    wanted = np.asarray([*labels, *(cell for cell in sample if cell not in labels)], dtype=np.int64)
+    trials = cell_trials(result.evaluator, wanted, labels=labels)
     with progress_bar(f"storing {study.study_name}", len(trials), enabled=progress) as advance:
-        for start in range(0, len(trials), 100):
-            study.add_trials(trials[start : start + 100])
-            advance(len(trials[start : start + 100]))
+        for start in range(0, len(trials), BULK_TRIALS):
+            insert(study, trials[start : start + BULK_TRIALS])
+            advance(len(trials[start : start + BULK_TRIALS]))
+    write_artifact(study, storage, "front", result.front)
+    write_artifact(study, storage, "sample", result.frame(result.sample_cells))
     _update(study, complete=True, counts=result.to_dict(rows=False))
 
 
-def _sample(study: optuna.Study, evaluator: Evaluator, strategy: str, seed: int, trials: int, progress: bool) -> None:
+def _selected(result: Sweep, cells: Cells) -> Cells:
+    """A front's cells, or as many as a study keeps as trials, spread over it."""
+    if len(cells) <= FRONT_TRIALS:
+        return cells
+    points = objective_matrix(result.columns(cells), result.evaluator.objective_columns)
+    return cells[np.sort(spread(points, FRONT_TRIALS))]
+
+
+def _sample(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    strategy: str,
+    seed: int,
+    trials: int,
+    progress: bool,
+    limit: int | None = None,
+) -> None:
+    """Add up to ``trials`` architectures, the study not growing beyond ``limit``."""
+    from optuna.trial import TrialState
+
+    from archsearch.search.ledger import insert
+
     def stored() -> list[FrozenTrial]:
-        return study.get_trials(deepcopy=False)
+        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 
-        def store(finished: list[FrozenTrial]) -> None:
-            study.add_trials(finished)
-            advance(len(finished))
+        def store(finished: list[FrozenTrial]) -> list[bool]:
+            taken = insert(study, finished, limit=limit)
+            advance(sum(taken))
+            if limit is not None and not all(taken) and len(stored()) >= limit:
+                raise _LimitReached
+            return taken
 
         search = BatchSearch(evaluator, strategy, seed + len(stored()), stored, store)
         try:
             search.run(trials)
+        except _LimitReached:
+            pass
         except KeyboardInterrupt:
             _update(study, interrupted=True)
             raise
-    _update(study, interrupted=False)
 
 
-def _stored_cells(study: optuna.Study, space: SearchSpace) -> list[int]:
-    trials = study.trials
-    if not trials:
-        return []
-    values = {name: np.array([trial.params[name] for trial in trials]) for name in space.dimensions}
-    return [int(cell) for cell in space.encode(values)]
+class _LimitReached(Exception):
+    """The study holds as many trials as were asked for."""
 
 
 def _update(study: optuna.Study, **changes: Any) -> None:
