@@ -32,7 +32,7 @@ GRACE_S = 120
 MAX_RETRIES = 3
 SQLITE_TIMEOUT_S = 60
 PROXY_TIMEOUT_S = 10
-_PASSWORD = re.compile(r"((?::/{1,2}|^)[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
+_PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
 _QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 
