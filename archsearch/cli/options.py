@@ -49,6 +49,10 @@ Storage = Annotated[
         help="Where studies are stored: a path, a database's URL or grpc://HOST:PORT (default: your data directory).",
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Enumerate on the workers of this Dask scheduler."),
+]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.options import STORAGE_VARIABLE, Json, Pool, Profiles, Storage
+from archsearch.cli.options import STORAGE_VARIABLE, Json, Pool, Profiles, Scheduler, Storage
 from archsearch.cli.output import note, print_json, print_table
 
 app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
@@ -34,6 +34,7 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
+    scheduler: Scheduler = None,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -43,7 +44,8 @@ def run(
 
     if overwrite and name and name in study_names(storage):
         delete_study(name, storage)
-    study = run_study(space, hardware, trials=trials, strategy=strategy, storage=storage, name=name, seed=seed)
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
+    study = run_study(space, hardware, trials=trials, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
         note(f"next: archsearch recommend {study.study_name}")

@@ -38,6 +38,14 @@ class SearchCostModel(CostModel):
         self._bytes = 0
         self._lock = Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: not the prices that are known here."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_known", "_bytes", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._known, self._bytes, self._lock = OrderedDict(), 0, Lock()
+
     def route_cost(self, route: Route) -> KernelCost:
         """Cost of routed 1-d shapes; arrays of shape [S]."""
         key = _digest(route)

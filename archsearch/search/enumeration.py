@@ -19,6 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from archsearch.hardware import GpuPool
+from archsearch.search.cluster import sweep_on_cluster
 from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import columns_frame, to_records
 from archsearch.search.pricing import Hardware, resolve_pool
@@ -137,22 +138,31 @@ def sweep(
     seed: int = 0,
     max_cells: int = CHUNK_CELLS,
     evaluator: Evaluator | None = None,
+    scheduler: str | None = None,
 ) -> Sweep:
     """Evaluate every cell of a space on a pool and keep the exact Pareto front.
 
     ``sample`` asks for that many uniformly drawn valid cells besides the front. ``max_cells`` bounds a chunk.
+    ``scheduler`` is the address of a Dask scheduler whose workers do the work; the answer is the same.
 
     Raises:
         UnknownNameError: unknown space, GPU, proxy or preset.
         InvalidInputError: malformed space.
         UnsupportedError: a GPU of the pool cannot run the workload's dtype.
+        ArchSearchError: the cluster failed.
     """
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
     started = time.perf_counter()
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
-        total = _reduce(pricer, loaded.chunks(max_cells), sample, seed, advance)
+        windows = loaded.chunks(max_cells)
+        if scheduler is None:
+            total = _reduce(pricer, windows, sample, seed, advance)
+        else:
+            total = sweep_on_cluster(
+                pricer, windows, scheduler, window_cells=max_cells, sample=sample, seed=seed, advance=advance
+            )
     result = Sweep(loaded, pricer.pool, pricer, evaluation_s=time.perf_counter() - started)
     return result.take(total)
 
@@ -214,12 +224,13 @@ def enumerate_space(
     *,
     output: str | Path | None = None,
     progress: bool = False,
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
     """The exact Pareto front of a space on a pool as a table; counts and rates stand in ``attrs``.
 
     ``output`` also writes it (.parquet, .csv, .json). Raises as ``sweep`` does.
     """
-    result = sweep(space, hardware, progress=progress)
+    result = sweep(space, hardware, progress=progress, scheduler=scheduler)
     if output is not None:
         result.write(output)
     return result.front

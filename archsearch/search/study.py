@@ -90,13 +90,15 @@ def run_study(
     seed: int = 0,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    scheduler: str | None = None,
 ) -> optuna.Study:
     """Search a space on a pool and return the stored study.
 
     ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
     coarsened space seeds the study, NSGA-II refines it. An exhaustive
     study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
-    architectures (``trials`` does not apply). Equal seeds give equal studies. An interrupt keeps what is done.
+    architectures (``trials`` does not apply); a Dask ``scheduler`` may do the enumeration. Equal seeds give equal
+    studies. An interrupt keeps what is done.
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
@@ -107,7 +109,7 @@ def run_study(
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     study = create_study(loaded, strategy=strategy, storage=storage, name=name, seed=seed, evaluator=pricer)
-    _continue(study, pricer, storage, seed=seed, trials=trials, until=None, progress=progress)
+    _continue(study, pricer, storage, seed=seed, trials=trials, progress=progress, scheduler=scheduler)
     return study
 
 
@@ -150,15 +152,17 @@ def _continue(
     *,
     seed: int,
     trials: int,
-    until: int | None,
     progress: bool,
+    until: int | None = None,
+    scheduler: str | None = None,
 ) -> None:
     with storage_errors(storage):
         strategy = study_record(study)["strategy"]
         if strategy != "exhaustive":
             _sample(study, evaluator, strategy, seed, trials, progress, until)
             return
-        result = sweep(evaluator.space, progress=progress, sample=SAMPLE_ROWS, seed=seed, evaluator=evaluator)
+        sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
+        result = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
         _store_sweep(study, result, storage, progress)
 
 
