@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+REPORTED = ("dimensions_pay", "one_for_all", "energy_basis", "prices", "training", "lifetime")
+
+
 class Format(StrEnum):
     """How recommendations are printed."""
 
@@ -58,7 +61,18 @@ def recommend(
     if rank is not None:
         frame = _only(frame, rank)
     if json or output_format is Format.JSON:
-        keep = ("space", "family", "hardware", "provenance", "objectives", "workload", "execution", "quality", "pool")
+        keep = (
+            "space",
+            "family",
+            "hardware",
+            "provenance",
+            "objectives",
+            "workload",
+            "execution",
+            "quality",
+            "pool",
+            *REPORTED,
+        )
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
         print_json({**attributes, "baseline": _baseline(frame), "recommendations": to_records(frame)})
     elif output_format is Format.HF:
@@ -122,6 +136,7 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     for record in records:
         print(f"{record['rank']}. {record['why']}")
     _print_pool(attrs.get("pool", []))
+    _print_dimensions(attrs)
     print(f"latencies: {_known(attrs['provenance'])}")
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
@@ -146,6 +161,21 @@ def _print_pool(pool: list[dict[str, Any]]) -> None:
         print(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
 
 
+def _print_dimensions(attrs: dict[str, Any]) -> None:
+    """Which dimension pays on which GPU, and the price of one architecture for all."""
+    costs = attrs.get("dimensions_pay") or []
+    if costs:
+        rows = [(_moved(item), *(f"{item['cost'][gpu]:.2f}" for gpu in attrs["hardware"])) for item in costs]
+        title = "per cent of latency for 1 % more parameters, around rank 1"
+        print_table(title, ["dimension", *attrs["hardware"]], rows, left=("dimension",))
+    price = attrs.get("one_for_all")
+    if price and price["worst"] > 0:
+        told = f"at most {price['worst']:.1%} slower than a GPU's own choice ({price['worst_on']})"
+        print(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
+    elif price:
+        print("one architecture for all costs no GPU anything")
+
+
 def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -> None:
     """Architectures side by side, one a column: dimensions, what they cost anywhere, speed on each GPU."""
     columns = {label: _column(record, attrs) for label, record in shown.items()}
@@ -168,12 +198,26 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     if len(attrs["hardware"]) > 1:
         cells["speed-up, worst GPU"] = f"{record['throughput_worst']:.3f}"
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"
+    if "training_hours" in record:
+        cells["training, hours"] = f"{record['training_hours']:.4g}"
+        cells["training, USD"] = _usd(record["training_usd"])
+        cells["training layout"] = record["training_layout"]
+    if "lifetime_usd" in record:
+        cells["lifetime, USD"] = _usd(record["lifetime_usd"])
     for gpu in attrs["hardware"]:
         cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
         low, high = (milliseconds(record[f"latency_{end}_s"][gpu]) for end in ("low", "high"))
         cells[f"{gpu}, 80 % band"] = f"{low}-{high}"
         cells[f"{gpu}, {unit}"] = rate(record["throughput"][gpu])
     return cells
+
+
+def _moved(item: dict[str, Any]) -> str:
+    return f"{item['dimension']} (with {item['with']})" if item["with"] else str(item["dimension"])
+
+
+def _usd(value: float | None) -> str:
+    return "no price" if value is None else f"{value:,.0f}"
 
 
 def _baseline(frame: pd.DataFrame) -> dict[str, Any] | None:

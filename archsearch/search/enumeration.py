@@ -18,18 +18,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.search.cluster import sweep_on_cluster
 from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import columns_frame, to_records
+from archsearch.search.metrics import OwnFronts
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import Advance, progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
-from archsearch.search.windows import POOL, Front, Part, Window, reduce_window, views
+from archsearch.search.windows import POOL, Front, Part, Views, Window, reduce_window, views
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REGRET_CELLS = 10**9
+"""Largest space that is enumerated for each GPU's own optimum."""
 
 
 @dataclass
@@ -154,6 +159,7 @@ def sweep(
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
+    ensure_own_fronts(pricer, progress=progress)
     started = time.perf_counter()
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
         windows = loaded.chunks(max_cells)
@@ -167,13 +173,43 @@ def sweep(
     return result.take(total)
 
 
-def _reduce(evaluator: Evaluator, windows: Iterator[Window], sample: int, seed: int, advance: Advance) -> Part:
+def ensure_own_fronts(evaluator: Evaluator, *, progress: bool) -> None:
+    """Where regret is an objective, learn what each GPU of the pool could have at every quality: one sweep.
+
+    Raises:
+        UnsupportedError: the space is too large to enumerate.
+    """
+    if not evaluator.asks_regret or evaluator.own_fronts is not None:
+        return
+    space = evaluator.space
+    if space.size > REGRET_CELLS:
+        raise UnsupportedError(
+            f"space {space.name}: regret is measured against each GPU's own optimum, and {space.size:.3g} cells are "
+            "too many to find it; use the pool objectives worst, weighted or fleet"
+        )
+    shown = {gpu: {"quality": evaluator.quality_sign, f"throughput:{gpu}": -1.0} for gpu in evaluator.pool.ids}
+    with progress_bar(f"each GPU's own front of {space.name}", space.size, enabled=progress) as advance:
+        fronts = _reduce(evaluator, space.chunks(), 0, 0, advance, shown).fronts
+    nothing = np.empty((0, 2))
+    points = {gpu: fronts[gpu][0] if gpu in fronts else nothing for gpu in shown}
+    seconds = {gpu: np.stack([p[:, 0], -1 / p[:, 1]], axis=1) for gpu, p in points.items()}
+    evaluator.know_own_fronts(OwnFronts.of(seconds))
+
+
+def _reduce(
+    evaluator: Evaluator,
+    windows: Iterator[Window],
+    sample: int,
+    seed: int,
+    advance: Advance,
+    shown: Views | None = None,
+) -> Part:
     """All windows on all cores (NumPy frees the lock), merged in order; a few are in flight at a time."""
     total = Part()
     threads = os.cpu_count() or 1
 
     def one(window: Window) -> Part:
-        return reduce_window(evaluator, window, sample=sample, seed=seed, known=dict(total.fronts))
+        return reduce_window(evaluator, window, sample=sample, seed=seed, known=dict(total.fronts), shown=shown)
 
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Part]] = deque()

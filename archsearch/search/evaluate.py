@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,19 @@ from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Provenance
 from archsearch.errors import UnsupportedError
-from archsearch.hardware import GpuPool
+from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy
+from archsearch.search.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
+from archsearch.search.training import TrainingCost
 
 Columns = dict[str, NDArray[Any]]
+ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)
+"""Metrics that each GPU has its own value of."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,19 @@ class Evaluator:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
+        self.training = self._training_cost()
+        refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
+        self.own_fronts: OwnFronts | None = None
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+
+    def _training_cost(self) -> TrainingCost | None:
+        record = self.space.record.training
+        if record is None:
+            return None
+        price = self.space.record.prices.get(load_gpu(record.hardware).id)
+        return TrainingCost(record, splittable="head_dim" in self.space.config_fields, usd_per_hour=price)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
@@ -120,6 +134,7 @@ class Evaluator:
         """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
         other = Evaluator(space, self.pool, self.models)
         other.reference_s_per_token = self.reference_s_per_token
+        other.own_fronts = self.own_fronts
         return other
 
     def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
@@ -192,6 +207,8 @@ class Evaluator:
             values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
             provenance[gpu.id] = estimate.provenance
         values["tokens"] = tokens
+        if self.training is not None:
+            values |= self.training.columns(config)
         return Evaluation(shape, values, rules, self._violations(values), provenance)
 
     def _quality(self, parameters: Any, flops: Any) -> dict[str, Any]:
@@ -212,6 +229,7 @@ class Evaluator:
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """How far each budget is missed, relative to its limit."""
         amounts = self._size_violations(values)
+        amounts |= self._training_violations(values)
         latency_ms = self.space.record.budget.latency_ms
         if latency_ms is None:
             return amounts
@@ -219,6 +237,19 @@ class Evaluator:
             limit = latency_ms / 1e3
             text = f"budget: latency at most {latency_ms:g} ms on {gpu.id}"
             amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
+        return amounts
+
+    def _training_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self.training is None:
+            return {}
+        budget, record = self.space.record.budget, self.training.record
+        amounts = {f"training memory of {record.gpus} x {self.training.gpu.id}": values["training_memory_share"] - 1}
+        if budget.training_hours is not None:
+            text = f"budget: training at most {budget.training_hours:g} hours"
+            amounts[text] = values["training_hours"] / budget.training_hours - 1
+        if budget.training_usd is not None:
+            text = f"budget: training at most {budget.training_usd:g} USD"
+            amounts[text] = values["training_usd"] / budget.training_usd - 1
         return amounts
 
     def _size_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,20 +297,28 @@ class Evaluator:
 
     def derived_columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
         """The metrics with those that follow from them (only what ``names`` need, where given), any shape."""
-        columns: Columns = dict(values)
-        ratios = []
-        for gpu in self.pool.gpus:
-            s_per_token = columns[f"latency_s:{gpu.id}"] / columns["tokens"]
-            columns[f"throughput:{gpu.id}"] = 1 / s_per_token
-            ratios.append(s_per_token / self.reference_s_per_token[gpu.id])
-        if names is not None and not any(name.startswith(("latency_w", "throughput_w")) for name in names):
-            return columns
-        columns["latency_worst"] = reduce(np.maximum, ratios)
-        weighted = [weight * ratio for weight, ratio in zip(self.pool.weights, ratios, strict=True)]
-        columns["latency_weighted"] = reduce(np.add, weighted)
-        columns["throughput_worst"] = 1 / columns["latency_worst"]
-        columns["throughput_weighted"] = 1 / columns["latency_weighted"]
-        return columns
+        return self._derivation.columns(values, names)
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        sign, reference = self.quality_sign, self.reference_s_per_token
+        return Derivation(self.pool, self.space.record, reference, sign, self.own_fronts)
+
+    @property
+    def quality_sign(self) -> float:
+        """+1 where less of the quality metric is better (a loss), −1 where more is."""
+        return 1.0 if self.proxy.direction == "minimize" else -1.0
+
+    @property
+    def asks_regret(self) -> bool:
+        """Whether regret is an objective, which needs each GPU's own front first (``know_own_fronts``)."""
+        speeds = {objective.metric for objective in self.space.objectives} & {"throughput", "latency_s"}
+        return len(self.pool) > 1 and bool(speeds) and "regret" in self.space.record.pool.objectives
+
+    def know_own_fronts(self, fronts: OwnFronts) -> None:
+        """Measure regret against these from now on."""
+        self.own_fronts = fronts
+        self.__dict__.pop("_derivation", None)
 
     @cached_property
     def reference_s_per_token(self) -> dict[str, float]:
@@ -328,7 +367,12 @@ class Evaluator:
         for objective in self.space.objectives:
             if objective.metric in ("throughput", "latency_s"):
                 stem = objective.metric.removesuffix("_s")
-                chosen |= {f"{stem}_{view}": objective.sign for view in self.space.record.pool.objectives}
+                views = self.space.record.pool.objectives
+                chosen |= {f"{stem}_{view}": objective.sign for view in views if view != "regret"}
+                chosen |= {"regret": 1.0} if "regret" in views else {}
+            elif objective.metric in PER_GPU_ABSOLUTE:
+                views = tuple(v for v in self.space.record.pool.objectives if v in ("worst", "weighted"))
+                chosen |= {f"{objective.metric}_{view}": objective.sign for view in views or ("weighted",)}
             else:
                 chosen[objective.metric] = self._sign(objective)
         return chosen
@@ -336,13 +380,12 @@ class Evaluator:
     def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
         """Columns that one GPU alone would optimise, with their sign."""
         return {
-            f"{o.metric}:{gpu_id}" if o.metric in ("throughput", "latency_s") else o.metric: self._sign(o)
-            for o in self.space.objectives
+            f"{o.metric}:{gpu_id}" if o.metric in ON_GPU else o.metric: self._sign(o) for o in self.space.objectives
         }
 
     def _sign(self, objective: Objective) -> float:
         if objective.metric == "quality" and objective.direction is None:
-            return 1.0 if self.proxy.direction == "minimize" else -1.0
+            return self.quality_sign
         return objective.sign
 
 

@@ -14,6 +14,7 @@ from archsearch.search.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
 from archsearch.search.pareto import knee_order, non_dominated, normalize
+from archsearch.search.pools import add_pool_report
 from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons
 from archsearch.search.space import SearchSpace
@@ -84,6 +85,8 @@ def recommend(
         "baseline": baseline,
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
+    if len(pricer.pool) > 1:
+        add_pool_report(chosen, pricer)
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
 
 
@@ -100,16 +103,21 @@ def _columns(frame: pd.DataFrame) -> Columns:
 def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """One weight per objective column; the views of one metric over a pool share its weight."""
     given = dict(weights or {})
-    stems = [
-        name.split(":")[0].removesuffix("_worst").removesuffix("_weighted") for name in evaluator.objective_columns
-    ]
-    stems = ["latency_s" if stem == "latency" else stem for stem in stems]
+    stems = [_metric(name) for name in evaluator.objective_columns]
     for name, value in given.items():
         if name not in stems:
             raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
         if not value > 0:
             raise InvalidInputError(f"weight for {name!r} must be positive, not {value}")
     return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
+
+
+def _metric(column: str) -> str:
+    """The metric of a space's objectives that a column is a view of."""
+    stem = column.split(":")[0]
+    for view in ("_worst", "_weighted", "_fleet"):
+        stem = stem.removesuffix(view)
+    return {"latency": "latency_s", "regret": "throughput"}.get(stem, stem)
 
 
 def _baseline_first(points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator) -> NDArray[np.int64]:

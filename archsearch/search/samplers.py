@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import UnsupportedError
-from archsearch.search.enumeration import canonical_keys, cell_columns
+from archsearch.search.enumeration import canonical_keys, cell_columns, ensure_own_fronts
 from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import plain
 from archsearch.search.hybrid import seed_cells
@@ -180,6 +180,7 @@ class BatchSearch:
         sampler = make_sampler(self.strategy, self.seed, len(space.dimensions), len(goals))
         study = optuna.create_study(sampler=sampler, directions=goals)
         random = np.random.default_rng(self.seed)
+        ensure_own_fronts(self.evaluator, progress=False)
         self._catch_up(study)
         if self.strategy == "hybrid":
             self._enqueue_seeds(study, trials)

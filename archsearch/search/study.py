@@ -18,7 +18,7 @@ from archsearch.hardware import GpuPool
 from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
 from archsearch.search.evaluate import Evaluator, objective_matrix
-from archsearch.search.frames import frame_attributes, plain
+from archsearch.search.frames import frame_attributes, name_layouts, plain
 from archsearch.search.hybrid import spread
 from archsearch.search.pareto import non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
@@ -312,7 +312,11 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     attributes = record["frame"]
     rows = [
         {name: trial.params[name] for name in trial.params}
-        | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in ("latency_worst", "latency_weighted")}
+        | {
+            n: v
+            for n, v in trial.user_attrs["metrics"].items()
+            if n not in ("latency_worst", "latency_weighted", "latency_fleet")
+        }
         | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
         | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
         for trial in trials
@@ -322,6 +326,7 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     if frame.empty:
         return frame
     frame = frame.drop(columns="tokens")
+    name_layouts(frame)
     frame["proxy"] = record["proxy"]
     frame["feasible"] = frame["violation"] <= 0
     signs = attributes["objectives"]

@@ -7,7 +7,7 @@ smallest keys, a key being a hash of cell number and seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ from archsearch.search.space import Cells
 
 Front = tuple[NDArray[np.float64], Cells]
 Window = tuple[slice, ...]
+Views = Mapping[str, Mapping[str, float]]
+"""Objectives as {column: sign}, by the name of the front that they make."""
 POOL = "pool"
 
 
@@ -61,9 +63,16 @@ def views(evaluator: Evaluator) -> dict[str, dict[str, float]]:
 
 
 def reduce_window(
-    evaluator: Evaluator, window: Window, *, sample: int, seed: int, known: dict[str, Front] | None = None
+    evaluator: Evaluator,
+    window: Window,
+    *,
+    sample: int,
+    seed: int,
+    known: dict[str, Front] | None = None,
+    shown: Views | None = None,
 ) -> Part:
-    """Evaluate one window. ``known`` are fronts found so far: what they dominate need not be looked at."""
+    """Evaluate one window. ``known`` are fronts found so far: what they dominate need not be looked at. ``shown`` are
+    the fronts wanted (``views`` by default)."""
     space = evaluator.space
     evaluation = evaluator.evaluate(space.mesh(window))
     local = np.flatnonzero(evaluation.feasible)
@@ -77,8 +86,7 @@ def reduce_window(
     if not len(local):
         part.nearest = _nearest(evaluator, evaluation, window)
         return part
-    shown = views(evaluator)
-    for name, points in evaluator.feasible_objectives(evaluation, shown).items():
+    for name, points in evaluator.feasible_objectives(evaluation, shown or views(evaluator)).items():
         rows = survivors(points, known[name][0]) if known and name in known else np.arange(len(points))
         rows = rows[non_dominated(points[rows])]
         part.fronts[name] = (points[rows], space.window_cells(window, local[rows]))
