@@ -34,7 +34,9 @@ def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str,
     """
     found = []
     for name in evaluator.space.dimensions:
-        for other in (None, *(n for n in evaluator.space.dimensions if n != name)):
+        alone = {n: np.array([row[n]]) for n in evaluator.space.dimensions} | {name: evaluator.space.dimensions[name]}
+        free = np.count_nonzero(evaluator.legal(alone)) > 1  # then a pair would tell of the other dimension
+        for other in (None, *(n for n in evaluator.space.dimensions if n != name and not free)):
             item = _cost_along(evaluator, row, name, other)
             if item is not None:
                 found.append(item)
