@@ -84,7 +84,7 @@ def stock_points(evaluator: Any, sampler_name: str, trials: int, seed: int) -> N
             sampler: Any = optuna.samplers.NSGAIISampler(seed=seed, constraints_func=constraints)
         else:
             sampler = optuna.samplers.TPESampler(seed=seed, constraints_func=constraints)
-    study = optuna.create_study(sampler=sampler, directions=directions(evaluator))
+    study = optuna.create_study(sampler=sampler, directions=directions(evaluator.objective_columns))
     kinds = distributions(evaluator.space)
     signs = evaluator.objective_columns
     rows = []

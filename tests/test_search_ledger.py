@@ -25,7 +25,7 @@ PLACES = ["s.journal", "s.db", None]
 
 def make(evaluator: Evaluator, place: str | None) -> optuna.Study:
     storage = open_storage(place, "s", create=True) if place else None
-    return optuna.create_study(study_name="s", storage=storage, directions=directions(evaluator))
+    return optuna.create_study(study_name="s", storage=storage, directions=directions(evaluator.objective_columns))
 
 
 def facts(study: optuna.Study) -> list[Any]:
@@ -41,7 +41,7 @@ def test_bulk_writes_are_what_optuna_writes(evaluator: Evaluator, tmp_path: Path
     bulk = make(evaluator, str(tmp_path / place) if place else None)
     assert insert(bulk, trials[:12]) == [True] * 12
     assert insert(bulk, trials[12:]) == [True] * 18
-    plain = optuna.create_study(directions=directions(evaluator))
+    plain = optuna.create_study(directions=directions(evaluator.objective_columns))
     plain.add_trials(trials)
     assert facts(bulk) == facts(plain)
     if place:
@@ -112,7 +112,7 @@ def test_an_exception_under_the_journals_lock_writes_nothing(evaluator: Evaluato
 
 def test_guarded_storage_refuses_in_silence(evaluator: Evaluator) -> None:
     storage = guard(optuna.storages.InMemoryStorage())
-    study = optuna.create_study(study_name="s", storage=storage, directions=directions(evaluator))
+    study = optuna.create_study(study_name="s", storage=storage, directions=directions(evaluator.objective_columns))
     study._storage.set_study_system_attr(study._study_id, LIMIT, 3)
     study.add_trials(cell_trials(evaluator, np.array([5, 6, 5, 7, 8])))
     assert [t.params for t in study.trials] == [t.params for t in cell_trials(evaluator, np.array([5, 6, 7]))]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archsearch.cli.options import STORAGE_VARIABLE, Json, Pool, Profiles, Scheduler, Storage
 from archsearch.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from archsearch.search.fidelity import Fidelity
 
 app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
 
@@ -21,6 +24,20 @@ Seed = Annotated[int, typer.Option("--seed", help="Equal seeds give equal studie
 Until = Annotated[
     int | None, typer.Option("--until", help="Stop when the study holds this many trials, whoever added them.")
 ]
+Objective = Annotated[
+    str, typer.Option("--objective", help="analytic; benchmark: measured on --device; train: a short run's loss.")
+]
+TrainerFunction = Annotated[
+    str | None,
+    typer.Option("--trainer", metavar="MODULE:FUNCTION", help="Your training function, in place of the built-in one."),
+]
+Steps = Annotated[int, typer.Option("--steps", help="Steps of a training run, the most that a pruner grants.")]
+Pruner = Annotated[str, typer.Option("--pruner", help="hyperband or median (loss alone), none (all objectives).")]
+Keep = Annotated[
+    float, typer.Option("--keep", help="Share of the analytically priced architectures that is measured or trained.")
+]
+Device = Annotated[str, typer.Option("--device", help="Where to measure or train: cpu, cuda, cuda:1 ...")]
+AllowStudyCode = Annotated[bool, typer.Option("--allow-code", help="Run the study's own code (--trainer, builders).")]
 Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
 
 
@@ -35,6 +52,13 @@ def run(
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
     scheduler: Scheduler = None,
+    objective: Objective = "analytic",
+    trainer: TrainerFunction = None,
+    steps: Steps = 200,
+    pruner: Pruner = "hyperband",
+    keep: Keep = 0.1,
+    device: Device = "cpu",
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -44,7 +68,9 @@ def run(
 
     if overwrite and name and name in study_names(storage):
         delete_study(name, storage)
+    fidelity = _fidelity(objective, trainer, steps, pruner, keep, device)
     options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
+    options |= {"fidelity": fidelity, "allow_code": allow_code}
     study = run_study(space, hardware, trials=trials, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
@@ -59,13 +85,21 @@ def create(
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
+    objective: Objective = "analytic",
+    trainer: TrainerFunction = None,
+    steps: Steps = 200,
+    pruner: Pruner = "hyperband",
+    keep: Keep = 0.1,
+    device: Device = "cpu",
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
     """Make a study without trials, for workers to fill."""
     from archsearch.search.study import create_study, summarize_study
 
-    study = create_study(space, hardware, strategy=strategy, storage=storage, name=name, seed=seed)
+    fidelity = _fidelity(objective, trainer, steps, pruner, keep, device)
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "fidelity": fidelity}
+    study = create_study(space, hardware, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
         note(f"next, on each machine: archsearch study worker {study.study_name} --storage ... --seed 1 --until 1000")
@@ -77,13 +111,15 @@ def resume(
     trials: Trials = 1000,
     until: Until = None,
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
     """Add architectures to a stored study."""
     from archsearch.search.study import resume_study, summarize_study
 
-    _show(summarize_study(resume_study(name, trials=trials, until=until, storage=storage)), json)
+    study = resume_study(name, trials=trials, until=until, storage=storage, allow_code=allow_code)
+    _show(summarize_study(study), json)
 
 
 @app.command("worker")
@@ -95,6 +131,7 @@ def worker(
     ] = None,
     until: Until = None,
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -102,7 +139,8 @@ def worker(
     from archsearch.search.study import resume_study, summarize_study
 
     count = trials if trials is not None else 1000 if until is None else until
-    _show(summarize_study(resume_study(name, trials=count, until=until, storage=storage, seed=seed)), json)
+    options: dict[str, Any] = {"storage": storage, "seed": seed, "allow_code": allow_code}
+    _show(summarize_study(resume_study(name, trials=count, until=until, **options)), json)
 
 
 @app.command("proxy")
@@ -180,6 +218,13 @@ def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
         print_json({"deleted": name})
     else:
         note(f"deleted {name}")
+
+
+def _fidelity(objective: str, trainer: str | None, steps: int, pruner: str, keep: float, device: str) -> Fidelity:
+    from archsearch.search.fidelity import Fidelity
+
+    choices: dict[str, Any] = {"objective": objective, "pruner": pruner}
+    return Fidelity(function=trainer, steps=steps, keep=keep, device=device, **choices)
 
 
 def _show(summary: dict[str, object], json: bool) -> None:

@@ -15,7 +15,7 @@ from archsearch.search.frames import columns_frame
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.space import SearchSpace, load_space, space_files
 from archsearch.search.storage import load_study, study_names
-from archsearch.search.study import ENUMERABLE_CELLS, study_evaluator, study_frame, study_record
+from archsearch.search.study import ENUMERABLE_CELLS, study_evaluator, study_fidelity, study_frame, study_record
 
 if TYPE_CHECKING:
     import optuna
@@ -103,7 +103,12 @@ def gather_candidates(
         return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
     record = study_record(found)
     pricer = evaluator or study_evaluator(found)
+    analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
+        if not analytic:
+            raise InvalidInputError(
+                f"study {found.study_name!r} was measured or trained: its hardware cannot be changed"
+            )
         pricer = Evaluator(pricer.space, resolve_pool(hardware))
         if pricer.space.size > ENUMERABLE_CELLS:
             raise InvalidInputError(
@@ -111,7 +116,7 @@ def gather_candidates(
                 f"large to enumerate for another pool; run a study on {', '.join(pricer.pool.ids)}"
             )
         return _from_space(pricer.space, pricer, limits, progress)
-    if record["strategy"] == "exhaustive":
+    if record["strategy"] == "exhaustive" and analytic:
         return _from_space(pricer.space, pricer, limits, progress)
     return _from_trials(found, pricer, limits)
 

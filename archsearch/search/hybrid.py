@@ -123,6 +123,7 @@ def spread(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     chosen = list(dict.fromkeys(first))[:count]
     gap = np.min([np.abs(scaled - scaled[i]).max(axis=1) for i in chosen], axis=0)
     while len(chosen) < count:
+        gap[chosen] = -1.0  # equal rows have no gap either, and are not taken twice
         farthest = int(np.argmax(gap))
         chosen.append(farthest)
         gap = np.minimum(gap, np.abs(scaled - scaled[farthest]).max(axis=1))

@@ -64,12 +64,13 @@ def recommend(
     limits = Limits(max_latency_ms, max_parameters, max_memory_gib)
     found = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
     pricer = found.evaluator
-    points = objective_matrix(_columns(found.frame), pricer.objective_columns)
+    signs: dict[str, float] = found.frame.attrs["objectives"]
+    points = objective_matrix(_columns(found.frame), signs)
     front = np.flatnonzero(non_dominated(points))
-    order = knee_order(points[front], _weights(pricer, weights))
+    order = knee_order(points[front], _weights(signs, weights))
     knee = front[order[0]]
     if weights is None:
-        order = _baseline_first(points[front], order, pricer)
+        order = _baseline_first(points[front], order, pricer, signs)
     rows = front[_spread(points[front], order)[:top]]
     chosen = found.frame.iloc[rows].reset_index(drop=True)
     chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
@@ -100,10 +101,10 @@ def _columns(frame: pd.DataFrame) -> Columns:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArray[np.float64]:
+def _weights(signs: Mapping[str, float], weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """One weight per objective column; the views of one metric over a pool share its weight."""
     given = dict(weights or {})
-    stems = [_metric(name) for name in evaluator.objective_columns]
+    stems = [_metric(name) for name in signs]
     for name, value in given.items():
         if name not in stems:
             raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
@@ -114,18 +115,20 @@ def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArr
 
 def _metric(column: str) -> str:
     """The metric of a space's objectives that a column is a view of."""
-    stem = column.split(":")[0]
+    stem = column.split(":")[0].removeprefix("measured_")
     for view in ("_worst", "_weighted", "_fleet"):
         stem = stem.removesuffix(view)
-    return {"latency": "latency_s", "regret": "throughput"}.get(stem, stem)
+    return {"latency": "latency_s", "regret": "throughput", "trained_loss": "quality"}.get(stem, stem)
 
 
-def _baseline_first(points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator) -> NDArray[np.int64]:
+def _baseline_first(
+    points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator, signs: Mapping[str, float]
+) -> NDArray[np.int64]:
     """The order with the points that match or beat the baseline in every objective before the others."""
     baseline = evaluator.baseline_columns
-    if baseline is None:
+    if baseline is None or not set(signs) <= set(baseline):  # what is measured is not known of the baseline
         return order
-    reached = objective_matrix(baseline, evaluator.objective_columns)[0]
+    reached = objective_matrix(baseline, signs)[0]
     lose = (points > reached + 1e-12 * np.abs(reached)).any(axis=1)
     return order[np.argsort(lose[order], kind="stable")]
 

@@ -10,7 +10,7 @@ evaluated as arrays, and each trial carries its budget violations as Optuna cons
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -56,12 +56,11 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return chosen
 
 
-def directions(evaluator: Evaluator) -> list[optuna.study.StudyDirection]:
-    """Optuna's direction of each objective."""
+def directions(signs: Mapping[str, float]) -> list[optuna.study.StudyDirection]:
+    """Optuna's direction of each objective, from {column: sign}."""
     from optuna.study import StudyDirection
 
-    signs = evaluator.objective_columns.values()
-    return [StudyDirection.MINIMIZE if sign > 0 else StudyDirection.MAXIMIZE for sign in signs]
+    return [StudyDirection.MINIMIZE if sign > 0 else StudyDirection.MAXIMIZE for sign in signs.values()]
 
 
 def make_sampler(strategy: str, seed: int, dimensions: int, objectives: int) -> optuna.samplers.BaseSampler:
@@ -176,7 +175,7 @@ class BatchSearch:
         import optuna
 
         space = self.evaluator.space
-        goals = directions(self.evaluator)
+        goals = directions(self.evaluator.objective_columns)
         sampler = make_sampler(self.strategy, self.seed, len(space.dimensions), len(goals))
         study = optuna.create_study(sampler=sampler, directions=goals)
         random = np.random.default_rng(self.seed)

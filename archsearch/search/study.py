@@ -18,6 +18,7 @@ from archsearch.hardware import GpuPool
 from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
 from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
 from archsearch.search.frames import frame_attributes, name_layouts, plain
 from archsearch.search.hybrid import spread
 from archsearch.search.pareto import non_dominated
@@ -53,6 +54,7 @@ def create_study(
     name: str | None = None,
     seed: int = 0,
     evaluator: Evaluator | None = None,
+    fidelity: Fidelity | None = None,
 ) -> optuna.Study:
     """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
 
@@ -73,9 +75,10 @@ def create_study(
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # metric names are marked experimental
-        study = optuna.create_study(study_name=label, storage=place, directions=directions(pricer))
-        study.set_metric_names(list(pricer.objective_columns))
-        study.set_user_attr(RECORD, _record(pricer, chosen, seed))
+        signs = (fidelity or Fidelity()).objectives(pricer)
+        study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
+        study.set_metric_names(list(signs))
+        study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
     return study
 
 
@@ -91,6 +94,8 @@ def run_study(
     progress: bool = True,
     evaluator: Evaluator | None = None,
     scheduler: str | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
 ) -> optuna.Study:
     """Search a space on a pool and return the stored study.
 
@@ -108,8 +113,10 @@ def run_study(
     _at_least_one("trials", trials)
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    study = create_study(loaded, strategy=strategy, storage=storage, name=name, seed=seed, evaluator=pricer)
-    _continue(study, pricer, storage, seed=seed, trials=trials, progress=progress, scheduler=scheduler)
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
+    run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=seed, trials=trials, **run)
     return study
 
 
@@ -122,6 +129,7 @@ def resume_study(
     seed: int | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    allow_code: bool = False,
 ) -> optuna.Study:
     """Add ``trials`` new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
 
@@ -141,7 +149,8 @@ def resume_study(
         raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
     pricer = evaluator or study_evaluator(study)
     own = record["seed"] if seed is None else seed
-    _continue(study, pricer, storage, seed=own, trials=trials, until=until, progress=progress)
+    run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
     return study
 
 
@@ -155,7 +164,13 @@ def _continue(
     progress: bool,
     until: int | None = None,
     scheduler: str | None = None,
+    allow_code: bool = False,
 ) -> None:
+    fidelity = study_fidelity(study)
+    if fidelity.objective != "analytic":
+        with storage_errors(storage):
+            _try_candidates(study, evaluator, fidelity, trials, until, progress, allow_code)
+        return
     with storage_errors(storage):
         strategy = study_record(study)["strategy"]
         if strategy != "exhaustive":
@@ -181,7 +196,40 @@ def _strategy(strategy: str, space: SearchSpace) -> str:
     return "exhaustive" if space.size <= ENUMERABLE_CELLS else "hybrid"
 
 
-def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
+def _try_candidates(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    fidelity: Fidelity,
+    trials: int,
+    until: int | None,
+    progress: bool,
+    allow_code: bool,
+) -> None:
+    """Measure or train: queue the analytic model's best where nothing is queued, then work the queue off.
+
+    Workers that start together queue the same architectures, which the storage takes once: all use the study's seed.
+    """
+    from optuna.trial import TrialState
+
+    from archsearch.search.ledger import COUNTED
+
+    study.pruner = make_pruner(fidelity)
+    release_dead(study)
+    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        known = len(study.get_trials(deepcopy=False, states=COUNTED))
+        wanted = known + trials if until is None else min(known + trials, until)
+        if wanted > known:
+            seed = study_record(study)["seed"]
+            enqueue(study, evaluator, candidates(evaluator, wanted, fidelity.keep, seed, progress=progress))
+    work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
+
+
+def study_fidelity(study: optuna.Study) -> Fidelity:
+    """How a study's trials are evaluated (studies of earlier versions: analytically)."""
+    return Fidelity(**study_record(study).get("fidelity", {}))
+
+
+def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) -> dict[str, Any]:
     baseline = evaluator.baseline_columns
     space = evaluator.space
     return {
@@ -192,7 +240,8 @@ def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
         "strategy": strategy,
         "seed": seed,
         "proxy": evaluator.proxy.name,
-        "frame": frame_attributes(evaluator),
+        "fidelity": fidelity.to_dict(),
+        "frame": {**frame_attributes(evaluator), "objectives": fidelity.objectives(evaluator)},
         "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
         "complete": False,
     }
@@ -308,8 +357,12 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     import pandas as pd
 
     record = study_record(study)
-    trials = [trial for trial in study.trials if trial.state.is_finished() and "metrics" in trial.user_attrs]
     attributes = record["frame"]
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
+    ]
     rows = [
         {name: trial.params[name] for name in trial.params}
         | {
@@ -346,6 +399,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "space": record["space_name"],
         "hardware": record["frame"]["hardware"],
         "strategy": record["strategy"],
+        "objective": study_fidelity(study).objective,
         "seed": record["seed"],
         "proxy": record["proxy"],
         "objectives": list(record["frame"]["objectives"]),
