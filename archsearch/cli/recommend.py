@@ -32,6 +32,15 @@ def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Condition on the dimensions, e.g. 'num_layers <= 24'.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="At least this model's predicted quality; shown beside.")
+    ] = None,
+    faster_on: Annotated[
+        str | None, typer.Option(metavar="GPU[,GPU...]", help="Faster than the reference on these GPUs.")
+    ] = None,
     top: Annotated[
         int | None, typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf or yaml).")
     ] = None,
@@ -55,6 +64,9 @@ def recommend(
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
+        where=where,
+        reference=reference,
+        faster_on=[name.strip() for name in faster_on.split(",")] if faster_on else [],
         top=max(rank or 0, 1 if one else 5) if top is None else top if rank is None else max(rank, top),
         storage=storage,
     )
@@ -74,7 +86,8 @@ def recommend(
             *REPORTED,
         )
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
-        print_json({**attributes, "baseline": _baseline(frame), "recommendations": to_records(frame)})
+        beside = {"baseline": _baseline(frame), "reference": _baseline(frame, "reference")}
+        print_json({**attributes, **beside, "recommendations": to_records(frame)})
     elif output_format is Format.HF:
         print_json(_hf(frame))
     elif output_format is Format.YAML:
@@ -129,9 +142,9 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
     print(f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {attrs['front']} architectures")
     shown = {str(record["rank"]): record for record in records}
-    baseline = _baseline(frame)
-    if baseline is not None:
-        shown[str(baseline["name"])] = baseline
+    for beside in (_baseline(frame), _baseline(frame, "reference")):
+        if beside is not None:
+            shown.setdefault(str(beside["name"]), beside)
     _print_comparison(shown, attrs)
     for record in records:
         print(f"{record['rank']}. {record['why']}")
@@ -220,11 +233,11 @@ def _usd(value: float | None) -> str:
     return "no price" if value is None else f"{value:,.0f}"
 
 
-def _baseline(frame: pd.DataFrame) -> dict[str, Any] | None:
-    """The baseline in the shape of a record, or None where the space names none."""
+def _baseline(frame: pd.DataFrame, name: str = "baseline") -> dict[str, Any] | None:
+    """The baseline (or reference) in the shape of a record, or None where there is none."""
     from archsearch.search.frames import plain
 
-    given = frame.attrs.get("baseline")
+    given = frame.attrs.get(name)
     if given is None:
         return None
     record: dict[str, Any] = {}

@@ -94,6 +94,26 @@ def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]
     return np.asarray(padded[index])
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit beside the space's budget: ``sign`` · column (per unit for latencies) is at most ``limit``.
+
+    ``text`` says so in messages.
+    """
+
+    text: str
+    column: str
+    sign: float
+    limit: float
+
+    def miss(self, values: Mapping[str, Any]) -> Any:
+        """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
+        value = values[self.column]
+        if self.column.startswith("latency_s:"):
+            value = value / values["tokens"]
+        return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
+
+
 class Evaluator:
     """Prices architectures of one space on one pool.
 
@@ -109,6 +129,7 @@ class Evaluator:
         self.training = self._training_cost()
         refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
         self.own_fronts: OwnFronts | None = None
+        self.bounds: tuple[Bound, ...] = ()
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
@@ -134,7 +155,7 @@ class Evaluator:
         """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
         other = Evaluator(space, self.pool, self.models)
         other.reference_s_per_token = self.reference_s_per_token
-        other.own_fronts = self.own_fronts
+        other.own_fronts, other.bounds = self.own_fronts, self.bounds
         return other
 
     def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
@@ -230,6 +251,7 @@ class Evaluator:
         """How far each budget is missed, relative to its limit."""
         amounts = self._size_violations(values)
         amounts |= self._training_violations(values)
+        amounts |= {bound.text: bound.miss(values) for bound in self.bounds}
         latency_ms = self.space.record.budget.latency_ms
         if latency_ms is None:
             return amounts

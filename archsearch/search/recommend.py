@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ def recommend(
     max_latency_ms: float | None = None,
     max_parameters: float | None = None,
     max_memory_gib: float | None = None,
+    where: str | None = None,
+    reference: str | None = None,
+    faster_on: Sequence[str] = (),
     top: int = 5,
     weights: Mapping[str, float] | None = None,
     storage: str | None = None,
@@ -50,6 +53,10 @@ def recommend(
     then the baseline plays no part in the order; near twins of a better-ranked one (all
     objectives within 5 % of the front's range) only fill places that would stay empty.
 
+    ``where`` is a condition on the space's names. With a ``reference`` model only architectures of at least its
+    predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
+    ``attrs["reference"]`` holds its row.
+
     The table has the columns of an enumeration plus ``rank`` and ``why``. ``attrs["baseline"]`` is the naive
     reference's row, ``attrs["pool"]`` what each GPU alone would choose at no lower quality than rank 1, and
     the regret of rank 1 on that GPU (how much faster its own choice runs there).
@@ -61,7 +68,7 @@ def recommend(
     """
     if top < 1:
         raise InvalidInputError(f"top must be at least 1, not {top}")
-    limits = Limits(max_latency_ms, max_parameters, max_memory_gib)
+    limits = Limits(max_latency_ms, max_parameters, max_memory_gib, where, reference, tuple(faster_on))
     found = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
     pricer = found.evaluator
     signs: dict[str, float] = found.frame.attrs["objectives"]
@@ -84,6 +91,7 @@ def recommend(
         "exact": found.exact,
         "front": len(front),
         "baseline": baseline,
+        "reference": _reference_row(pricer, limits),
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
     if len(pricer.pool) > 1:
@@ -160,6 +168,15 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
         if value is not None:
             dimensions[field] = plain(np.asarray(value).item())
     return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
+
+
+def _reference_row(evaluator: Evaluator, limits: Limits) -> dict[str, Any] | None:
+    """The reference model's metrics, as a row of a table."""
+    columns = limits.reference_columns(evaluator)
+    if columns is None:
+        return None
+    row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    return {"name": limits.reference, "config": {}, **{str(key): plain(value) for key, value in row.items()}}
 
 
 def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:
