@@ -306,3 +306,12 @@ def test_regret_studies_sample_too(evaluator: Evaluator, toy_file: Path, tmp_pat
     found = study_frame(study, front_only=True)
     for name in mixed.objective_columns:
         np.testing.assert_allclose(np.sort(found[name]), np.sort(exact[name]), rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_baseline_the_reference_is_legal(evaluator: Evaluator, toy_file: Path) -> None:
+    # the middle, 640 wide in heads of 128, is legal in the toy space; with heads of 192 alone it is not
+    baseline = toy_file.read_text().split("baseline:")[1]
+    changed = edited(evaluator, toy_file, (f"baseline:{baseline}", ""), ("[64, 128, 192]", "[192]"))
+    legal = changed.evaluate(changed._middle()).legal
+    assert legal.all()
+    assert all(np.isfinite(value) and value > 0 for value in changed.reference_s_per_token.values())

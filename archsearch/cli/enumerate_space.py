@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli.options import Json, Pool, Profiles, Scheduler
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Scheduler
 from archsearch.cli.output import note, print_json, print_table
 
 SHOWN = 20
@@ -20,6 +20,7 @@ def enumerate_space(
         Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
     ] = None,
     scheduler: Scheduler = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import Json, Pool, Profiles, Storage
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
+from archsearch.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,7 @@ def recommend(
         typer.Option("--format", help="table, json, hf (a Hugging Face config.json) or yaml (an archsearch YAML)."),
     ] = Format.TABLE,
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -122,6 +124,8 @@ def _hf(frame: pd.DataFrame) -> Any:
     from archsearch.models.huggingface import to_hf
     from archsearch.models.registry import get_family
 
+    if frame.attrs["family"] == "traced":
+        raise UnsupportedError("a builder's modules have no Hugging Face config; use --format yaml or json")
     family = get_family(frame.attrs["family"])
     configs = [to_hf(family.from_dict(config)) for config in _configs(frame)]
     return configs[0] if len(configs) == 1 else configs
@@ -199,9 +203,7 @@ def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -
 
 def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     """One architecture's cells by title."""
-    from archsearch.models.registry import get_family
-
-    unit = get_family(attrs["family"]).throughput_unit
+    unit = attrs["throughput_unit"]
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
     cells["TFLOPs"] = record["flops"] / 1e12

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import STORAGE_VARIABLE, Json, Pool, Profiles, Scheduler, Storage
+from archsearch.cli.options import STORAGE_VARIABLE, AllowStudyCode, Json, Pool, Profiles, Scheduler, Storage
 from archsearch.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ Keep = Annotated[
     float, typer.Option("--keep", help="Share of the analytically priced architectures that is measured or trained.")
 ]
 Device = Annotated[str, typer.Option("--device", help="Where to measure or train: cpu, cuda, cuda:1 ...")]
-AllowStudyCode = Annotated[bool, typer.Option("--allow-code", help="Run the study's own code (--trainer, builders).")]
 Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
 
 
@@ -91,6 +90,7 @@ def create(
     pruner: Pruner = "hyperband",
     keep: Keep = 0.1,
     device: Device = "cpu",
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:

@@ -45,6 +45,8 @@ def sweep_on_cluster(
     """
     if find_spec("distributed") is None:
         raise UnsupportedError("a Dask scheduler needs dask.distributed: pip install 'archsearch[dask]'")
+    if evaluator.space.record.builder is not None:
+        raise UnsupportedError(f"space {evaluator.space.name}: a builder's modules are traced on this machine alone")
     distributed: Any = import_module("distributed")  # untyped, and optional
     blob = pickle.dumps(evaluator)
     total = Part()

@@ -27,6 +27,7 @@ from archsearch.search.metrics import OwnFronts
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import Advance, progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
+from archsearch.search.user_code import with_leave
 from archsearch.search.windows import POOL, Front, Part, Views, Window, reduce_window, views
 from archsearch.tables import write_table
 
@@ -254,6 +255,7 @@ def canonical_keys(space: SearchSpace, cells: Cells) -> list[tuple[Any, ...]]:
     return list(zip(*columns, strict=True))
 
 
+@with_leave
 def enumerate_space(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -261,6 +263,7 @@ def enumerate_space(
     output: str | Path | None = None,
     progress: bool = False,
     scheduler: str | None = None,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a space on a pool as a table; counts and rates stand in ``attrs``.
 

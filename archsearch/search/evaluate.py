@@ -349,10 +349,25 @@ class Evaluator:
         if config is not None:
             evaluation = self.evaluate_config(config)
         else:
-            middle = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in self.space.dimensions.items()}
-            evaluation = self.evaluate(middle)
+            evaluation = self.evaluate(self._middle())
         row = evaluation.take(np.zeros(1, dtype=np.int64))
         return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
+
+    def _middle(self) -> dict[str, NDArray[Any]]:
+        """The legal cell nearest to the middle of the space, in steps; the middle itself where nothing is legal."""
+        space = self.space
+        centre = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in space.dimensions.items()}
+        if self.legal(centre).any():
+            return centre
+        half = np.array([n // 2 for n in space.shape]).reshape(-1, 1)
+        best: tuple[float, int] | None = None
+        for window in space.chunks():
+            cells = space.window_cells(window, np.flatnonzero(self.legal(space.mesh(window))))
+            if len(cells):
+                away = np.abs(np.stack(np.unravel_index(cells, space.shape)) - half).sum(axis=0)
+                found = (float(away.min()), int(cells[np.argmin(away)]))
+                best = found if best is None else min(best, found)
+        return centre if best is None else space.decode(np.array([best[1]]))
 
     @cached_property
     def baseline_columns(self) -> Columns | None:

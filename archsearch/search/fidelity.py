@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
+from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig, Workload
 from archsearch.search.enumeration import sweep
 from archsearch.search.evaluate import Evaluator, objective_matrix
@@ -31,6 +31,7 @@ from archsearch.search.pareto import non_dominated
 from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, distributions
 from archsearch.search.space import Cells
+from archsearch.search.user_code import allowing_code, require_leave
 
 if TYPE_CHECKING:
     import optuna
@@ -220,8 +221,8 @@ def _trainer(fidelity: Fidelity, allow_code: bool) -> Trainer:
         from archsearch.search.devices import short_training
 
         return short_training(fidelity.device, fidelity.steps)
-    if not allow_code:
-        raise UnsupportedError(f"the study trains by {fidelity.function!r}: to run that code, add --allow-code")
+    with allowing_code(allow_code):
+        require_leave(f"the study trains by {fidelity.function!r}")
     from archsearch.models.tracing.builder import find_function
 
     found: Trainer = find_function(fidelity.function)

@@ -52,6 +52,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
     return {
         "space": space.name,
         "family": space.family,
+        "throughput_unit": space.family_class.throughput_unit,
         "hardware": list(evaluator.pool.ids),
         "weights": list(evaluator.pool.weights),
         "fixed": dict(space.record.fixed),

@@ -78,7 +78,10 @@ class Derivation:
 
     def columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
         """The values with the metrics above added (only what ``names`` need, where given), any shape."""
-        columns: Columns = dict(values)
+        with np.errstate(all="ignore"):  # cells that are no legal architecture may hold anything
+            return self._columns(dict(values), names)
+
+    def _columns(self, columns: Columns, names: Collection[str] | None) -> Columns:
         seconds: dict[str, Any] = {}
         for gpu in self.pool.gpus:
             seconds[gpu.id] = columns[f"latency_s:{gpu.id}"] / columns["tokens"]

@@ -18,6 +18,7 @@ from archsearch.search.pools import add_pool_report
 from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons
 from archsearch.search.space import SearchSpace
+from archsearch.search.user_code import with_leave
 
 if TYPE_CHECKING:
     import optuna
@@ -28,6 +29,7 @@ __all__ = ["config_of", "recommend", "to_records"]
 _TWIN_GAP = 0.05
 
 
+@with_leave
 def recommend(
     source: optuna.Study | SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -43,6 +45,7 @@ def recommend(
     storage: str | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """The ``top`` architectures of a study or space, best first, with the reason for each.
 

@@ -190,7 +190,8 @@ class SpaceRecord(_Record):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str
-    family: str
+    family: str | None = None
+    builder: str | None = None
     fixed: dict[str, bool | int | float | str | None] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
     derived: dict[str, str] = {}
@@ -218,6 +219,12 @@ class SpaceRecord(_Record):
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SpaceRecord:
+        if (self.family is None) == (self.builder is None):
+            raise ValueError("give either 'family' or 'builder: module:function'")
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> SpaceRecord:

@@ -27,6 +27,7 @@ from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, directions
 from archsearch.search.space import Cells, SearchSpace, load_space, space_from_text
 from archsearch.search.storage import check_name, free_name, load_study, open_storage, storage_errors, study_names
+from archsearch.search.user_code import with_leave
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
+TRACEABLE_CELLS = 2_000
 SAMPLE_TRIALS = 500
 SAMPLE_ROWS = 10_000
 FRONT_TRIALS = 2000
@@ -45,6 +47,7 @@ BULK_TRIALS = 1000
 RECORD = "archsearch"
 
 
+@with_leave
 def create_study(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -55,6 +58,7 @@ def create_study(
     seed: int = 0,
     evaluator: Evaluator | None = None,
     fidelity: Fidelity | None = None,
+    allow_code: bool = False,
 ) -> optuna.Study:
     """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
 
@@ -82,6 +86,7 @@ def create_study(
     return study
 
 
+@with_leave
 def run_study(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -120,6 +125,7 @@ def run_study(
     return study
 
 
+@with_leave
 def resume_study(
     name: str,
     *,
@@ -193,7 +199,12 @@ def _strategy(strategy: str, space: SearchSpace) -> str:
         raise UnknownNameError("strategy", strategy, STRATEGIES)
     if strategy != "auto":
         return strategy
-    return "exhaustive" if space.size <= ENUMERABLE_CELLS else "hybrid"
+    return "exhaustive" if space.size <= enumerable_cells(space) else "hybrid"
+
+
+def enumerable_cells(space: SearchSpace) -> int:
+    """Largest mesh that is enumerated unless asked: a builder's modules have to be traced one by one."""
+    return ENUMERABLE_CELLS if space.record.builder is None else TRACEABLE_CELLS
 
 
 def _try_candidates(
@@ -391,6 +402,8 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
 
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
     """What a study searched and found, as plain values."""
+    from optuna.trial import TrialState
+
     record = study_record(study)
     frame = study_frame(study)
     counts = record.get("counts", {})
@@ -404,6 +417,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "proxy": record["proxy"],
         "objectives": list(record["frame"]["objectives"]),
         "trials": len(frame),
+        "unfinished": len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))),
         "feasible": int(frame["feasible"].sum()) if len(frame) else 0,
         "front": int(frame["on_front"].sum()) if len(frame) else 0,
         "complete": bool(record.get("complete")),
