@@ -346,10 +346,7 @@ class Evaluator:
     def reference_s_per_token(self) -> dict[str, float]:
         """Seconds per token of the reference on each GPU: the baseline's, else those of the middle of the space."""
         config = self.baseline_config()
-        if config is not None:
-            evaluation = self.evaluate_config(config)
-        else:
-            evaluation = self.evaluate(self._middle())
+        evaluation = self.evaluate(self._middle()) if config is None else self.evaluate_config(config)
         row = evaluation.take(np.zeros(1, dtype=np.int64))
         return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
 
