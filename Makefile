@@ -57,6 +57,7 @@ format: $(VENV)/.installed-tests ## rewrite the code in the project's format
 bench: $(VENV)/.installed-tests ## speed of costing and searching
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/samplers.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

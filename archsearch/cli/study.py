@@ -194,14 +194,23 @@ def export(
     name: Name,
     output: Annotated[Path, typer.Option("--output", "-o", help="A .parquet, .csv or .json file.")],
     front: Annotated[bool, typer.Option("--front", help="Only the Pareto front.")] = False,
+    table: Annotated[
+        str | None, typer.Option("--table", help="A table kept beside an exhaustive study: front or sample.")
+    ] = None,
     storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Write a study's architectures and metrics to a file."""
+    from archsearch.search.artifacts import read_artifact
     from archsearch.search.storage import load_study
     from archsearch.search.study import export_study
+    from archsearch.tables import write_table
 
-    written = export_study(load_study(name, storage), output, front_only=front)
+    study = load_study(name, storage)
+    if table is None:
+        written = export_study(study, output, front_only=front)
+    else:
+        written = write_table(read_artifact(study, storage, table), output)
     if json:
         print_json({"study": name, "output": str(written)})
     else:
