@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-services lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,12 +30,20 @@ $(VENV)/.installed-tests: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,models,notebooks]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-services: $(VENV)/.installed-tests
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,postgres,grpc,dask]'
+	@touch $@
+
 demo: $(VENV)/.installed ## run a real study and print recommended dimensions
 	$(BIN)/archsearch study run $(SPACE) --hardware $(POOL) --name demo --overwrite
 	$(BIN)/archsearch recommend demo --top 5
 
 test: $(VENV)/.installed-tests ## run the tests
 	$(BIN)/python -m pytest
+
+test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL, gRPC and Dask
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python -m pytest -n 0 -m services tests/services
 
 lint: $(VENV)/.installed-tests ## ruff and mypy
 	$(BIN)/ruff check .
@@ -48,6 +56,8 @@ format: $(VENV)/.installed-tests ## rewrite the code in the project's format
 
 bench: $(VENV)/.installed-tests ## speed of costing and searching
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/samplers.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

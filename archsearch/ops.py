@@ -12,7 +12,7 @@ counts them; ``Attention.executed_flops`` is what a kernel that skips masked blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -307,6 +307,27 @@ class Collective:
 Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective
 
 
+def weighted_total(values: Iterable[Any], counts: Iterable[Any]) -> Any:
+    """Σ value · count of arrays that broadcast: terms of one count are added before they are multiplied by it.
+
+    Layers of one kind share their count, so the products and sums over the whole mesh are as few as the counts, and
+    the terms themselves are added on the axes that they depend on.
+    """
+    groups: dict[Any, list[Any]] = {}
+    for value, count in zip(values, counts, strict=True):
+        array = np.asarray(count)
+        groups.setdefault((array.shape, array.tobytes()), [as_float(array)]).append(as_float(value))
+    terms = []
+    for count, *parts in groups.values():
+        terms.append(_ascending_sum(parts) * count)
+    return _ascending_sum(terms)
+
+
+def _ascending_sum(terms: Iterable[Any]) -> Any:
+    """The sum of arrays that broadcast, smallest first; 0 of none."""
+    return sum(sorted(terms, key=np.size), as_float(0.0))
+
+
 @dataclass(frozen=True, slots=True)
 class OpList:
     """The operations of one forward pass (or step), in execution order; repeated layers use ``count``."""
@@ -324,8 +345,8 @@ class OpList:
 
     def flops(self) -> Any:
         """Total FLOPs by torch's counting rule, broadcast over the dimensions' shape."""
-        return sum((op.flops() * as_float(op.count) for op in self.ops), as_float(0.0))
+        return weighted_total((op.flops() for op in self.ops), (op.count for op in self.ops))
 
     def memory_bytes(self) -> Any:
         """Total compulsory traffic of eager execution in bytes."""
-        return sum((op.memory_bytes() * as_float(op.count) for op in self.ops), as_float(0.0))
+        return weighted_total((op.memory_bytes() for op in self.ops), (op.count for op in self.ops))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli.options import Json, Pool, Profiles
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Scheduler
 from archsearch.cli.output import note, print_json, print_table
 
 SHOWN = 20
@@ -19,6 +19,8 @@ def enumerate_space(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
     ] = None,
+    scheduler: Scheduler = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -26,7 +28,7 @@ def enumerate_space(
     from archsearch.search.enumeration import sweep
     from archsearch.search.frames import to_records
 
-    result = sweep(space, hardware)
+    result = sweep(space, hardware, scheduler=scheduler)
     if output is not None:
         result.write(output)
     if json:
@@ -34,7 +36,8 @@ def enumerate_space(
         return
     print(
         f"{result.space.name} on {', '.join(result.pool.ids)}: {result.architectures:,} architectures, "
-        f"{result.valid:,} valid, in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
+        f"{result.legal:,} legal, {result.valid:,} valid, "
+        f"in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
     )
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
         print(f"  {count:,} rejected: {reason}")

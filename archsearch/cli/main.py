@@ -24,7 +24,7 @@ from archsearch.cli import (
     validate,
 )
 from archsearch.cli import study as study_verbs
-from archsearch.cli.options import PROFILES_VARIABLE, Profiles
+from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.errors import ArchSearchError
 
 USER_MISTAKE = 2
@@ -79,15 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status. ``--profiles`` holds for this call only."""
-    before = os.environ.get(PROFILES_VARIABLE)
+    """Run the command line; returns the exit status. ``--profiles`` and ``--allow-code`` hold for this call only."""
+    before = {name: os.environ.get(name) for name in (PROFILES_VARIABLE, ALLOW_CODE_VARIABLE)}
     try:
         return _run(arguments)
     finally:
-        if before is None:
-            os.environ.pop(PROFILES_VARIABLE, None)
-        else:
-            os.environ[PROFILES_VARIABLE] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _run(arguments: Sequence[str] | None) -> int:

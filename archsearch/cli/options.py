@@ -11,6 +11,8 @@ import typer
 from archsearch.errors import InvalidInputError
 
 PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"
+STORAGE_VARIABLE = "ARCHSEARCH_STORAGE"
+ALLOW_CODE_VARIABLE = "ARCHSEARCH_ALLOW_CODE"
 
 
 def _use_profiles(directory: Path | None) -> Path | None:
@@ -21,6 +23,13 @@ def _use_profiles(directory: Path | None) -> Path | None:
         before = os.environ.get(PROFILES_VARIABLE)
         os.environ[PROFILES_VARIABLE] = f"{directory}{os.pathsep}{before}" if before else str(directory)
     return directory
+
+
+def _use_code(allowed: bool) -> bool:
+    """Give leave to the rest of this call (see ``archsearch.search.user_code``)."""
+    if allowed:
+        os.environ[ALLOW_CODE_VARIABLE] = "1"
+    return allowed
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -41,7 +50,16 @@ Pool = Annotated[
 ]
 Storage = Annotated[
     str | None,
-    typer.Option("--storage", metavar="URL", help="Where studies are stored (default: your data directory)."),
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar=STORAGE_VARIABLE,
+        help="Where studies are stored: a path, a database's URL or grpc://HOST:PORT (default: your data directory).",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Enumerate on the workers of this Dask scheduler."),
 ]
 DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")
@@ -70,5 +88,9 @@ Compiled = Annotated[
 Correction = Annotated[
     bool,
     typer.Option("--correction/--no-correction", help="Learned correction of matrix products, or mechanism alone."),
+]
+AllowStudyCode = Annotated[
+    bool,
+    typer.Option("--allow-code", callback=_use_code, help="Run the code that a space or study names."),
 ]
 AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let MODEL be module:function and run that code.")]

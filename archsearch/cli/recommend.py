@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import Json, Pool, Profiles, Storage
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
+from archsearch.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+REPORTED = ("dimensions_pay", "one_for_all", "energy_basis", "prices", "training", "lifetime")
 
 
 class Format(StrEnum):
@@ -29,6 +33,15 @@ def recommend(
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Condition on the dimensions, e.g. 'num_layers <= 24'.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="At least this model's predicted quality; shown beside.")
+    ] = None,
+    faster_on: Annotated[
+        str | None, typer.Option(metavar="GPU[,GPU...]", help="Faster than the reference on these GPUs.")
+    ] = None,
     top: Annotated[
         int | None, typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf or yaml).")
     ] = None,
@@ -38,6 +51,7 @@ def recommend(
         typer.Option("--format", help="table, json, hf (a Hugging Face config.json) or yaml (an archsearch YAML)."),
     ] = Format.TABLE,
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -52,15 +66,30 @@ def recommend(
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
+        where=where,
+        reference=reference,
+        faster_on=[name.strip() for name in faster_on.split(",")] if faster_on else [],
         top=max(rank or 0, 1 if one else 5) if top is None else top if rank is None else max(rank, top),
         storage=storage,
     )
     if rank is not None:
         frame = _only(frame, rank)
     if json or output_format is Format.JSON:
-        keep = ("space", "family", "hardware", "provenance", "objectives", "workload", "execution", "quality", "pool")
+        keep = (
+            "space",
+            "family",
+            "hardware",
+            "provenance",
+            "objectives",
+            "workload",
+            "execution",
+            "quality",
+            "pool",
+            *REPORTED,
+        )
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
-        print_json({**attributes, "baseline": _baseline(frame), "recommendations": to_records(frame)})
+        beside = {"baseline": _baseline(frame), "reference": _baseline(frame, "reference")}
+        print_json({**attributes, **beside, "recommendations": to_records(frame)})
     elif output_format is Format.HF:
         print_json(_hf(frame))
     elif output_format is Format.YAML:
@@ -95,6 +124,8 @@ def _hf(frame: pd.DataFrame) -> Any:
     from archsearch.models.huggingface import to_hf
     from archsearch.models.registry import get_family
 
+    if frame.attrs["family"] == "traced":
+        raise UnsupportedError("a builder's modules have no Hugging Face config; use --format yaml or json")
     family = get_family(frame.attrs["family"])
     configs = [to_hf(family.from_dict(config)) for config in _configs(frame)]
     return configs[0] if len(configs) == 1 else configs
@@ -115,13 +146,14 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
     print(f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {attrs['front']} architectures")
     shown = {str(record["rank"]): record for record in records}
-    baseline = _baseline(frame)
-    if baseline is not None:
-        shown[str(baseline["name"])] = baseline
+    for beside in (_baseline(frame), _baseline(frame, "reference")):
+        if beside is not None:
+            shown.setdefault(str(beside["name"]), beside)
     _print_comparison(shown, attrs)
     for record in records:
         print(f"{record['rank']}. {record['why']}")
     _print_pool(attrs.get("pool", []))
+    _print_dimensions(attrs)
     print(f"latencies: {_known(attrs['provenance'])}")
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
@@ -148,6 +180,21 @@ def _print_pool(pool: list[dict[str, Any]]) -> None:
         print(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
 
 
+def _print_dimensions(attrs: dict[str, Any]) -> None:
+    """Which dimension pays on which GPU, and the price of one architecture for all."""
+    costs = attrs.get("dimensions_pay") or []
+    if costs:
+        rows = [(_moved(item), *(f"{item['cost'][gpu]:.2f}" for gpu in attrs["hardware"])) for item in costs]
+        title = "per cent of latency for 1 % more parameters, around rank 1"
+        print_table(title, ["dimension", *attrs["hardware"]], rows, left=("dimension",))
+    price = attrs.get("one_for_all")
+    if price and price["worst"] > 0:
+        told = f"at most {price['worst']:.1%} slower than a GPU's own choice ({price['worst_on']})"
+        print(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
+    elif price:
+        print("one architecture for all costs no GPU anything")
+
+
 def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -> None:
     """Architectures side by side, one a column: dimensions, what they cost anywhere, speed on each GPU."""
     columns = {label: _column(record, attrs) for label, record in shown.items()}
@@ -158,9 +205,7 @@ def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -
 
 def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     """One architecture's cells by title."""
-    from archsearch.models.registry import get_family
-
-    unit = get_family(attrs["family"]).throughput_unit
+    unit = attrs["throughput_unit"]
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
     cells["TFLOPs"] = record["flops"] / 1e12
@@ -174,6 +219,12 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     if len(attrs["hardware"]) > 1:
         cells["speed-up, worst GPU"] = f"{record['throughput_worst']:.3f}"
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"
+    if "training_hours" in record:
+        cells["training, hours"] = f"{record['training_hours']:.4g}"
+        cells["training, USD"] = _usd(record["training_usd"])
+        cells["training layout"] = record["training_layout"]
+    if "lifetime_usd" in record:
+        cells["lifetime, USD"] = _usd(record["lifetime_usd"])
     for gpu in attrs["hardware"]:
         cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
         low, high = (milliseconds(record[f"latency_{end}_s"][gpu]) for end in ("low", "high"))
@@ -182,11 +233,19 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def _baseline(frame: pd.DataFrame) -> dict[str, Any] | None:
-    """The baseline in the shape of a record, or None where the space names none."""
+def _moved(item: dict[str, Any]) -> str:
+    return f"{item['dimension']} (with {item['with']})" if item["with"] else str(item["dimension"])
+
+
+def _usd(value: float | None) -> str:
+    return "no price" if value is None else f"{value:,.0f}"
+
+
+def _baseline(frame: pd.DataFrame, name: str = "baseline") -> dict[str, Any] | None:
+    """The baseline (or reference) in the shape of a record, or None where there is none."""
     from archsearch.search.frames import plain
 
-    given = frame.attrs.get("baseline")
+    given = frame.attrs.get(name)
     if given is None:
         return None
     record: dict[str, Any] = {}

@@ -59,7 +59,7 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKern
         else:
             yield from op.members
     elif isinstance(op, Attention):
-        if _runs_fused(op, gpu, attention):
+        if np.all(runs_fused(op, gpu, attention)):
             yield op
         else:
             yield from unfused_attention(op, compiled=compiled)
@@ -133,12 +133,18 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
     )
 
 
-def _runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionKernel) -> bool:
+def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionKernel) -> Any:
+    """Whether a fused kernel runs the attention of each head_dim: a bool array over head_dim's shape.
+
+    Raises:
+        UnsupportedError: a fused kernel was asked for that this GPU, format or head_dim does not have.
+    """
+    dims, where = np.unique(np.asarray(op.head_dim), return_inverse=True)
     if attention is AttentionKernel.EAGER:
-        return False
-    reason = fused_attention_reason(gpu, op.dtype, op.head_dim, flash=attention is AttentionKernel.FLASH)
-    if reason is None:
-        return True
-    if attention is AttentionKernel.AUTO:
-        return False
-    raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {reason}; use --attention auto or eager")
+        return np.zeros(np.shape(op.head_dim), dtype=bool)
+    flash = attention is AttentionKernel.FLASH
+    reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
+    told = next((reason for reason in reasons if reason), None)
+    if told and attention is not AttentionKernel.AUTO:
+        raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {told}; use --attention auto or eager")
+    return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))

@@ -15,7 +15,7 @@ from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.collective import collective_cost
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
-from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
+from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of, runs_fused
 from archsearch.cost.kernel import KernelTime
 from archsearch.cost.routes import (
     Route,
@@ -28,7 +28,7 @@ from archsearch.cost.routes import (
     torch_attention,
 )
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, as_float, weighted_total
 
 CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
@@ -59,16 +59,15 @@ class CostModel:
         """
         choice = AttentionKernel.parse(attention)
         items = [self._op_cost(op, compiled, choice) for op in ops]
-        totals = [
-            sum((getattr(i.cost, f) * as_float(i.count) for i in items), as_float(0.0))
-            for f in ("latency_s", "low_s", "high_s")
-        ]
+        counts = [i.count for i in items]
+        fields = ("latency_s", "low_s", "high_s")
+        totals = [weighted_total((getattr(i.cost, f) for i in items), counts) for f in fields]
         return Estimate(
             latency_s=totals[0],
             low_s=totals[1],
             high_s=totals[2],
             provenance=Provenance.worst([i.cost.provenance for i in items]),
-            flops=sum((as_float(i.flops) * as_float(i.count) for i in items), as_float(0.0)),
+            flops=weighted_total((i.flops for i in items), counts),
             breakdown=tuple(items),
         )
 
@@ -87,6 +86,9 @@ class CostModel:
         )
 
     def _op_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost:
+        mixed = self._mixed_cost(op, compiled, attention)
+        if mixed is not None:
+            return mixed
         kernels = list(kernels_of(op, self.gpu, compiled=compiled, attention=attention))
         costs = [self._kernel_cost(kernel, compiled, attention) for kernel in kernels]
         bytes_moved = sum((k.memory_bytes() for k in kernels), as_float(0.0))
@@ -98,6 +100,18 @@ class CostModel:
             memory_bytes=bytes_moved,
             cost=costs[0] if len(costs) == 1 else _in_sequence(costs),
         )
+
+    def _mixed_cost(self, op: Op, compiled: bool, attention: AttentionKernel) -> OpCost | None:
+        """Attention that has a fused kernel for some head_dims of a grid alone: both ways costed, and each architecture
+        given its own. None for every other op."""
+        if not isinstance(op, Attention):
+            return None
+        mask = runs_fused(op, self.gpu, attention)
+        if mask.all() or not mask.any():
+            return None
+        fused = replace(op, head_dim=np.where(mask, op.head_dim, np.asarray(op.head_dim)[mask][0]))
+        first = self._op_cost(fused, compiled, attention)
+        return _either(mask, first, self._op_cost(op, compiled, AttentionKernel.EAGER), op)
 
     def _kernel_cost(self, kernel: Kernel, compiled: bool, attention: AttentionKernel) -> KernelCost:
         if isinstance(kernel, Collective):
@@ -217,6 +231,25 @@ def _in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
         kernels=sum(c.kernels for c in costs),
         details={k: np.broadcast_to(v, shape) for k, v in tiled[0].items()} if len(tiled) == 1 else {},
     )
+
+
+def _either(mask: Any, first: OpCost, second: OpCost, op: Op) -> OpCost:
+    """The first cost where ``mask`` holds, else the second."""
+
+    def pick(a: Any, b: Any) -> Any:
+        return np.where(mask, a, b)
+
+    costs = (first.cost, second.cost)
+    cost = KernelCost(
+        latency_s=pick(*(c.latency_s for c in costs)),
+        low_s=pick(*(c.low_s for c in costs)),
+        high_s=pick(*(c.high_s for c in costs)),
+        provenance=Provenance.worst([c.provenance for c in costs]),
+        bound=pick(*(c.bound for c in costs)),
+        kernels=pick(*(c.kernels for c in costs)),
+    )
+    moved = pick(first.memory_bytes, second.memory_bytes)
+    return OpCost(name=op.name, op=first.op, count=op.count, flops=op.flops(), memory_bytes=moved, cost=cost)
 
 
 def _joined(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:

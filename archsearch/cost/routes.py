@@ -181,6 +181,7 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
     if dtype not in FLASH_DTYPES:
         return f"FlashAttention computes in bf16 and fp16, not {dtype.value}"
     largest = 512 if gpu.compute_capability_tuple[0] in (9, 10) else FLASH_MAX_HEAD_DIM
+    head_dim = np.asarray(head_dim)
     if (head_dim > largest).any():
         return f"FlashAttention on this GPU takes head_dim up to {largest}, not {int(head_dim.max())}"
     if (head_dim % 8 != 0).any():
@@ -249,6 +250,7 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], ker
         variants[named == name] = variant
     served = family == "trtllm"
     variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
-    if _flash_reason(gpu, dtype, dims["head_dim"]) is not None:
-        variants[:] = "efficient"
+    for head_dim in np.unique(dims["head_dim"]):
+        if _flash_reason(gpu, dtype, head_dim) is not None:
+            variants[dims["head_dim"] == head_dim] = "efficient"
     return variants

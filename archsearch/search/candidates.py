@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.hardware import load_gpu
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Evaluator
+from archsearch.search.evaluate import Bound, Columns, Evaluator
+from archsearch.search.expressions import Expression
 from archsearch.search.frames import columns_frame
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.space import SearchSpace, load_space, space_files
 from archsearch.search.storage import load_study, study_names
-from archsearch.search.study import ENUMERABLE_CELLS, study_evaluator, study_frame, study_record
+from archsearch.search.study import ENUMERABLE_CELLS, study_evaluator, study_fidelity, study_frame, study_record
 
 if TYPE_CHECKING:
     import optuna
@@ -24,13 +26,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a recommendation must keep besides the space's own budget; latency and memory hold on every GPU."""
+    """What a recommendation must keep besides the space's own budget; latency and memory hold on every GPU.
+
+    ``where`` is a condition on the space's names, as in its constraints. ``reference`` is a model (preset, config.json,
+    YAML) that the answer must equal or beat in predicted quality, and be faster than on every GPU of ``faster_on``.
+    """
 
     max_latency_ms: float | None = None
     max_parameters: float | None = None
     max_memory_gib: float | None = None
+    where: str | None = None
+    reference: str | None = None
+    faster_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.faster_on and self.reference is None:
+            raise InvalidInputError("--faster-on needs --reference: faster than which model?")
+        if self.where is not None:
+            Expression.parse(self.where)
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -38,7 +51,8 @@ class Limits:
 
     @property
     def any(self) -> bool:
-        return any(v is not None for v in (self.max_latency_ms, self.max_parameters, self.max_memory_gib))
+        given = (self.max_latency_ms, self.max_parameters, self.max_memory_gib, self.where, self.reference)
+        return any(v is not None for v in given)
 
     def tighten(self, space: SearchSpace) -> SearchSpace:
         """The space with its budget narrowed to these limits.
@@ -60,8 +74,55 @@ class Limits:
             "memory_gib": _least(budget.memory_gib, self.max_memory_gib),
             "latency_ms": _least(budget.latency_ms, self.max_latency_ms),
         }
-        record = space.record.model_copy(update={"budget": budget.model_copy(update=changes)})
-        return SearchSpace(record, space.origin, space.source_text)
+        constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
+        update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
+        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        if self.where is not None:
+            Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
+        return tightened
+
+    def reference_columns(self, evaluator: Evaluator) -> Columns | None:
+        """The reference model's metrics under the space's workload, as columns of length one.
+
+        Raises:
+            UnknownNameError: no such model.
+            InvalidInputError: a model of another family, which the space's quality law does not compare.
+        """
+        if self.reference is None:
+            return None
+        from archsearch.models.registry import load_model
+
+        config = load_model(self.reference)
+        if config.family != evaluator.space.family:
+            raise InvalidInputError(
+                f"--reference {self.reference} is of family {config.family}, the space {evaluator.space.name} of "
+                f"{evaluator.space.family}: their predicted qualities do not compare"
+            )
+        return evaluator.columns(evaluator.evaluate_config(config), np.zeros(1, dtype=np.int64))
+
+    def bounds(self, evaluator: Evaluator) -> tuple[Bound, ...]:
+        """What the reference asks for, as limits on columns.
+
+        Raises:
+            InvalidInputError: a GPU of ``faster_on`` that is not in the pool.
+        """
+        columns = self.reference_columns(evaluator)
+        if columns is None:
+            return ()
+        asked = [load_gpu(name).id for name in self.faster_on]
+        outside = [gpu for gpu in asked if gpu not in evaluator.pool.ids]
+        if outside:
+            raise InvalidInputError(f"--faster-on {', '.join(outside)}: the pool is {', '.join(evaluator.pool.ids)}")
+        metric, sign = evaluator.proxy.metric, evaluator.quality_sign
+        quality = Bound(f"predicted {metric} of {self.reference}", "quality", sign, sign * float(columns["quality"][0]))
+        speeds = [
+            Bound(f"faster than {self.reference} on {gpu}", f"latency_s:{gpu}", 1.0, _FASTER / float(rate[0]))
+            for gpu, rate in ((gpu, columns[f"throughput:{gpu}"]) for gpu in asked)
+        ]
+        return (quality, *speeds)
+
+
+_FASTER = 1 - 1e-9
 
 
 def _least(*values: float | None) -> float | None:
@@ -103,7 +164,12 @@ def gather_candidates(
         return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
     record = study_record(found)
     pricer = evaluator or study_evaluator(found)
+    analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
+        if not analytic:
+            raise InvalidInputError(
+                f"study {found.study_name!r} was measured or trained: its hardware cannot be changed"
+            )
         pricer = Evaluator(pricer.space, resolve_pool(hardware))
         if pricer.space.size > ENUMERABLE_CELLS:
             raise InvalidInputError(
@@ -111,7 +177,7 @@ def gather_candidates(
                 f"large to enumerate for another pool; run a study on {', '.join(pricer.pool.ids)}"
             )
         return _from_space(pricer.space, pricer, limits, progress)
-    if record["strategy"] == "exhaustive":
+    if record["strategy"] == "exhaustive" and analytic:
         return _from_space(pricer.space, pricer, limits, progress)
     return _from_trials(found, pricer, limits)
 
@@ -130,7 +196,8 @@ def _resolve(source: optuna.Study | SearchSpace | str | Path, storage: str | Non
 
 
 def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:
-    tightened = Evaluator(limits.tighten(space), evaluator.pool, evaluator.models) if limits.any else evaluator
+    tightened = evaluator.on(limits.tighten(space)) if limits.any else evaluator
+    tightened.bounds = limits.bounds(evaluator)
     result = sweep(tightened.space, progress=progress, evaluator=tightened)
     if not len(result.front_cells):
         raise ArchSearchError(_why_nothing(result))
@@ -158,6 +225,17 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
         for gpu in evaluator.pool.ids:
             latency_ms = frame[f"latency_s:{gpu}"] * 1e3
             amounts[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = latency_ms / limits.max_latency_ms - 1
+    for bound in limits.bounds(evaluator):
+        values = {name: frame[name].to_numpy() for name in frame.columns} | {"tokens": 1.0}
+        for gpu in evaluator.pool.ids:  # per unit, as the bound compares them
+            values[f"latency_s:{gpu}"] = 1 / values[f"throughput:{gpu}"]
+        amounts[bound.text] = bound.miss(values)
+    if limits.where is not None:
+        rule = Expression.parse(limits.where)
+        space = evaluator.space
+        rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
+        names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        amounts[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
     table = np.stack([np.asarray(values, dtype=float) for values in amounts.values()])
     worst = table.max(axis=0)
     if not (worst <= 0).any():

@@ -6,30 +6,36 @@ that of one chunk and one front, whatever the size of the space.
 
 from __future__ import annotations
 
-import math
+import os
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate import Columns, Evaluation, Evaluator, objective_matrix
+from archsearch.search.cluster import sweep_on_cluster
+from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import columns_frame, to_records
-from archsearch.search.pareto import merge_fronts, non_dominated
+from archsearch.search.metrics import OwnFronts
 from archsearch.search.pricing import Hardware, resolve_pool
-from archsearch.search.progress import progress_bar
+from archsearch.search.progress import Advance, progress_bar
 from archsearch.search.space import CHUNK_CELLS, Cells, SearchSpace, load_space
+from archsearch.search.user_code import with_leave
+from archsearch.search.windows import POOL, Front, Part, Views, Window, reduce_window, views
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Front = tuple[NDArray[np.float64], Cells]
-_POOL = "pool"
+REGRET_CELLS = 10**9
+"""Largest space that is enumerated for each GPU's own optimum."""
 
 
 @dataclass
@@ -56,6 +62,18 @@ class Sweep:
     sample_cells: Cells = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     nearest: tuple[float, int] | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+
+    def take(self, total: Part) -> Sweep:
+        """Fill in what the windows of the whole space hold; returns itself."""
+        self.architectures, self.legal, self.valid = total.architectures, total.legal, total.valid
+        self.rejected, self.nearest = total.rejected, total.nearest
+        self.provenance = {gpu: known.value for gpu, known in total.provenance.items()}
+        fronts = {name: _distinct(self.space, front) for name, front in total.fronts.items()}
+        empty = np.empty(0, dtype=np.int64)
+        self.front_cells = fronts.pop(POOL, empty)
+        self.gpu_front_cells = {gpu: fronts.get(gpu, empty) for gpu in views(self.evaluator) if gpu != POOL}
+        self.sample_cells = np.setdiff1d(total.sample[1], self.front_cells)
+        return self
 
     @property
     def architectures_per_s(self) -> float:
@@ -126,73 +144,92 @@ def sweep(
     seed: int = 0,
     max_cells: int = CHUNK_CELLS,
     evaluator: Evaluator | None = None,
+    scheduler: str | None = None,
 ) -> Sweep:
     """Evaluate every cell of a space on a pool and keep the exact Pareto front.
 
     ``sample`` asks for that many uniformly drawn valid cells besides the front. ``max_cells`` bounds a chunk.
+    ``scheduler`` is the address of a Dask scheduler whose workers do the work; the answer is the same.
 
     Raises:
         UnknownNameError: unknown space, GPU, proxy or preset.
         InvalidInputError: malformed space.
         UnsupportedError: a GPU of the pool cannot run the workload's dtype.
+        ArchSearchError: the cluster failed.
     """
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    result = Sweep(loaded, pricer.pool, pricer)
-    reservoir = _Reservoir(sample, seed)
-    views = _views(pricer)
-    fronts: dict[str, Front] = {n: (np.empty((0, len(v))), np.empty(0, dtype=np.int64)) for n, v in views.items()}
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
+    ensure_own_fronts(pricer, progress=progress)
     started = time.perf_counter()
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
-        for window in loaded.chunks(max_cells):
-            columns, cells = _chunk(result, window)
-            for name, view in views.items() if len(cells) else ():
-                fronts[name] = _extend(fronts[name], objective_matrix(columns, view), cells)
-            reservoir.add(cells)
-            advance(math.prod(cut.stop - cut.start for cut in window))
-    result.evaluation_s = time.perf_counter() - started
-    result.front_cells = _distinct(loaded, fronts.pop(_POOL))
-    result.gpu_front_cells = {name: _distinct(loaded, front) for name, front in fronts.items()}
-    result.sample_cells = np.setdiff1d(reservoir.cells, result.front_cells)
-    return result
+        windows = loaded.chunks(max_cells)
+        if scheduler is None:
+            total = _reduce(pricer, windows, sample, seed, advance)
+        else:
+            total = sweep_on_cluster(
+                pricer, windows, scheduler, window_cells=max_cells, sample=sample, seed=seed, advance=advance
+            )
+    result = Sweep(loaded, pricer.pool, pricer, evaluation_s=time.perf_counter() - started)
+    return result.take(total)
 
 
-def _views(evaluator: Evaluator) -> dict[str, dict[str, float]]:
-    """The objectives whose fronts are kept: the pool's, and where it has several GPUs, each one's own."""
-    alone = {gpu: evaluator.gpu_objectives(gpu) for gpu in evaluator.pool.ids} if len(evaluator.pool) > 1 else {}
-    return {_POOL: evaluator.objective_columns} | alone
+def ensure_own_fronts(evaluator: Evaluator, *, progress: bool) -> None:
+    """Where regret is an objective, learn what each GPU of the pool could have at every quality: one sweep.
 
-
-def _extend(front: Front, objectives: NDArray[np.float64], cells: Cells) -> Front:
-    keep = non_dominated(objectives)
-    return merge_fronts(front, (objectives[keep], cells[keep]))
-
-
-def _chunk(result: Sweep, window: tuple[slice, ...]) -> tuple[Columns, Cells]:
-    """Evaluate one window: metrics and cell numbers of its valid cells; counts go to ``result``."""
-    evaluation = result.evaluator.evaluate(result.space.mesh(window))
-    result.architectures += evaluation.legal.size
-    result.legal += int(np.count_nonzero(evaluation.legal))
-    result.provenance = {gpu: known.value for gpu, known in evaluation.provenance.items()}
-    local = np.flatnonzero(evaluation.feasible)
-    result.valid += len(local)
-    result.rejected.update(evaluation.rejected())
-    if not len(local):
-        _note_nearest(result, evaluation, window)
-    return result.evaluator.columns(evaluation, local), result.space.window_cells(window, local)
-
-
-def _note_nearest(result: Sweep, evaluation: Evaluation, window: tuple[slice, ...]) -> None:
-    """Remember the legal cell with the smallest worst violation, for the message when nothing is valid."""
-    legal = np.flatnonzero(evaluation.legal)
-    if result.valid or not len(legal) or not evaluation.violations:
+    Raises:
+        UnsupportedError: the space is too large to enumerate.
+    """
+    if not evaluator.asks_regret or evaluator.own_fronts is not None:
         return
-    worst = np.max(np.stack(list(evaluation.violation_columns(legal).values())), axis=0)
-    best = int(np.nanargmin(worst)) if not np.isnan(worst).all() else 0
-    if result.nearest is None or worst[best] < result.nearest[0]:
-        cell = result.space.window_cells(window, legal[best : best + 1])
-        result.nearest = (float(worst[best]), int(cell[0]))
+    space = evaluator.space
+    if space.size > REGRET_CELLS:
+        raise UnsupportedError(
+            f"space {space.name}: regret is measured against each GPU's own optimum, and {space.size:.3g} cells are "
+            "too many to find it; use the pool objectives worst, weighted or fleet"
+        )
+    shown = {gpu: {"quality": evaluator.quality_sign, f"throughput:{gpu}": -1.0} for gpu in evaluator.pool.ids}
+    with progress_bar(f"each GPU's own front of {space.name}", space.size, enabled=progress) as advance:
+        fronts = _reduce(evaluator, space.chunks(), 0, 0, advance, shown).fronts
+    nothing = np.empty((0, 2))
+    points = {gpu: fronts[gpu][0] if gpu in fronts else nothing for gpu in shown}
+    seconds = {gpu: np.stack([p[:, 0], -1 / p[:, 1]], axis=1) for gpu, p in points.items()}
+    evaluator.know_own_fronts(OwnFronts.of(seconds))
+
+
+def _reduce(
+    evaluator: Evaluator,
+    windows: Iterator[Window],
+    sample: int,
+    seed: int,
+    advance: Advance,
+    shown: Views | None = None,
+) -> Part:
+    """All windows on all cores (NumPy frees the lock), merged in order; a few are in flight at a time."""
+    total = Part()
+    threads = os.cpu_count() or 1
+
+    def one(window: Window) -> Part:
+        return reduce_window(evaluator, window, sample=sample, seed=seed, known=dict(total.fronts), shown=shown)
+
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Part]] = deque()
+        try:
+            for window in windows:
+                waiting.append(pool.submit(one, window))
+                if len(waiting) > threads:
+                    _merge(total, waiting.popleft().result(), sample, advance)
+            while waiting:
+                _merge(total, waiting.popleft().result(), sample, advance)
+        finally:
+            for future in waiting:
+                future.cancel()
+    return total
+
+
+def _merge(total: Part, part: Part, sample: int, advance: Advance) -> None:
+    total.add(part, sample)
+    advance(part.architectures)
 
 
 def _distinct(space: SearchSpace, front: Front) -> Cells:
@@ -218,36 +255,21 @@ def canonical_keys(space: SearchSpace, cells: Cells) -> list[tuple[Any, ...]]:
     return list(zip(*columns, strict=True))
 
 
-class _Reservoir:
-    """A uniform random sample of a stream of cells (algorithm R by random keys: keep the smallest keys)."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = size
-        self._random = np.random.default_rng(seed)
-        self._keys = np.empty(0)
-        self.cells: Cells = np.empty(0, dtype=np.int64)
-
-    def add(self, cells: Cells) -> None:
-        if not self._size or not len(cells):
-            return
-        keys = np.concatenate((self._keys, self._random.random(len(cells))))
-        merged = np.concatenate((self.cells, cells))
-        keep = np.argsort(keys)[: self._size]
-        self._keys, self.cells = keys[keep], merged[keep]
-
-
+@with_leave
 def enumerate_space(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
     *,
     output: str | Path | None = None,
     progress: bool = False,
+    scheduler: str | None = None,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a space on a pool as a table; counts and rates stand in ``attrs``.
 
     ``output`` also writes it (.parquet, .csv, .json). Raises as ``sweep`` does.
     """
-    result = sweep(space, hardware, progress=progress)
+    result = sweep(space, hardware, progress=progress, scheduler=scheduler)
     if output is not None:
         result.write(output)
     return result.front

@@ -7,7 +7,7 @@ for the cells that matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,15 +17,19 @@ from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Provenance
 from archsearch.errors import UnsupportedError
-from archsearch.hardware import GpuPool
+from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
+from archsearch.search.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
+from archsearch.search.training import TrainingCost
 
 Columns = dict[str, NDArray[Any]]
+ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)
+"""Metrics that each GPU has its own value of."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,26 @@ def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]
     return np.asarray(padded[index])
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit beside the space's budget: ``sign`` · column (per unit for latencies) is at most ``limit``.
+
+    ``text`` says so in messages.
+    """
+
+    text: str
+    column: str
+    sign: float
+    limit: float
+
+    def miss(self, values: Mapping[str, Any]) -> Any:
+        """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
+        value = values[self.column]
+        if self.column.startswith("latency_s:"):
+            value = value / values["tokens"]
+        return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
+
+
 class Evaluator:
     """Prices architectures of one space on one pool.
 
@@ -102,9 +126,20 @@ class Evaluator:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
+        self.training = self._training_cost()
+        refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
+        self.own_fronts: OwnFronts | None = None
+        self.bounds: tuple[Bound, ...] = ()
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+
+    def _training_cost(self) -> TrainingCost | None:
+        record = self.space.record.training
+        if record is None:
+            return None
+        price = self.space.record.prices.get(load_gpu(record.hardware).id)
+        return TrainingCost(record, splittable="head_dim" in self.space.config_fields, usd_per_hour=price)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
@@ -115,6 +150,13 @@ class Evaluator:
                     f"space {self.space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
                     f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
                 )
+
+    def on(self, space: SearchSpace) -> Evaluator:
+        """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
+        other = Evaluator(space, self.pool, self.models)
+        other.reference_s_per_token = self.reference_s_per_token
+        other.own_fronts, other.bounds = self.own_fronts, self.bounds
+        return other
 
     def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
         """Metrics of every combination that the broadcast dimension arrays describe.
@@ -136,6 +178,22 @@ class Evaluator:
 
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
+        return self._masks(dimensions)[0]
+
+    def admissible(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which combinations are legal, and which keep the budgets of size too (parameters, memory): no latency."""
+        legal, config = self._masks(dimensions)
+        with np.errstate(all="ignore"):
+            sizes = {
+                "parameters": as_float(config.parameters()),
+                "memory_bytes": as_float(config.memory(self.space.workload).total),
+            }
+            kept = legal.copy()
+            for amount in self._size_violations(sizes).values():
+                kept &= np.asarray(amount) <= 0
+        return legal, kept
+
+    def _masks(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], ModelConfig]:
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
         mask = np.ones(shape, dtype=bool)
         with np.errstate(all="ignore"):
@@ -143,7 +201,7 @@ class Evaluator:
             config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
             for rule in self.space.rules(values, config):
                 mask &= np.asarray(rule.holds, dtype=bool)
-        return mask
+        return mask, config
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -175,6 +233,8 @@ class Evaluator:
             values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
             provenance[gpu.id] = estimate.provenance
         values["tokens"] = tokens
+        if self.training is not None:
+            values |= self.training.columns(config)
         return Evaluation(shape, values, rules, self._violations(values), provenance)
 
     def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
@@ -198,6 +258,34 @@ class Evaluator:
         }
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """How far each budget is missed, relative to its limit."""
+        amounts = self._size_violations(values)
+        amounts |= self._training_violations(values)
+        amounts |= {bound.text: bound.miss(values) for bound in self.bounds}
+        latency_ms = self.space.record.budget.latency_ms
+        if latency_ms is None:
+            return amounts
+        for gpu in self.pool.gpus:
+            limit = latency_ms / 1e3
+            text = f"budget: latency at most {latency_ms:g} ms on {gpu.id}"
+            amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
+        return amounts
+
+    def _training_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self.training is None:
+            return {}
+        budget, record = self.space.record.budget, self.training.record
+        amounts = {f"training memory of {record.gpus} x {self.training.gpu.id}": values["training_memory_share"] - 1}
+        if budget.training_hours is not None:
+            text = f"budget: training at most {budget.training_hours:g} hours"
+            amounts[text] = values["training_hours"] / budget.training_hours - 1
+        if budget.training_usd is not None:
+            text = f"budget: training at most {budget.training_usd:g} USD"
+            amounts[text] = values["training_usd"] / budget.training_usd - 1
+        return amounts
+
+    def _size_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The budgets that parameters and memory decide."""
         budget = self.space.record.budget
         amounts: dict[str, Any] = {}
         if budget.parameters is not None:
@@ -210,10 +298,6 @@ class Evaluator:
         for gpu in self.pool.gpus:
             fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
             amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
-            if budget.latency_ms is not None:
-                limit = budget.latency_ms / 1e3
-                text = f"budget: latency at most {budget.latency_ms:g} ms on {gpu.id}"
-                amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
         return amounts
 
     def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:
@@ -223,29 +307,74 @@ class Evaluator:
         architecture's, the pool's relative latency is max_g r_g (worst) and Σ w_g r_g (weighted: w_g is the
         share of tokens that g serves); relative throughput is the inverse.
         """
-        columns = evaluation.take(cells)
-        ratios = []
-        for gpu in self.pool.gpus:
-            columns[f"throughput:{gpu.id}"] = columns["tokens"] / columns[f"latency_s:{gpu.id}"]
-            ratios.append(1 / (columns[f"throughput:{gpu.id}"] * self.reference_s_per_token[gpu.id]))
-        ratio = np.stack(ratios)
-        columns["latency_worst"] = ratio.max(axis=0)
-        columns["latency_weighted"] = np.asarray(self.pool.weights) @ ratio
-        columns["throughput_worst"] = 1 / columns["latency_worst"]
-        columns["throughput_weighted"] = 1 / columns["latency_weighted"]
-        return columns
+        return self.derived_columns(evaluation.take(cells))
+
+    def feasible_objectives(
+        self, evaluation: Evaluation, views: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """For each view ({column: sign}), its objectives [N, M], all minimised, of the N feasible cells in order.
+
+        Columns that no view names are never spread over the mesh.
+        """
+        names = {name for view in views.values() for name in view}
+        mask = evaluation.feasible.ravel()
+        everything = bool(mask.all())
+        with np.errstate(all="ignore"):
+            values = self.derived_columns(evaluation.values, names)
+        columns = {}
+        for name in names:
+            whole = np.broadcast_to(np.asarray(values[name], dtype=np.float64), evaluation.shape)
+            columns[name] = whole.ravel() if everything else whole.ravel()[mask]
+        return {label: objective_matrix(columns, view) for label, view in views.items()}
+
+    def derived_columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
+        """The metrics with those that follow from them (only what ``names`` need, where given), any shape."""
+        return self._derivation.columns(values, names)
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        sign, reference = self.quality_sign, self.reference_s_per_token
+        return Derivation(self.pool, self.space.record, reference, sign, self.own_fronts)
+
+    @property
+    def quality_sign(self) -> float:
+        """+1 where less of the quality metric is better (a loss), −1 where more is."""
+        return 1.0 if self.proxy.direction == "minimize" else -1.0
+
+    @property
+    def asks_regret(self) -> bool:
+        """Whether regret is an objective, which needs each GPU's own front first (``know_own_fronts``)."""
+        speeds = {objective.metric for objective in self.space.objectives} & {"throughput", "latency_s"}
+        return len(self.pool) > 1 and bool(speeds) and "regret" in self.space.record.pool.objectives
+
+    def know_own_fronts(self, fronts: OwnFronts) -> None:
+        """Measure regret against these from now on."""
+        self.own_fronts = fronts
+        self.__dict__.pop("_derivation", None)
 
     @cached_property
     def reference_s_per_token(self) -> dict[str, float]:
         """Seconds per token of the reference on each GPU: the baseline's, else those of the middle of the space."""
         config = self.baseline_config()
-        if config is not None:
-            evaluation = self.evaluate_config(config)
-        else:
-            middle = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in self.space.dimensions.items()}
-            evaluation = self.evaluate(middle)
+        evaluation = self.evaluate(self._middle()) if config is None else self.evaluate_config(config)
         row = evaluation.take(np.zeros(1, dtype=np.int64))
         return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
+
+    def _middle(self) -> dict[str, NDArray[Any]]:
+        """The legal cell nearest to the middle of the space, in steps; the middle itself where nothing is legal."""
+        space = self.space
+        centre = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in space.dimensions.items()}
+        if self.legal(centre).any():
+            return centre
+        half = np.array([n // 2 for n in space.shape]).reshape(-1, 1)
+        best: tuple[float, int] | None = None
+        for window in space.chunks():
+            cells = space.window_cells(window, np.flatnonzero(self.legal(space.mesh(window))))
+            if len(cells):
+                away = np.abs(np.stack(np.unravel_index(cells, space.shape)) - half).sum(axis=0)
+                found = (float(away.min()), int(cells[np.argmin(away)]))
+                best = found if best is None else min(best, found)
+        return centre if best is None else space.decode(np.array([best[1]]))
 
     @cached_property
     def baseline_columns(self) -> Columns | None:
@@ -282,7 +411,12 @@ class Evaluator:
         for objective in self.space.objectives:
             if objective.metric in ("throughput", "latency_s"):
                 stem = objective.metric.removesuffix("_s")
-                chosen |= {f"{stem}_{view}": objective.sign for view in self.space.record.pool.objectives}
+                views = self.space.record.pool.objectives
+                chosen |= {f"{stem}_{view}": objective.sign for view in views if view != "regret"}
+                chosen |= {"regret": 1.0} if "regret" in views else {}
+            elif objective.metric in PER_GPU_ABSOLUTE:
+                views = tuple(v for v in self.space.record.pool.objectives if v in ("worst", "weighted"))
+                chosen |= {f"{objective.metric}_{view}": objective.sign for view in views or ("weighted",)}
             else:
                 chosen[objective.metric] = self._sign(objective)
         return chosen
@@ -290,13 +424,12 @@ class Evaluator:
     def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
         """Columns that one GPU alone would optimise, with their sign."""
         return {
-            f"{o.metric}:{gpu_id}" if o.metric in ("throughput", "latency_s") else o.metric: self._sign(o)
-            for o in self.space.objectives
+            f"{o.metric}:{gpu_id}" if o.metric in ON_GPU else o.metric: self._sign(o) for o in self.space.objectives
         }
 
     def _sign(self, objective: Objective) -> float:
         if objective.metric == "quality" and objective.direction is None:
-            return 1.0 if self.proxy.direction == "minimize" else -1.0
+            return self.quality_sign
         return objective.sign
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.search.evaluate import Columns, Evaluator
+from archsearch.search.metrics import ENERGY_BASIS, price_sources
+from archsearch.search.training import layout_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_HIDDEN = ("tokens", "latency_worst", "latency_weighted")
+_HIDDEN = ("tokens", "latency_worst", "latency_weighted", "latency_fleet")
 
 
 def columns_frame(evaluator: Evaluator, columns: Columns) -> pd.DataFrame:
@@ -31,9 +33,17 @@ def columns_frame(evaluator: Evaluator, columns: Columns) -> pd.DataFrame:
     frame = pd.DataFrame(shown)
     for name in ("parameters", "flops", "memory_bytes"):
         frame[name] = np.rint(frame[name]).astype("int64") if name != "flops" else frame[name]
+    name_layouts(frame)
     frame["proxy"] = evaluator.proxy.name
     frame.attrs.update(frame_attributes(evaluator))
     return frame
+
+
+def name_layouts(frame: pd.DataFrame) -> None:
+    """Training layouts as text (``tensor 2, pipeline 1, data 4``) in place of their numbers."""
+    if "training_layout" in frame:
+        layouts = [layout_of(code) for code in frame["training_layout"]]
+        frame["training_layout"] = [", ".join(f"{k} {v}" for k, v in layout.items()) for layout in layouts]
 
 
 def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
@@ -42,6 +52,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
     return {
         "space": space.name,
         "family": space.family,
+        "throughput_unit": space.family_class.throughput_unit,
         "hardware": list(evaluator.pool.ids),
         "weights": list(evaluator.pool.weights),
         "fixed": dict(space.record.fixed),
@@ -50,6 +61,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
         "objectives": dict(evaluator.objective_columns),
         "workload": space.record.workload.model_dump(mode="json", exclude_none=True),
         "execution": space.record.execution.model_dump(mode="json"),
+        **_economy(evaluator),
         "quality": {
             "proxy": proxy.name,
             "metric": proxy.metric,
@@ -60,6 +72,18 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
             "assumed": proxy.assumed,
         },
     }
+
+
+def _economy(evaluator: Evaluator) -> dict[str, Any]:
+    """How energy and prices are known, and the training run that costs are of."""
+    record, trainer = evaluator.space.record, evaluator.training
+    prices = price_sources(record, evaluator.pool, trainer.gpu if trainer else None)
+    found: dict[str, Any] = {"energy_basis": ENERGY_BASIS, "prices": prices}
+    if record.training is not None:
+        found["training"] = record.training.model_dump(mode="json", exclude_none=True)
+    if record.lifetime is not None:
+        found["lifetime"] = record.lifetime.model_dump(mode="json")
+    return found
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 _BLOCK_ROWS = 512
 _FILTER_ROUNDS = 8
 _FILTER_MIN_ROWS = 4096
+_CHAMPIONS = 12
 
 FloatMatrix = NDArray[np.float64]
 BoolVector = NDArray[np.bool_]
@@ -126,6 +127,30 @@ def _covered(block: FloatMatrix, front: FloatMatrix) -> BoolVector:
     for start in range(0, len(front), 8 * _BLOCK_ROWS):
         covered |= _at_most(front[start : start + 8 * _BLOCK_ROWS], block).any(axis=0)
     return covered
+
+
+def survivors(objectives: FloatMatrix, front: FloatMatrix) -> NDArray[np.int64]:
+    """Rows of ``objectives`` [N, M] that may stand on the front together with ``front`` [F, M]; no front row is lost.
+
+    Two columns: exact, one binary search per row. More: rows that a few spread members of the front dominate go.
+    Rows with a NaN may stay: ``non_dominated`` drops them.
+    """
+    if not len(front) or not len(objectives):
+        return np.arange(len(objectives))
+    if objectives.shape[1] == 2:
+        order = np.lexsort(front.T[::-1])
+        first, second = front[order].T
+        best = np.minimum.accumulate(second)
+        place = np.searchsorted(first, objectives[:, 0], side="right") - 1
+        beaten = (place >= 0) & (objectives[:, 1] > best[place])
+        return np.flatnonzero(~beaten)
+    rows = np.arange(len(objectives))
+    order = knee_order(front)
+    for champion in front[order[:: max(1, len(order) // _CHAMPIONS)]]:
+        points = objectives[rows]
+        beaten = (points >= champion).all(axis=1) & (points > champion).any(axis=1)
+        rows = rows[~beaten]
+    return rows
 
 
 def merge_fronts(*fronts: tuple[FloatMatrix, NDArray[Any]]) -> tuple[FloatMatrix, NDArray[Any]]:

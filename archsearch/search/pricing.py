@@ -43,7 +43,7 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
 
 
 def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
-    """The calibrated cost model of each GPU."""
-    from archsearch.cost import CostModel
+    """The calibrated cost model of each GPU, each distinct shape priced once."""
+    from archsearch.cost.remember import SearchCostModel
 
-    return {gpu.id: CostModel(gpu) for gpu in pool.gpus}
+    return {gpu.id: SearchCostModel(gpu) for gpu in pool.gpus}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from archsearch.search.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
 from archsearch.search.pareto import knee_order, non_dominated, normalize
+from archsearch.search.pools import add_pool_report
 from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons
 from archsearch.search.space import SearchSpace
+from archsearch.search.user_code import with_leave
 
 if TYPE_CHECKING:
     import optuna
@@ -28,6 +30,7 @@ __all__ = ["config_of", "recommend", "to_records"]
 _TWIN_GAP = 0.05
 
 
+@with_leave
 def recommend(
     source: optuna.Study | SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -35,11 +38,15 @@ def recommend(
     max_latency_ms: float | None = None,
     max_parameters: float | None = None,
     max_memory_gib: float | None = None,
+    where: str | None = None,
+    reference: str | None = None,
+    faster_on: Sequence[str] = (),
     top: int = 5,
     weights: Mapping[str, float] | None = None,
     storage: str | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """The ``top`` architectures of a study or space, best first, with the reason for each.
 
@@ -49,6 +56,10 @@ def recommend(
     trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts more, and
     then the baseline plays no part in the order; near twins of a better-ranked one (all
     objectives within 5 % of the front's range) only fill places that would stay empty.
+
+    ``where`` is a condition on the space's names. With a ``reference`` model only architectures of at least its
+    predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
+    ``attrs["reference"]`` holds its row.
 
     The table has the columns of an enumeration plus ``rank`` and ``why``, and ``quality_rank_best`` and
     ``quality_rank_worst``: the range of its rank by quality on the front over the proxies that
@@ -63,15 +74,16 @@ def recommend(
     """
     if top < 1:
         raise InvalidInputError(f"top must be at least 1, not {top}")
-    limits = Limits(max_latency_ms, max_parameters, max_memory_gib)
+    limits = Limits(max_latency_ms, max_parameters, max_memory_gib, where, reference, tuple(faster_on))
     found = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
     pricer = found.evaluator
-    points = objective_matrix(_columns(found.frame), pricer.objective_columns)
+    signs: dict[str, float] = found.frame.attrs["objectives"]
+    points = objective_matrix(_columns(found.frame), signs)
     front = np.flatnonzero(non_dominated(points))
-    order = knee_order(points[front], _weights(pricer, weights))
+    order = knee_order(points[front], _weights(signs, weights))
     knee = front[order[0]]
     if weights is None:
-        order = _baseline_first(points[front], order, pricer)
+        order = _baseline_first(points[front], order, pricer, signs)
     places = _spread(points[front], order)[:top]
     rows = front[places]
     chosen = found.frame.iloc[rows].reset_index(drop=True)
@@ -88,8 +100,11 @@ def recommend(
         "front": len(front),
         "baseline": baseline,
         "quality": {**found.frame.attrs["quality"], "compared": compared},
+        "reference": _reference_row(pricer, limits),
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
     }
+    if len(pricer.pool) > 1:
+        add_pool_report(chosen, pricer)
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
 
 
@@ -103,13 +118,10 @@ def _columns(frame: pd.DataFrame) -> Columns:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArray[np.float64]:
+def _weights(signs: Mapping[str, float], weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """One weight per objective column; the views of one metric over a pool share its weight."""
     given = dict(weights or {})
-    stems = [
-        name.split(":")[0].removesuffix("_worst").removesuffix("_weighted") for name in evaluator.objective_columns
-    ]
-    stems = ["latency_s" if stem == "latency" else stem for stem in stems]
+    stems = [_metric(name) for name in signs]
     for name, value in given.items():
         if name not in stems:
             raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
@@ -118,12 +130,22 @@ def _weights(evaluator: Evaluator, weights: Mapping[str, float] | None) -> NDArr
     return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
 
 
-def _baseline_first(points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator) -> NDArray[np.int64]:
+def _metric(column: str) -> str:
+    """The metric of a space's objectives that a column is a view of."""
+    stem = column.split(":")[0].removeprefix("measured_")
+    for view in ("_worst", "_weighted", "_fleet"):
+        stem = stem.removesuffix(view)
+    return {"latency": "latency_s", "regret": "throughput", "trained_loss": "quality"}.get(stem, stem)
+
+
+def _baseline_first(
+    points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator, signs: Mapping[str, float]
+) -> NDArray[np.int64]:
     """The order with the points that match or beat the baseline in every objective before the others."""
     baseline = evaluator.baseline_columns
-    if baseline is None:
+    if baseline is None or not set(signs) <= set(baseline):  # what is measured is not known of the baseline
         return order
-    reached = objective_matrix(baseline, evaluator.objective_columns)[0]
+    reached = objective_matrix(baseline, signs)[0]
     lose = (points > reached + 1e-12 * np.abs(reached)).any(axis=1)
     return order[np.argsort(lose[order], kind="stable")]
 
@@ -155,6 +177,15 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
         if value is not None:
             dimensions[field] = plain(np.asarray(value).item())
     return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
+
+
+def _reference_row(evaluator: Evaluator, limits: Limits) -> dict[str, Any] | None:
+    """The reference model's metrics, as a row of a table."""
+    columns = limits.reference_columns(evaluator)
+    if columns is None:
+        return None
+    row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    return {"name": limits.reference, "config": {}, **{str(key): plain(value) for key, value in row.items()}}
 
 
 def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:

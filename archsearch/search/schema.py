@@ -12,13 +12,33 @@ from archsearch.models.base import Phase, Workload
 from archsearch.search.expressions import Expression
 
 Number = int | float
-METRICS = ("throughput", "latency_s", "quality", "parameters", "flops", "memory_bytes")
+Metric = Literal[
+    "throughput",
+    "latency_s",
+    "quality",
+    "parameters",
+    "flops",
+    "memory_bytes",
+    "energy_j",
+    "usd_per_million",
+    "training_hours",
+    "training_usd",
+    "training_energy_j",
+    "lifetime_usd",
+]
 _BEST = {"throughput": "maximize"}
 MAX_CHOICES = 10_000
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _dtype(value: object) -> DType:
+    try:
+        return DType.parse(str(value))
+    except ArchSearchError as error:
+        raise ValueError(str(error)) from None
 
 
 class Dimension(_Record):
@@ -62,6 +82,8 @@ class Budget(_Record):
     parameters: tuple[PositiveFloat, PositiveFloat] | None = None
     memory_gib: PositiveFloat | None = None
     latency_ms: PositiveFloat | None = None
+    training_hours: PositiveFloat | None = None
+    training_usd: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Budget:
@@ -84,10 +106,7 @@ class WorkloadRecord(_Record):
     @field_validator("dtype", mode="before")
     @classmethod
     def _parse_dtype(cls, value: object) -> DType:
-        try:
-            return DType.parse(str(value))
-        except ArchSearchError as error:
-            raise ValueError(str(error)) from None
+        return _dtype(value)
 
     def workload(self) -> Workload:
         return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
@@ -113,10 +132,47 @@ class QualityRecord(_Record):
     distilled: bool | None = None
 
 
+class TrainingRecord(_Record):
+    """A training run on the GPUs of one node: what ``training_hours``, ``training_usd`` and ``lifetime_usd`` stand for.
+
+    ``tokens`` is the budget, in what the family's throughput counts (tokens, images). ``batch_size`` is sequences
+    (images) a step over all GPUs, ``micro_batch`` those of one pass on one GPU. The layouts tried are all combinations
+    of ``tensor_parallel`` and ``pipeline_parallel`` (default: 1, 2, 4, 8 for language models); what is left is data
+    parallel. ``zero`` 1 spreads the optimizer's state over the data-parallel replicas.
+    """
+
+    hardware: str
+    gpus: PositiveInt = Field(default=8, le=8)
+    tokens: PositiveFloat
+    batch_size: PositiveInt
+    micro_batch: PositiveInt = 1
+    seq_len: PositiveInt | None = None
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    frames: PositiveInt | None = None
+    dtype: DType = DType.BF16
+    checkpointing: bool = False
+    compiled: bool = True
+    zero: Literal[0, 1] = 1
+    tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
+    pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _parse_dtype(cls, value: object) -> DType:
+        return _dtype(value)
+
+
+class Lifetime(_Record):
+    """What a model serves over its life: so many sequences, images or videos of the workload."""
+
+    inferences: PositiveFloat
+
+
 class Objective(_Record):
     """One thing to optimise. The better direction is known for every metric and may be left out."""
 
-    metric: Literal["throughput", "latency_s", "quality", "parameters", "flops", "memory_bytes"]
+    metric: Metric
     direction: Literal["minimize", "maximize"] | None = None
 
     @property
@@ -127,9 +183,12 @@ class Objective(_Record):
 
 
 class PoolRecord(_Record):
-    """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, or both."""
+    """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, capacity of a ``fleet``,
+    ``regret`` against each GPU's own optimum (see ``archsearch.search.metrics``)."""
 
-    objectives: tuple[Literal["worst", "weighted"], ...] = Field(default=("worst", "weighted"), min_length=1)
+    objectives: tuple[Literal["worst", "weighted", "fleet", "regret"], ...] = Field(
+        default=("worst", "weighted"), min_length=1
+    )
 
 
 class SpaceRecord(_Record):
@@ -137,7 +196,8 @@ class SpaceRecord(_Record):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str
-    family: str
+    family: str | None = None
+    builder: str | None = None
     fixed: dict[str, bool | int | float | str | None] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
     derived: dict[str, str] = {}
@@ -149,6 +209,9 @@ class SpaceRecord(_Record):
     quality: QualityRecord = QualityRecord()
     objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
     pool: PoolRecord = PoolRecord()
+    training: TrainingRecord | None = None
+    lifetime: Lifetime | None = None
+    prices: dict[str, PositiveFloat] = {}
     hardware: tuple[str, ...] = ()
     baseline: str | dict[str, bool | int | float | str | None] | None = None
     references: tuple[str, ...] = ()
@@ -162,6 +225,12 @@ class SpaceRecord(_Record):
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SpaceRecord:
+        if (self.family is None) == (self.builder is None):
+            raise ValueError("give either 'family' or 'builder: module:function'")
+        return self
 
     @model_validator(mode="after")
     def _disjoint(self) -> SpaceRecord:

@@ -26,6 +26,7 @@ from archsearch.hardware.yaml_records import parse_record
 from archsearch.models.base import ModelConfig, Requirement, Workload
 from archsearch.search.expressions import Expression
 from archsearch.search.schema import Objective, SpaceRecord
+from archsearch.search.user_code import code_allowed, require_leave
 
 SPACES_VARIABLE = "ARCHSEARCH_SPACES"
 CHUNK_CELLS = 2**18
@@ -52,7 +53,8 @@ class SearchSpace:
 
     @property
     def family(self) -> str:
-        return self.record.family
+        """The model family; ``traced`` where a builder's modules are searched."""
+        return self.record.family or "traced"
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -78,9 +80,16 @@ class SearchSpace:
 
     @cached_property
     def family_class(self) -> type[Any]:
+        family: type[Any]
+        if self.record.builder is not None:
+            require_leave(f"space {self.name} builds its models by {self.record.builder!r}")
+            from archsearch.models.tracing.grid import family_of
+
+            family = family_of(self.record.builder, self.workload)
+            return family
         from archsearch.models import get_family
 
-        family: type[Any] = get_family(self.record.family)
+        family = get_family(self.family)
         return family
 
     @cached_property
@@ -175,7 +184,7 @@ class SearchSpace:
         for name in self.derived:
             if name in self.config_fields:
                 own.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
-            if name in WIDTH_FIELDS:
+            if name in WIDTH_FIELDS and self.record.builder is None:
                 own.append(
                     Requirement(reason=f"{name} must be a multiple of {multiple}", holds=values[name] % multiple == 0)
                 )
@@ -198,10 +207,14 @@ class SearchSpace:
         read = set().union(*(expression.names for expression in expressions)) if expressions else set()
         for expression in expressions:
             expression.require_known(names)
+        if self.record.builder is not None and not code_allowed():
+            return  # the function's parameters are checked once it may be imported
         for name in names:
             if name not in self.config_fields and name not in read:
                 hint = f"(in {self.origin}; a helper that is no field must be read by an expression)"
                 raise UnknownNameError(f"{self.family} field", name, self.config_fields, hint)
+        if self.record.builder is not None:
+            return
         self._check_widths()
         self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
 

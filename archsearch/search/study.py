@@ -15,15 +15,19 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool
+from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.frames import frame_attributes, plain
+from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
+from archsearch.search.frames import frame_attributes, name_layouts, plain
+from archsearch.search.hybrid import spread
 from archsearch.search.pareto import non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, directions
-from archsearch.search.space import SearchSpace, load_space, space_from_text
-from archsearch.search.storage import check_name, free_name, load_study, open_storage, study_names
+from archsearch.search.space import Cells, SearchSpace, load_space, space_from_text
+from archsearch.search.storage import check_name, free_name, load_study, open_storage, storage_errors, study_names
+from archsearch.search.user_code import with_leave
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
@@ -31,12 +35,58 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
-STRATEGIES = ("auto", "exhaustive", "nsga2", "nsga3", "tpe", "gp", "random")
+STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
+TRACEABLE_CELLS = 2_000
 SAMPLE_TRIALS = 500
+SAMPLE_ROWS = 10_000
+FRONT_TRIALS = 2000
+"""Members of one front that an exhaustive study keeps as trials; its table ``front`` has them all."""
+BULK_TRIALS = 1000
+"""Trials written in one transaction."""
 RECORD = "archsearch"
 
 
+@with_leave
+def create_study(
+    space: SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    *,
+    strategy: str = "auto",
+    storage: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
+
+    Raises:
+        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
+        UnsupportedError: a GPU cannot run the workload's dtype.
+    """
+    import optuna
+
+    loaded = load_space(space)
+    pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
+    chosen = _strategy(strategy, loaded)
+    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
+    label = check_name(name) if name else free_name(stem, storage)
+    if name and name in study_names(storage):
+        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
+    place = open_storage(storage, label, create=True)
+    with storage_errors(storage), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # metric names are marked experimental
+        signs = (fidelity or Fidelity()).objectives(pricer)
+        study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
+        study.set_metric_names(list(signs))
+        study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
+    return study
+
+
+@with_leave
 def run_study(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
@@ -48,86 +98,149 @@ def run_study(
     seed: int = 0,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    scheduler: str | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
 ) -> optuna.Study:
     """Search a space on a pool and return the stored study.
 
-    ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with NSGA-II. An exhaustive
+    ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
+    coarsened space seeds the study, NSGA-II refines it. An exhaustive
     study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
-    architectures (``trials`` does not apply). Equal seeds give equal studies. An interrupt keeps what is done.
+    architectures (``trials`` does not apply); a Dask ``scheduler`` may do the enumeration. Equal seeds give equal
+    studies. An interrupt keeps what is done.
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
-        InvalidInputError: malformed space, or the study's name is taken.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
         UnsupportedError: a GPU cannot run the workload's dtype, or ``gp`` without PyTorch.
     """
-    import optuna
-
+    _at_least_one("trials", trials)
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    chosen = _strategy(strategy, loaded, trials)
-    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
-    label = check_name(name) if name else free_name(stem, storage)
-    if name and name in study_names(storage):
-        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
-    place = open_storage(storage, label, create=True)
-    study = optuna.create_study(study_name=label, storage=place, directions=directions(pricer))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # metric names are marked experimental
-        study.set_metric_names(list(pricer.objective_columns))
-    study.set_user_attr(RECORD, _record(pricer, chosen, seed))
-    if chosen == "exhaustive":
-        _store_sweep(
-            study, sweep(loaded, progress=progress, sample=SAMPLE_TRIALS, seed=seed, evaluator=pricer), progress
-        )
-    else:
-        _sample(study, pricer, chosen, seed, trials, progress)
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
+    run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=seed, trials=trials, **run)
     return study
 
 
+@with_leave
 def resume_study(
     name: str,
     *,
     trials: int = 1000,
+    until: int | None = None,
     storage: str | None = None,
     seed: int | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    allow_code: bool = False,
 ) -> optuna.Study:
     """Add ``trials`` new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
 
-    Several processes may do so at once on one storage (give each its own ``seed``): each learns before every
-    batch what the others have stored.
+    ``until`` stops when the study holds that many trials, whoever added them. Several processes may work on one
+    storage at once (give each its own ``seed``): each learns before every batch what the others have stored, and
+    the storage takes no architecture twice.
 
     Raises:
         UnknownNameError: no such study.
-        InvalidInputError: the study is exhaustive and complete, or archsearch did not write it.
+        InvalidInputError: the study is exhaustive and complete, archsearch did not write it, or the storage fails.
     """
+    for label, count in (("trials", trials), ("until", until)):
+        _at_least_one(label, count)
     study = load_study(name, storage)
     record = study_record(study)
+    if record["strategy"] == "exhaustive" and record.get("complete"):
+        raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
     pricer = evaluator or study_evaluator(study)
-    if record["strategy"] == "exhaustive":
-        if record.get("complete"):
-            raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
-        result = sweep(pricer.space, progress=progress, sample=SAMPLE_TRIALS, seed=record["seed"], evaluator=pricer)
-        _store_sweep(study, result, progress)
-    else:
-        _sample(study, pricer, record["strategy"], record["seed"] if seed is None else seed, trials, progress)
+    own = record["seed"] if seed is None else seed
+    run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
     return study
 
 
-def _strategy(strategy: str, space: SearchSpace, trials: int) -> str:
+def _continue(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    storage: str | None,
+    *,
+    seed: int,
+    trials: int,
+    progress: bool,
+    until: int | None = None,
+    scheduler: str | None = None,
+    allow_code: bool = False,
+) -> None:
+    fidelity = study_fidelity(study)
+    if fidelity.objective != "analytic":
+        with storage_errors(storage):
+            _try_candidates(study, evaluator, fidelity, trials, until, progress, allow_code)
+        return
+    with storage_errors(storage):
+        strategy = study_record(study)["strategy"]
+        if strategy != "exhaustive":
+            _sample(study, evaluator, strategy, seed, trials, progress, until)
+            return
+        sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
+        result = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+        _store_sweep(study, result, storage, progress)
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InvalidInputError(f"{name} must be at least 1, not {value}")
+
+
+def _strategy(strategy: str, space: SearchSpace) -> str:
     from archsearch.errors import UnknownNameError
 
     if strategy not in STRATEGIES:
         raise UnknownNameError("strategy", strategy, STRATEGIES)
-    if trials < 1:
-        raise InvalidInputError(f"trials must be at least 1, not {trials}")
     if strategy != "auto":
         return strategy
-    return "exhaustive" if space.size <= ENUMERABLE_CELLS else "nsga2"
+    return "exhaustive" if space.size <= enumerable_cells(space) else "hybrid"
 
 
-def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
+def enumerable_cells(space: SearchSpace) -> int:
+    """Largest mesh that is enumerated unless asked: a builder's modules have to be traced one by one."""
+    return ENUMERABLE_CELLS if space.record.builder is None else TRACEABLE_CELLS
+
+
+def _try_candidates(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    fidelity: Fidelity,
+    trials: int,
+    until: int | None,
+    progress: bool,
+    allow_code: bool,
+) -> None:
+    """Measure or train: queue the analytic model's best where nothing is queued, then work the queue off.
+
+    Workers that start together queue the same architectures, which the storage takes once: all use the study's seed.
+    """
+    from optuna.trial import TrialState
+
+    from archsearch.search.ledger import COUNTED
+
+    study.pruner = make_pruner(fidelity)
+    release_dead(study)
+    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        known = len(study.get_trials(deepcopy=False, states=COUNTED))
+        wanted = known + trials if until is None else min(known + trials, until)
+        if wanted > known:
+            seed = study_record(study)["seed"]
+            enqueue(study, evaluator, candidates(evaluator, wanted, fidelity.keep, seed, progress=progress))
+    work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
+
+
+def study_fidelity(study: optuna.Study) -> Fidelity:
+    """How a study's trials are evaluated (studies of earlier versions: analytically)."""
+    return Fidelity(**study_record(study).get("fidelity", {}))
+
+
+def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) -> dict[str, Any]:
     baseline = evaluator.baseline_columns
     space = evaluator.space
     return {
@@ -138,7 +251,8 @@ def _record(evaluator: Evaluator, strategy: str, seed: int) -> dict[str, Any]:
         "strategy": strategy,
         "seed": seed,
         "proxy": evaluator.proxy.name,
-        "frame": frame_attributes(evaluator),
+        "fidelity": fidelity.to_dict(),
+        "frame": {**frame_attributes(evaluator), "objectives": fidelity.objectives(evaluator)},
         "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
         "complete": False,
     }
@@ -151,48 +265,73 @@ def _version() -> str:
         return "0+unknown"
 
 
-def _store_sweep(study: optuna.Study, result: Sweep, progress: bool) -> None:
-    """Write front, per-GPU fronts and sample of a sweep; what an interrupted run stored is not written twice."""
+def _store_sweep(study: optuna.Study, result: Sweep, storage: str | None, progress: bool) -> None:
+    """Write what a sweep found: as trials the front, the per-GPU fronts (a spread selection of each, where it is long)
+    and a sample; as tables the whole front and a larger sample. What an interrupted run stored is not written twice."""
+    from archsearch.search.ledger import insert
+
     labels: dict[int, list[str]] = {}
     for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
-        for cell in cells.tolist():
+        for cell in _selected(result, cells).tolist():
             labels.setdefault(cell, []).append(label)
-    stored = set(_stored_cells(study, result.space))
-    wanted = [*labels, *(cell for cell in result.sample_cells.tolist() if cell not in labels)]
-    missing = np.asarray([cell for cell in wanted if cell not in stored], dtype=np.int64)
-    trials = cell_trials(result.evaluator, missing, labels=labels)
+    sample = result.sample_cells[:SAMPLE_TRIALS].tolist()
+    wanted = np.asarray([*labels, *(cell for cell in sample if cell not in labels)], dtype=np.int64)
+    trials = cell_trials(result.evaluator, wanted, labels=labels)
     with progress_bar(f"storing {study.study_name}", len(trials), enabled=progress) as advance:
-        for start in range(0, len(trials), 100):
-            study.add_trials(trials[start : start + 100])
-            advance(len(trials[start : start + 100]))
+        for start in range(0, len(trials), BULK_TRIALS):
+            insert(study, trials[start : start + BULK_TRIALS])
+            advance(len(trials[start : start + BULK_TRIALS]))
+    write_artifact(study, storage, "front", result.front)
+    write_artifact(study, storage, "sample", result.frame(result.sample_cells))
     _update(study, complete=True, counts=result.to_dict(rows=False))
 
 
-def _sample(study: optuna.Study, evaluator: Evaluator, strategy: str, seed: int, trials: int, progress: bool) -> None:
+def _selected(result: Sweep, cells: Cells) -> Cells:
+    """A front's cells, or as many as a study keeps as trials, spread over it."""
+    if len(cells) <= FRONT_TRIALS:
+        return cells
+    points = objective_matrix(result.columns(cells), result.evaluator.objective_columns)
+    return cells[np.sort(spread(points, FRONT_TRIALS))]
+
+
+def _sample(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    strategy: str,
+    seed: int,
+    trials: int,
+    progress: bool,
+    limit: int | None = None,
+) -> None:
+    """Add up to ``trials`` architectures, the study not growing beyond ``limit``."""
+    from optuna.trial import TrialState
+
+    from archsearch.search.ledger import insert
+
     def stored() -> list[FrozenTrial]:
-        return study.get_trials(deepcopy=False)
+        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 
-        def store(finished: list[FrozenTrial]) -> None:
-            study.add_trials(finished)
-            advance(len(finished))
+        def store(finished: list[FrozenTrial]) -> list[bool]:
+            taken = insert(study, finished, limit=limit)
+            advance(sum(taken))
+            if limit is not None and not all(taken) and len(stored()) >= limit:
+                raise _LimitReached
+            return taken
 
         search = BatchSearch(evaluator, strategy, seed + len(stored()), stored, store)
         try:
             search.run(trials)
+        except _LimitReached:
+            pass
         except KeyboardInterrupt:
             _update(study, interrupted=True)
             raise
-    _update(study, interrupted=False)
 
 
-def _stored_cells(study: optuna.Study, space: SearchSpace) -> list[int]:
-    trials = study.trials
-    if not trials:
-        return []
-    values = {name: np.array([trial.params[name] for trial in trials]) for name in space.dimensions}
-    return [int(cell) for cell in space.encode(values)]
+class _LimitReached(Exception):
+    """The study holds as many trials as were asked for."""
 
 
 def _update(study: optuna.Study, **changes: Any) -> None:
@@ -229,11 +368,19 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     import pandas as pd
 
     record = study_record(study)
-    trials = [trial for trial in study.trials if trial.state.is_finished() and "metrics" in trial.user_attrs]
     attributes = record["frame"]
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
+    ]
     rows = [
         {name: trial.params[name] for name in trial.params}
-        | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in ("latency_worst", "latency_weighted")}
+        | {
+            n: v
+            for n, v in trial.user_attrs["metrics"].items()
+            if n not in ("latency_worst", "latency_weighted", "latency_fleet")
+        }
         | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
         | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
         for trial in trials
@@ -243,6 +390,7 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
     if frame.empty:
         return frame
     frame = frame.drop(columns="tokens")
+    name_layouts(frame)
     frame["proxy"] = record["proxy"]
     frame["feasible"] = frame["violation"] <= 0
     signs = attributes["objectives"]
@@ -254,6 +402,8 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
 
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
     """What a study searched and found, as plain values."""
+    from optuna.trial import TrialState
+
     record = study_record(study)
     frame = study_frame(study)
     counts = record.get("counts", {})
@@ -262,10 +412,12 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "space": record["space_name"],
         "hardware": record["frame"]["hardware"],
         "strategy": record["strategy"],
+        "objective": study_fidelity(study).objective,
         "seed": record["seed"],
         "proxy": record["proxy"],
         "objectives": list(record["frame"]["objectives"]),
         "trials": len(frame),
+        "unfinished": len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))),
         "feasible": int(frame["feasible"].sum()) if len(frame) else 0,
         "front": int(frame["on_front"].sum()) if len(frame) else 0,
         "complete": bool(record.get("complete")),

@@ -41,7 +41,8 @@ def load_traced(text: str, dimensions: Mapping[str, Any] | None = None) -> Trace
         InvalidInputError: no such module or function, or parameters that no workload gives.
         UnsupportedError: torch is not installed.
     """
-    function = _find(text)
+    _need_torch()
+    function = find_function(text)
     given = dict(dimensions or {})
     parameters = inspect.signature(function).parameters
     known = {*SIZES, "dtype"}
@@ -61,8 +62,14 @@ def load_traced(text: str, dimensions: Mapping[str, Any] | None = None) -> Trace
     return TracedModel(name=text, build=build, default_sizes=sizes)
 
 
-def _find(text: str) -> Callable[..., Any]:
-    _need_torch()
+def find_function(text: str) -> Callable[..., Any]:
+    """A user's function by ``module:function`` or ``path/to/file.py:function``; importing runs the module's code.
+
+    Raises:
+        InvalidInputError: no such module, file or function, or importing fails.
+    """
+    if not is_builder(text):
+        raise InvalidInputError(f"{text!r}: name code as module:function or path/to/file.py:function")
     source, _, name = text.rpartition(":")
     try:
         if source.endswith(".py"):

@@ -1,0 +1,211 @@
+"""Architectures of a user's builder, many at a time: each is traced, and the traces are laid side by side as arrays.
+
+``family_of("module:function", workload)`` makes a family whose fields are the function's own parameters (those that are
+no workload sizes). A config with arrays stands for the grid that they broadcast to. Every combination is built on the
+meta device and traced once; equal operations of one trace are counted together, then operations of one kind of all
+traces become one operation with arrays, with count 0 where an architecture has no such operation. From there on costing
+is array-valued like any family's. Tracing takes some ten milliseconds a module, so that such spaces hold thousands of
+architectures, not millions.
+
+A combination that the function refuses is no legal architecture; the reason is told in ``requirements``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
+from threading import Lock
+from typing import Any, ClassVar
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.models import footprint
+from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Requirement, Workload
+from archsearch.models.tracing.builder import SIZES, find_function, load_traced
+from archsearch.models.tracing.traced import Trace
+from archsearch.models.training import training_step
+from archsearch.ops import Op, OpList, as_float
+
+FLAGS = ("name", "kernels")
+"""Numeric or textual fields that are no dimensions."""
+_TRACES: dict[tuple[Any, ...], Trace | str] = {}
+_LOCK = Lock()
+
+
+def family_of(builder: str, workload: Workload) -> type[TracedGrid]:
+    """A family of the modules that a function builds, traced under a workload.
+
+    Raises:
+        InvalidInputError: no such function, or one without dimensions of its own.
+        UnsupportedError: torch is not installed, or the phase is neither forward nor train.
+    """
+    if workload.phase not in (Phase.FORWARD, Phase.TRAIN):
+        raise UnsupportedError(f"{builder}: traced modules have no {workload.phase.value} phase; use forward or train")
+    parameters = inspect.signature(find_function(builder)).parameters.values()
+    own = [p for p in parameters if p.name not in (*SIZES, "dtype")]
+    if not own:
+        raise InvalidInputError(f"{builder}: the function takes no dimensions besides {', '.join((*SIZES, 'dtype'))}")
+    required = [(p.name, "Dim") for p in own if p.default is p.empty]
+    optional = [(p.name, "Dim", p.default) for p in own if p.default is not p.empty]
+    made = make_dataclass("Traced", [*required, *optional], bases=(TracedGrid,), frozen=True, kw_only=True)
+    family: type[TracedGrid] = made
+    family.builder, family.workload = builder, workload
+    return family
+
+
+class TracedGrid(ConfigMixin):
+    """Base of the families that ``family_of`` makes."""
+
+    family: ClassVar[str] = "traced"
+    throughput_unit: ClassVar[str] = "runs/s"
+    builder: ClassVar[str]
+    workload: ClassVar[Workload]
+
+    def parameters(self) -> Any:
+        return self._collect(lambda trace: trace.parameters, 1.0)
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        """One: that the function builds a module; the reason holds its first refusal."""
+        shape, traces = self._traces()
+        holds = np.array([isinstance(t, Trace) for t in traces], dtype=bool).reshape(shape)
+        first = next((t for t in traces if isinstance(t, str)), "")
+        return (Requirement(reason=f"{self.builder} must build a module ({first})", holds=holds),)
+
+    def tokens(self, workload: Workload) -> Any:
+        """Samples: one run works on ``batch_size`` of them."""
+        return as_float(workload.batch_size)
+
+    def lower(self, workload: Workload) -> OpList:
+        shape, traces = self._traces()
+        forward = side_by_side([t.ops if isinstance(t, Trace) else OpList() for t in traces], shape)
+        if workload.phase is Phase.TRAIN:
+            return training_step(forward, self.parameters(), workload)
+        return forward
+
+    def memory(self, workload: Workload) -> MemoryUse:
+        """Weights in their own formats, and the peak of live tensors; training keeps every kernel's result."""
+        weights = self._collect(lambda trace: trace.weight_bytes, 0.0)
+        if workload.phase is not Phase.TRAIN:
+            return MemoryUse(weights=weights, activations=self._collect(lambda trace: trace.peak_bytes, 0.0))
+        return MemoryUse(
+            weights=weights,
+            activations=self._collect(lambda trace: float(trace.ops.memory_bytes()) / 2, 0.0),
+            optimizer=footprint.training_state_bytes(self.parameters(), workload),
+        )
+
+    def _collect(self, read: Any, otherwise: float) -> Any:
+        shape, traces = self._traces()
+        return as_float([read(t) if isinstance(t, Trace) else otherwise for t in traces]).reshape(shape)
+
+    def _traces(self) -> tuple[tuple[int, ...], list[Trace | str]]:
+        names = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        arrays = np.broadcast_arrays(*(np.asarray(getattr(self, name)) for name in names))
+        rows = zip(*(array.ravel().tolist() for array in arrays), strict=True)
+        return arrays[0].shape, [self._trace(dict(zip(names, row, strict=True))) for row in rows]
+
+    def _trace(self, dimensions: Mapping[str, Any]) -> Trace | str:
+        w = self.workload
+        sizes = (w.batch_size, w.seq_len, w.height, w.width, w.frames, w.dtype)
+        key = (self.builder, sizes, tuple(dimensions.items()))
+        with _LOCK:  # one module at a time: tracing sets torch's modes
+            if key not in _TRACES:
+                try:
+                    model = load_traced(self.builder, dimensions)
+                    _TRACES[key] = model.trace(replace(w, phase=Phase.FORWARD, **_filled(model, w)))
+                except InvalidInputError as error:
+                    _TRACES[key] = str(error)
+            return _TRACES[key]
+
+
+def _filled(model: Any, workload: Workload) -> dict[str, Any]:
+    """Sizes that the function asks for and the workload leaves open."""
+    return {n: v for n, v in model.default_sizes.items() if getattr(workload, n) is None}
+
+
+@dataclass(slots=True)
+class _Row:
+    """Operations of one kind: each cell's own (None where it has none)."""
+
+    ops: list[Any]
+    counts: list[float]
+
+
+def side_by_side(lists: list[OpList], shape: tuple[int, ...]) -> OpList:
+    """Op lists of cells [N] as one with arrays of ``shape``: equal kinds share an operation."""
+    rows: dict[Any, _Row] = {}
+    for cell, ops in enumerate(lists):
+        for key, op, count in _counted(ops):
+            row = rows.setdefault(key, _Row([None] * len(lists), [0.0] * len(lists)))
+            row.ops[cell], row.counts[cell] = op, count
+    return OpList(tuple(_stacked(row, shape) for row in rows.values()))
+
+
+def _counted(ops: OpList) -> Iterator[tuple[Any, Op, float]]:
+    """Distinct operations with how often they run; the key is the kind and its place among the list's of that kind."""
+    found: dict[Any, list[Any]] = {}
+    for op in ops:
+        entry = found.setdefault((_kind(op), _numbers(op)), [op, 0.0])
+        entry[1] += float(np.asarray(op.count))
+    place: Counter[Any] = Counter()
+    for (kind, _), (op, count) in found.items():
+        yield (kind, place[kind]), op, count
+        place[kind] += 1
+
+
+def _is_number(name: str, value: Any) -> bool:
+    number = isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
+    return number and name not in FLAGS
+
+
+def _kind(op: Any) -> Any:
+    """All that is no dimension, with the structure of what is."""
+    parts: list[Any] = [type(op).__name__]
+    for f in fields(op):
+        value = getattr(op, f.name)
+        if f.name in ("name", "count"):
+            continue
+        if isinstance(value, tuple):
+            parts.append(tuple(_kind(v) if is_dataclass(v) else "n" for v in value))
+        else:
+            parts.append("n" if _is_number(f.name, value) else value)
+    return tuple(parts)
+
+
+def _numbers(op: Any) -> Any:
+    found: list[Any] = []
+    for f in fields(op):
+        value = getattr(op, f.name)
+        if f.name == "count":
+            continue
+        if isinstance(value, tuple):
+            found += [_numbers(v) if is_dataclass(v) else float(np.asarray(v)) for v in value]
+        elif _is_number(f.name, value):
+            found.append(float(np.asarray(value)))
+    return tuple(found)
+
+
+def _stacked(row: _Row, shape: tuple[int, ...]) -> Op:
+    first = next(op for op in row.ops if op is not None)
+    op: Op = _merge([first if op is None else op for op in row.ops], shape)
+    return replace(op, count=np.asarray(row.counts).astype(np.int64).reshape(shape))
+
+
+def _merge(ops: list[Any], shape: tuple[int, ...]) -> Any:
+    """One op of many: every dimension an array of ``shape``."""
+    first = ops[0]
+    changes: dict[str, Any] = {}
+    for f in fields(first):
+        values = [getattr(op, f.name) for op in ops]
+        if f.name == "count":
+            continue
+        if isinstance(values[0], tuple):
+            columns = list(zip(*values, strict=True))
+            changes[f.name] = tuple(
+                _merge(list(c), shape) if is_dataclass(c[0]) else np.asarray(c).reshape(shape) for c in columns
+            )
+        elif _is_number(f.name, values[0]):
+            changes[f.name] = np.asarray(values).reshape(shape)
+    return replace(first, **changes)
