@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost import CostModel
+from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
@@ -53,9 +54,9 @@ class Call:
 class Pricer:
     """Prices calls of components on one GPU; scalar workloads are priced once."""
 
-    def __init__(self, gpu: GpuSpec, *, correction: bool = True) -> None:
+    def __init__(self, gpu: GpuSpec, *, correction: bool = True, sustained: bool = True) -> None:
         self.gpu = gpu
-        self.model = CostModel(gpu, correction=correction)
+        self.model = (SustainedCostModel if sustained else CostModel)(gpu, correction=correction)
         self._known: dict[Hashable, Call] = {}
 
     def call(self, config: ModelConfig, w: Workload, run: Run, *, levers: bool = False) -> Call:
