@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_path(name: str) -> Path:
-    """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``).
+    """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``, ``pipelines``).
 
     An installed wheel carries it in ``archsearch/_data``; a checkout has it next to the package.
 

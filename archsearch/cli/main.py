@@ -18,6 +18,7 @@ from archsearch.cli import (
     explain,
     hardware,
     models,
+    pipeline,
     quality,
     recommend,
     spaces,
@@ -50,6 +51,7 @@ app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
+app.command("pipeline")(pipeline.pipeline)
 
 
 def _version(value: bool) -> None:

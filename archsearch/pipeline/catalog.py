@@ -11,7 +11,7 @@ from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware.yaml_records import parse_record
-from archsearch.models.base import ModelConfig
+from archsearch.models.base import ModelConfig, Phase
 from archsearch.models.registry import get_family, load_model
 from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
 
@@ -27,6 +27,17 @@ class TextEncoder:
 
 
 @dataclass(frozen=True, slots=True)
+class Captioner:
+    """A language model that rewrites the prompt: reads ``prompt_tokens`` (instructions and prompt), writes
+    ``new_tokens``."""
+
+    name: str
+    config: ModelConfig
+    prompt_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationPipeline:
     """Text encoders, a transformer that runs every denoising step, and a decoder.
 
@@ -37,6 +48,7 @@ class GenerationPipeline:
     text_encoders: tuple[TextEncoder, ...]
     transformer: ModelConfig
     decoder: ModelConfig | None
+    captioner: Captioner | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +73,20 @@ class GenerationPipeline:
         if decoder is not None:
             decoder = decoder.model_copy(update=changes)
         return replace(self, record=self.record.model_copy(update={"decoder": decoder}), decoder=config)
+
+    def with_captioner(self, model: str, *, prompt_tokens: int, new_tokens: int) -> GenerationPipeline:
+        """The pipeline with a language model that rewrites the prompt first (caption upsampling).
+
+        Raises:
+            InvalidInputError: a model that does not generate text, or token counts below 1.
+        """
+        config = load_model(model)
+        if Phase.DECODE not in getattr(config, "phases", ()) or not hasattr(config, "vocab_size"):
+            raise InvalidInputError(f"--caption-model {model}: family {config.family} does not generate text")
+        for flag, value in (("prompt-tokens", prompt_tokens), ("caption-tokens", new_tokens)):
+            if value < 1:
+                raise InvalidInputError(f"--{flag} must be at least 1, not {value}")
+        return replace(self, captioner=Captioner(model, config, prompt_tokens, new_tokens))
 
 
 def resolve(record: PipelineRecord, origin: str) -> GenerationPipeline:

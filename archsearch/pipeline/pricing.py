@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from archsearch.cost import CostModel
-from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
@@ -18,6 +18,7 @@ from archsearch.models.base import ModelConfig, Workload
 from archsearch.ops import Attention, Convolution, MatMul, OpList, as_float
 from archsearch.pipeline.host import launch_s
 from archsearch.pipeline.request import Run
+from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.pipeline.transforms import ideal_s, transformed
 
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
@@ -60,14 +61,14 @@ class Pricer:
         self._known: dict[Hashable, Call] = {}
 
     def call(self, config: ModelConfig, w: Workload, run: Run, *, levers: bool = False) -> Call:
-        """One call. ``levers`` applies the run's compilation, graphs and rewrites (the transformer's); without them the
-        component runs eagerly, but for the attention kernel.
+        """One call. ``levers`` applies the run's attention kernel, compilation, graphs and rewrites, which are the
+        transformer's; the other components run eagerly with torch's own choice of kernel.
 
         Raises:
             UnsupportedError: the GPU has no units or kernel for what the run asks.
             InvalidInputError: a workload that the model cannot take.
         """
-        key = (config, w, run if levers else (run.attention, run.launch_us), levers)
+        key = (config, w, run.launch_us, _rewrites(run) if levers else None)
         try:
             known = self._known.get(key)
         except TypeError:  # arrays are not remembered
@@ -80,11 +81,12 @@ class Pricer:
         for dtype in (w.linear_dtype, w.activation_dtype):
             if not self.gpu.supports(dtype):
                 raise UnsupportedError(self.gpu.why_unsupported(dtype))
-        ops = config.lower(w)
+        ops = lowered(config, w)
         if levers:
             ops = transformed(ops, w, run)
         compiled, graphs = levers and run.compiled, levers and run.cuda_graphs
-        answer = self.model.estimate(ops, compiled=compiled, attention=_attention(ops, self.gpu, run.attention))
+        asked = run.attention if levers else "auto"
+        answer = self.model.estimate(ops, compiled=compiled, attention=_attention(ops, self.gpu, asked))
         kernels = sum((as_float(i.count) * as_float(i.cost.kernels) for i in answer.breakdown), as_float(0.0))
         memory = config.memory(w)
         peak, roofline = ideal_s(ops, self.gpu)
@@ -107,6 +109,24 @@ class Pricer:
             largest_layer_bytes=largest_layer_bytes(ops),
             provenance=answer.provenance,
         )
+
+
+def _rewrites(run: Run) -> tuple[Hashable, ...]:
+    """What of a run changes a call of the transformer."""
+    return (run.attention, run.compiled, run.cuda_graphs, run.fused_qkv, run.linear_attention, run.sequence_parallel)
+
+
+def lowered(config: ModelConfig, w: Workload) -> OpList:
+    """``config.lower(w)``, remembered where both are scalars."""
+    try:
+        return _lowered(config, w)
+    except TypeError:  # arrays are not remembered
+        return config.lower(w)
+
+
+@lru_cache(maxsize=256)
+def _lowered(config: ModelConfig, w: Workload) -> OpList:
+    return config.lower(w)
 
 
 def by_kind(answer: Estimate) -> dict[str, Any]:
@@ -159,4 +179,13 @@ def largest_layer_bytes(ops: OpList) -> Any:
 
 def weights_in(config: ModelConfig, w: Workload, stored: Any) -> Any:
     """Bytes of a component's weights where its linear layers are stored in another format than they compute in."""
-    return as_float(config.memory(replace(w, dtype=stored)).weights)
+    w = replace(w, dtype=stored)
+    try:
+        return _weights(config, w)
+    except TypeError:  # arrays are not remembered
+        return as_float(config.memory(w).weights)
+
+
+@lru_cache(maxsize=256)
+def _weights(config: ModelConfig, w: Workload) -> Any:
+    return as_float(config.memory(w).weights)

@@ -63,7 +63,7 @@ def stages_of(pipeline: GenerationPipeline, request: Request, run: Run, pricer: 
     Raises:
         InvalidInputError, UnsupportedError: what the models, the GPU or the levers refuse.
     """
-    found = list(_encoders(pipeline, request, run, pricer))
+    found = [*_caption(pipeline, request, run, pricer), *_encoders(pipeline, request, run, pricer)]
     decoder = pipeline.record.decoder
     if decoder is not None and decoder.encodes_reference:
         found.append(_autoencoder(pipeline, request, run, pricer, Phase.ENCODE))
@@ -71,6 +71,21 @@ def stages_of(pipeline: GenerationPipeline, request: Request, run: Run, pricer: 
     if pipeline.decoder is not None:
         found.append(_autoencoder(pipeline, request, run, pricer, Phase.DECODE))
     return tuple(found)
+
+
+def _caption(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> Iterator[Stage]:
+    """The language model that rewrites the prompt: one prefill, then one pass per token, each costed at the mean
+    context length."""
+    captioner = pipeline.captioner
+    if captioner is None:
+        return
+    dtype, batch = run.base_dtype, request.batch_size
+    read = Workload(phase=Phase.PREFILL, batch_size=batch, seq_len=captioner.prompt_tokens, dtype=dtype)
+    context = captioner.prompt_tokens + -(-captioner.new_tokens // 2)
+    write = Workload(phase=Phase.DECODE, batch_size=batch, seq_len=context, dtype=dtype)
+    first, each = (pricer.call(captioner.config, w, run) for w in (read, write))
+    calls = ((first, 1), (each, captioner.new_tokens - 1)) if captioner.new_tokens > 1 else ((first, 1),)
+    yield Stage(name="caption", component="captioner", calls=calls, weights_bytes=first.weights_bytes)
 
 
 def _encoders(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> Iterator[Stage]:

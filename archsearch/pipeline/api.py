@@ -1,0 +1,105 @@
+"""A plan from plain words: what the command line and notebooks call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from archsearch.cost.execution import AttentionKernel
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.hardware.spec import GpuSpec
+from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
+from archsearch.pipeline.levers import Plan, apply, get_lever
+from archsearch.pipeline.request import Placement, Run, make_request
+
+
+def make_plan(
+    pipeline: str | Path | GenerationPipeline,
+    gpu: GpuSpec,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    frames: int | None = None,
+    steps: int | None = None,
+    guidance: str | None = None,
+    batch_size: int = 1,
+    dtype: str | None = None,
+    attention: str = "auto",
+    compiled: bool = False,
+    levers: Iterable[str] = (),
+    placement: str | None = None,
+    text_encoder_dtype: str | None = None,
+    decoder_dtype: str | None = None,
+    tiling: bool | None = None,
+    slicing: bool = False,
+    launch_us: float | None = None,
+    pcie_gb_s: float | None = None,
+    caption_model: str | None = None,
+    caption_tokens: int = 200,
+    prompt_tokens: int = 300,
+) -> tuple[Plan, tuple[str, ...]]:
+    """A plan with its levers pulled, and what was assumed (``name=value``).
+
+    Raises:
+        UnknownNameError: no such pipeline, lever, format, kernel or placement.
+        InvalidInputError: sizes that the pipeline cannot generate, with the nearest legal ones.
+        UnsupportedError: a format or lever that this GPU or combination does not have, with the reason.
+    """
+    found = load_pipeline(pipeline)
+    request, assumed = make_request(
+        found, height=height, width=width, frames=frames, steps=steps, guidance=guidance, batch_size=batch_size
+    )
+    if caption_model is not None:
+        found = found.with_captioner(caption_model, prompt_tokens=prompt_tokens, new_tokens=caption_tokens)
+    chosen = found.record.defaults.dtype if dtype is None else DType.parse(dtype)
+    if dtype is None:
+        assumed = (*assumed, f"dtype={chosen.value}")
+    run = Run(
+        dtype=chosen,
+        attention=AttentionKernel.parse(attention).value,
+        compiled=compiled,
+        placement=_placement(placement),
+        text_encoder_dtype=None if text_encoder_dtype is None else _stored(text_encoder_dtype),
+        decoder_dtype=None if decoder_dtype is None else DType.parse(decoder_dtype),
+        tiling=tiling,
+        slicing=slicing,
+        launch_us=launch_us,
+        pcie_gb_s=pcie_gb_s,
+    )
+    return apply(Plan(found, request, run), list(levers), gpu), assumed
+
+
+def _placement(text: str | None) -> Placement:
+    if text is None:
+        return Placement.RESIDENT
+    try:
+        return Placement(text)
+    except ValueError:
+        raise UnknownNameError("placement", text, [p.value for p in Placement] + ["auto"]) from None
+
+
+def _stored(text: str) -> DType:
+    """A format that weights can be stored in, to be widened before use; any GPU can."""
+    return DType.parse(text)
+
+
+def parse_retained(items: Sequence[str]) -> dict[str, float]:
+    """``LEVER=SHARE`` pairs.
+
+    Raises:
+        InvalidInputError: not of that form, or a share outside 0 to 1.
+        UnknownNameError: no such lever.
+    """
+    found = {}
+    for item in items:
+        name, _, text = item.partition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            raise InvalidInputError(f"--retained {item!r}: write LEVER=SHARE, as in fp8=0.995") from None
+        if not 0.0 <= share <= 1.0:
+            raise InvalidInputError(f"--retained {item!r}: the share of quality left is from 0 to 1")
+        found[get_lever(name.strip()).id] = share
+    return found
