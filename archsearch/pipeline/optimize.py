@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -110,10 +111,11 @@ def optimize(
     baseline = _option(plan, (), gpu, pricer, known)
     kept: list[Option] = []
     nearest: Option | None = None
+    inner: dict[Any, tuple[Lever, ...]] = {}
     judged = legal = 0
     for placed in (False, True):
         for outer in _combinations(plan, gpu, goal, placed):
-            found = _fastest(plan, outer, gpu, pricer, known)
+            found = _fastest(plan, outer, gpu, pricer, known, inner)
             judged += 1
             if found is None:
                 continue
@@ -182,11 +184,40 @@ def _never(plan: Plan, lever: Lever, gpu: GpuSpec) -> bool:
 
 
 def _fastest(
-    plan: Plan, outer: tuple[Lever, ...], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]
+    plan: Plan,
+    outer: tuple[Lever, ...],
+    gpu: GpuSpec,
+    pricer: Pricer,
+    known: Mapping[str, float],
+    inner: dict[Any, tuple[Lever, ...]],
 ) -> Option | None:
-    """The fastest legal setting of the free levers beside ``outer``; None where ``outer`` itself is not legal."""
+    """The fastest legal setting of the free levers beside ``outer``; None where ``outer`` itself is not legal.
+
+    ``inner`` remembers the settings by all that the transformer's call depends on.
+    """
     if refusals(plan, outer, gpu):
         return None
+    key = _call_key(build(plan, outer))
+    if key not in inner:
+        inner[key] = _kernels(plan, outer, gpu, pricer, known)
+    try:
+        return _option(plan, (*outer, *inner[key]), gpu, pricer, known)
+    except ArchSearchError:
+        return None  # a kernel of the finished plan that the GPU does not have
+
+
+def _call_key(plan: Plan) -> tuple[Any, ...]:
+    """What one call of the transformer and the legality of the free levers rest on."""
+    request, run = plan.request, plan.run
+    sizes = (request.height, request.width, request.frames, request.batch_size, request.passes)
+    parallel = (run.sequence_parallel, run.cfg_parallel, run.placement, run.cached_share > 0)
+    return (plan.pipeline.transformer, sizes, run.dtype, run.linear_attention, parallel)
+
+
+def _kernels(
+    plan: Plan, outer: tuple[Lever, ...], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]
+) -> tuple[Lever, ...]:
+    """The fastest legal setting of the free levers beside ``outer``."""
     taken = {x.group for x in outer}
     free: list[list[Lever | None]] = []
     for group in _FREE:
@@ -194,15 +225,15 @@ def _fastest(
             options = [x for x in levers().values() if x.group == group and x.training == "none"]
             free.append([None, *(x for x in options if not refusals(plan, (*outer, x), gpu))])
     best: Option | None = None
-    for inner in product(*free):
-        chosen = (*outer, *(x for x in inner if x is not None))
-        if len(inner) > 1 and refusals(plan, chosen, gpu):
+    for setting in product(*free):
+        chosen = (*outer, *(x for x in setting if x is not None))
+        if refusals(plan, chosen, gpu):
             continue
         try:
             best = _less(best, _option(plan, chosen, gpu, pricer, known), "latency")
         except ArchSearchError:
             continue  # a kernel of the finished plan that the GPU does not have
-    return best
+    return () if best is None else best.levers[len(outer) :]
 
 
 def _option(

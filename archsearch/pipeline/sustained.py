@@ -35,9 +35,21 @@ MEASURED = {"ampere": "a100-sxm-80gb", "ada": "l40s", "hopper": "h100-sxm", "bla
 
 
 class SustainedCostModel(CostModel):
-    """``CostModel`` with compute-bound kernels at the clock that the power limit leaves in long runs."""
+    """``CostModel`` with compute-bound kernels at the clock that the power limit leaves in long runs.
+
+    Single shapes are remembered: combinations of levers share most of their kernels.
+    """
 
     def route_cost(self, route: Route) -> KernelCost:
+        if any(np.size(value) > 1 for value in route.dims.values()):
+            return self._sustained(route)
+        key = (route.kernel, route.dtype, *((n, np.asarray(v, dtype=np.float64).tobytes()) for n, v in route.dims.items()))
+        remembered: dict[Any, KernelCost] = self.__dict__.setdefault("_remembered", {})
+        if key not in remembered:
+            remembered[key] = self._sustained(route)
+        return remembered[key]
+
+    def _sustained(self, route: Route) -> KernelCost:
         cost = super().route_cost(route)
         known = self.calibration.lookup(self.gpu, route.kernel)
         slower = np.where(np.asarray(cost.bound) == "compute", _power(self.gpu, known, cost.latency_s), 1.0)
