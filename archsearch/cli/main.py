@@ -21,6 +21,7 @@ from archsearch.cli import (
     pipeline,
     quality,
     recommend,
+    serve,
     spaces,
     validate,
 )
@@ -52,6 +53,7 @@ app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
 app.command("pipeline")(pipeline.pipeline)
+app.command("serve")(serve.serve)
 
 
 def _version(value: bool) -> None:
