@@ -41,6 +41,16 @@ PromptTokens = Annotated[int, typer.Option("--prompt-tokens", help="Tokens of th
 FitsOn = Annotated[
     str | None, typer.Option("--fits-on", metavar="GPU[,GPU...]|all", help="Where it fits, and the fastest placement.")
 ]
+Against = Annotated[
+    str | None, typer.Option("--against", help="A larger pipeline, to compare with best-of-N search on this one.")
+]
+Verifier = Annotated[str, typer.Option("--verifier", help="Of --against: vlm-1.5b, vlm-7b or clip-l.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Of --against: also show this number of samples.")]
+Scores = Annotated[
+    list[str] | None, typer.Option("--score", metavar="PIPELINE=S", help="Of --against: score of one sample.")
+]
+Spread = Annotated[float | None, typer.Option("--spread", help="Of --against: deviation between samples (assumed).")]
+Fidelity = Annotated[float | None, typer.Option("--fidelity", help="Of --against: verifier's correlation (assumed).")]
 Optimize = Annotated[bool, typer.Option("--optimize", help="Find the best legal combination of levers.")]
 ObjectiveOption = Annotated[str, typer.Option("--objective", help="Of --optimize: latency, cost or energy.")]
 MaxLatency = Annotated[float | None, typer.Option("--max-latency-s", help="Of --optimize: the service level.")]
@@ -77,6 +87,12 @@ def pipeline(
     caption_tokens: CaptionTokens = 200,
     prompt_tokens: PromptTokens = 300,
     fits_on: FitsOn = None,
+    against: Against = None,
+    verifier: Verifier = "vlm-1.5b",
+    samples: Samples = None,
+    score: Scores = None,
+    spread: Spread = None,
+    fidelity: Fidelity = None,
     optimize: Optimize = False,
     objective: ObjectiveOption = "latency",
     max_latency_s: MaxLatency = None,
@@ -130,6 +146,9 @@ def pipeline(
     pricer = Pricer(gpu, correction=correction)
     if fits_on is not None:
         _fits(plan, fits_on, json)
+    elif against is not None:
+        large, _ = make_plan(against, gpu, height=height, width=width, compiled=compiled)
+        _scaling(plan, large, gpu, verifier, samples, score or [], (spread, fidelity), json)
     elif optimize:
         limits = (objective, max_latency_s, max_memory_gib, max_gpus, training, min_retained)
         _optimize(plan, gpu, pricer, limits, retained or [], json)
@@ -137,9 +156,7 @@ def pipeline(
         _estimate(plan, gpu, pricer, placement == "auto", assumed, json)
 
 
-def _estimate(
-    plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tuple[str, ...], json: bool
-) -> None:
+def _estimate(plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tuple[str, ...], json: bool) -> None:
     from archsearch.errors import UnsupportedError
     from archsearch.pipeline.describe import document
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
@@ -150,7 +167,9 @@ def _estimate(
         other = cheapest_fit(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
     if choose:
         if other is None:
-            raise UnsupportedError(f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch")
+            raise UnsupportedError(
+                f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch"
+            )
         found = other
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
@@ -277,9 +296,7 @@ def _fits(plan: Plan, text: str, json: bool) -> None:
     )
 
 
-def _optimize(
-    plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], json: bool
-) -> None:
+def _optimize(plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], json: bool) -> None:
     from archsearch.pipeline.api import parse_retained
     from archsearch.pipeline.describe import optimum_document
     from archsearch.pipeline.optimize import Goal, optimize
@@ -321,6 +338,41 @@ def _optimize(
     )
     c = d["combinations"]
     print(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+
+
+def _scaling(
+    plan: Plan,
+    large: Plan,
+    gpu: GpuSpec,
+    verifier: str,
+    samples: int | None,
+    scores: list[str],
+    assumed: tuple[float | None, float | None],
+    json: bool,
+) -> None:
+    from archsearch.pipeline.api import parse_shares
+    from archsearch.pipeline.scaling import compare, scaling_document, search_of
+
+    known = parse_shares("score", scores)
+    spread, fidelity = assumed
+    one, other = (
+        search_of(p, gpu, verifier=verifier, score=known.get(p.pipeline.name), spread=spread, fidelity=fidelity)
+        for p in (plan, large)
+    )
+    d = scaling_document(compare(one, other), samples)
+    if json:
+        print_json(d)
+        return
+    b = d["large"]
+    print(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
+    print(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
+    rows = [(r["samples"], r["gpu_seconds"], f"{r['score']:.3f}") for r in d["rows"]]
+    print_table("", ("samples", "GPU-s", "expected score"), rows)
+    cross = d["crossover_samples"]
+    at = "never" if cross is None else f"at {cross} samples, {d['crossover_gpu_seconds']:.3g} GPU-s"
+    better = "search on the small model" if d["small_wins_at_equal_cost"] else "the large model"
+    print(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
+    note(f"assumed: spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}")
 
 
 def _list(*, levers: bool, json: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from archsearch.cost.execution import AttentionKernel
 from archsearch.dtypes import DType
@@ -92,14 +91,23 @@ def parse_retained(items: Sequence[str]) -> dict[str, float]:
         InvalidInputError: not of that form, or a share outside 0 to 1.
         UnknownNameError: no such lever.
     """
+    return {get_lever(name).id: share for name, share in parse_shares("retained", items).items()}
+
+
+def parse_shares(flag: str, items: Sequence[str]) -> dict[str, float]:
+    """``NAME=SHARE`` pairs of a repeatable option.
+
+    Raises:
+        InvalidInputError: not of that form, or a share outside 0 to 1.
+    """
     found = {}
     for item in items:
         name, _, text = item.partition("=")
         try:
             share = float(text)
         except ValueError:
-            raise InvalidInputError(f"--retained {item!r}: write LEVER=SHARE, as in fp8=0.995") from None
+            raise InvalidInputError(f"--{flag} {item!r}: write NAME=SHARE, with a share from 0 to 1") from None
         if not 0.0 <= share <= 1.0:
-            raise InvalidInputError(f"--retained {item!r}: the share of quality left is from 0 to 1")
-        found[get_lever(name.strip()).id] = share
+            raise InvalidInputError(f"--{flag} {item!r}: a share is from 0 to 1")
+        found[name.strip()] = share
     return found

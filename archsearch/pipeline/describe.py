@@ -72,9 +72,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
 
 def run_document(run: Run) -> dict[str, Any]:
     """A run's settings as plain values."""
-    return {
-        name: getattr(value, "value", value) for name in run.__slots__ if (value := getattr(run, name)) is not None
-    }
+    return {name: getattr(value, "value", value) for name in run.__slots__ if (value := getattr(run, name)) is not None}
 
 
 def _stage(s: StageCost, total: float) -> dict[str, Any]:

@@ -236,9 +236,7 @@ def _kernels(
     return () if best is None else best.levers[len(outer) :]
 
 
-def _option(
-    plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]
-) -> Option:
+def _option(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]) -> Option:
     final = build(plan, chosen)
     estimate = estimate_pipeline(final.pipeline, gpu, final.request, final.run, pricer=pricer)
     return Option(tuple(chosen), estimate, prod(known.get(x.id, x.retained) for x in chosen))
@@ -251,9 +249,7 @@ def _path(
     done: tuple[Lever, ...] = ()
     left = list(best.levers)
     while left:
-        options = [
-            _option(plan, (*done, x), gpu, pricer, known) for x in left if not refusals(plan, (*done, x), gpu)
-        ]
+        options = [_option(plan, (*done, x), gpu, pricer, known) for x in left if not refusals(plan, (*done, x), gpu)]
         if not options:
             break
         step = min(options, key=lambda o: o.value(goal.objective))
@@ -265,9 +261,12 @@ def _path(
 def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None) -> str:
     text = f"no legal combination of levers runs {plan.pipeline.name} on {gpu.id}"
     if nearest is None:
-        limits = [f"{gpu.memory.size_gib:g} GiB of memory"]
+        memory = min(gpu.memory_bytes, goal.max_memory_bytes or gpu.memory_bytes)
+        limits = [f"{memory / 2**30:g} GiB of memory"]
         if goal.retained:
             limits.append(f"a quality share of {goal.retained:g}")
         return f"{text} within {' and '.join(limits)}"
     seconds = float(np.asarray(nearest.estimate.latency_s))
-    return f"{text} in {goal.max_latency_s:g} s; the fastest takes {seconds:.3g} s with {', '.join(nearest.ids) or 'none'}"
+    return (
+        f"{text} in {goal.max_latency_s:g} s; the fastest takes {seconds:.3g} s with {', '.join(nearest.ids) or 'none'}"
+    )

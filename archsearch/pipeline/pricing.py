@@ -119,7 +119,7 @@ def _rewrites(run: Run) -> tuple[Hashable, ...]:
 def lowered(config: ModelConfig, w: Workload) -> OpList:
     """``config.lower(w)``, remembered where both are scalars."""
     try:
-        return _lowered(config, w)
+        return _lowered(config, w)  # type: ignore[arg-type]
     except TypeError:  # arrays are not remembered
         return config.lower(w)
 
@@ -181,7 +181,7 @@ def weights_in(config: ModelConfig, w: Workload, stored: Any) -> Any:
     """Bytes of a component's weights where its linear layers are stored in another format than they compute in."""
     w = replace(w, dtype=stored)
     try:
-        return _weights(config, w)
+        return _weights(config, w)  # type: ignore[arg-type]
     except TypeError:  # arrays are not remembered
         return as_float(config.memory(w).weights)
 

@@ -165,9 +165,7 @@ def _exchange(pipeline: GenerationPipeline, w: Workload, run: Run, pricer: Price
     return as_float(cost.latency_s) * as_float(steps)
 
 
-def _autoencoder(
-    pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer, phase: Phase
-) -> Stage:
+def _autoencoder(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer, phase: Phase) -> Stage:
     """Decoding (or encoding the reference), whole, image by image, or tile by tile."""
     record, config = pipeline.record.decoder, pipeline.decoder
     assert record is not None
@@ -198,7 +196,9 @@ def _tiles(w: Workload, tiling: TilingRecord | None, asked: bool | None) -> list
         InvalidInputError: tiling was asked of a decoder whose tiles the pipeline does not name.
     """
     if asked and tiling is None:
-        raise InvalidInputError("the pipeline's decoder names no tiles: give decoder.tiling in its file, or leave it out")
+        raise InvalidInputError(
+            "the pipeline's decoder names no tiles: give decoder.tiling in its file, or leave it out"
+        )
     wanted = tiling is not None and (tiling.default if asked is None else asked)
     if not wanted or tiling is None:
         return [(w, 1)]

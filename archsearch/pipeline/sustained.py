@@ -43,7 +43,11 @@ class SustainedCostModel(CostModel):
     def route_cost(self, route: Route) -> KernelCost:
         if any(np.size(value) > 1 for value in route.dims.values()):
             return self._sustained(route)
-        key = (route.kernel, route.dtype, *((n, np.asarray(v, dtype=np.float64).tobytes()) for n, v in route.dims.items()))
+        key = (
+            route.kernel,
+            route.dtype,
+            *((n, np.asarray(v, dtype=np.float64).tobytes()) for n, v in route.dims.items()),
+        )
         remembered: dict[Any, KernelCost] = self.__dict__.setdefault("_remembered", {})
         if key not in remembered:
             remembered[key] = self._sustained(route)

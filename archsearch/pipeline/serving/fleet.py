@@ -192,7 +192,8 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
     if unit.batch_s[1] > level.tightest_s:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
-            f"{level.tightest_s:g} s: pull levers (`archsearch pipeline --optimize --max-latency-s {level.tightest_s:g}`)"
+            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline --optimize --max-latency-s "
+            f"{level.tightest_s:g}` finds some"
         )
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]

@@ -8,8 +8,8 @@ Requests arrive as a Poisson process. Two systems:
   coefficient of variation, as Tijms, A First Course in Stochastic Models (2003), section 9.6, does.
 * ``batch_server``: one server that takes up to ``limit`` waiting requests at a time, as soon as it is free, and needs
   longer for larger batches (M/D^[1,limit]/1). The queue left at the end of a batch is a Markov chain; response times
-  follow from what an arrival finds and what arrives after it. k GPUs behind a load balancer that draws one at random are
-  k such queues of a k-th of the traffic.
+  follow from what an arrival finds and what arrives after it. k GPUs behind a load balancer that draws one at random
+  are k such queues of a k-th of the traffic.
 
 Distributions are ``Quantiles``: probability masses at points, in seconds.
 """
@@ -174,7 +174,7 @@ def stationary(matrix: Floats) -> Floats:
     system[-1] = 1.0
     target = np.zeros(size)
     target[-1] = 1.0
-    return np.maximum(np.linalg.solve(system, target), 0.0)
+    return np.asarray(np.maximum(np.linalg.solve(system, target), 0.0))
 
 
 def batch_server(rate: float, batch_s: Callable[[int], float], limit: int) -> Quantiles:

@@ -116,7 +116,7 @@ def ladder_document(
     draft: str | None,
     escalate: float,
 ) -> dict[str, Any]:
-    """A ladder of pipelines: shares of ``tiers`` go to faster ones and the rest to ``name``, or ``draft`` goes first."""
+    """Shares of ``tiers`` go to faster pipelines and the rest to ``name``, or all requests to ``draft`` first."""
     if draft is not None and tiers:
         raise InvalidInputError("give either --tier or --draft")
     if draft is not None:

@@ -53,7 +53,8 @@ class Setup:
         found = []
         for gpu, available in self.kinds:
             try:
-                plan, _ = make_plan(pipeline, gpu, **self.sizes, **how)
+                options: dict[str, Any] = {**self.sizes, **how}
+                plan, _ = make_plan(pipeline, gpu, **options)
                 found.append(
                     replica(
                         plan, gpu, max_batch=self.max_batch, usd_per_hour=self.prices.get(gpu.id), available=available

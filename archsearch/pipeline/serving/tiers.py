@@ -1,4 +1,4 @@
-"""Ladders of pipelines: requests routed by share, or a draft for all and the slow model for those it does not satisfy."""
+"""Ladders of pipelines: requests routed by share, or a draft for all and the slow model for the rest."""
 
 from __future__ import annotations
 
