@@ -47,3 +47,10 @@ def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
     from archsearch.cost import CostModel
 
     return {gpu.id: CostModel(gpu) for gpu in pool.gpus}
+
+
+def pipeline_models(pool: GpuPool) -> dict[str, LatencyModel]:
+    """The cost model of each GPU under the continuous load of a generation."""
+    from archsearch.pipeline.sustained import SustainedCostModel
+
+    return {gpu.id: SustainedCostModel(gpu) for gpu in pool.gpus}

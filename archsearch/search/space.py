@@ -80,6 +80,10 @@ class SearchSpace:
     def family_class(self) -> type[Any]:
         from archsearch.models import get_family
 
+        if self.record.pipeline is not None:
+            from archsearch.pipeline.codesign import pipeline_family
+
+            return pipeline_family(self.record.pipeline, self.record.family)
         family: type[Any] = get_family(self.record.family)
         return family
 
