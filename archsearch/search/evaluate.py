@@ -21,7 +21,7 @@ from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy
-from archsearch.search.pricing import LatencyModel, cost_models, pipeline_models
+from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
 
@@ -102,8 +102,11 @@ class Evaluator:
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
-        priced = cost_models if space.record.pipeline is None else pipeline_models
-        self.models: Mapping[str, LatencyModel] = priced(pool) if models is None else models
+        if space.record.pipeline is not None and models is None:
+            from archsearch.search.pricing import pipeline_models
+
+            models = pipeline_models(pool)
+        self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
 
@@ -151,6 +154,11 @@ class Evaluator:
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
+    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
+        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
+        factor = error if self.proxy.direction == "minimize" else 1.0 / error
+        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
+
     def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
         ops = config.lower(workload)
@@ -189,11 +197,6 @@ class Evaluator:
             "quality_high": answer.high,
             "quality_in_range": answer.in_range,
         }
-
-    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
-        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
-        factor = error if self.proxy.direction == "minimize" else 1.0 / error
-        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
         budget = self.space.record.budget
