@@ -99,13 +99,13 @@ class Evaluator:
     """
 
     def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
-        self.space = space
-        self.pool = pool
-        self._refuse_unsupported()
         if space.record.pipeline is not None and models is None:
             from archsearch.search.pricing import pipeline_models
 
             models = pipeline_models(pool)
+        self.space = space
+        self.pool = pool
+        self._refuse_unsupported()
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)

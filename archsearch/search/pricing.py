@@ -42,15 +42,15 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
     return GpuPool.parse(",".join(hardware))
 
 
-def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
-    """The calibrated cost model of each GPU."""
-    from archsearch.cost import CostModel
-
-    return {gpu.id: CostModel(gpu) for gpu in pool.gpus}
-
-
 def pipeline_models(pool: GpuPool) -> dict[str, LatencyModel]:
     """The cost model of each GPU under the continuous load of a generation."""
     from archsearch.pipeline.sustained import SustainedCostModel
 
     return {gpu.id: SustainedCostModel(gpu) for gpu in pool.gpus}
+
+
+def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
+    """The calibrated cost model of each GPU."""
+    from archsearch.cost import CostModel
+
+    return {gpu.id: CostModel(gpu) for gpu in pool.gpus}
