@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,6 +63,8 @@ Retained = Annotated[
     list[str] | None, typer.Option("--retained", metavar="LEVER=SHARE", help="Quality a lever leaves; repeatable.")
 ]
 
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")]
+
 
 def pipeline(
     name: Name = None,
@@ -102,6 +105,7 @@ def pipeline(
     min_retained: MinRetained = 0.0,
     retained: Retained = None,
     correction: Correction = True,
+    report: Report = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the pipelines.")] = False,
     list_levers: Annotated[bool, typer.Option("--levers", help="List the levers.")] = False,
     json: Json = False,
@@ -151,12 +155,14 @@ def pipeline(
         _scaling(plan, large, gpu, verifier, samples, score or [], (spread, fidelity), json)
     elif optimize:
         limits = (objective, max_latency_s, max_memory_gib, max_gpus, training, min_retained)
-        _optimize(plan, gpu, pricer, limits, retained or [], json)
+        _optimize(plan, gpu, pricer, limits, retained or [], report, json)
     else:
-        _estimate(plan, gpu, pricer, placement == "auto", assumed, json)
+        _estimate(plan, gpu, pricer, placement == "auto", assumed, report, json)
 
 
-def _estimate(plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tuple[str, ...], json: bool) -> None:
+def _estimate(
+    plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tuple[str, ...], report: Path | None, json: bool
+) -> None:
     from archsearch.errors import UnsupportedError
     from archsearch.pipeline.describe import document
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
@@ -173,6 +179,10 @@ def _estimate(plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tupl
         found = other
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
+    if report is not None:
+        from archsearch.report.pipeline import pipeline_page
+
+        report.write_text(pipeline_page(result), encoding="utf-8")
     if json:
         print_json(result)
     else:
@@ -296,7 +306,9 @@ def _fits(plan: Plan, text: str, json: bool) -> None:
     )
 
 
-def _optimize(plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], json: bool) -> None:
+def _optimize(
+    plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], report: Path | None, json: bool
+) -> None:
     from archsearch.pipeline.api import parse_retained
     from archsearch.pipeline.describe import optimum_document
     from archsearch.pipeline.optimize import Goal, optimize
@@ -312,6 +324,10 @@ def _optimize(plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], re
     )
     found = optimize(plan, gpu, goal, pricer=pricer, retained=parse_retained(retained))
     d = optimum_document(found)
+    if report is not None:
+        from archsearch.report.pipeline import optimum_page
+
+        report.write_text(optimum_page(d), encoding="utf-8")
     if json:
         print_json(d)
         return

@@ -55,6 +55,7 @@ def serve(
     draft: Draft = None,
     escalate: Escalate = 0.3,
     simulate: Simulate = False,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")] = None,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -82,6 +83,10 @@ def serve(
     else:
         assert rate is not None
         document = serve_document(name, units, rate, level, simulate=simulate)
+    if report is not None:
+        from archsearch.report.pipeline import serve_page
+
+        report.write_text(serve_page(document), encoding="utf-8")
     print_json(document) if json else _print(document)
 
 
