@@ -25,7 +25,8 @@ GuidanceOption = Annotated[
 ]
 Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Images or videos in one call.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Format of the transformer's linear layers.")]
-Attention = Annotated[str, typer.Option("--attention", help="auto (torch's choice), flash, sdpa or eager.")]
+Attention = Annotated[str, typer.Option("--attention", help="auto (torch's choice), fa2, flash (fa3), sdpa or eager.")]
+Torch = Annotated[str, typer.Option("--torch", help="2.4: releases before 2.8; 2.8: later ones.")]
 Levers = Annotated[list[str] | None, typer.Option("--lever", help="Pull a lever (--levers lists them); repeatable.")]
 Place = Annotated[
     str, typer.Option("--placement", help="resident, model-offload, sequential-offload, or auto: fastest that fits.")
@@ -76,6 +77,7 @@ def pipeline(
     guidance: GuidanceOption = None,
     batch_size: Batch = 1,
     dtype: Dtype = None,
+    torch: Torch = "2.4",
     attention: Attention = "auto",
     compiled: Compiled = False,
     lever: Levers = None,
@@ -133,6 +135,7 @@ def pipeline(
         guidance=guidance,
         batch_size=batch_size,
         dtype=dtype,
+        torch=torch,
         attention=attention,
         compiled=compiled,
         levers=lever or (),

@@ -49,6 +49,7 @@ def serve(
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps.")] = None,
     guidance: Annotated[str | None, typer.Option("--guidance", help="none, cfg or distilled.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="Format of the transformer.")] = None,
+    torch: Annotated[str, typer.Option("--torch", help="2.4: releases before 2.8; 2.8: later ones.")] = "2.4",
     compiled: Compiled = False,
     lever: Levers = None,
     tier: Tiers = None,
@@ -70,7 +71,14 @@ def serve(
         raise InvalidInputError("give the traffic: --rate REQUESTS_PER_S, or --trace FILE.csv")
     level = ServiceLevel(p50_s=p50_s, p95_s=p95_s, p99_s=p99_s)
     sizes = {"height": height, "width": width, "frames": frames}
-    how = {"steps": steps, "guidance": guidance, "dtype": dtype, "compiled": compiled, "levers": lever or ()}
+    how = {
+        "steps": steps,
+        "guidance": guidance,
+        "dtype": dtype,
+        "torch": torch,
+        "compiled": compiled,
+        "levers": lever or (),
+    }
     setup = Setup.parse(hardware, prices=price or [], max_batch=max_batch, sizes=sizes)
     units = setup.replicas(name, **how)
     for gpu, reason in setup.refused.items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from archsearch.cost.execution import AttentionKernel
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.levers import Plan, apply, get_lever
 from archsearch.pipeline.request import Placement, Run, make_request
+
+_SPELLINGS = {"fa3": "flash", "flash-attention-2": "fa2", "flash-attention-3": "flash"}
 
 
 def make_plan(
@@ -25,6 +26,7 @@ def make_plan(
     guidance: str | None = None,
     batch_size: int = 1,
     dtype: str | None = None,
+    torch: str = "2.4",
     attention: str = "auto",
     compiled: bool = False,
     levers: Iterable[str] = (),
@@ -57,7 +59,8 @@ def make_plan(
         assumed = (*assumed, f"dtype={chosen.value}")
     run = Run(
         dtype=chosen,
-        attention=AttentionKernel.parse(attention).value,
+        torch=torch,
+        attention=_SPELLINGS.get(attention, attention),
         compiled=compiled,
         placement=_placement(placement),
         text_encoder_dtype=None if text_encoder_dtype is None else _stored(text_encoder_dtype),

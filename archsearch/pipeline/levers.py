@@ -64,7 +64,7 @@ def levers() -> dict[str, Lever]:
     raw: dict[str, dict[str, Any]] = yaml.safe_load(LEVERS_FILE.read_text(encoding="utf-8"))
     found = {}
     for name, fields in raw.items():
-        values = [fields.pop(key) for key in ("steps", "gpus", "batch", "share") if key in fields]
+        values = [fields.pop(key) for key in ("steps", "gpus", "batch", "share", "release") if key in fields]
         found[name] = Lever(
             id=name, assumed=bool(fields.pop("assumed", False)), value=values[0] if values else None, **fields
         )
@@ -151,6 +151,8 @@ def _before(plan: Plan, lever: Lever) -> str | None:
         if not plan.pipeline.video:
             return "LTX-Video's autoencoder compresses video; take latent-f32 for images"
         return _latent_reason(transformer, request, 32, 8)
+    if lever.group == "torch" and plan.run.torch == lever.value:
+        return f"the run is of torch {plan.run.torch} already"
     if lever.group == "batch" and np.any(np.asarray(request.batch_size) != 1):
         return f"the request has a batch of {request.batch_size} already"
     if lever.group == "student" and np.any(config_layers(transformer) * lever.value < 1):
@@ -278,7 +280,7 @@ def _linear(plan: Plan, **changes: Any) -> Plan:
 def _set_attention(plan: Plan, lever: Lever) -> Plan:
     if lever.id == "linear-attention":
         return _linear(plan, linear_attention=True)
-    return _linear(plan, attention="flash" if lever.id == "fa3" else "sdpa")
+    return _linear(plan, attention="flash" if lever.id == "fa3" else "fa2")
 
 
 def _set_student(plan: Plan, lever: Lever) -> Plan:
@@ -323,6 +325,7 @@ def _set_cache(plan: Plan, lever: Lever) -> Plan:
 _CHANGES: dict[str, Callable[[Plan, Lever], Plan]] = {
     "compile": lambda p, _: _linear(p, compiled=True),
     "graphs": lambda p, _: _linear(p, cuda_graphs=True),
+    "torch": lambda p, lever: _linear(p, torch=lever.value),
     "qkv": lambda p, _: _linear(p, fused_qkv=True),
     "attention": _set_attention,
     "dtype": lambda p, lever: _linear(p, dtype=DType(lever.id)),

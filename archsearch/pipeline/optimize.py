@@ -25,7 +25,7 @@ from archsearch.pipeline.pricing import Pricer
 OBJECTIVES = ("latency", "cost", "energy")
 EQUAL = 0.02
 """Values this close are equal, far within the estimates' own error: of equal options the one of most quality wins."""
-_FREE = ("compile", "graphs", "qkv", "attention")
+_FREE = ("torch", "compile", "graphs", "qkv", "attention")
 _PLACING = ("placement", "tiling", "text")
 
 

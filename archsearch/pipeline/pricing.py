@@ -113,7 +113,15 @@ class Pricer:
 
 def _rewrites(run: Run) -> tuple[Hashable, ...]:
     """What of a run changes a call of the transformer."""
-    return (run.attention, run.compiled, run.cuda_graphs, run.fused_qkv, run.linear_attention, run.sequence_parallel)
+    return (
+        run.torch,
+        run.attention,
+        run.compiled,
+        run.cuda_graphs,
+        run.fused_qkv,
+        run.linear_attention,
+        run.sequence_parallel,
+    )
 
 
 def lowered(config: ModelConfig, w: Workload) -> OpList:
@@ -142,6 +150,8 @@ def by_kind(answer: Estimate) -> dict[str, Any]:
 def _attention(ops: OpList, gpu: GpuSpec, asked: str) -> str:
     """``auto`` as torch chooses: its fused kernels where one runs every attention of the component, else the cost
     model's own choice (fused or unfused, op by op)."""
+    if asked == "fa2":
+        return "sdpa"
     if asked != "auto":
         return asked
     attentions = [op for op in ops if isinstance(op, Attention)]

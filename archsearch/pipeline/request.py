@@ -17,6 +17,9 @@ from archsearch.ops import Dim
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.records import Guidance
 
+TORCH_RELEASES = ("2.4", "2.8")
+ATTENTION = ("auto", "fa2", "flash", "sdpa", "eager")
+
 
 class Placement(StrEnum):
     """Where weights are while another component runs.
@@ -52,14 +55,16 @@ class Request:
 class Run:
     """How a pipeline runs; levers change these fields.
 
-    ``dtype`` is the transformer's linear format. ``attention`` is ``auto`` (what torch's
-    scaled_dot_product_attention picks: FlashAttention-2, memory-efficient or unfused), ``flash`` (the GPU's fastest:
-    FlashAttention-3 on Hopper), ``sdpa`` or ``eager``. ``cached_share`` of the steps reuse features and run
-    ``cache_probe`` of the transformer. ``sequence_parallel`` GPUs share the tokens and ``cfg_parallel`` GPUs the two
-    passes of guidance.
+    ``dtype`` is the transformer's linear format. ``torch`` is the release: ``2.4`` stands for releases before 2.8 (and
+    the diffusers of their time), whose scaled_dot_product_attention takes FlashAttention-2 and whose RMSNorm is eight
+    kernels; ``2.8`` for later ones. ``attention`` is ``auto`` (what that torch picks: fused, memory-efficient or
+    unfused), ``fa2``, ``flash`` (the GPU's fastest: FlashAttention-3 on Hopper), ``sdpa`` or ``eager``.
+    ``cached_share`` of the steps reuse features and run ``cache_probe`` of the transformer. ``sequence_parallel`` GPUs
+    share the tokens and ``cfg_parallel`` GPUs the two passes of guidance.
     """
 
     dtype: DType
+    torch: str = "2.4"
     attention: str = "auto"
     compiled: bool = False
     cuda_graphs: bool = False
@@ -94,6 +99,10 @@ class Run:
             raise InvalidInputError(f"CFG parallelism splits two passes: 1 or 2 GPUs, not {self.cfg_parallel}")
         if self.sequence_parallel < 1:
             raise InvalidInputError(f"sequence parallelism needs at least 1 GPU, not {self.sequence_parallel}")
+        if self.torch not in TORCH_RELEASES:
+            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
+        if self.attention not in ATTENTION:
+            raise UnknownNameError("attention kernel", self.attention, ATTENTION)
         for name, value in (("launch-us", self.launch_us), ("pcie-gb-s", self.pcie_gb_s)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InvalidInputError(f"--{name} must be a positive number, not {value}")
