@@ -18,7 +18,7 @@ def user_data_dir() -> Path:
 
 
 def data_path(name: str) -> Path:
-    """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``).
+    """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``, ``pipelines``).
 
     An installed wheel carries it in ``archsearch/_data``; a checkout has it next to the package.
 

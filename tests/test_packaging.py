@@ -70,6 +70,13 @@ def test_wheel_carries_the_spaces(installed, tmp_path):
     assert names == {path.stem for path in (CHECKOUT / "search_spaces").glob("*.yaml")}
 
 
+def test_wheel_carries_the_pipelines(installed, tmp_path):
+    arguments = ("pipeline", "dit-xl-2", "--hardware", "h100-sxm")
+    assert call(installed, tmp_path, *arguments)["pipeline"] == "dit-xl-2"
+    names = {p["name"] for p in call(installed, tmp_path, "pipeline", "--list")["pipelines"]}
+    assert names == {path.stem for path in (CHECKOUT / "pipelines").glob("*.yaml")}
+
+
 def test_wheel_carries_the_calibration(installed, tmp_path):
     arguments = ("estimate", "bert-large", "--hardware", "h100-sxm")
     from archsearch import estimate

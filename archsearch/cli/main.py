@@ -18,8 +18,10 @@ from archsearch.cli import (
     explain,
     hardware,
     models,
+    pipeline,
     quality,
     recommend,
+    serve,
     spaces,
     validate,
 )
@@ -50,6 +52,8 @@ app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
+app.command("pipeline")(pipeline.pipeline)
+app.command("serve")(serve.serve)
 
 
 def _version(value: bool) -> None:

@@ -123,6 +123,10 @@ class Evaluator:
     """
 
     def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
+        if space.record.pipeline is not None and models is None:
+            from archsearch.search.pricing import pipeline_models
+
+            models = pipeline_models(pool)
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
@@ -213,6 +217,11 @@ class Evaluator:
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
+    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
+        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
+        factor = error if self.proxy.direction == "minimize" else 1.0 / error
+        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
+
     def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
         ops = config.lower(workload)
@@ -232,6 +241,8 @@ class Evaluator:
             values[f"latency_low_s:{gpu.id}"] = as_float(estimate.low_s)
             values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
             provenance[gpu.id] = estimate.provenance
+        if hasattr(config, "sampler_factor"):
+            values |= self._sampled(values, config.sampler_factor())
         values["tokens"] = tokens
         if self.training is not None:
             values |= self.training.columns(config)

@@ -42,6 +42,13 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
     return GpuPool.parse(",".join(hardware))
 
 
+def pipeline_models(pool: GpuPool) -> dict[str, LatencyModel]:
+    """The cost model of each GPU under the continuous load of a generation."""
+    from archsearch.pipeline.sustained import SustainedCostModel
+
+    return {gpu.id: SustainedCostModel(gpu) for gpu in pool.gpus}
+
+
 def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
     """The calibrated cost model of each GPU, each distinct shape priced once."""
     from archsearch.cost.remember import SearchCostModel

@@ -192,12 +192,17 @@ class PoolRecord(_Record):
 
 
 class SpaceRecord(_Record):
-    """A search space file. docs/search.md explains every field."""
+    """A search space file. docs/search.md explains every field.
+
+    ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
+    and held in memory is a whole generation, and ``num_inference_steps`` and ``guidance_passes`` are fields too.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str
     family: str | None = None
     builder: str | None = None
+    pipeline: str | None = None
     fixed: dict[str, bool | int | float | str | None] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
     derived: dict[str, str] = {}

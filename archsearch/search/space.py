@@ -89,6 +89,10 @@ class SearchSpace:
             return family
         from archsearch.models import get_family
 
+        if self.record.pipeline is not None:
+            from archsearch.pipeline.codesign import pipeline_family
+
+            return pipeline_family(self.record.pipeline, self.family)
         family = get_family(self.family)
         return family
 

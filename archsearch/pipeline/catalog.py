@@ -1,0 +1,158 @@
+"""Pipelines by name or file, with their models resolved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from archsearch.data import data_path
+from archsearch.dtypes import DType
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.hardware.yaml_records import parse_record
+from archsearch.models.base import ModelConfig, Phase
+from archsearch.models.registry import get_family, load_model
+from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
+
+PIPELINES_VARIABLE = "ARCHSEARCH_PIPELINES"
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """A text encoder of a pipeline with its model."""
+
+    record: TextEncoderRecord
+    config: ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Captioner:
+    """A language model that rewrites the prompt: reads ``prompt_tokens`` (instructions and prompt), writes
+    ``new_tokens``."""
+
+    name: str
+    config: ModelConfig
+    prompt_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPipeline:
+    """Text encoders, a transformer that runs every denoising step, and a decoder.
+
+    The transformer's fields may be arrays that broadcast; then every estimate of the pipeline is one.
+    """
+
+    record: PipelineRecord
+    text_encoders: tuple[TextEncoder, ...]
+    transformer: ModelConfig
+    decoder: ModelConfig | None
+    captioner: Captioner | None = None
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def video(self) -> bool:
+        return self.record.modality == "video"
+
+    @property
+    def decoder_dtype(self) -> DType | None:
+        """The format that the pipeline decodes in, where it is not the transformer's."""
+        return None if self.record.decoder is None else self.record.decoder.dtype
+
+    def with_transformer(self, config: ModelConfig) -> GenerationPipeline:
+        """The pipeline around another transformer."""
+        return replace(self, transformer=config)
+
+    def with_decoder(self, config: ModelConfig, **changes: Any) -> GenerationPipeline:
+        """The pipeline with another autoencoder; ``changes`` are fields of its record."""
+        decoder = self.record.decoder
+        if decoder is not None:
+            decoder = decoder.model_copy(update=changes)
+        return replace(self, record=self.record.model_copy(update={"decoder": decoder}), decoder=config)
+
+    def with_captioner(self, model: str, *, prompt_tokens: int, new_tokens: int) -> GenerationPipeline:
+        """The pipeline with a language model that rewrites the prompt first (caption upsampling).
+
+        Raises:
+            InvalidInputError: a model that does not generate text, or token counts below 1.
+        """
+        config = load_model(model)
+        if Phase.DECODE not in getattr(config, "phases", ()) or not hasattr(config, "vocab_size"):
+            raise InvalidInputError(f"--caption-model {model}: family {config.family} does not generate text")
+        for flag, value in (("prompt-tokens", prompt_tokens), ("caption-tokens", new_tokens)):
+            if value < 1:
+                raise InvalidInputError(f"--{flag} must be at least 1, not {value}")
+        return replace(self, captioner=Captioner(model, config, prompt_tokens, new_tokens))
+
+
+def resolve(record: PipelineRecord, origin: str) -> GenerationPipeline:
+    """The pipeline that a record describes.
+
+    Raises:
+        UnknownNameError, InvalidInputError: a component names no model, or describes none; the text says which.
+    """
+    encoders = tuple(
+        TextEncoder(e, _config(e, f"{origin}: text encoder {e.name}", decoder=False)) for e in record.text_encoders
+    )
+    transformer = _config(record.transformer, f"{origin}: transformer", decoder=False)
+    decoder = None if record.decoder is None else _config(record.decoder, f"{origin}: decoder", decoder=True)
+    return GenerationPipeline(record, encoders, transformer, decoder)
+
+
+def _config(component: ComponentRecord, where: str, *, decoder: bool) -> ModelConfig:
+    try:
+        if component.model is not None:
+            config = load_model(component.model)
+        else:
+            family: ModelConfig = get_family(str(component.family)).from_dict(component.config)
+            config = family
+    except UnknownNameError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
+    except ArchSearchError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
+    if decoder and not hasattr(config, "decodes"):
+        raise InvalidInputError(f"{where}: family {config.family} is no autoencoder")
+    return config
+
+
+def pipeline_files() -> dict[str, Path]:
+    """Pipelines by name: the user's directories in ``ARCHSEARCH_PIPELINES`` first, then what ships."""
+    own = [Path(item) for item in os.environ.get(PIPELINES_VARIABLE, "").split(os.pathsep) if item]
+    for directory in own:
+        if not directory.is_dir():
+            raise InvalidInputError(f"{PIPELINES_VARIABLE}: {directory} is not a directory of pipelines (*.yaml)")
+    found: dict[str, Path] = {}
+    for directory in (*own, data_path("pipelines")):
+        for path in sorted(directory.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def list_pipelines() -> list[str]:
+    """Names of all known pipelines."""
+    return sorted(pipeline_files())
+
+
+def load_pipeline(name_or_path: str | Path | GenerationPipeline) -> GenerationPipeline:
+    """A pipeline by name, or from a YAML file.
+
+    Raises:
+        UnknownNameError: no such pipeline; the text lists near names.
+        InvalidInputError: the file is malformed; the text gives file, line and field.
+    """
+    if isinstance(name_or_path, GenerationPipeline):
+        return name_or_path
+    text = str(name_or_path)
+    path = Path(text)
+    if not (text.endswith((".yaml", ".yml")) or os.sep in text):
+        known = pipeline_files()
+        if text not in known:
+            raise UnknownNameError("pipeline", text, known, hint="(or give the path of a YAML file)")
+        path = known[text]
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: no such file; name a pipeline ({', '.join(list_pipelines())}) or a YAML file")
+    return resolve(parse_record(PipelineRecord, path), str(path))

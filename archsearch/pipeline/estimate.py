@@ -1,0 +1,189 @@
+"""Latency and memory of a whole pipeline on one GPU, or on a few that share a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.estimate import Provenance
+from archsearch.errors import ArchSearchError
+from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import as_float
+from archsearch.pipeline.catalog import GenerationPipeline
+from archsearch.pipeline.host import copy_bandwidth_bytes_s
+from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.request import Placement, Request, Run, check_request
+from archsearch.pipeline.stages import Stage, stages_of, transfers_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """One stage's share. Seconds and bytes; ``memory_bytes`` is what the GPU holds while it runs."""
+
+    name: str
+    calls: Any
+    latency_s: Any
+    low_s: Any
+    high_s: Any
+    gpu_s: Any
+    host_s: Any
+    transfer_s: Any
+    peak_s: Any
+    roofline_s: Any
+    kernels: Any
+    flops: Any
+    by_kind: dict[str, Any]
+    memory_bytes: Any
+    activation_bytes: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineEstimate:
+    """A pipeline under a request and a run. ``weights_bytes`` by component; ``fits`` is per GPU."""
+
+    pipeline: GenerationPipeline
+    gpu: GpuSpec
+    request: Request
+    run: Run
+    stages: tuple[StageCost, ...]
+    weights_bytes: dict[str, Any]
+    provenance: Provenance
+
+    def total(self, field: str) -> Any:
+        """A field of the stages summed."""
+        return sum((as_float(getattr(s, field)) for s in self.stages), as_float(0.0))
+
+    @property
+    def latency_s(self) -> Any:
+        return self.total("latency_s")
+
+    @property
+    def peak_memory_bytes(self) -> Any:
+        most: Any = as_float(0.0)
+        for stage in self.stages:
+            most = np.maximum(most, stage.memory_bytes)
+        return most
+
+    @property
+    def fits(self) -> Any:
+        return np.asarray(self.peak_memory_bytes <= self.gpu.memory_bytes)
+
+    @property
+    def gpus(self) -> int:
+        return self.run.gpus
+
+    @property
+    def gpu_seconds_per_output(self) -> Any:
+        """GPU-seconds per image or video: what cost and energy follow."""
+        return self.latency_s * self.gpus / as_float(self.request.batch_size)
+
+    @property
+    def energy_j(self) -> Any:
+        """Joules per output at the GPUs' full board power while they run: an upper bound scaled by TDP."""
+        return self.gpu_seconds_per_output * self.gpu.tdp_w
+
+    @property
+    def usd(self) -> Any:
+        """Price per output at the profile's hourly price, None where it has none."""
+        price = self.gpu.price
+        return None if price is None else self.gpu_seconds_per_output * price.usd_per_hour / 3600.0
+
+
+def estimate_pipeline(
+    pipeline: GenerationPipeline, gpu: GpuSpec, request: Request, run: Run, *, pricer: Pricer | None = None
+) -> PipelineEstimate:
+    """Latency by stage, end to end, and memory.
+
+    Raises:
+        InvalidInputError: a request that the pipeline cannot serve, with the nearest legal values.
+        UnsupportedError: the GPU cannot run what the run asks, with the reason.
+    """
+    check_request(pipeline, request)
+    pricer = pricer or Pricer(gpu)
+    stages = stages_of(pipeline, request, run, pricer)
+    weights: dict[str, Any] = {}
+    for stage in stages:
+        weights[stage.component] = stage.weights_bytes
+    for name, parameters in pipeline.record.not_costed.items():
+        weights[name] = as_float(parameters) * run.base_dtype.itemsize
+    offloaded = run.placement is not Placement.RESIDENT
+    bandwidth = copy_bandwidth_bytes_s(gpu, pinned=run.pinned, given_gb_s=run.pcie_gb_s) if offloaded else np.inf
+    copies = transfers_s(stages, run, bandwidth)
+    costs = tuple(_cost(stage, copy, weights, run) for stage, copy in zip(stages, copies, strict=True))
+    provenance = Provenance.worst([call.provenance for stage in stages for call, _ in stage.calls])
+    return PipelineEstimate(
+        pipeline=pipeline,
+        gpu=gpu,
+        request=request,
+        run=run,
+        stages=costs,
+        weights_bytes=weights,
+        provenance=provenance,
+    )
+
+
+def _cost(stage: Stage, transfer: Any, weights: dict[str, Any], run: Run) -> StageCost:
+    gpu, host = stage.total("gpu_s"), stage.total("host_s")
+    waits = stage.total("latency_s") + stage.extra_s
+    kinds: dict[str, Any] = {}
+    for call, number in stage.calls:
+        for kind, seconds in call.by_kind.items():
+            kinds[kind] = kinds.get(kind, as_float(0.0)) + as_float(seconds) * as_float(number)
+    slower = waits - gpu  # waiting for the host or for other GPUs widens no band
+    return StageCost(
+        name=stage.name,
+        calls=stage.number,
+        latency_s=waits + transfer,
+        low_s=stage.total("low_s") + slower + transfer,
+        high_s=stage.total("high_s") + slower + transfer,
+        gpu_s=gpu,
+        host_s=host,
+        transfer_s=transfer,
+        peak_s=stage.total("peak_s"),
+        roofline_s=stage.total("roofline_s"),
+        kernels=stage.total("kernels"),
+        flops=stage.total("flops"),
+        by_kind=kinds,
+        memory_bytes=_held(stage, weights, run) + stage.activation_bytes,
+        activation_bytes=stage.activation_bytes,
+    )
+
+
+def _held(stage: Stage, weights: dict[str, Any], run: Run) -> Any:
+    """Bytes of weights on the GPU while a stage runs."""
+    if run.placement is Placement.RESIDENT:
+        return sum((as_float(v) for v in weights.values()), as_float(0.0))
+    if run.placement is Placement.MODEL_OFFLOAD:
+        return as_float(stage.weights_bytes)
+    return stage.layer_bytes()
+
+
+def placements(run: Run) -> Iterator[Run]:
+    """Ways to need less memory, the same run first: tiling and slicing, a quantized text encoder, offload."""
+    from archsearch.dtypes import DType
+
+    for placement in Placement:
+        for text in (run.text_encoder_dtype, DType.INT8, DType.FP4):
+            for tiled in (run.tiling, True):
+                if placement is not Placement.RESIDENT and run.cuda_graphs:
+                    continue  # captured graphs hold their weights' addresses
+                yield replace(run, placement=placement, text_encoder_dtype=text, tiling=tiled, slicing=bool(tiled))
+
+
+def cheapest_fit(
+    pipeline: GenerationPipeline, gpu: GpuSpec, request: Request, run: Run, *, pricer: Pricer | None = None
+) -> PipelineEstimate | None:
+    """The fastest placement that fits the GPU, None where none does."""
+    pricer = pricer or Pricer(gpu)
+    best: PipelineEstimate | None = None
+    for changed in dict.fromkeys(placements(run)):
+        try:
+            found = estimate_pipeline(pipeline, gpu, request, changed, pricer=pricer)
+        except ArchSearchError:
+            continue  # a decoder without tiles, a GPU without PCIe
+        if bool(np.all(found.fits)) and (best is None or float(found.latency_s) < float(best.latency_s) * 0.999):
+            best = found
+    return best

@@ -1,0 +1,144 @@
+"""The file format of a generation pipeline (``pipelines/*.yaml``), checked by pydantic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from archsearch.dtypes import DType
+from archsearch.errors import ArchSearchError
+
+
+class Guidance(StrEnum):
+    """Transformer passes per step: ``none`` one; ``cfg`` two (conditional and unconditional); ``distilled`` one, with
+    the guidance scale as an input of the model (https://arxiv.org/abs/2210.03142)."""
+
+    NONE = "none"
+    CFG = "cfg"
+    DISTILLED = "distilled"
+
+    @property
+    def passes(self) -> int:
+        return 2 if self is Guidance.CFG else 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ComponentRecord(_Record):
+    """One model of a pipeline: ``model`` names a preset or a file, or ``family`` and ``config`` describe it.
+
+    ``dtype`` is the format that the pipeline runs it in, where that is not the transformer's.
+    """
+
+    model: str | None = None
+    family: str | None = None
+    config: dict[str, Any] = {}
+    dtype: DType | None = None
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _parse_dtype(cls, value: object) -> DType | None:
+        if value is None:
+            return None
+        try:
+            return DType.parse(str(value))
+        except ArchSearchError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ComponentRecord:
+        if (self.model is None) == (self.family is None):
+            raise ValueError("give either 'model: NAME' or 'family: NAME' with 'config: {...}'")
+        if self.model is not None and self.config:
+            raise ValueError("'config' goes with 'family'; a named model brings its own")
+        return self
+
+
+class TextEncoderRecord(ComponentRecord):
+    """A text encoder: ``seq_len`` tokens per prompt, padded; run once more for the negative prompt of guidance unless
+    ``negative`` is false."""
+
+    name: str
+    seq_len: PositiveInt
+    negative: bool = True
+
+
+class TilingRecord(_Record):
+    """Tiles of a decoder, in pixels along a side: its implementation's size and stride. ``default`` tells that the
+    pipeline runs tiled unless told otherwise."""
+
+    size: PositiveInt
+    stride: PositiveInt
+    default: bool = False
+
+    @model_validator(mode="after")
+    def _overlap(self) -> TilingRecord:
+        if self.stride > self.size:
+            raise ValueError("stride must not exceed size: tiles overlap")
+        return self
+
+
+class DecoderRecord(ComponentRecord):
+    """The autoencoder. ``denoises`` tells that its decoder takes the last denoising step (LTX-Video)."""
+
+    tiling: TilingRecord | None = None
+    denoises: bool = False
+    encodes_reference: bool = False
+
+
+class GuidanceRecord(_Record):
+    """How guidance runs. ``batched`` concatenates both passes into one call of twice the batch."""
+
+    default: Guidance
+    modes: tuple[Guidance, ...] = Field(min_length=1)
+    batched: bool = True
+
+    @model_validator(mode="after")
+    def _legal(self) -> GuidanceRecord:
+        if self.default not in self.modes:
+            raise ValueError(f"default {self.default.value!r} is not among modes")
+        return self
+
+
+class DefaultsRecord(_Record):
+    """What a request leaves open."""
+
+    height: PositiveInt
+    width: PositiveInt
+    frames: PositiveInt | None = None
+    frames_per_second: PositiveFloat | None = None
+    steps: PositiveInt
+    dtype: DType = DType.BF16
+
+
+class PipelineRecord(_Record):
+    """A pipeline file. docs/pipelines.md explains every field.
+
+    ``not_costed`` names models that the pipeline runs and archsearch has no family for, with their parameters: they
+    count as resident weights and are reported, their time is not.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str
+    modality: Literal["image", "video"]
+    text_encoders: tuple[TextEncoderRecord, ...] = ()
+    transformer: ComponentRecord
+    decoder: DecoderRecord | None = None
+    guidance: GuidanceRecord
+    defaults: DefaultsRecord
+    max_steps: PositiveInt = 1000
+    not_costed: dict[str, PositiveInt] = {}
+    references: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> PipelineRecord:
+        names = [e.name for e in self.text_encoders]
+        if len(set(names)) != len(names):
+            raise ValueError("text encoders must have different names")
+        if self.modality == "video" and self.defaults.frames is None:
+            raise ValueError("a video pipeline needs defaults.frames")
+        return self

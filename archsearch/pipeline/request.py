@@ -1,0 +1,235 @@
+"""What is asked of a pipeline, and how it is run; both refuse what no real run can do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.models.base import MAX_DIMENSION
+from archsearch.ops import Dim
+from archsearch.pipeline.catalog import GenerationPipeline
+from archsearch.pipeline.records import Guidance
+
+TORCH_RELEASES = ("2.4", "2.8")
+ATTENTION = ("auto", "fa2", "flash", "sdpa", "eager")
+
+
+class Placement(StrEnum):
+    """Where weights are while another component runs.
+
+    ``resident``: all on the GPU. ``model-offload``: one component on the GPU at a time (diffusers'
+    ``enable_model_cpu_offload``). ``sequential-offload``: one layer at a time, fetched in every pass
+    (``enable_sequential_cpu_offload``).
+    """
+
+    RESIDENT = "resident"
+    MODEL_OFFLOAD = "model-offload"
+    SEQUENTIAL_OFFLOAD = "sequential-offload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One generation: ``batch_size`` images or videos. ``steps`` and sizes may be arrays that broadcast."""
+
+    height: Dim
+    width: Dim
+    frames: Dim | None
+    steps: Dim
+    guidance: Guidance
+    batch_size: Dim = 1
+    caption_tokens: int = 0
+
+    @property
+    def passes(self) -> int:
+        return self.guidance.passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How a pipeline runs; levers change these fields.
+
+    ``dtype`` is the transformer's linear format. ``torch`` is the release: ``2.4`` stands for releases before 2.8 (and
+    the diffusers of their time), whose scaled_dot_product_attention takes FlashAttention-2 and whose RMSNorm is eight
+    kernels; ``2.8`` for later ones. ``attention`` is ``auto`` (what that torch picks: fused, memory-efficient or
+    unfused), ``fa2``, ``flash`` (the GPU's fastest: FlashAttention-3 on Hopper), ``sdpa`` or ``eager``.
+    ``cached_share`` of the steps reuse features and run ``cache_probe`` of the transformer. ``sequence_parallel`` GPUs
+    share the tokens and ``cfg_parallel`` GPUs the two passes of guidance.
+    """
+
+    dtype: DType
+    torch: str = "2.4"
+    attention: str = "auto"
+    compiled: bool = False
+    cuda_graphs: bool = False
+    fused_qkv: bool = False
+    text_encoder_dtype: DType | None = None
+    decoder_dtype: DType | None = None
+    placement: Placement = Placement.RESIDENT
+    tiling: bool | None = None
+    slicing: bool = False
+    cached_share: float = 0.0
+    cache_probe: float = 0.0
+    linear_attention: bool = False
+    sequence_parallel: int = 1
+    cfg_parallel: int = 1
+    launch_us: float | None = None
+    pcie_gb_s: float | None = None
+    pinned: bool = False
+
+    @property
+    def base_dtype(self) -> DType:
+        """Format of attention, norms, and components that are not quantized."""
+        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+
+    @property
+    def gpus(self) -> int:
+        return self.sequence_parallel * self.cfg_parallel
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.cached_share < 1.0:
+            raise InvalidInputError(f"the share of cached steps must be from 0 to below 1, not {self.cached_share:g}")
+        if self.cfg_parallel not in (1, 2):
+            raise InvalidInputError(f"CFG parallelism splits two passes: 1 or 2 GPUs, not {self.cfg_parallel}")
+        if self.sequence_parallel < 1:
+            raise InvalidInputError(f"sequence parallelism needs at least 1 GPU, not {self.sequence_parallel}")
+        if self.torch not in TORCH_RELEASES:
+            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
+        if self.attention not in ATTENTION:
+            raise UnknownNameError("attention kernel", self.attention, ATTENTION)
+        for name, value in (("launch-us", self.launch_us), ("pcie-gb-s", self.pcie_gb_s)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InvalidInputError(f"--{name} must be a positive number, not {value}")
+
+
+def make_request(
+    pipeline: GenerationPipeline,
+    *,
+    height: Any = None,
+    width: Any = None,
+    frames: Any = None,
+    steps: Any = None,
+    guidance: str | Guidance | None = None,
+    batch_size: Any = 1,
+    caption_tokens: int = 0,
+) -> tuple[Request, tuple[str, ...]]:
+    """A request with the pipeline's defaults filled in, and what was assumed (``name=value``).
+
+    One side alone means a square.
+
+    Raises:
+        InvalidInputError: a size that the latents or patches do not divide, frames of an image pipeline, steps out of
+            range; the text names the nearest legal values.
+        UnknownNameError: no such guidance.
+    """
+    defaults, assumed = pipeline.record.defaults, []
+    if height is None and width is not None:
+        height = width
+    if width is None and height is not None:
+        width = height
+    sizes: dict[str, Any] = {"height": height, "width": width, "steps": steps}
+    if pipeline.video:
+        sizes["frames"] = frames
+    elif frames is not None and np.any(np.asarray(frames) != 1):
+        raise InvalidInputError(f"{pipeline.name} generates single images: leave out --frames")
+    for name, value in sizes.items():
+        if value is None:
+            sizes[name] = getattr(defaults, name)
+            assumed.append(f"{name}={sizes[name]}")
+    chosen = pipeline.record.guidance.default if guidance is None else _guidance(guidance)
+    if guidance is None:
+        assumed.append(f"guidance={chosen.value}")
+    request = Request(
+        height=sizes["height"],
+        width=sizes["width"],
+        frames=sizes.get("frames"),
+        steps=sizes["steps"],
+        guidance=chosen,
+        batch_size=batch_size,
+        caption_tokens=caption_tokens,
+    )
+    check_request(pipeline, request)
+    return request, tuple(assumed)
+
+
+def _guidance(value: str | Guidance) -> Guidance:
+    try:
+        return Guidance(value)
+    except ValueError:
+        raise UnknownNameError("guidance", str(value), [g.value for g in Guidance]) from None
+
+
+def check_request(pipeline: GenerationPipeline, request: Request) -> None:
+    """Refuse sizes that the pipeline cannot generate.
+
+    Raises:
+        InvalidInputError: what, why, and the nearest legal values.
+    """
+    _whole("batch-size", request.batch_size, 1, MAX_DIMENSION)
+    _whole("steps", request.steps, 1, pipeline.record.max_steps)
+    step = pixel_step(pipeline)
+    for side in ("height", "width"):
+        value = getattr(request, side)
+        _whole(side, value, 1, MAX_DIMENSION)
+        why = f"latents of {_say(_scale(pipeline))} pixels, patches of {_say(_patch(pipeline))}"
+        _divisible(f"--{side}", value, step, 0, why)
+    if request.frames is not None:
+        _whole("frames", request.frames, 1, MAX_DIMENSION)
+        factor = frame_step(pipeline)
+        _divisible("--frames", request.frames, factor, 1, f"the autoencoder packs {_say(factor)} frames into one")
+
+
+def pixel_step(pipeline: GenerationPipeline) -> Any:
+    """Pixels that height and width must be multiples of: latents, patches and the autoencoder's own."""
+    own = _scale(pipeline) * _patch(pipeline)
+    decoder = 1 if pipeline.decoder is None else int(getattr(pipeline.decoder, "vae_scale_factor", 1))
+    return np.lcm(own, decoder)
+
+
+def frame_step(pipeline: GenerationPipeline) -> Any:
+    """Frames per latent frame after the first."""
+    return np.asarray(getattr(pipeline.transformer, "vae_temporal_factor", 1))
+
+
+def _scale(pipeline: GenerationPipeline) -> Any:
+    return np.asarray(getattr(pipeline.transformer, "vae_scale_factor", 1))
+
+
+def _patch(pipeline: GenerationPipeline) -> Any:
+    patch = getattr(pipeline.transformer, "patch_size", 1)
+    return np.asarray(patch[-1] if isinstance(patch, tuple) else patch)
+
+
+def _say(value: Any) -> str:
+    return "/".join(str(v) for v in np.unique(np.asarray(value)))
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> None:
+    array = np.asarray(value)
+    whole = array.dtype.kind in "iu" and bool(np.all((array >= low) & (array <= high)))
+    if not whole:
+        nearest = int(np.clip(np.rint(float(array.flat[0])), low, high)) if array.dtype.kind in "iuf" else low
+        raise InvalidInputError(f"--{name} {value} must be a whole number from {low} to {high}; nearest: {nearest}")
+
+
+def _divisible(flag: str, value: Any, step: Any, offset: int, why: str) -> None:
+    array, steps = np.broadcast_arrays(np.asarray(value), np.asarray(step))
+    bad = (array - offset) % steps != 0
+    if not bad.any():
+        return
+    size, unit = int(array[bad].flat[0]), int(steps[bad].flat[0])
+    below = (size - offset) // unit * unit + offset
+    legal = [v for v in (below, below + unit) if v >= 1]
+    form = f"1 more than a multiple of {unit}" if offset else f"a multiple of {unit} pixels"
+    raise InvalidInputError(f"{flag} {size} must be {form} ({why}); nearest legal: {' or '.join(map(str, legal))}")
+
+
+def run_with(run: Run, changes: Mapping[str, Any]) -> Run:
+    """The run with some fields changed."""
+    return replace(run, **changes)

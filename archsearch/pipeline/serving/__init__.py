@@ -1,0 +1,1 @@
+"""Serving a pipeline: traffic, queues, fleets of GPUs, tiers, cost and energy."""

@@ -1,0 +1,146 @@
+"""Pipelines, levers and fleets as one HTML page: info objects first, then pictures drawn with Plotly.
+
+The functions take the documents that ``archsearch pipeline --json`` and ``archsearch serve --json`` print.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Stacked bars: ``series`` maps what is stacked to one value per label."""
+
+    title: str
+    unit: str
+    labels: list[str]
+    series: dict[str, list[float]]
+
+
+def stage_bars(document: Mapping[str, Any]) -> Bars:
+    """Seconds of each stage by what runs, with waiting for the host and PCIe on top."""
+    stages = document["stages"]
+    kinds = sorted({kind for s in stages for kind in s["by_kind"]})
+    series = {kind: [float(s["by_kind"].get(kind, 0.0)) for s in stages] for kind in kinds}
+    series["PCIe"] = [float(s["transfer_s"]) for s in stages]
+    series["waiting"] = [max(0.0, s["latency_s"] - s["gpu_s"] - s["transfer_s"]) for s in stages]
+    used = {name: values for name, values in series.items() if max(values) > 0}
+    return Bars("Time by stage", "s", [s["name"] for s in stages], used)
+
+
+def memory_bars(document: Mapping[str, Any]) -> Bars:
+    """GiB that each stage holds: weights and activations."""
+    memory = document["memory_bytes"]
+    names = list(memory["by_stage"])
+    live = [memory["activations"][n] / GIB for n in names]
+    weights = [memory["by_stage"][n] / GIB - a for n, a in zip(names, live, strict=True)]
+    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live})
+
+
+def theory_bars(document: Mapping[str, Any]) -> Bars:
+    """Seconds at peak FLOPs, by the roofline and as estimated."""
+    t = document["theory"]
+    labels = ["FLOPs at peak", "roofline", "estimate"]
+    return Bars("Theory and estimate", "s", labels, {"s": [t["peak_flops_s"], t["roofline_s"], t["estimate_s"]]})
+
+
+def lever_bars(document: Mapping[str, Any]) -> Bars:
+    """Seconds after each lever of an optimum, the plan without levers first."""
+    labels = ["none", *(row["lever"] for row in document["levers"])]
+    seconds = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
+    return Bars("Latency as levers are pulled", "s", labels, {"s": seconds})
+
+
+def fleet_bars(document: Mapping[str, Any]) -> Bars:
+    """USD per hour of the fleets that keep the level, the chosen one first."""
+    chosen = " + ".join(f"{g['gpus']} {g['gpu']}" for g in document["fleet"])
+    rows = [(chosen, document["usd_per_hour"]), *((a["fleet"], a["usd_per_hour"]) for a in document["alternatives"])]
+    priced = [(name, float(usd)) for name, usd in rows if usd is not None]
+    return Bars("Price of the fleets", "USD/h", [n for n, _ in priced], {"USD/h": [u for _, u in priced]})
+
+
+def figure(bars: Bars) -> go.Figure:
+    """Draw stacked bars."""
+    import plotly.graph_objects as go
+
+    drawn = go.Figure()
+    for name, values in bars.series.items():
+        drawn.add_bar(name=name, x=bars.labels, y=values)
+    drawn.update_layout(barmode="stack", title=bars.title, yaxis_title=bars.unit, template="plotly_white", height=420)
+    return drawn.update_xaxes(type="category")
+
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0}th,td{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}"""
+
+
+def pipeline_page(document: Mapping[str, Any]) -> str:
+    """One estimate as a page that needs no network."""
+    r = document["request"]
+    title = f"{document['pipeline']} on {document['hardware']}: {document['latency_s']:.4g} s"
+    m = document["memory_bytes"]
+    facts = [
+        f"{r['height']} x {r['width']}, {r['steps']} steps, guidance {r['guidance']}, batch {r['batch_size']}",
+        f"80 % band {document['latency_low_s']:.4g} to {document['latency_high_s']:.4g} s ({document['provenance']})",
+        f"peak memory {m['peak'] / GIB:.4g} of {m['available'] / GIB:.4g} GiB: {'fits' if document['fits'] else 'no'}",
+        *(f"{gap['seconds']:.3g} s {gap['what']}: {gap['closed_by']}" for gap in document["theory"]["gap"]),
+        *(f"not costed: {name}" for name in document["not_costed"]),
+    ]
+    return _page(title, facts, [stage_bars(document), theory_bars(document), memory_bars(document)])
+
+
+def optimum_page(document: Mapping[str, Any]) -> str:
+    """The optimiser's answer as a page."""
+    best = document["best"]
+    title = f"{best['pipeline']} on {best['hardware']}: {document['speedup']:.2f} times as fast"
+    facts = [
+        f"{document['baseline']['latency_s']:.4g} s without levers, {best['latency_s']:.4g} s with {best['levers']}",
+        f"{best['retained']:.1%} of the quality score left",
+        *(
+            f"{row['lever']}: {row['title']}; quality left {row['retained']:.0%}"
+            + (" (assumed)" if row["retained_assumed"] else "")
+            + f", {row['source']}"
+            for row in document["levers"]
+        ),
+    ]
+    return _page(title, facts, [lever_bars(document), stage_bars(best), memory_bars(best)])
+
+
+def serve_page(document: Mapping[str, Any]) -> str:
+    """A fleet as a page."""
+    q = document["response_s"]
+    title = f"{document['pipeline']}: {document['rate_per_s']:g} requests/s"
+    facts = [
+        f"response p50 {q['p50']:.4g} s, p95 {q['p95']:.4g} s, p99 {q['p99']:.4g} s, mean {q['mean']:.4g} s",
+        *(
+            f"{g['gpus']} {g['gpu']}: batches up to {g['batch_limit']}, utilisation {g['utilisation']:.0%}"
+            for g in document["fleet"]
+        ),
+        f"{document['energy_j_per_output']:.4g} J per output at TDP",
+    ]
+    priced = document.get("alternatives") is not None and document.get("usd_per_hour") is not None
+    return _page(title, facts, [fleet_bars(document)] if priced else [])
+
+
+def _page(title: str, facts: Sequence[str], pictures: Sequence[Bars]) -> str:
+    """A page with plotly.js in it, once."""
+    from plotly.io import to_html
+    from plotly.offline import get_plotlyjs
+
+    parts = ["<ul>" + "".join(f"<li>{html.escape(fact)}</li>" for fact in facts) + "</ul>"]
+    parts += [str(to_html(figure(bars), include_plotlyjs=False, full_html=False)) for bars in pictures]
+    name = html.escape(title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>\n'
+        f"<script>{get_plotlyjs()}</script></head>\n<body><h1>{name}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )

@@ -1,0 +1,140 @@
+"""Pipelines as a searched family: whole generations against the pipeline's own estimate; the shipped spaces."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware import load_gpu
+from archsearch.models.base import Phase, Workload
+from archsearch.models.registry import load_preset
+from archsearch.pipeline import Run, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline.codesign import pipeline_family
+from archsearch.pipeline.sustained import SustainedCostModel
+from archsearch.quality import default_proxy, get_proxy, proxy
+from archsearch.search.evaluate import Evaluator
+from archsearch.search.pricing import resolve_pool
+from archsearch.search.space import list_spaces, load_space
+from archsearch.search.study import run_study
+
+SPACES = [name for name in list_spaces() if load_space(name).record.pipeline is not None]
+SIZES = {
+    "flux-dev": ("flux", "flux1-dev", {"height": 512, "width": 512}),
+    "sd3-medium": ("sd3", "sd3-medium", {"height": 512, "width": 512}),
+    "sana-1.6b": ("sana", "sana-1.6b", {"height": 1024, "width": 1024}),
+    "ltx-video": ("ltx", "ltx-video-2b", {"height": 512, "width": 512, "frames": 25}),
+    "wan2.1-1.3b": ("wan", "wan2.1-1.3b", {"height": 480, "width": 480, "frames": 17}),
+}
+
+
+@pytest.fixture(autouse=True)
+def every_family_has_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DiT's law stands in where no law of the family's own ships."""
+    law = get_proxy("dit-fid")
+    names = ("metric", "unit", "direction", "features", "valid", "source", "url", "assumed", "predict")
+    for family in ("flux", "sana", "wan", "ltx", "sd3"):
+        try:
+            default_proxy(family)
+        except InvalidInputError:
+            stand_in = SimpleNamespace(
+                name=f"stand-in-{family}", families=(family,), **{n: getattr(law, n) for n in names}
+            )
+            monkeypatch.setitem(proxy._REGISTERED, stand_in.name, stand_in)
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_generation_is_what_the_pipeline_estimates(name, passes):
+    family, preset, sizes = SIZES[name]
+    gpu = load_gpu("a100-sxm-80gb")
+    found = load_pipeline(name)
+    request, _ = make_request(found, steps=6, guidance="cfg" if passes == 2 else "none", **sizes)
+    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, launch_us=1e-6))
+    config = pipeline_family(name, family)(
+        **load_preset(preset).to_dict(), num_inference_steps=6, guidance_passes=passes
+    )
+    w = Workload(dtype=DType.BF16, **sizes)
+    ops = config.lower(w)
+    ours = SustainedCostModel(gpu).estimate(ops, attention="auto")
+    assert float(ours.latency_s) == pytest.approx(float(answer.latency_s), rel=0.005)
+    memory = config.memory(w)
+    assert float(memory.weights) == pytest.approx(sum(float(v) for v in answer.weights_bytes.values()), rel=1e-6)
+    assert float(memory.total) == pytest.approx(float(answer.peak_memory_bytes), rel=0.01)
+    assert config.parameters() == load_preset(preset).parameters()
+
+
+def test_arrays_say_what_scalars_say():
+    family = pipeline_family("flux-dev", "flux")
+    base = load_preset("flux1-dev").to_dict()
+    steps, scale, passes = np.array([4, 28, 50]), np.array([8, 32, 8]), np.array([1, 2, 2])
+    patch = np.where(scale == 8, 2, 1)
+    channels = np.where(scale == 8, 64, 32)
+    changes = {"vae_scale_factor": scale, "patch_size": patch, "in_channels": channels, "out_channels": channels}
+    many = family(**{**base, **changes}, num_inference_steps=steps, guidance_passes=passes)
+    w = Workload(height=512, width=512)
+    model = SustainedCostModel(load_gpu("h100-sxm"))
+    seconds = model.estimate(many.lower(w)).latency_s
+    memory = many.memory(w).total
+    for i in range(3):
+        one = family(
+            **{**base, **{k: int(v[i]) for k, v in changes.items()}},
+            num_inference_steps=int(steps[i]),
+            guidance_passes=int(passes[i]),
+        )
+        assert float(seconds[i]) == pytest.approx(float(model.estimate(one.lower(w)).latency_s))
+        assert float(memory[i]) == pytest.approx(float(one.memory(w).total))
+
+
+def test_what_no_pipeline_can_be_is_refused():
+    family = pipeline_family("flux-dev", "flux")
+    base = load_preset("flux1-dev").to_dict()
+    for wrong, told in (
+        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1"),
+        ({"guidance_passes": 3}, "guidance_passes must be 1 or 2"),
+        ({"vae_scale_factor": 16}, "vae_scale_factor must be one of 8, 32, 64"),
+        ({"num_steps": 4}, "no field 'num_steps'"),
+    ):
+        with pytest.raises(InvalidInputError, match=told):
+            family.from_dict({**base, **wrong})
+    with pytest.raises(InvalidInputError, match="has a transformer of family flux, not sana"):
+        pipeline_family("flux-dev", "sana")
+    with pytest.raises(UnsupportedError, match="no train phase"):
+        family(**base).lower(Workload(phase=Phase.TRAIN, height=512, width=512))
+
+
+def test_fewer_steps_cost_quality():
+    space = load_space("flux-class-12b")
+    evaluator = Evaluator(space, resolve_pool(None, space))
+    middle = {name: values[len(values) // 2] for name, values in space.dimensions.items()}
+    rows = {name: np.full(4, value) for name, value in middle.items()}
+    rows |= {"vae_scale_factor": np.full(4, 8), "patch_size": np.full(4, 2), "guidance_passes": np.ones(4, dtype=int)}
+    rows["num_inference_steps"] = np.array([4, 8, 16, 28])
+    answer = evaluator.evaluate(rows).take(np.arange(4))
+    assert np.all(np.diff(answer["quality"]) < 0)  # an FID
+    assert np.all(np.diff(answer["latency_s:h100-sxm"]) > 0)
+    assert answer["quality"][0] / answer["quality"][3] == pytest.approx((1 + (5 / 4) ** 2) / (1 + (5 / 28) ** 2))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_shipped_spaces_run_as_studies(name):
+    space = load_space(name)
+    study = run_study(name, name=f"test-{name}")
+    trials = [t for t in study.trials if t.state.is_finished()]
+    assert trials
+    evaluator = Evaluator(space, resolve_pool(None, space))
+    baseline = evaluator.baseline_columns
+    assert baseline is not None
+    assert evaluator.evaluate_config(evaluator.baseline_config()).legal.all()
+    limit = space.record.budget.latency_ms
+    if limit is not None:
+        for gpu in evaluator.pool.ids:
+            assert float(baseline[f"latency_s:{gpu}"][0]) <= limit / 1e3
+    assert any("https://" in reference for reference in space.record.references)
+
+
+def test_the_spaces_of_the_products_ship():
+    assert set(SPACES) >= {"flux-class-12b", "sana-class", "wan-class-video", "realtime-avatar", "marketing-4k"}
