@@ -51,7 +51,20 @@ def _plain(reference: Any) -> nn.Module:
     """The module as users build it, with its own attention calls."""
     with torch.device("meta"):
         module = reference.build()
+    if hasattr(module, "set_attn_implementation"):  # another test may have changed it in the config they share
+        module.set_attn_implementation("sdpa")
     return module.to(TORCH_DTYPES[reference.workload.dtype]).eval()
+
+
+class Fused(nn.Module):
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, is_causal=True)[0]
+
+
+def test_fused_attention_called_by_itself() -> None:
+    (op,) = traced(Fused(), meta(2, 4, 128, 64), meta(2, 4, 128, 64), meta(2, 4, 128, 64)).ops
+    assert isinstance(op, Attention)
+    assert (op.batch, op.heads_q, op.seq_q, op.seq_kv, op.head_dim, op.causal) == (2, 4, 128, 128, 64, True)
 
 
 class Block(nn.Module):

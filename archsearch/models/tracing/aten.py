@@ -86,6 +86,13 @@ NORMS = {
     "_log_softmax": "log_softmax",
 }
 """Row reductions with a kernel of their own."""
+ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+)
+"""Fused attention that a module calls by itself; ``scaled_dot_product_attention`` is caught above dispatch."""
 NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "detach")
 """Allocations and bookkeeping, which run no kernel."""
 

@@ -14,17 +14,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.tracing import aten
 from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
+
+if TYPE_CHECKING:
+    import torch
 
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
 _TABLES = (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.JOINS, aten.OPAQUE)
@@ -55,11 +52,12 @@ class Kernel:
         return sum(size for _, size in (*self.reads, *self.writes))
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Kernels of everything that runs inside, and the peak of live bytes besides what existed before."""
+class Recorder:
+    """Kernels of everything that runs inside, and the peak of live bytes besides what existed before. Becomes one of
+    torch's dispatch modes in ``recording``, so that this module can be imported without torch."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.kernels: list[Kernel] = []
         self.live_bytes = self.peak_bytes = 0
         self.path: list[str] = []
@@ -69,6 +67,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._next = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        import torch
+
         if _name(func) == "_local_scalar_dense" and args[0].dtype == torch.bool:
             self.assumed.append(self.where())
             return True
@@ -108,6 +108,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor.untyped_storage()._cdata in self.parameters
 
     def _record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        import torch
+        from torch.utils._pytree import tree_leaves
+
         kind = _name(func)
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         old = {t.untyped_storage()._cdata for t in tensors}
@@ -122,6 +125,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read = tensors[1:] if kind == "copy_" else tensors
         if kind == "embedding":  # rows of the table, not all of it
             self._memory(kind, [written[0], *tensors[1:]], written)
+        elif kind in aten.ATTENTION:
+            named = _arguments(func, args, kwargs)
+            mask = named.get("attn_bias", named.get("attn_mask"))
+            query, key, value = args[:3]
+            op = aten.attention(self.named("attention"), query, key, value, mask, named.get("is_causal", False))
+            self.add(op, [query, key, value, *([] if mask is None else [mask])], written[:1], "", kind)
         elif kind == "convolution":
             self.add(aten.convolution(self.named(kind), args, out), read, written, "", kind)
         elif product := aten.matmul(self.named(kind), kind, args, self._has_weight(kind, args)):
@@ -160,7 +169,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live_bytes -= size
 
 
-class _WholeKernels(TorchFunctionMode):
+class _WholeKernels:
     """Attention and RMSNorm as the one kernel that they are on a GPU."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -168,6 +177,9 @@ class _WholeKernels(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        import torch
+        import torch.nn.functional as F
+
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
@@ -185,6 +197,8 @@ class _WholeKernels(TorchFunctionMode):
         is_causal: bool = False,
         **_: Any,
     ) -> Any:
+        import torch
+
         shape = (*query.shape[:-3], query.shape[-2], query.shape[-3] if query.dim() > 2 else 1, value.shape[-1])
         out = torch.empty(shape, dtype=query.dtype, device=query.device)
         if query.requires_grad:
@@ -196,6 +210,8 @@ class _WholeKernels(TorchFunctionMode):
         return out
 
     def _rms_norm(self, source: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+        import torch
+
         out = torch.empty_like(source)
         cols = math.prod(normalized_shape)
         read = [source, *([] if weight is None else [weight])]
@@ -209,7 +225,12 @@ class _WholeKernels(TorchFunctionMode):
 @contextmanager
 def recording(module: torch.nn.Module) -> Iterator[Recorder]:
     """Record what runs inside; the path follows the module's children."""
-    recorder = Recorder(module)
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    recorder: Any = type("RecorderMode", (Recorder, TorchDispatchMode), {})(module)
+    whole_kernels: Any = type("WholeKernelsMode", (_WholeKernels, TorchFunctionMode), {})(recorder)
 
     def enter(name: str) -> Any:
         return lambda *_: recorder.path.append(name)
@@ -221,7 +242,7 @@ def recording(module: torch.nn.Module) -> Iterator[Recorder]:
     for name, child in module.named_modules():
         hooks += [child.register_forward_pre_hook(enter(name)), child.register_forward_hook(leave)]
     try:
-        with torch.no_grad(), _WholeKernels(recorder), recorder:
+        with torch.no_grad(), whole_kernels, recorder:
             yield recorder
     finally:
         for hook in hooks:
@@ -231,6 +252,12 @@ def recording(module: torch.nn.Module) -> Iterator[Recorder]:
 def _name(func: Any) -> str:
     name: str = func.overloadpacket.__name__
     return name
+
+
+def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """A call's arguments by name."""
+    names = [argument.name for argument in func._schema.arguments]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _columns(kind: str, largest: Any, read: list[Any]) -> int:
