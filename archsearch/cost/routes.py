@@ -153,8 +153,14 @@ def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[
     ]
 
 
-TORCH_VARIANTS = {"torch_fa2": "torch-fa2", "torch_cudnn": "torch-cudnn", "torch_efficient": "efficient"}
-"""Backends of torch's scaled_dot_product_attention, as tables of measurements name them, and their variants."""
+TORCH_VARIANTS = {
+    "torch_fa2": "torch-fa2",
+    "flash_attn_fa2": "torch-fa2",
+    "torch_cudnn": "torch-cudnn",
+    "torch_efficient": "efficient",
+}
+"""Backends of torch's scaled_dot_product_attention, and the package flash-attn, as tables of measurements name them, and
+their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
 

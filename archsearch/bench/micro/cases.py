@@ -29,6 +29,8 @@ class Device:
     dtypes: tuple[str, ...]
     kind: str = "cuda"
     compilers: bool = True
+    flash_attn: bool = False
+    """Whether the package flash-attn is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,7 @@ def _attention(device: Device, full: bool) -> Iterator[Case]:
         return
     dims, lengths = (64, 72, 80, 96, 128, 256), (256, 1024, 2048, 4096, 8192)
     backends = ("torch_fa2", "torch_cudnn", "torch_efficient") if full else ("torch_fa2", "torch_cudnn")
+    backends += ("flash_attn_fa2",) if device.flash_attn else ()
     for d, s, causal, kernel in product(dims, lengths if full else lengths[1::2], (0, 1), backends):
         heads = max(3072 // d, 1)
         if kernel == "torch_efficient" and s > 4096:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from archsearch.bench.micro.cases import Device
@@ -81,7 +82,8 @@ def probe(device: Any, dtypes: tuple[str, ...] | None = None) -> Device:
     missing = [d for d in wanted if d not in known]
     if missing:
         raise ValueError(f"this device has no {', '.join(missing)}; it has: {', '.join(known)}")
-    return Device(num_sms, int(free), wanted, device.type, compilers)
+    flash_attn = device.type == "cuda" and find_spec("flash_attn") is not None
+    return Device(num_sms, int(free), wanted, device.type, compilers, flash_attn)
 
 
 def cache_bytes(device: Any) -> float:

@@ -84,6 +84,11 @@ def _attention(case: Case, device: Any) -> Action:
     call = torch.nn.functional.scaled_dot_product_attention
     if not case.kernel:
         return lambda: call(q, k, v, **options)
+    if case.kernel == "flash_attn_fa2":
+        from flash_attn import flash_attn_func
+
+        q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+        return lambda: flash_attn_func(q, k, v, causal=options["is_causal"])
     backend = getattr(SDPBackend, BACKENDS[case.kernel])
 
     def run() -> Any:
