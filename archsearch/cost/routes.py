@@ -159,8 +159,7 @@ TORCH_VARIANTS = {
     "torch_cudnn": "torch-cudnn",
     "torch_efficient": "efficient",
 }
-"""Backends of torch's scaled_dot_product_attention, and the package flash-attn, as tables of measurements name them, and
-their variants."""
+"""Backends of torch's scaled_dot_product_attention, and the package flash-attn, as tables name them: their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
 

@@ -265,8 +265,9 @@ def _attention(device: Device, full: bool) -> Iterator[Case]:
             yield _heads(dtype, 1, 8, 8, s, s, d, causal, "")
         return
     dims, lengths = (64, 72, 80, 96, 128, 256), (256, 1024, 2048, 4096, 8192)
-    backends = ("torch_fa2", "torch_cudnn", "torch_efficient") if full else ("torch_fa2", "torch_cudnn")
-    backends += ("flash_attn_fa2",) if device.flash_attn else ()
+    backends = ["torch_fa2", "torch_cudnn"]
+    backends += ["torch_efficient"] if full else []
+    backends += ["flash_attn_fa2"] if device.flash_attn else []
     for d, s, causal, kernel in product(dims, lengths if full else lengths[1::2], (0, 1), backends):
         heads = max(3072 // d, 1)
         if kernel == "torch_efficient" and s > 4096:
