@@ -98,7 +98,7 @@ def estimate(
             out take the family's default, which the result lists in ``assumed``.
         height, width, frames: pixels and frames of image and video models.
         phase: forward, train, prefill or decode; encode, decode or forward (both) of an autoencoder.
-        attention: auto, flash, sdpa or eager.
+        attention: auto, flash, sdpa, fa2 or eager.
         compiled: fuse bandwidth-bound ops as torch.compile does.
         checkpointing: train with each layer's input kept and the layer run again in the backward pass.
         correction: apply the learned correction of matrix products; False predicts by mechanism alone.

@@ -80,7 +80,10 @@ Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="Train with activation checkpointing: recompute every layer.")
 ]
 AttentionOption = Annotated[
-    str, typer.Option("--attention", help="auto, flash (fastest fused kernel), sdpa (torch's), eager (unfused).")
+    str,
+    typer.Option(
+        "--attention", help="auto, flash (fastest fused), sdpa (torch's), fa2 (torch's without cuDNN), eager (unfused)."
+    ),
 ]
 Compiled = Annotated[
     bool, typer.Option("--compiled/--eager", help="Fuse bandwidth-bound ops as torch.compile does, or run them singly.")

@@ -23,13 +23,15 @@ class AttentionKernel(StrEnum):
     """How attention runs.
 
     ``flash``: the fastest fused kernel of this GPU, or refuse. ``sdpa``: torch's fused kernels (FlashAttention-2, cuDNN
-    on Hopper and Blackwell, memory-efficient where neither is available). ``eager``: product, scale, mask, softmax,
-    product. ``auto``: fused where a fused kernel exists for the GPU, format and head_dim, else eager.
+    on Hopper and Blackwell, memory-efficient where neither is available). ``fa2``: the same without cuDNN, as torch
+    chose on Hopper and Blackwell before it had cuDNN 9.15. ``eager``: product, scale, mask, softmax, product. ``auto``:
+    fused where a fused kernel exists for the GPU, format and head_dim, else eager.
     """
 
     AUTO = "auto"
     FLASH = "flash"
     SDPA = "sdpa"
+    FA2 = "fa2"
     EAGER = "eager"
 
     @classmethod

@@ -147,7 +147,8 @@ class CostModel:
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
         flat, shape = flatten(dims)
-        named = torch_attention(self.gpu) if attention is AttentionKernel.SDPA else None
+        backends = {AttentionKernel.SDPA: torch_attention(self.gpu), AttentionKernel.FA2: "torch_fa2"}
+        named = backends.get(attention)
         parts = [(index, self.route_cost(r)) for index, r in attention_routes(self.gpu, op.dtype, flat, named)]
         return _reshaped(_joined(parts, int(np.prod(shape))), shape)
 

@@ -150,8 +150,6 @@ def by_kind(answer: Estimate) -> dict[str, Any]:
 def _attention(ops: OpList, gpu: GpuSpec, asked: str) -> str:
     """``auto`` as torch chooses: its fused kernels where one runs every attention of the component, else the cost
     model's own choice (fused or unfused, op by op)."""
-    if asked == "fa2":
-        return "sdpa"
     if asked != "auto":
         return asked
     attentions = [op for op in ops if isinstance(op, Attention)]

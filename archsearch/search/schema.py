@@ -116,7 +116,7 @@ class Execution(_Record):
     """How the model runs: ``compiled`` fuses bandwidth-bound ops; ``attention`` picks the kernel."""
 
     compiled: bool = False
-    attention: Literal["auto", "flash", "sdpa", "eager"] = "auto"
+    attention: Literal["auto", "flash", "sdpa", "fa2", "eager"] = "auto"
 
 
 class QualityRecord(_Record):
