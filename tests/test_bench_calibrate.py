@@ -31,7 +31,7 @@ def memory_table(factor_of_test: float = 1.0) -> pd.DataFrame:
 
 def run(tmp_path, table):
     table.to_csv(tmp_path / "memory_bound_fp32.csv", index=False)
-    return calibrate(tmp_path, date="2026-01-01", code_version="0")
+    return calibrate([tmp_path], date="2026-01-01", code_version="0")
 
 
 def test_finds_the_law_and_writes_what_it_found(tmp_path):
@@ -64,4 +64,4 @@ def test_every_gpu_is_also_predicted_with_itself_left_out(tmp_path):
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="holds none of"):
-        calibrate(tmp_path, date="", code_version="")
+        calibrate([tmp_path], date="", code_version="")

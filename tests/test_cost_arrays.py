@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.cost import CostModel
-from archsearch.cost.execution import PERSISTENT_ROW
+from archsearch.cost.routes import PERSISTENT_ROW
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
 from archsearch.models.base import Phase, Workload

@@ -66,7 +66,7 @@ def test_a_pipeline_is_its_parts(published: Any) -> None:
     """FLUX.1-dev compiled: 28 steps of the compiled transformer, and eager encoders and decoder once."""
     row = next(row for row in published.load()[0] if row["id"] == "flux1-dev-h100-xdit-compiled")
     square = {"height": 1024, "width": 1024}
-    step = archsearch.estimate("flux1-dev", "h100-sxm", compiled=True, attention="sdpa", **square).latency_s
+    step = archsearch.estimate("flux1-dev", "h100-sxm", compiled=True, attention="fa2", **square).latency_s
     rest = [
         archsearch.estimate("clip-l-text", "h100-sxm", seq_len=77).latency_s,
         archsearch.estimate("t5-xxl-encoder", "h100-sxm", seq_len=512).latency_s,

@@ -1,6 +1,9 @@
 """From a folder of measurements to calibration files: per GPU, per architecture, and for any GPU.
 
-Only rows whose ``split`` is ``fit`` are used (tables without the column: a fixed three quarters, by dimension).
+Only rows whose ``split`` is ``fit`` are used (tables without the column: a fixed three quarters, by dimension). Rows
+timed in bursts (``bench run``) do not show what a board's power limit costs long runs: where another GPU of the
+architecture was measured in long runs, they count for all GPUs together, and so for what no other row can tell (what
+misaligned rows cost), but the GPU takes the other's fit.
 Bands come from rows that a fit did not see: for a GPU, a quarter of its shapes held back; for an architecture
 and for any GPU, whole GPUs held back.
 """
@@ -166,34 +169,44 @@ def is_test(op: str, rows: int, cols: int) -> bool:
     return zlib.crc32(f"{op},{cols}".encode()) % FOLDS == 0
 
 
-def write_calibration(calibrated: Calibrated, directory: Path, *, keep: bool = False) -> list[Path]:
+def write_calibration(calibrated: Calibrated, directory: Path, *, only: str = "") -> list[Path]:
     """Write one YAML file per GPU, architecture and default, and one JSON file of corrections per GPU.
 
-    ``keep`` leaves what the files hold of other kernel families in place.
+    With ``only``, the files keep what they hold of kernel families whose names do not start with it.
     """
-    import yaml
-
     (directory / CORRECTIONS).mkdir(parents=True, exist_ok=True)
+    files = {_file_name(file): file for file in calibrated.files}
+    kept = {path.stem: read_calibration(path) for path in sorted(directory.glob("*.yaml"))} if only else {}
     paths = []
-    for file in calibrated.files:
-        name = {"gpu": "{}", "architecture": "architecture-{}", "default": "default"}[file.level].format(file.serves[0])
-        path = directory / f"{name}.yaml"
-        if keep and path.is_file():
-            others = read_calibration(path).kernels
-            file = file.model_copy(update={"kernels": dict(sorted({**others, **file.kernels}.items()))})
-        path.write_text(yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, width=120))
-        paths.append(path)
+    for name in dict.fromkeys((*files, *kept)):
+        file = files.get(name, kept.get(name))
+        assert file is not None
+        old = {k: fit for k, fit in (kept[name].kernels if name in kept else {}).items() if not k.startswith(only)}
+        kernels = old | (files[name].kernels if name in files else {})
+        paths.append(directory / f"{name}.yaml")
+        paths[-1].write_text(_yaml(file.model_copy(update={"kernels": dict(sorted(kernels.items()))})))
     origin = {
         f.serves[0]: {"source": f.source, "date": f.date, "code_version": f.code_version} for f in calibrated.files
     }
-    for gpu, kernels in calibrated.corrections.items():
+    for gpu, corrections in calibrated.corrections.items():
         path = directory / CORRECTIONS / f"{gpu}.json"
-        networks = {kernel: correction.to_json() for kernel, correction in sorted(kernels.items())}
-        if keep and path.is_file():
-            networks = {**json.loads(path.read_text())["kernels"], **networks}
+        old_networks = json.loads(path.read_text())["kernels"] if only and path.is_file() else {}
+        networks = {kernel: correction.to_json() for kernel, correction in sorted(corrections.items())}
+        networks = {k: network for k, network in old_networks.items() if not k.startswith(only)} | networks
         path.write_text(json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
         paths.append(path)
     return paths
+
+
+def _file_name(file: CalibrationFile) -> str:
+    return {"gpu": "{}", "architecture": "architecture-{}", "default": "default"}[file.level].format(file.serves[0])
+
+
+def _yaml(file: CalibrationFile) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, width=120)
+    return text
 
 
 def _fit_family(
@@ -215,7 +228,8 @@ def _fit_family(
     by_architecture: dict[str, list[str]] = defaultdict(list)
     for gpu, group in groups.items():
         by_architecture[group.gpu.architecture].append(gpu)
-    for architecture, members in by_architecture.items():
+    for architecture, measured in by_architecture.items():
+        members = [gpu for gpu in measured if not groups[gpu].bursts] or measured
         shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
         found = {gpu: _fit_gpu(family, gpu, shared, default) for gpu in members}
         for gpu, (kernel_fit, correction, _) in found.items():

@@ -224,7 +224,7 @@ def _calibrate_all(sources: list[Path], only: str, output: Path | None, day: str
     from archsearch.data import data_path
 
     found = run(sources, date=day, code_version=__version__, only=only, progress=note)
-    paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration", keep=bool(only))
+    paths = write_calibration(found, output or data_path("hardware_profiles") / "calibration", only=only)
     rows = [
         (file.level, file.serves[0], kernel, fit.rows, fit.residuals.mape, fit.residuals.held_back)
         for file in found.files
