@@ -158,16 +158,15 @@ class Calibration:
             if fit := self._fit(level, key, kernel):
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
-        relative = RELATIVES.get(kernel)
         nearest = () if kernel in POOLED else NEAREST.get(gpu.architecture, ())
-        elsewhere = (*(("architecture", near) for near in nearest), ("default", "*"))
-        # a relative measured here comes before the kernel itself measured elsewhere
-        found = next((fit for level, key in own if relative and (fit := self._fit(level, key, relative))), None)
-        found = found or next((fit for level, key in elsewhere if (fit := self._fit(level, key, kernel))), None)
+        places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
+        kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
+        # a relative measured near comes before the kernel itself measured farther off
+        found = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
         if found:  # a generation's correction says nothing of another's library: only coefficients go that far
             return Known(fit=found, provenance=Provenance.ANALYTIC)
-        if relative:
-            return Known(fit=self._known(gpu, relative).fit, provenance=Provenance.ANALYTIC)
+        if kernel in RELATIVES:
+            return Known(fit=self._known(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
