@@ -301,3 +301,14 @@ def test_the_command_prints_the_contract(capsys):
     assert "nearest legal" in told
     assert "flux-dev" in told
     assert "Traceback" not in told
+
+
+def test_torch_before_2_8_runs_rms_norms_in_eight_kernels(pricer):
+    new = estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch="2.8"), steps=1).stages[-2]
+    old = estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch="2.4"), steps=1).stages[-2]
+    norms = 2 * (2 * 19 + 38)  # queries and keys of both streams of the double blocks, and of the single ones
+    assert float(old.kernels - new.kernels) == 7 * norms
+    compiled = [estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch=t, compiled=True)) for t in ("2.4", "2.8")]
+    assert float(compiled[0].stages[-2].kernels) == float(compiled[1].stages[-2].kernels)
+    with pytest.raises(ArchSearchError, match="unknown torch release"):
+        Run(dtype=DType.BF16, torch="1.0")
