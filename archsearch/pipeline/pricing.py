@@ -11,6 +11,7 @@ import numpy as np
 
 from archsearch.cost import CostModel
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.execution import AttentionKernel
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -21,6 +22,8 @@ from archsearch.pipeline.request import Run
 from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.pipeline.transforms import ideal_s, transformed
 
+FLASH_2 = "fa2" if "fa2" in set(AttentionKernel) else "sdpa"
+"""FlashAttention-2 by the cost model's name: its own, or torch's choice where that is no other."""
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
 
 
@@ -68,7 +71,7 @@ class Pricer:
             UnsupportedError: the GPU has no units or kernel for what the run asks.
             InvalidInputError: a workload that the model cannot take.
         """
-        key = (config, w, run.launch_us, _rewrites(run) if levers else None)
+        key = (config, w, run.torch, run.launch_us, _rewrites(run) if levers else None)
         try:
             known = self._known.get(key)
         except TypeError:  # arrays are not remembered
@@ -86,7 +89,7 @@ class Pricer:
             ops = transformed(ops, w, run)
         compiled, graphs = levers and run.compiled, levers and run.cuda_graphs
         asked = run.attention if levers else "auto"
-        answer = self.model.estimate(ops, compiled=compiled, attention=_attention(ops, self.gpu, asked))
+        answer = self.model.estimate(ops, compiled=compiled, attention=self._kernel(ops, asked, run.torch))
         kernels = sum((as_float(i.count) * as_float(i.cost.kernels) for i in answer.breakdown), as_float(0.0))
         memory = config.memory(w)
         peak, roofline = ideal_s(ops, self.gpu)
@@ -109,6 +112,12 @@ class Pricer:
             largest_layer_bytes=largest_layer_bytes(ops),
             provenance=answer.provenance,
         )
+
+    def _kernel(self, ops: OpList, asked: str, torch: str) -> str:
+        """The cost model's name of the attention that runs: torch's own choice is FlashAttention-2 before 2.8."""
+        chosen = _attention(ops, self.gpu, asked)
+        old = asked == "auto" and chosen == "sdpa" and torch == "2.4"
+        return FLASH_2 if old or chosen == "fa2" else chosen
 
 
 def _rewrites(run: Run) -> tuple[Hashable, ...]:
@@ -150,8 +159,6 @@ def by_kind(answer: Estimate) -> dict[str, Any]:
 def _attention(ops: OpList, gpu: GpuSpec, asked: str) -> str:
     """``auto`` as torch chooses: its fused kernels where one runs every attention of the component, else the cost
     model's own choice (fused or unfused, op by op)."""
-    if asked == "fa2":
-        return "sdpa"
     if asked != "auto":
         return asked
     attentions = [op for op in ops if isinstance(op, Attention)]
