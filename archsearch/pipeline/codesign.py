@@ -27,7 +27,6 @@ from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Phase, R
 from archsearch.models.registry import get_family, load_preset
 from archsearch.ops import Op, OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
-from archsearch.pipeline.pricing import conv_peak_bytes
 
 SAMPLER_FILE = Path(__file__).with_name("sampler.yaml")
 VARIABLES = ("num_inference_steps", "guidance_passes")
@@ -148,8 +147,7 @@ class PipelineConfig(ConfigMixin):
                 continue
             there = (np.asarray(times) > 0).astype(float)
             used = model.memory(part)
-            peak = np.maximum(as_float(used.activations), conv_peak_bytes(model.lower(part)))
-            live = np.maximum(live, there * peak)
+            live = np.maximum(live, there * as_float(used.activations))
             if part.phase is Phase.DECODE:
                 used = model.memory(replace(part, phase=Phase.FORWARD))
             weights = weights + there * as_float(used.weights)

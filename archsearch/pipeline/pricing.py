@@ -93,8 +93,7 @@ class Pricer:
         kernels = sum((as_float(i.count) * as_float(i.cost.kernels) for i in answer.breakdown), as_float(0.0))
         memory = config.memory(w)
         peak, roofline = ideal_s(ops, self.gpu)
-        workspace = as_float(0.0) if compiled else conv_peak_bytes(ops)
-        activations = np.maximum(as_float(memory.activations), workspace)
+        activations = as_float(memory.activations)
         if levers and run.sequence_parallel > 1:
             activations = activations / run.sequence_parallel
         return Call(
@@ -164,22 +163,6 @@ def _attention(ops: OpList, gpu: GpuSpec, asked: str) -> str:
     attentions = [op for op in ops if isinstance(op, Attention)]
     fused = all(fused_attention_reason(gpu, op.dtype, op.head_dim, flash=False) is None for op in attentions)
     return "sdpa" if fused else "auto"
-
-
-def conv_peak_bytes(ops: OpList) -> Any:
-    """The most that one eager convolution of a residual block holds: input and output, cuDNN's channels-last copies of
-    both in its workspace (the cost model counts their traffic), and the block's own input, kept for the sum. Depthwise
-    kernels and inputs that lie channels last need no copies."""
-    most: Any = as_float(0.0)
-    for op in ops:
-        if not isinstance(op, Convolution):
-            continue
-        given = as_float(op.input_positions) * as_float(op.in_channels)
-        made = as_float(op.positions) * as_float(op.out_channels)
-        copied = not (op.is_depthwise or op.channels_last)
-        held = 2.0 * (given + made) + given if copied else given + made
-        most = np.maximum(most, held * op.dtype.itemsize)
-    return most
 
 
 def largest_layer_bytes(ops: OpList) -> Any:
