@@ -31,8 +31,8 @@ def estimate(row: dict[str, Any], pricers: dict[str, Pricer]) -> PipelineEstimat
     sizes = {k: row[k] for k in ("height", "width", "frames", "batch_size") if k in row}
     request, _ = make_request(found, steps=row["steps"], guidance=guidance, **sizes)
     gpu = load_gpu(row["gpu"])
-    attention = row["attention"] if gpu.architecture == "hopper" else "auto"
-    run = Run(dtype=DType.parse(row["dtype"]), attention=attention, compiled=row["compiled"])
+    flash = row["attention"] == "flash" and gpu.architecture == "hopper"
+    run = Run(dtype=DType.parse(row["dtype"]), attention="flash" if flash else "auto", compiled=row["compiled"])
     if "fuse_qkv True" in row["located"]:
         run = replace(run, fused_qkv=True)
     return estimate_pipeline(found, gpu, request, run, pricer=pricers.setdefault(gpu.id, Pricer(gpu)))

@@ -6,19 +6,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import load_preset
+from archsearch.models.registry import load_model, load_preset
 from archsearch.pipeline import Run, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.codesign import pipeline_family
 from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.quality import default_proxy, get_proxy, proxy
 from archsearch.search.evaluate import Evaluator
 from archsearch.search.pricing import resolve_pool
 from archsearch.search.space import list_spaces, load_space
+from archsearch.search.students import find_student
 from archsearch.search.study import run_study
 
 SPACES = [name for name in list_spaces() if load_space(name).record.pipeline is not None]
@@ -36,7 +39,7 @@ def every_family_has_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """DiT's law stands in where no law of the family's own ships."""
     law = get_proxy("dit-fid")
     names = ("metric", "unit", "direction", "features", "valid", "source", "url", "assumed", "predict")
-    for family in ("flux", "sana", "wan", "ltx", "sd3"):
+    for family in ("flux", "sana", "wan", "ltx", "sd3", "hunyuan-video"):
         try:
             default_proxy(family)
         except InvalidInputError:
@@ -53,13 +56,13 @@ def test_a_generation_is_what_the_pipeline_estimates(name, passes):
     gpu = load_gpu("a100-sxm-80gb")
     found = load_pipeline(name)
     request, _ = make_request(found, steps=6, guidance="cfg" if passes == 2 else "none", **sizes)
-    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, launch_us=1e-6))
+    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, torch="2.8", launch_us=1e-6))
     config = pipeline_family(name, family)(
         **load_preset(preset).to_dict(), num_inference_steps=6, guidance_passes=passes
     )
     w = Workload(dtype=DType.BF16, **sizes)
     ops = config.lower(w)
-    ours = SustainedCostModel(gpu).estimate(ops, attention="auto")
+    ours = SustainedCostModel(gpu).estimate(ops, attention="sdpa")
     assert float(ours.latency_s) == pytest.approx(float(answer.latency_s), rel=0.005)
     memory = config.memory(w)
     assert float(memory.weights) == pytest.approx(sum(float(v) for v in answer.weights_bytes.values()), rel=1e-6)
@@ -138,3 +141,35 @@ def test_shipped_spaces_run_as_studies(name):
 
 def test_the_spaces_of_the_products_ship():
     assert set(SPACES) >= {"flux-class-12b", "sana-class", "wan-class-video", "realtime-avatar", "marketing-4k"}
+
+
+@pytest.mark.parametrize("name", ["flux-dev", "sana-1.6b", "hunyuan-video"])
+def test_a_student_is_faster_and_fits_the_teachers_pipeline(name, tmp_path):
+    gpu = load_gpu("h100-sxm")
+    plan, _ = make_plan(name, gpu, compiled=True)
+    found = find_student(plan, gpu, 0.5)
+    assert found.latency_s <= 0.5 * found.teacher_latency_s
+    assert found.parameters < found.teacher_parameters
+    assert (found.quality > found.teacher_quality) == (found.direction == "minimize")
+    path = tmp_path / "student.yaml"
+    path.write_text(yaml.safe_dump(found.config))
+    student = load_model(str(path))
+    teacher = plan.pipeline.transformer
+    for interface in ("in_channels", "out_channels", "patch_size", "vae_scale_factor", "head_dim", "text_seq_len"):
+        if hasattr(teacher, interface):
+            assert getattr(student, interface) == getattr(teacher, interface)
+    assert float(student.parameters()) == found.parameters
+    answer = estimate_pipeline(plan.pipeline.with_transformer(student), gpu, plan.request, plan.run)
+    assert float(answer.latency_s) < float(estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run).latency_s)
+
+
+def test_a_faster_student_is_a_worse_one_and_none_is_instant():
+    gpu = load_gpu("h100-sxm")
+    plan, _ = make_plan("flux-dev", gpu, compiled=True)
+    half, third = find_student(plan, gpu, 0.5), find_student(plan, gpu, 0.3)
+    assert third.latency_s < half.latency_s
+    assert third.quality > half.quality  # an FID
+    with pytest.raises(ArchSearchError, match=r"no student takes 0\.001 of the teacher's time"):
+        find_student(plan, gpu, 0.001)
+    with pytest.raises(InvalidInputError, match="between 0 and 1"):
+        find_student(plan, gpu, 1.5)

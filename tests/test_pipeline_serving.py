@@ -212,3 +212,31 @@ def test_the_command_answers_and_refuses(capsys):
 def test_no_fleet_names_the_reasons():
     with pytest.raises(ArchSearchError, match=r"one request alone takes 2 s"):
         plan_fleet([unit()], 1.0, ServiceLevel(p99_s=1.0))
+
+
+def test_a_mix_of_sizes_is_served_by_its_own_times(capsys):
+    command = "serve dit-xl-2 -g h100-sxm --rate 3 --p95-s 6 --simulate --mix 256x256=0.6 --mix 512x512=0.4 --json"
+    assert cli(command.split()) == 0
+    d = json.loads(capsys.readouterr().out)
+    assert d["fleet"][0]["batch_limit"] == 1
+    assert all(abs(v) < 0.05 for v in d["simulation"]["calculated_over_simulated"].values())
+    for bad in ("--mix 256x256=0.6", "--mix 256=1", "--mix 256x256=2", "--mix 250x256=1"):
+        assert cli(["serve", "dit-xl-2", "-g", "h100-sxm", "--rate", "3", *bad.split()]) == 2, bad
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_level_below_the_long_requests_own_time_is_refused():
+    mixed = Replica(
+        gpu=load_gpu("h100-sxm"), gpus=1, batch_s={1: 4.2}, usd_per_hour=1.0, mix=Service((1.0, 9.0), (0.6, 0.4))
+    )
+    with pytest.raises(UnsupportedError, match="do not keep the level"):
+        size(mixed, 1.0, ServiceLevel(p95_s=5.0))
+    assert size(mixed, 1.0, ServiceLevel(p95_s=15.0)).number > 4
+
+
+def test_video_has_a_price_per_second():
+    from archsearch.pipeline.serving.report import serve_document
+
+    second = Replica(gpu=load_gpu("h100-sxm"), gpus=1, batch_s={1: 10.0}, usd_per_hour=3.6, video_s=5.0)
+    d = serve_document("video", [second], 1.0, ServiceLevel(p95_s=60.0))
+    assert d["usd_per_video_s"] == pytest.approx(d["usd_per_output"] / 5.0)

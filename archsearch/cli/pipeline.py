@@ -53,6 +53,10 @@ Scores = Annotated[
 ]
 Spread = Annotated[float | None, typer.Option("--spread", help="Of --against: deviation between samples (assumed).")]
 Fidelity = Annotated[float | None, typer.Option("--fidelity", help="Of --against: verifier's correlation (assumed).")]
+StudentShare = Annotated[
+    float | None, typer.Option("--student", help="Search a student that takes at most this share of the time.")
+]
+StudentFile = Annotated[Path | None, typer.Option("--student-output", help="Of --student: write it as a model YAML.")]
 Optimize = Annotated[bool, typer.Option("--optimize", help="Find the best legal combination of levers.")]
 ObjectiveOption = Annotated[str, typer.Option("--objective", help="Of --optimize: latency, cost or energy.")]
 MaxLatency = Annotated[float | None, typer.Option("--max-latency-s", help="Of --optimize: the service level.")]
@@ -98,6 +102,8 @@ def pipeline(
     score: Scores = None,
     spread: Spread = None,
     fidelity: Fidelity = None,
+    student: StudentShare = None,
+    student_output: StudentFile = None,
     optimize: Optimize = False,
     objective: ObjectiveOption = "latency",
     max_latency_s: MaxLatency = None,
@@ -156,6 +162,8 @@ def pipeline(
     elif against is not None:
         large, _ = make_plan(against, gpu, height=height, width=width, compiled=compiled)
         _scaling(plan, large, gpu, verifier, samples, score or [], (spread, fidelity), json)
+    elif student is not None:
+        _student(plan, gpu, student, student_output, json)
     elif optimize:
         limits = (objective, max_latency_s, max_memory_gib, max_gpus, training, min_retained)
         _optimize(plan, gpu, pricer, limits, retained or [], report, json)
@@ -392,6 +400,32 @@ def _scaling(
     better = "search on the small model" if d["small_wins_at_equal_cost"] else "the large model"
     print(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
     note(f"assumed: spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}")
+
+
+def _student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, json: bool) -> None:
+    from dataclasses import asdict
+
+    import yaml
+
+    from archsearch.search.students import find_student
+
+    found = find_student(plan, gpu, share)
+    if output is not None:
+        output.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
+    if json:
+        print_json(asdict(found))
+        return
+    print(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
+    rows = [
+        ("parameters", f"{found.teacher_parameters / 1e9:.4g} B", f"{found.parameters / 1e9:.4g} B"),
+        ("generation, s", found.teacher_latency_s, found.latency_s),
+        ("predicted quality", found.teacher_quality, found.quality),
+    ]
+    teacher: Any = plan.pipeline.transformer
+    for name in ("num_layers", "num_single_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
+        if name in found.config:
+            rows.append((name, getattr(teacher, name), found.config[name]))
+    print_table("", ("", "teacher", "student"), rows, left=("",))
 
 
 def _list(*, levers: bool, json: bool) -> None:

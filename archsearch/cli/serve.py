@@ -46,6 +46,10 @@ def serve(
     height: Height = None,
     width: Width = None,
     frames: Frames = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option("--mix", metavar="HxW[xF]=SHARE", help="Requests of several sizes, served singly; repeatable."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps.")] = None,
     guidance: Annotated[str | None, typer.Option("--guidance", help="none, cfg or distilled.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="Format of the transformer.")] = None,
@@ -79,7 +83,7 @@ def serve(
         "compiled": compiled,
         "levers": lever or (),
     }
-    setup = Setup.parse(hardware, prices=price or [], max_batch=max_batch, sizes=sizes)
+    setup = Setup.parse(hardware, prices=price or [], max_batch=max_batch, sizes=sizes, mix=mix or [])
     units = setup.replicas(name, **how)
     for gpu, reason in setup.refused.items():
         note(f"{gpu} is left out: {reason}")

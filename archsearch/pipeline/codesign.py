@@ -27,7 +27,6 @@ from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Phase, R
 from archsearch.models.registry import get_family, load_preset
 from archsearch.ops import Op, OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
-from archsearch.pipeline.pricing import conv_peak_bytes
 
 SAMPLER_FILE = Path(__file__).with_name("sampler.yaml")
 VARIABLES = ("num_inference_steps", "guidance_passes")
@@ -88,13 +87,13 @@ class PipelineConfig(ConfigMixin):
         return np.asarray(getattr(self, "vae_scale_factor", 1))
 
     @classmethod
-    def decoders(cls) -> dict[int, ModelConfig]:
-        """Autoencoders by pixels per latent."""
+    def decoders(cls) -> dict[int, ModelConfig | None]:
+        """Autoencoders by pixels per latent; None where the pipeline's own has no family."""
         modality = "video" if cls.template.video else "image"
-        found = {scale: load_preset(name) for scale, name in DEEP_DECODERS[modality].items()}
+        found: dict[int, ModelConfig | None] = {s: load_preset(name) for s, name in DEEP_DECODERS[modality].items()}
         own = cls.template.decoder
-        if own is not None:
-            found[int(getattr(own, "vae_scale_factor", 1))] = own
+        scale = getattr(cls.template.transformer if own is None else own, "vae_scale_factor", 1)
+        found[int(scale)] = own
         return dict(sorted(found.items()))
 
     def _parts(self, w: Workload) -> list[tuple[ModelConfig, Workload, Any]]:
@@ -107,6 +106,8 @@ class PipelineConfig(ConfigMixin):
             )
             parts.append((encoder.config, text, np.asarray(self.guidance_passes)))
         for scale, decoder in self.decoders().items():
+            if decoder is None:
+                continue
             own = self.template.decoder is decoder
             chosen = (self.template.decoder_dtype or dtype) if own else dtype
             parts.append((decoder, replace(w, phase=Phase.DECODE, dtype=chosen), (self._scale() == scale).astype(int)))
@@ -142,14 +143,16 @@ class PipelineConfig(ConfigMixin):
         use = self.transformer().memory(w)
         weights, live = as_float(use.weights), as_float(use.activations)
         for model, part, times in self._parts(workload):
+            if not np.any(times):
+                continue
             there = (np.asarray(times) > 0).astype(float)
             used = model.memory(part)
-            peak = np.maximum(as_float(used.activations), conv_peak_bytes(model.lower(part)))
-            live = np.maximum(live, there * peak)
+            live = np.maximum(live, there * as_float(used.activations))
             if part.phase is Phase.DECODE:
                 used = model.memory(replace(part, phase=Phase.FORWARD))
             weights = weights + there * as_float(used.weights)
-        return MemoryUse(weights=weights, activations=live)
+        uncosted = sum(self.template.record.not_costed.values()) * workload.activation_dtype.itemsize
+        return MemoryUse(weights=weights + uncosted, activations=live)
 
     def sampler_factor(self) -> Any:
         """Factor on an error metric of the number of steps and of distilled guidance (``sampler.yaml``)."""

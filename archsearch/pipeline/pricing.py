@@ -11,6 +11,7 @@ import numpy as np
 
 from archsearch.cost import CostModel
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.execution import AttentionKernel
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -21,6 +22,8 @@ from archsearch.pipeline.request import Run
 from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.pipeline.transforms import ideal_s, transformed
 
+FLASH_2 = "fa2" if "fa2" in set(AttentionKernel) else "sdpa"
+"""FlashAttention-2 by the cost model's name: its own, or torch's choice where that is no other."""
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
 
 
@@ -68,7 +71,7 @@ class Pricer:
             UnsupportedError: the GPU has no units or kernel for what the run asks.
             InvalidInputError: a workload that the model cannot take.
         """
-        key = (config, w, run.launch_us, _rewrites(run) if levers else None)
+        key = (config, w, run.torch, run.launch_us, _rewrites(run) if levers else None)
         try:
             known = self._known.get(key)
         except TypeError:  # arrays are not remembered
@@ -86,12 +89,11 @@ class Pricer:
             ops = transformed(ops, w, run)
         compiled, graphs = levers and run.compiled, levers and run.cuda_graphs
         asked = run.attention if levers else "auto"
-        answer = self.model.estimate(ops, compiled=compiled, attention=_attention(ops, self.gpu, asked))
+        answer = self.model.estimate(ops, compiled=compiled, attention=self._kernel(ops, asked, run.torch))
         kernels = sum((as_float(i.count) * as_float(i.cost.kernels) for i in answer.breakdown), as_float(0.0))
         memory = config.memory(w)
         peak, roofline = ideal_s(ops, self.gpu)
-        workspace = as_float(0.0) if compiled else conv_peak_bytes(ops)
-        activations = np.maximum(as_float(memory.activations), workspace)
+        activations = as_float(memory.activations)
         if levers and run.sequence_parallel > 1:
             activations = activations / run.sequence_parallel
         return Call(
@@ -109,6 +111,12 @@ class Pricer:
             largest_layer_bytes=largest_layer_bytes(ops),
             provenance=answer.provenance,
         )
+
+    def _kernel(self, ops: OpList, asked: str, torch: str) -> str:
+        """The cost model's name of the attention that runs: torch's own choice is FlashAttention-2 before 2.8."""
+        chosen = _attention(ops, self.gpu, asked)
+        old = asked == "auto" and chosen == "sdpa" and torch == "2.4"
+        return FLASH_2 if old or chosen == "fa2" else chosen
 
 
 def _rewrites(run: Run) -> tuple[Hashable, ...]:
@@ -155,22 +163,6 @@ def _attention(ops: OpList, gpu: GpuSpec, asked: str) -> str:
     attentions = [op for op in ops if isinstance(op, Attention)]
     fused = all(fused_attention_reason(gpu, op.dtype, op.head_dim, flash=False) is None for op in attentions)
     return "sdpa" if fused else "auto"
-
-
-def conv_peak_bytes(ops: OpList) -> Any:
-    """The most that one eager convolution of a residual block holds: input and output, cuDNN's channels-last copies of
-    both in its workspace (the cost model counts their traffic), and the block's own input, kept for the sum. Depthwise
-    kernels and inputs that lie channels last need no copies."""
-    most: Any = as_float(0.0)
-    for op in ops:
-        if not isinstance(op, Convolution):
-            continue
-        given = as_float(op.input_positions) * as_float(op.in_channels)
-        made = as_float(op.positions) * as_float(op.out_channels)
-        copied = not (op.is_depthwise or op.channels_last)
-        held = 2.0 * (given + made) + given if copied else given + made
-        most = np.maximum(most, held * op.dtype.itemsize)
-    return most
 
 
 def largest_layer_bytes(ops: OpList) -> Any:

@@ -70,7 +70,9 @@ def sustained_fraction(gpu: GpuSpec, fraction: float, provenance: Provenance) ->
         return 0.0
     if provenance is not Provenance.TRANSFERRED or gpu.architecture not in MEASURED:
         return fraction
-    ratio = _peak_per_watt(gpu) / _measured_peak_per_watt(gpu.architecture)
+    # Not the other way: boards with less power run at lower voltages, where an operation takes less energy (an L4 with
+    # 1.6 times the L40S's peak per watt keeps half of its peak, as the L40S does).
+    ratio = min(1.0, _peak_per_watt(gpu) / _measured_peak_per_watt(gpu.architecture))
     return max(0.0, (1.0 + fraction) * ratio - 1.0)
 
 

@@ -54,13 +54,24 @@ class ServiceLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size."""
+    """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size.
+
+    ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
+    of a video that a request makes, where it is one.
+    """
 
     gpu: GpuSpec
     gpus: int
     batch_s: Mapping[int, float]
     usd_per_hour: float | None
     available: int | None = None
+    mix: Service | None = None
+    video_s: float | None = None
+
+    @property
+    def service(self) -> Service:
+        """Service times of single requests."""
+        return self.mix or Service((self.batch_s[1],))
 
     def seconds(self, batch: int) -> float:
         """Seconds of a batch: sizes between those that were estimated lie on the line between them."""
@@ -135,13 +146,24 @@ class Fleet:
 
 
 def replica(
-    plan: Plan, gpu: GpuSpec, *, max_batch: int, usd_per_hour: float | None, available: int | None = None
+    plan: Plan,
+    gpu: GpuSpec,
+    *,
+    max_batch: int,
+    usd_per_hour: float | None,
+    available: int | None = None,
+    mix: Sequence[tuple[Plan, float]] = (),
 ) -> Replica:
-    """A plan's seconds at each batch size that fits the GPU.
+    """A plan's seconds at each batch size that fits the GPU; of a ``mix`` of plans with their shares, single requests.
 
     Raises:
         UnsupportedError: a single request does not fit.
     """
+    price = usd_per_hour if usd_per_hour is not None else None if gpu.price is None else gpu.price.usd_per_hour
+    if mix:
+        parts = [replica(p, gpu, max_batch=1, usd_per_hour=price, available=available) for p, _ in mix]
+        service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
+        return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
     pricer = Pricer(gpu)
     seconds: dict[int, float] = {}
     for batch in (b for b in BATCHES if b <= max_batch):
@@ -156,8 +178,15 @@ def replica(
                 )
             break
         seconds[batch] = float(found.latency_s)
-    price = usd_per_hour if usd_per_hour is not None else None if gpu.price is None else gpu.price.usd_per_hour
-    return Replica(gpu=gpu, gpus=plan.run.gpus, batch_s=seconds, usd_per_hour=price, available=available)
+    fps, frames = plan.pipeline.record.defaults.frames_per_second, plan.request.frames
+    return Replica(
+        gpu=gpu,
+        gpus=plan.run.gpus,
+        batch_s=seconds,
+        usd_per_hour=price,
+        available=available,
+        video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
+    )
 
 
 def group(unit: Replica, rate: float, number: int, limit: int) -> Group:
@@ -167,7 +196,7 @@ def group(unit: Replica, rate: float, number: int, limit: int) -> Group:
         UnsupportedError: they cannot keep up.
     """
     if limit == 1:
-        response = multi_server(rate, Service((unit.batch_s[1],)), number)
+        response = multi_server(rate, unit.service, number)
         size, utilisation = 1.0, rate * unit.batch_s[1] / number
     else:
         response = batch_server(rate / number, unit.seconds, limit)
@@ -189,7 +218,7 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
     Raises:
         UnsupportedError: no number does, or not so many are available; the text says why.
     """
-    if unit.batch_s[1] > level.tightest_s:
+    if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
             f"{level.tightest_s:g} s: pull levers; `archsearch pipeline --optimize --max-latency-s "
@@ -212,6 +241,8 @@ def _least(unit: Replica, rate: float, level: ServiceLevel, limit: int, most: in
             return None
         return found if level.kept(found.response) else None
 
+    if limit == 1 and not _alone(unit, level):
+        return None
     low = ceil(rate * unit.batch_s[limit] / limit * (1 + 1e-9))
     number = max(1, low)
     while number <= most and (found := attempt(number)) is None:
@@ -228,6 +259,11 @@ def _least(unit: Replica, rate: float, level: ServiceLevel, limit: int, most: in
         else:
             number, found = middle, better
     return found
+
+
+def _alone(unit: Replica, level: ServiceLevel) -> bool:
+    """Whether requests that never wait keep the level: no number of GPUs does better."""
+    return level.kept(Quantiles(np.asarray(unit.service.seconds), np.asarray(unit.service.shares)))
 
 
 def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> tuple[Fleet, list[Fleet], dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.pipeline.serving.fleet import Fleet, Group, Replica, ServiceLevel, plan_fleet
-from archsearch.pipeline.serving.queueing import Quantiles, Service
+from archsearch.pipeline.serving.queueing import Quantiles
 from archsearch.pipeline.serving.setup import Setup
 from archsearch.pipeline.serving.simulation import (
     Simulated,
@@ -20,6 +20,7 @@ from archsearch.pipeline.serving.tiers import Ladder, Rung, draft_then_refine, r
 from archsearch.pipeline.serving.traffic import Trace, size_for_trace
 
 SIMULATED_REQUESTS = 100_000
+ENERGY_BASIS = "TDP times busy time: an upper bound, without idle power"
 
 
 def serve_document(
@@ -36,7 +37,9 @@ def serve_document(
         "gpus": best.gpus,
         "usd_per_hour": finite(best.usd_per_hour),
         "usd_per_output": finite(best.usd_per_output),
+        "usd_per_video_s": _per_video_s(units, finite(best.usd_per_output)),
         "energy_j_per_output": best.energy_j_per_output,
+        "energy_basis": ENERGY_BASIS,
         "alternatives": [_alternative(f) for f in considered if f is not best],
         "refused": refused,
     }
@@ -45,13 +48,19 @@ def serve_document(
     return found
 
 
+def _per_video_s(units: Sequence[Replica], usd_per_output: float | None) -> float | None:
+    """Price of a second of video, where requests make videos of one length."""
+    seconds = units[0].video_s
+    return None if seconds is None or usd_per_output is None else usd_per_output / seconds
+
+
 def simulation(fleet: Fleet, seed: int = 0) -> dict[str, Any]:
     """The fleet as discrete events: quantiles, and each one's relative difference of the calculation."""
     runs: list[tuple[float, Simulated]] = []
     for i, g in enumerate(fleet.groups):
         arrivals = poisson_arrivals(g.rate, SIMULATED_REQUESTS, seed + 2 * i)
         if g.limit == 1:
-            run = simulate_multi_server(arrivals, Service((g.replica.batch_s[1],)), g.number, seed)
+            run = simulate_multi_server(arrivals, g.replica.service, g.number, seed)
         else:
             run = simulate_batch_servers(arrivals, g.replica.seconds, g.limit, g.number, seed)
         runs.append((g.rate / fleet.rate, run))
@@ -100,6 +109,7 @@ def serve_trace(name: str, units: Sequence[Replica], trace: Trace, level: Servic
         "gpus": gpus,
         "usd_per_hour": finite(usd),
         "usd_per_output": finite(usd / 3600.0 / trace.rate),
+        "usd_per_video_s": _per_video_s(units, finite(usd / 3600.0 / trace.rate)),
         "energy_j_per_output": watts / trace.rate,
         "refused": refused,
     }

@@ -21,11 +21,20 @@ class Setup:
     prices: dict[str, float]
     max_batch: int
     sizes: dict[str, int | None]
+    mix: tuple[tuple[dict[str, int], float], ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str, *, prices: Sequence[str], max_batch: int, sizes: dict[str, int | None]) -> Setup:
-        """From ``h100-sxm=8,l40s`` and ``l40s=0.79``.
+    def parse(
+        cls,
+        text: str,
+        *,
+        prices: Sequence[str],
+        max_batch: int,
+        sizes: dict[str, int | None],
+        mix: Sequence[str] = (),
+    ) -> Setup:
+        """From ``h100-sxm=8,l40s``, ``l40s=0.79`` and sizes of a mix, ``1024x1024=0.7``.
 
         Raises:
             UnknownNameError: no such GPU.
@@ -42,7 +51,10 @@ class Setup:
         ids = [gpu.id for gpu, _ in kinds]
         if len(set(ids)) != len(ids):
             raise InvalidInputError(f"--hardware {text!r} names a GPU twice; give its number instead: {ids[0]}=2")
-        return cls(tuple(kinds), dict(_price(item) for item in prices), max_batch, sizes)
+        shares = tuple(_mixed(item) for item in mix)
+        if shares and abs(sum(share for _, share in shares) - 1.0) > 1e-6:
+            raise InvalidInputError(f"shares of --mix must sum to 1, not {sum(share for _, share in shares):g}")
+        return cls(tuple(kinds), dict(_price(item) for item in prices), max_batch, sizes, shares)
 
     def replicas(self, pipeline: str, **how: Any) -> tuple[Replica, ...]:
         """The pipeline on every kind of GPU that can run it; others are noted in ``refused``.
@@ -55,10 +67,10 @@ class Setup:
             try:
                 options: dict[str, Any] = {**self.sizes, **how}
                 plan, _ = make_plan(pipeline, gpu, **options)
+                mix = [(make_plan(pipeline, gpu, **{**options, **own})[0], share) for own, share in self.mix]
+                price = self.prices.get(gpu.id)
                 found.append(
-                    replica(
-                        plan, gpu, max_batch=self.max_batch, usd_per_hour=self.prices.get(gpu.id), available=available
-                    )
+                    replica(plan, gpu, max_batch=self.max_batch, usd_per_hour=price, available=available, mix=mix)
                 )
             except UnsupportedError as error:
                 self.refused[gpu.id] = str(error)
@@ -71,6 +83,19 @@ def _count(text: str, item: str) -> int:
     if not text.strip().isdigit() or int(text) < 1:
         raise InvalidInputError(f"number in {item.strip()!r} must be a whole number of GPUs, as in h100-sxm=8")
     return int(text)
+
+
+def _mixed(item: str) -> tuple[dict[str, int], float]:
+    """``HEIGHTxWIDTH[xFRAMES]=SHARE``."""
+    text, _, share = item.partition("=")
+    try:
+        numbers = [int(n) for n in text.lower().split("x")]
+        value = float(share)
+    except ValueError:
+        numbers, value = [], -1.0
+    if len(numbers) not in (2, 3) or not 0.0 < value <= 1.0:
+        raise InvalidInputError(f"--mix {item!r}: write HEIGHTxWIDTH[xFRAMES]=SHARE, as in 1024x1024=0.7")
+    return dict(zip(("height", "width", "frames"), numbers, strict=False)), value
 
 
 def _price(item: str) -> tuple[str, float]:

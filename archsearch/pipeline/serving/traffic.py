@@ -10,7 +10,7 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.pipeline.serving.fleet import MAX_REPLICAS, Replica, ServiceLevel
-from archsearch.pipeline.serving.queueing import Floats, Quantiles, Service
+from archsearch.pipeline.serving.queueing import Floats, Quantiles
 from archsearch.pipeline.serving.simulation import Simulated, simulate_batch_servers, simulate_multi_server
 
 COLUMN = "arrival_s"
@@ -61,7 +61,7 @@ def read_trace(path: Path) -> Trace:
 def replay(trace: Trace, unit: Replica, number: int, limit: int) -> Simulated:
     """The trace through ``number`` replicas, every request counted."""
     if limit == 1:
-        return simulate_multi_server(trace.arrivals_s, Service((unit.batch_s[1],)), number, warm_up=0.0)
+        return simulate_multi_server(trace.arrivals_s, unit.service, number, warm_up=0.0)
     return simulate_batch_servers(trace.arrivals_s, unit.seconds, limit, number, warm_up=0.0)
 
 
@@ -71,7 +71,7 @@ def size_for_trace(trace: Trace, unit: Replica, level: ServiceLevel) -> tuple[in
     Raises:
         UnsupportedError: none does.
     """
-    if unit.batch_s[1] > level.tightest_s:
+    if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level")
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     best: tuple[int, int, Simulated] | None = None
