@@ -8,7 +8,7 @@ for the cells that matter.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Provenance
+from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
@@ -168,8 +169,9 @@ class Evaluator:
             values = self.space.field_values(dimensions)
             guarded = {n: self._guard(n, v) for n, v in values.items()}
             config = self.space.build(guarded)
-            rules = self.space.rules(values, config)
-            return self._price(config, shape, rules)
+            kernels, served = self._kernel_rules(config)
+            rules = (*self.space.rules(values, config), *kernels)
+            return self._price(served, shape, rules)
 
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
@@ -194,9 +196,39 @@ class Evaluator:
         with np.errstate(all="ignore"):
             values = self.space.field_values(dimensions)
             config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
-            for rule in self.space.rules(values, config):
+            for rule in (*self.space.rules(values, config), *self._kernel_rules(config)[0]):
                 mask &= np.asarray(rule.holds, dtype=bool)
         return mask, config
+
+    def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
+        """What the attention kernel asked for demands of head_dim on each GPU; and the config with other head_dims made
+        one that it serves, so that the rest of a mesh can be priced.
+
+        A GPU that has no such kernel for any of them is left to the cost model, which refuses it.
+        """
+        attention = self.space.record.execution.attention
+        if attention not in ("flash", "sdpa") or "head_dim" not in self.space.config_fields:
+            return (), config
+        widths = np.asarray(config.head_width)  # type: ignore[attr-defined]
+        known, where = np.unique(widths, return_inverse=True)
+        rules, served = [], np.ones(len(known), dtype=bool)
+        for gpu in self.pool.gpus:
+            dtype = self.space.workload.activation_dtype
+            reasons = [fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for width in known]
+            told = next((reason for reason in reasons if reason), None)
+            if told is None or all(reasons):
+                continue
+            good = np.array([reason is None for reason in reasons])
+            served &= good
+            rules.append(
+                Requirement(
+                    reason=f"{attention} attention on {gpu.id}: {told}", holds=good[where].reshape(widths.shape)
+                )
+            )
+        if not served.any() or served.all():
+            return tuple(rules), config
+        spread = np.where(served[where].reshape(widths.shape), widths, known[served][0])
+        return tuple(rules), replace(config, head_dim=spread)  # type: ignore[type-var]
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
