@@ -8,7 +8,7 @@ for the cells that matter.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Provenance
-from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy
+from archsearch.search.limits import (
+    Bound,
+    kernel_rules,
+    latency_violations,
+    size_violations,
+    training_violations,
+)
 from archsearch.search.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
@@ -95,26 +101,6 @@ def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]
     return np.asarray(padded[index])
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A limit beside the space's budget: ``sign`` · column (per unit for latencies) is at most ``limit``.
-
-    ``text`` says so in messages.
-    """
-
-    text: str
-    column: str
-    sign: float
-    limit: float
-
-    def miss(self, values: Mapping[str, Any]) -> Any:
-        """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
-        value = values[self.column]
-        if self.column.startswith("latency_s:"):
-            value = value / values["tokens"]
-        return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
-
-
 class Evaluator:
     """Prices architectures of one space on one pool.
 
@@ -186,7 +172,7 @@ class Evaluator:
                 "memory_bytes": as_float(config.memory(self.space.workload).total),
             }
             kept = legal.copy()
-            for amount in self._size_violations(sizes).values():
+            for amount in size_violations(self.space, self.pool, sizes).values():
                 kept &= np.asarray(amount) <= 0
         return legal, kept
 
@@ -201,34 +187,7 @@ class Evaluator:
         return mask, config
 
     def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
-        """What the attention kernel asked for demands of head_dim on each GPU; and the config with other head_dims made
-        one that it serves, so that the rest of a mesh can be priced.
-
-        A GPU that has no such kernel for any of them is left to the cost model, which refuses it.
-        """
-        attention = self.space.record.execution.attention
-        if attention not in ("flash", "sdpa") or "head_dim" not in self.space.config_fields:
-            return (), config
-        widths = np.asarray(config.head_width)  # type: ignore[attr-defined]
-        known, where = np.unique(widths, return_inverse=True)
-        rules, served = [], np.ones(len(known), dtype=bool)
-        for gpu in self.pool.gpus:
-            dtype = self.space.workload.activation_dtype
-            reasons = [fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for width in known]
-            told = next((reason for reason in reasons if reason), None)
-            if told is None or all(reasons):
-                continue
-            good = np.array([reason is None for reason in reasons])
-            served &= good
-            rules.append(
-                Requirement(
-                    reason=f"{attention} attention on {gpu.id}: {told}", holds=good[where].reshape(widths.shape)
-                )
-            )
-        if not served.any() or served.all():
-            return tuple(rules), config
-        spread = np.where(served[where].reshape(widths.shape), widths, known[served][0])
-        return tuple(rules), replace(config, head_dim=spread)  # type: ignore[type-var]
+        return kernel_rules(self.space, self.pool, config)
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -281,46 +240,11 @@ class Evaluator:
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """How far each budget is missed, relative to its limit."""
-        amounts = self._size_violations(values)
-        amounts |= self._training_violations(values)
+        amounts = size_violations(self.space, self.pool, values)
+        if self.training is not None:
+            amounts |= training_violations(self.space, self.training, values)
         amounts |= {bound.text: bound.miss(values) for bound in self.bounds}
-        latency_ms = self.space.record.budget.latency_ms
-        if latency_ms is None:
-            return amounts
-        for gpu in self.pool.gpus:
-            limit = latency_ms / 1e3
-            text = f"budget: latency at most {latency_ms:g} ms on {gpu.id}"
-            amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
-        return amounts
-
-    def _training_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        if self.training is None:
-            return {}
-        budget, record = self.space.record.budget, self.training.record
-        amounts = {f"training memory of {record.gpus} x {self.training.gpu.id}": values["training_memory_share"] - 1}
-        if budget.training_hours is not None:
-            text = f"budget: training at most {budget.training_hours:g} hours"
-            amounts[text] = values["training_hours"] / budget.training_hours - 1
-        if budget.training_usd is not None:
-            text = f"budget: training at most {budget.training_usd:g} USD"
-            amounts[text] = values["training_usd"] / budget.training_usd - 1
-        return amounts
-
-    def _size_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The budgets that parameters and memory decide."""
-        budget = self.space.record.budget
-        amounts: dict[str, Any] = {}
-        if budget.parameters is not None:
-            low, high = budget.parameters
-            amounts[f"budget: parameters at least {low:.6g}"] = (low - values["parameters"]) / low
-            amounts[f"budget: parameters at most {high:.6g}"] = (values["parameters"] - high) / high
-        if budget.memory_gib is not None:
-            limit = budget.memory_gib * 2**30
-            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
-        for gpu in self.pool.gpus:
-            fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
-            amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
-        return amounts
+        return amounts | latency_violations(self.space, self.pool, values)
 
     def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:
         """Columns [N] of all metrics at cell numbers [N], those of the pool included.
