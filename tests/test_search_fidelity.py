@@ -252,6 +252,33 @@ def test_heartbeats_release_a_silent_worker(
     assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 2, "FAIL": 1}
 
 
+def test_journals_release_a_silent_worker(
+    evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(module, "GRACE_S", 1.0)
+    fidelity = Fidelity(objective="benchmark")
+    place = str(tmp_path / "s.journal")
+    study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
+    enqueue(study, evaluator, candidates(evaluator, 2, 1.0, 0, progress=False))
+    taken = study._pop_waiting_trial_id()
+    assert taken is not None
+    study._storage.set_trial_system_attr(taken, module.WORKER, "elsewhere/1/1")
+    study._storage.set_trial_system_attr(taken, module.BEAT, time.time())
+    release_dead(study)
+    assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
+
+    def slow(config: Any, workload: Any) -> float:
+        time.sleep(1.5)  # longer than the grace: beats keep it alive
+        other = load_study("s", place)
+        release_dead(other)
+        assert "RUNNING" in [t.state.name for t in other.get_trials(deepcopy=False)]
+        return 1.0
+
+    assert work(study, evaluator, fidelity, allow_code=False, progress=False, timer=slow) == 2
+    assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 2, "FAIL": 1}
+
+
 def test_real_modules_are_timed_and_trained(tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     options: dict[str, Any] = {"trials": 3, "progress": False, "seed": 1}
