@@ -104,7 +104,7 @@ def imports(top_level_only: bool) -> Iterator[tuple[str, str]]:
 def declared(requirements: list[str]) -> set[str]:
     """Import names of requirement lines."""
     names = {re.match(r"[\w.-]+", line).group().lower() for line in requirements}  # type: ignore[union-attr]
-    return {{"pyyaml": "yaml"}.get(name, name) for name in names}
+    return {{"pyyaml": "yaml", "grpcio": "grpc"}.get(name, name) for name in names}
 
 
 def test_modules_import_only_base_dependencies():

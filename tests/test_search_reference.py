@@ -14,7 +14,8 @@ from archsearch.search.evaluate import Evaluator, objective_matrix
 from archsearch.search.fidelity import Fidelity, candidates, enqueue, work
 from archsearch.search.pareto import non_dominated
 from archsearch.search.recommend import recommend
-from archsearch.search.space import load_space
+from archsearch.search.schema import Budget
+from archsearch.search.space import SearchSpace, load_space
 from archsearch.search.study import create_study, run_study
 
 pytest_plugins = ("search_fakes",)
@@ -78,8 +79,12 @@ def test_conditions_are_constraints(small: Evaluator) -> None:
 
 def test_what_binds_is_named(small: Evaluator) -> None:
     options: dict[str, Any] = {"evaluator": small, "progress": False}
-    with pytest.raises(ArchSearchError, match=r"predicted loss of llama-3-8b binds. The nearest misses it by"):
+    with pytest.raises(ArchSearchError, match=r"is feasible: .* binds. The nearest misses it by \d"):
         recommend(small.space, reference="llama-3-8b", **options)
+    record = small.space.record.model_copy(update={"budget": Budget()})
+    free = small.on(SearchSpace(record, small.space.origin, small.space.source_text))
+    with pytest.raises(ArchSearchError, match=r"predicted loss of llama-3-8b binds. The nearest misses it by \d"):
+        recommend(free.space, reference="llama-3-8b", where="num_layers <= 20", evaluator=free, progress=False)
     with pytest.raises(InvalidInputError, match="of family encoder"):
         recommend(small.space, reference="modernbert-base", **options)
     with pytest.raises(InvalidInputError, match="the pool is a100-sxm-80gb, l4"):
