@@ -139,7 +139,7 @@ def train(config, report):
     for step in range(1, 28):
         loss = 1.0 + config["hidden_size"] / 1000 + 5.0 / step
         report(step, loss)
-        time.sleep({pause})
+        time.sleep(0.0 if os.path.exists({log!r} + ".fast") else 0.5)
     return loss
 """
 
@@ -187,7 +187,8 @@ def test_choices_are_checked(wrong: dict[str, Any]) -> None:
 
 def test_a_users_trainer_needs_leave(tiny: Path, tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
-    script.write_text(TRAINER.format(log=str(tmp_path / "log"), pause=0))
+    script.write_text(TRAINER.format(log=str(tmp_path / "log")))
+    (tmp_path / "log.fast").touch()
     fidelity = Fidelity(objective="train", function=f"{script}:train", steps=27, keep=1.0, pruner="none")
     options: dict[str, Any] = {"trials": 4, "storage": str(tmp_path / "u.journal"), "progress": False}
     with pytest.raises(UnsupportedError, match="--allow-code"):
@@ -205,21 +206,26 @@ def test_a_users_trainer_needs_leave(tiny: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["k.journal", "k.db"])
 def test_a_killed_workers_trial_is_run_again(tiny: Path, tmp_path: Path, file: str) -> None:
     script, log, place = tmp_path / "slow.py", tmp_path / "log", str(tmp_path / file)
-    script.write_text(TRAINER.format(log=str(log), pause=0.02))
+    script.write_text(TRAINER.format(log=str(log)))
     command = [sys.executable, "-m", "archsearch", "study"]
     train = ["--objective", "train", "--trainer", f"{script}:train", "--pruner", "none", "--keep", "1", "--allow-code"]
     run = [*command, "run", str(tiny), "--name", "k", "--trials", "6", "--storage", place, *train]
     first = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not (log.exists() and len(log.read_text().splitlines()) >= 2):
-        assert first.poll() is None, first.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    fast = tmp_path / "log.fast"
+    fast.touch()  # the first trial is soon done, the second takes long enough to be killed in
+    for trials in (1, 2):
+        while not (log.exists() and len(log.read_text().splitlines()) >= trials):
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        fast.unlink(missing_ok=True)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    fast.touch()
     states = Counter(t.state.name for t in load_study("k", place).trials)
     assert states["RUNNING"] == 1  # the zombie that the killed worker leaves
-    assert states["COMPLETE"] >= 1
+    assert states["WAITING"] >= 1
     second = [*command, "worker", "k", "--seed", "1", "--trials", "6", "--storage", place, "--allow-code", "--json"]
     told = subprocess.run(second, capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(told.stdout)["trials"] == 6
@@ -249,6 +255,33 @@ def test_heartbeats_release_a_silent_worker(
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
     time.sleep(3.5)
     assert work(study, evaluator, fidelity, allow_code=False, progress=False, timer=slow_is_wide) == 2
+    assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 2, "FAIL": 1}
+
+
+def test_journals_release_a_silent_worker(
+    evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(module, "GRACE_S", 1.0)
+    fidelity = Fidelity(objective="benchmark")
+    place = str(tmp_path / "s.journal")
+    study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
+    enqueue(study, evaluator, candidates(evaluator, 2, 1.0, 0, progress=False))
+    taken = study._pop_waiting_trial_id()
+    assert taken is not None
+    study._storage.set_trial_system_attr(taken, module.WORKER, "elsewhere/1/1")
+    study._storage.set_trial_system_attr(taken, module.BEAT, time.time())
+    release_dead(study)
+    assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
+
+    def slow(config: Any, workload: Any) -> float:
+        time.sleep(1.5)  # longer than the grace: beats keep it alive
+        other = load_study("s", place)
+        release_dead(other)
+        assert "RUNNING" in [t.state.name for t in other.get_trials(deepcopy=False)]
+        return 1.0
+
+    assert work(study, evaluator, fidelity, allow_code=False, progress=False, timer=slow) == 2
     assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 2, "FAIL": 1}
 
 

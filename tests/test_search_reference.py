@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.search.evaluate import Evaluator, objective_matrix
 from archsearch.search.fidelity import Fidelity, candidates, enqueue, work
 from archsearch.search.pareto import non_dominated
 from archsearch.search.recommend import recommend
-from archsearch.search.space import load_space
+from archsearch.search.schema import Budget
+from archsearch.search.space import SearchSpace, load_space
 from archsearch.search.study import create_study, run_study
 
 pytest_plugins = ("search_fakes",)
@@ -78,8 +79,12 @@ def test_conditions_are_constraints(small: Evaluator) -> None:
 
 def test_what_binds_is_named(small: Evaluator) -> None:
     options: dict[str, Any] = {"evaluator": small, "progress": False}
-    with pytest.raises(ArchSearchError, match=r"predicted loss of llama-3-8b binds. The nearest misses it by"):
+    with pytest.raises(ArchSearchError, match=r"is feasible: .* binds. The nearest misses it by \d"):
         recommend(small.space, reference="llama-3-8b", **options)
+    record = small.space.record.model_copy(update={"budget": Budget()})
+    free = small.on(SearchSpace(record, small.space.origin, small.space.source_text))
+    with pytest.raises(ArchSearchError, match=r"predicted loss of llama-3-8b binds. The nearest misses it by \d"):
+        recommend(free.space, reference="llama-3-8b", where="num_layers <= 20", evaluator=free, progress=False)
     with pytest.raises(InvalidInputError, match="of family encoder"):
         recommend(small.space, reference="modernbert-base", **options)
     with pytest.raises(InvalidInputError, match="the pool is a100-sxm-80gb, l4"):
@@ -112,3 +117,37 @@ def test_running_studies_answer_from_what_is_done(evaluator: Evaluator, tmp_path
         return float(config.hidden_size)
 
     assert work(study, evaluator, fidelity, allow_code=False, progress=False, timer=timer) == 6
+
+
+def test_kernel_limits_exclude_head_dims(tmp_path: Path) -> None:
+    """FlashAttention takes multiples of 8 up to 256 on an A100; other head_dims are no answers, and the rest is."""
+    text = Path("search_spaces/decoder-1b.yaml").read_text().replace("step: 64}", "step: 256}")
+    text = text.replace("head_dim: {choices: [64, 128]}", "head_dim: {choices: [64, 100, 128, 320]}")
+    text = text.replace("[10, 48]}", "[16, 40], step: 8}").replace("step: 128}", "step: 1024}")
+    text = text.replace("budget:", "width_multiple: 4\nbudget:").replace(
+        "parameters: [1.0e+9, 1.3e+9]", "memory_gib: 70"
+    )
+    path = tmp_path / "flash.yaml"
+    path.write_text(text.replace("{compiled: true}", "{compiled: true, attention: flash}"))
+    space = load_space(str(path))
+    flash = Evaluator(space, GpuPool.parse("a100-sxm-80gb"))
+    evaluation = flash.evaluate(space.mesh())
+    legal = space.decode(np.flatnonzero(evaluation.legal))
+    assert set(legal["head_dim"].tolist()) == {64, 128}
+    np.testing.assert_array_equal(evaluation.legal, flash.legal(space.mesh()))
+    assert any("FlashAttention needs head_dim in multiples of 8" in reason for reason in evaluation.rejected())
+    path.write_text(path.read_text().replace("choices: [64, 100, 128, 320]", "choices: [64, 128]"))
+    plain = Evaluator(load_space(str(path)), GpuPool.parse("a100-sxm-80gb"))
+    one = {name: values[::7] for name, values in legal.items()}
+    both = [
+        e.columns(e.evaluate(one), np.arange(len(one["head_dim"])))["latency_s:a100-sxm-80gb"] for e in (flash, plain)
+    ]
+    np.testing.assert_allclose(both[0], both[1], rtol=1e-9)
+    with pytest.raises(UnsupportedError, match="flash attention on t4"):
+        _fp16(path, "t4")
+
+
+def _fp16(path: Path, gpu: str) -> Any:
+    path.write_text(path.read_text().replace("dtype: bf16", "dtype: fp16"))
+    evaluator = Evaluator(load_space(str(path)), GpuPool.parse(gpu))
+    return evaluator.evaluate(evaluator.space.mesh())

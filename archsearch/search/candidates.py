@@ -11,9 +11,10 @@ import numpy as np
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Bound, Columns, Evaluator
+from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.expressions import Expression
 from archsearch.search.frames import columns_frame
+from archsearch.search.limits import Bound
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.space import SearchSpace, load_space, space_files
 from archsearch.search.storage import load_study, study_names

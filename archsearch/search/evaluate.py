@@ -21,6 +21,13 @@ from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
+from archsearch.search.limits import (
+    Bound,
+    kernel_rules,
+    latency_violations,
+    size_violations,
+    training_violations,
+)
 from archsearch.search.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
@@ -94,26 +101,6 @@ def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]
     return np.asarray(padded[index])
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A limit beside the space's budget: ``sign`` · column (per unit for latencies) is at most ``limit``.
-
-    ``text`` says so in messages.
-    """
-
-    text: str
-    column: str
-    sign: float
-    limit: float
-
-    def miss(self, values: Mapping[str, Any]) -> Any:
-        """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
-        value = values[self.column]
-        if self.column.startswith("latency_s:"):
-            value = value / values["tokens"]
-        return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
-
-
 class Evaluator:
     """Prices architectures of one space on one pool.
 
@@ -172,8 +159,9 @@ class Evaluator:
             values = self.space.field_values(dimensions)
             guarded = {n: self._guard(n, v) for n, v in values.items()}
             config = self.space.build(guarded)
-            rules = self.space.rules(values, config)
-            return self._price(config, shape, rules)
+            kernels, served = self._kernel_rules(config)
+            rules = (*self.space.rules(values, config), *kernels)
+            return self._price(served, shape, rules)
 
     def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
         """The family's config of dimension arrays, as it is priced."""
@@ -193,7 +181,7 @@ class Evaluator:
                 "memory_bytes": as_float(config.memory(self.space.workload).total),
             }
             kept = legal.copy()
-            for amount in self._size_violations(sizes).values():
+            for amount in size_violations(self.space, self.pool, sizes).values():
                 kept &= np.asarray(amount) <= 0
         return legal, kept
 
@@ -203,9 +191,12 @@ class Evaluator:
         with np.errstate(all="ignore"):
             values = self.space.field_values(dimensions)
             config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
-            for rule in self.space.rules(values, config):
+            for rule in (*self.space.rules(values, config), *self._kernel_rules(config)[0]):
                 mask &= np.asarray(rule.holds, dtype=bool)
         return mask, config
+
+    def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
+        return kernel_rules(self.space, self.pool, config)
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -270,46 +261,11 @@ class Evaluator:
 
     def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """How far each budget is missed, relative to its limit."""
-        amounts = self._size_violations(values)
-        amounts |= self._training_violations(values)
+        amounts = size_violations(self.space, self.pool, values)
+        if self.training is not None:
+            amounts |= training_violations(self.space, self.training, values)
         amounts |= {bound.text: bound.miss(values) for bound in self.bounds}
-        latency_ms = self.space.record.budget.latency_ms
-        if latency_ms is None:
-            return amounts
-        for gpu in self.pool.gpus:
-            limit = latency_ms / 1e3
-            text = f"budget: latency at most {latency_ms:g} ms on {gpu.id}"
-            amounts[text] = (values[f"latency_s:{gpu.id}"] - limit) / limit
-        return amounts
-
-    def _training_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        if self.training is None:
-            return {}
-        budget, record = self.space.record.budget, self.training.record
-        amounts = {f"training memory of {record.gpus} x {self.training.gpu.id}": values["training_memory_share"] - 1}
-        if budget.training_hours is not None:
-            text = f"budget: training at most {budget.training_hours:g} hours"
-            amounts[text] = values["training_hours"] / budget.training_hours - 1
-        if budget.training_usd is not None:
-            text = f"budget: training at most {budget.training_usd:g} USD"
-            amounts[text] = values["training_usd"] / budget.training_usd - 1
-        return amounts
-
-    def _size_violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The budgets that parameters and memory decide."""
-        budget = self.space.record.budget
-        amounts: dict[str, Any] = {}
-        if budget.parameters is not None:
-            low, high = budget.parameters
-            amounts[f"budget: parameters at least {low:.6g}"] = (low - values["parameters"]) / low
-            amounts[f"budget: parameters at most {high:.6g}"] = (values["parameters"] - high) / high
-        if budget.memory_gib is not None:
-            limit = budget.memory_gib * 2**30
-            amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
-        for gpu in self.pool.gpus:
-            fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
-            amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
-        return amounts
+        return amounts | latency_violations(self.space, self.pool, values)
 
     def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:
         """Columns [N] of all metrics at cell numbers [N], those of the pool included.

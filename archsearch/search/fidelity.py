@@ -7,8 +7,9 @@ Three objectives of rising cost:
 * ``train``: quality is the loss of a short training run, by a ``Trainer``: a user's ``module:function`` or ours.
 
 The analytic model prices ``trials / keep`` architectures and the best ``trials`` of them, front by front, are queued as
-waiting trials. Workers take them one by one. A trial whose worker dies is queued again: databases notice by heartbeats,
-and on one machine any worker notices that the process is gone. Optuna's pruners stop bad training runs early; they need
+waiting trials. Workers take them one by one. A trial whose worker dies is queued again: other workers notice that its
+heartbeats have stopped (Optuna's own in databases, a system attribute elsewhere), and on one machine at once that the
+process is gone. Optuna's pruners stop bad training runs early; they need
 a single objective, so that a pruned study minimises the trained loss alone.
 """
 
@@ -16,8 +17,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -47,6 +51,9 @@ Trainer = Callable[[Mapping[str, Any], Report], float]
 OBJECTIVES = ("analytic", "benchmark", "train")
 PRUNERS = ("hyperband", "median", "none")
 WORKER = "archsearch:worker"
+BEAT = "archsearch:beat"
+HEARTBEAT_S = 30
+GRACE_S = 120
 MAX_RETRIES = 3
 ENUMERABLE_CANDIDATES = 5_000_000
 
@@ -247,7 +254,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    with get_heartbeat_thread(trial_id, study._storage):
+    with get_heartbeat_thread(trial_id, study._storage), _beating(study, trial_id):
         try:
             found = measure(config, report)
         except optuna.TrialPruned:
@@ -266,6 +273,31 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
     return 1
 
 
+@contextmanager
+def _beating(study: optuna.Study, trial_id: int) -> Iterator[None]:
+    """Signs of life in storages that have no heartbeats of their own (journals, the proxy)."""
+    from optuna.storages._heartbeat import is_heartbeat_enabled
+
+    if is_heartbeat_enabled(study._storage):
+        yield
+        return
+    done = Event()
+
+    def beat() -> None:
+        while True:
+            study._storage.set_trial_system_attr(trial_id, BEAT, time.time())
+            if done.wait(HEARTBEAT_S):
+                return
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def _me() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"
 
@@ -280,8 +312,8 @@ def _started(pid: int) -> str:
 
 
 def release_dead(study: optuna.Study) -> None:
-    """Fail and queue again the trials of workers that are gone: those without a heartbeat, and those whose process on
-    this machine has ended."""
+    """Fail and queue again the trials of workers that are gone: those whose heartbeats have stopped, and those whose
+    process on this machine has ended."""
     import optuna
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
@@ -291,7 +323,9 @@ def release_dead(study: optuna.Study) -> None:
     for trial in study.get_trials(deepcopy=True, states=(TrialState.RUNNING,)):
         host, _, rest = str(trial.system_attrs.get(WORKER, "")).partition("/")
         pid, _, started = rest.partition("/")
-        if host != socket.gethostname() or not pid.isdigit() or (_alive(int(pid)) and _started(int(pid)) == started):
+        here = host == socket.gethostname() and pid.isdigit()
+        gone = here and not (_alive(int(pid)) and _started(int(pid)) == started)
+        if not gone and time.time() - trial.system_attrs.get(BEAT, np.inf) < GRACE_S:
             continue
         try:
             study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)

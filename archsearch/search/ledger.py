@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -146,13 +146,15 @@ class LockedJournal(JournalFileBackend):
 
 
 class _ReentrantLock(JournalFileSymlinkLock):
-    """Optuna's link lock (a lock left behind by a killed process is broken after 30 s), reentrant in one process."""
+    """Optuna's link lock (a lock left behind by a killed process is broken after 30 s), reentrant in one thread."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._depth = 0
+        self._thread = RLock()
 
     def acquire(self) -> bool:
+        self._thread.acquire()
         if self._depth == 0:
             super().acquire()
         self._depth += 1
@@ -162,6 +164,7 @@ class _ReentrantLock(JournalFileSymlinkLock):
         self._depth -= 1
         if self._depth == 0:
             super().release()
+        self._thread.release()
 
 
 def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial], limit: int | None) -> list[bool]:

@@ -89,7 +89,9 @@ def make_sampler(strategy: str, seed: int, dimensions: int, objectives: int) -> 
                         f"strategy cmaes follows one objective, this search has {objectives}; choose hybrid or nsga2"
                     )
                 _need("cmaes", "cmaes", "pip install 'archsearch[samplers]'")
-                return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup)
+                return optuna.samplers.CmaEsSampler(
+                    seed=seed, n_startup_trials=startup, warn_independent_sampling=False
+                )
         _need("gp", "torch", "pip install 'archsearch[torch]'")
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
 

@@ -14,26 +14,48 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.hardware import GpuPool
 from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
 from archsearch.search.evaluate import Evaluator, objective_matrix
 from archsearch.search.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
-from archsearch.search.frames import frame_attributes, name_layouts, plain
+from archsearch.search.frames import frame_attributes, plain
 from archsearch.search.hybrid import spread
-from archsearch.search.pareto import non_dominated
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
+from archsearch.search.records import (
+    RECORD,
+    export_study,
+    list_studies,
+    study_evaluator,
+    study_fidelity,
+    study_frame,
+    study_record,
+    study_space,
+    summarize_study,
+)
 from archsearch.search.samplers import BatchSearch, cell_trials, directions
-from archsearch.search.space import Cells, SearchSpace, load_space, space_from_text
+from archsearch.search.space import Cells, SearchSpace, load_space
 from archsearch.search.storage import check_name, free_name, load_study, open_storage, storage_errors, study_names
 from archsearch.search.user_code import with_leave
-from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
     from optuna.trial import FrozenTrial
+
+__all__ = [
+    "create_study",
+    "export_study",
+    "list_studies",
+    "load_study",
+    "resume_study",
+    "run_study",
+    "study_evaluator",
+    "study_fidelity",
+    "study_frame",
+    "study_record",
+    "study_space",
+    "summarize_study",
+]
 
 STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
@@ -44,7 +66,6 @@ FRONT_TRIALS = 2000
 """Members of one front that an exhaustive study keeps as trials; its table ``front`` has them all."""
 BULK_TRIALS = 1000
 """Trials written in one transaction."""
-RECORD = "archsearch"
 
 
 @with_leave
@@ -235,11 +256,6 @@ def _try_candidates(
     work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
 
 
-def study_fidelity(study: optuna.Study) -> Fidelity:
-    """How a study's trials are evaluated (studies of earlier versions: analytically)."""
-    return Fidelity(**study_record(study).get("fidelity", {}))
-
-
 def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) -> dict[str, Any]:
     baseline = evaluator.baseline_columns
     space = evaluator.space
@@ -336,114 +352,3 @@ class _LimitReached(Exception):
 
 def _update(study: optuna.Study, **changes: Any) -> None:
     study.set_user_attr(RECORD, {**study_record(study), **changes})
-
-
-def study_record(study: optuna.Study) -> dict[str, Any]:
-    """What archsearch noted about a study.
-
-    Raises:
-        InvalidInputError: the study was not written by archsearch.
-    """
-    record = study.user_attrs.get(RECORD)
-    if not isinstance(record, dict) or "space" not in record:
-        raise InvalidInputError(f"study {study.study_name!r} was not written by archsearch")
-    return dict(record)
-
-
-def study_space(study: optuna.Study) -> SearchSpace:
-    """The space of a study, from the text that the study keeps."""
-    return space_from_text(study_record(study)["space"], f"study {study.study_name}")
-
-
-def study_evaluator(study: optuna.Study) -> Evaluator:
-    """The evaluator that a study was run with, rebuilt from its record."""
-    record = study_record(study)
-    return Evaluator(study_space(study), GpuPool.parse(",".join(record["hardware"])))
-
-
-def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
-    """All completed trials as a table: an enumeration's columns plus ``trial``, ``feasible``, ``violation``,
-    ``on_front`` and, for pools, ``front_of`` (comma-separated). ``violation`` is the worst relative one.
-    """
-    import pandas as pd
-
-    record = study_record(study)
-    attributes = record["frame"]
-    trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
-    ]
-    rows = [
-        {name: trial.params[name] for name in trial.params}
-        | {
-            n: v
-            for n, v in trial.user_attrs["metrics"].items()
-            if n not in ("latency_worst", "latency_weighted", "latency_fleet")
-        }
-        | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
-        | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
-        for trial in trials
-    ]
-    frame = pd.DataFrame(rows)
-    frame.attrs = {**attributes, "study": study.study_name, "baseline": record.get("baseline")}
-    if frame.empty:
-        return frame
-    frame = frame.drop(columns="tokens")
-    name_layouts(frame)
-    frame["proxy"] = record["proxy"]
-    frame["feasible"] = frame["violation"] <= 0
-    signs = attributes["objectives"]
-    points = np.stack([sign * frame[name].to_numpy(float) for name, sign in signs.items()], axis=1)
-    points[~frame["feasible"].to_numpy()] = np.nan
-    frame["on_front"] = non_dominated(points)
-    return frame[frame["on_front"]].reset_index(drop=True) if front_only else frame
-
-
-def summarize_study(study: optuna.Study) -> dict[str, Any]:
-    """What a study searched and found, as plain values."""
-    from optuna.trial import TrialState
-
-    record = study_record(study)
-    frame = study_frame(study)
-    counts = record.get("counts", {})
-    return {
-        "name": study.study_name,
-        "space": record["space_name"],
-        "hardware": record["frame"]["hardware"],
-        "strategy": record["strategy"],
-        "objective": study_fidelity(study).objective,
-        "seed": record["seed"],
-        "proxy": record["proxy"],
-        "objectives": list(record["frame"]["objectives"]),
-        "trials": len(frame),
-        "unfinished": len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))),
-        "feasible": int(frame["feasible"].sum()) if len(frame) else 0,
-        "front": int(frame["on_front"].sum()) if len(frame) else 0,
-        "complete": bool(record.get("complete")),
-        "version": record["version"],
-        **{key: counts[key] for key in ("architectures", "legal", "valid", "architectures_per_s") if key in counts},
-    }
-
-
-def list_studies(storage: str | None = None) -> pd.DataFrame:
-    """The stored studies, one a row: name, space, hardware, strategy, trials, front."""
-    import pandas as pd
-
-    shown = ("name", "space", "hardware", "strategy", "trials", "feasible", "front")
-    rows = []
-    for name in study_names(storage):
-        study = load_study(name, storage)
-        if RECORD in study.user_attrs:
-            summary = summarize_study(study)
-            rows.append({key: summary[key] for key in shown} | {"hardware": ",".join(summary["hardware"])})
-    return pd.DataFrame(rows, columns=list(shown))
-
-
-def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:
-    """Write a study's table to .parquet, .csv or .json.
-
-    Raises:
-        InvalidInputError: another suffix, or a path that cannot be written.
-    """
-    return write_table(study_frame(study, front_only=front_only), path)

@@ -7,9 +7,7 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,26 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from processes import free_port
 
 PASSWORD = f"p{secrets.token_hex(8)}%40%2Fx"  # @ and a slash, encoded for a URL
-HERE = Path(__file__).parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment() -> dict[str, str]:
-    """The environment of worker processes: one BLAS thread each, the checkout first on the path."""
-    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-
-
-def archsearch(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "archsearch", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import archsearch, environment, free_port
+from processes import archsearch, environment, free_port
 
 from archsearch.search import cluster
 from archsearch.search.enumeration import sweep

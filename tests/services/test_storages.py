@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import archsearch, free_port
+from processes import archsearch, free_port
 
 import archsearch as package
 from archsearch.search.ledger import KEY
