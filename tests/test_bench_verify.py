@@ -61,7 +61,7 @@ def test_measure_calibrate_search_verify_and_calibrate_again(tmp_path, space):
     measured = call("bench", "run", "--device", "cpu", "-o", results, *purposes)
     assert measured["measured"] > 30
     fitted = call("bench", "calibrate", results)
-    assert {f["kernel"] for f in fitted["families"]} >= {"gemm/fp32-linear", "memory/pointwise"}
+    assert "gemm/fp32-linear" in {f["kernel"] for f in fitted["families"]}
     linear = next(f for f in fitted["families"] if f["kernel"] == "gemm/fp32-linear")
     assert linear["mape_after"] < linear["mape_before"]
     call("study", "run", space, "--hardware", "cpu", "--name", "tiny")

@@ -143,6 +143,6 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 def test_a_sibling_inherits_the_correction_and_another_generation_does_not():
     calibration = Calibration.load()
-    assert calibration.lookup(load_gpu("h200-sxm"), "gemm/16bit").correction is not None
+    assert calibration.lookup(load_gpu("gh200"), "gemm/16bit").correction is not None
     assert calibration.lookup(load_gpu("rtx-3090"), "gemm/16bit").correction is None
     assert calibration.lookup(load_gpu("mi300x"), "gemm/16bit").correction is None

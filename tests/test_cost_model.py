@@ -20,7 +20,8 @@ from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp
     ("gpu", "kernel", "provenance"),
     [
         ("h100-sxm", "gemm/16bit", Provenance.CALIBRATED),
-        ("h200-sxm", "gemm/16bit", Provenance.TRANSFERRED),
+        ("h200-sxm", "gemm/16bit", Provenance.CALIBRATED),
+        ("gh200", "gemm/16bit", Provenance.TRANSFERRED),
         ("l4", "gemm/16bit", Provenance.TRANSFERRED),
         ("rtx-3090", "gemm/16bit", Provenance.ANALYTIC),
         ("h100-sxm", "memory/norm", Provenance.TRANSFERRED),

@@ -1,9 +1,9 @@
 """From a folder of measurements to calibration files: per GPU, per architecture, and for any GPU.
 
 Only rows whose ``split`` is ``fit`` are used (tables without the column: a fixed three quarters, by dimension). Rows
-timed in bursts (``bench run``) do not show what a board's power limit costs long runs: where another GPU of the
-architecture was measured in long runs, they count for all GPUs together, and so for what no other row can tell (what
-misaligned rows cost), but the GPU takes the other's fit.
+timed in bursts (``bench run``) do not show what a board's power limit costs long runs: they count for their GPU, whose
+power limit stays as its architecture has it, and for all GPUs together (and so for what no other row can tell: what
+misaligned rows cost), but not for an architecture of which another GPU was measured in long runs.
 Bands come from rows that a fit did not see: for a GPU, a quarter of its shapes held back; for an architecture
 and for any GPU, whole GPUs held back.
 """
@@ -231,7 +231,7 @@ def _fit_family(
     for architecture, measured in by_architecture.items():
         members = [gpu for gpu in measured if not groups[gpu].bursts] or measured
         shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
-        found = {gpu: _fit_gpu(family, gpu, shared, default) for gpu in members}
+        found = {gpu: _fit_gpu(family, gpu, shared, default) for gpu in measured}
         for gpu, (kernel_fit, correction, _) in found.items():
             yield "gpu", gpu, kernel_fit, correction
         among = {gpu: groups[gpu] for gpu in members}
