@@ -27,7 +27,9 @@ Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Images or videos
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Format of the transformer's linear layers.")]
 Attention = Annotated[str, typer.Option("--attention", help="auto (torch's choice), fa2, flash (fa3), sdpa or eager.")]
 Torch = Annotated[str, typer.Option("--torch", help="2.4: releases before 2.8; 2.8: later ones.")]
-Levers = Annotated[list[str] | None, typer.Option("--lever", help="Pull a lever (--levers lists them); repeatable.")]
+Levers = Annotated[
+    list[str] | None, typer.Option("--lever", help="Pull a lever (--levers); feature-cache=0.5 sets its number.")
+]
 Place = Annotated[
     str, typer.Option("--placement", help="resident, model-offload, sequential-offload, or auto: fastest that fits.")
 ]
