@@ -235,3 +235,16 @@ def test_a_cache_skips_blocks_and_not_the_first():
     part = estimate_pipeline(cached.pipeline, gpu, cached.request, cached.run, pricer=pricer)
     share = float(part.stages[-2].latency_s / whole.stages[-2].latency_s)
     assert share == pytest.approx(0.65 + 0.35 / 57)
+
+
+def test_a_levers_number_may_be_set():
+    gpu, plan = load_gpu("h100-sxm"), plan_of("flux-dev")
+    final = apply(plan, ["feature-cache=0.5", "sequence-parallel-2=3"], gpu)
+    assert final.run.cached_share == 0.5
+    assert final.run.sequence_parallel == 3
+    assert apply(plan, ["steps-4=6"], gpu).request.steps == 6
+    for bad in ("feature-cache=1.5", "feature-cache=x", "compile=2", "steps-4=0", "batch-2=1.5"):
+        with pytest.raises(InvalidInputError):
+            get_lever(bad)
+    with pytest.raises(UnsupportedError, match="24 heads cannot be shared by 5 GPUs"):
+        apply(plan, ["sequence-parallel-2=5"], gpu)

@@ -30,6 +30,8 @@ from archsearch.pipeline.stages import config_layers
 from archsearch.pipeline.transforms import can_merge
 
 LEVERS_FILE = Path(__file__).with_name("levers.yaml")
+_SHARES = ("cache", "student")
+_COUNTS = ("steps", "batch", "sequence-parallel")
 TRAINING = ("none", "distill", "retrain")
 MIN_CACHED_STEPS = 8
 """Fewer steps differ too much from one another to reuse features (TeaCache and first-block caches skip none of 4)."""
@@ -71,16 +73,38 @@ def levers() -> dict[str, Lever]:
     return found
 
 
-def get_lever(name: str) -> Lever:
-    """A lever by id.
+def get_lever(text: str) -> Lever:
+    """A lever by id; ``id=NUMBER`` sets its number (``feature-cache=0.5``).
 
     Raises:
         UnknownNameError: no such lever.
+        InvalidInputError: a number that this lever does not take.
     """
     known = levers()
+    name, separator, number = text.partition("=")
     if name not in known:
         raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline --levers` lists all)")
-    return known[name]
+    lever = known[name]
+    return replace(lever, id=text, value=_number(lever, number)) if separator else lever
+
+
+def _number(lever: Lever, text: str) -> Any:
+    """The number of a lever as the kind that it takes: a share, or a whole number.
+
+    Raises:
+        InvalidInputError: the lever takes none, or not this one.
+    """
+    if lever.group not in _SHARES and lever.group not in _COUNTS:
+        raise InvalidInputError(f"lever {lever.id} takes no number")
+    try:
+        value: Any = float(text) if lever.group in _SHARES else int(text)
+    except ValueError:
+        value = -1
+    legal = 0.0 < value < 1.0 if lever.group in _SHARES else value >= 1
+    if not legal:
+        kind = "a share between 0 and 1" if lever.group in _SHARES else "a whole number from 1"
+        raise InvalidInputError(f"lever {lever.id}={text}: needs {kind}")
+    return value
 
 
 def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec) -> Plan:
