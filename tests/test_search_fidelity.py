@@ -298,6 +298,7 @@ def test_real_modules_are_timed_and_trained(tiny: Path, tmp_path: Path) -> None:
     frame = study_frame(timed)
     assert len(frame) == 3
     assert (frame["measured_latency_s"] > 0).all()
+    assert frame["measured_on"].str.contains("torch").all()
     np.testing.assert_allclose(frame["measured_throughput"], 64 / frame["measured_latency_s"])
     learn = Fidelity(objective="train", keep=1, steps=40, pruner="none")
     trained = run_study(str(tiny), name="l", storage=str(tmp_path / "l.journal"), fidelity=learn, **options)

@@ -110,6 +110,15 @@ def test_an_exception_under_the_journals_lock_writes_nothing(evaluator: Evaluato
     assert insert(load_study("s", str(tmp_path / "s.journal")), cell_trials(evaluator, np.arange(3))) == [True] * 3
 
 
+def test_a_lock_left_behind_is_broken(evaluator: Evaluator, tmp_path: Path) -> None:
+    study = make(evaluator, str(tmp_path / "s.journal"))
+    study._storage._backend.guard.link.grace_period = 1
+    (tmp_path / "s.journal.lock").symlink_to(tmp_path / "s.journal")  # as a killed process leaves it
+    assert insert(study, cell_trials(evaluator, np.arange(3))) == [True] * 3
+    assert not (tmp_path / "s.journal.lock").is_symlink()
+    assert insert(study, cell_trials(evaluator, np.arange(4))) == [False, False, False, True]
+
+
 def test_guarded_storage_refuses_in_silence(evaluator: Evaluator) -> None:
     storage = guard(optuna.storages.InMemoryStorage())
     study = optuna.create_study(study_name="s", storage=storage, directions=directions(evaluator.objective_columns))

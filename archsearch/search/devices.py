@@ -7,6 +7,7 @@ shape. Its loss ranks shapes after a few hundred steps; it says nothing absolute
 
 from __future__ import annotations
 
+import platform
 import sysconfig
 import time
 from collections.abc import Mapping
@@ -88,6 +89,15 @@ def short_training(device: str, steps: int, seed: int = 0) -> Trainer:
         return reached
 
     return train
+
+
+def device_name(device: str) -> str:
+    """What a torch device is called, with torch's version: what measurements say they were taken on."""
+    torch = _torch(device)
+    name = (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    )
+    return f"{name}, torch {torch.__version__}"
 
 
 def _torch(device: str) -> Any:

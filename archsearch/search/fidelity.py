@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig, Workload
+from archsearch.search.devices import device_name, short_training, torch_timer
 from archsearch.search.enumeration import sweep
 from archsearch.search.evaluate import Evaluator, objective_matrix
 from archsearch.search.hybrid import spread
@@ -197,15 +199,18 @@ def work(
             advance(1)
 
 
-Evaluation = Callable[[ModelConfig, Report], dict[str, float]]
+@dataclass(frozen=True)
+class Evaluation:
+    """Tries one architecture: ``metrics`` from a config and a report; ``on`` says what device answers."""
+
+    metrics: Callable[[ModelConfig, Report], dict[str, float]]
+    on: str
 
 
 def _evaluation(
     evaluator: Evaluator, fidelity: Fidelity, allow_code: bool, timer: Timer | None, trainer: Trainer | None
 ) -> Evaluation:
     if fidelity.objective == "benchmark":
-        from archsearch.search.devices import torch_timer
-
         clock = timer or torch_timer(fidelity.device)
         workload = evaluator.space.workload
 
@@ -214,19 +219,18 @@ def _evaluation(
             units = float(np.asarray(config.tokens(workload)))
             return {"measured_latency_s": seconds, "measured_throughput": units / seconds}
 
-        return benchmark
+        return Evaluation(benchmark, "a timer of the caller's" if timer else device_name(fidelity.device))
     train = trainer or _trainer(fidelity, allow_code)
 
     def trained(config: ModelConfig, report: Report) -> dict[str, float]:
         return {"trained_loss": float(train(config.to_dict(), report))}  # type: ignore[attr-defined]
 
-    return trained
+    named = fidelity.function or (None if trainer is None else "a trainer of the caller's")
+    return Evaluation(trained, named or f"the built-in short training on {device_name(fidelity.device)}")
 
 
 def _trainer(fidelity: Fidelity, allow_code: bool) -> Trainer:
     if fidelity.function is None:
-        from archsearch.search.devices import short_training
-
         return short_training(fidelity.device, fidelity.steps)
     with allowing_code(allow_code):
         require_leave(f"the study trains by {fidelity.function!r}")
@@ -256,7 +260,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
 
     with get_heartbeat_thread(trial_id, study._storage), _beating(study, trial_id):
         try:
-            found = measure(config, report)
+            found = measure.metrics(config, report)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
             return 1
@@ -269,6 +273,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
             raise
     metrics = {**trial.user_attrs["metrics"], **found}
     trial.set_user_attr("metrics", metrics)
+    trial.set_user_attr("measured_on", measure.on)
     study.tell(trial, [metrics[name] for name in signs])
     return 1
 
@@ -318,7 +323,9 @@ def release_dead(study: optuna.Study) -> None:
     from optuna.storages import RetryHeartbeatStaleTrialCallback
     from optuna.trial import TrialState
 
-    optuna.storages.fail_stale_trials(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # marked experimental
+        optuna.storages.fail_stale_trials(study)
     again = RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)
     for trial in study.get_trials(deepcopy=True, states=(TrialState.RUNNING,)):
         host, _, rest = str(trial.system_attrs.get(WORKER, "")).partition("/")

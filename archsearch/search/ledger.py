@@ -103,15 +103,15 @@ class LockedJournal(JournalFileBackend):
     """A journal file whose lock can be held over several reads and writes; what is written then is appended at once."""
 
     def __init__(self, path: str) -> None:
-        self._guard = _ReentrantLock(path)
+        self.guard = _ReentrantLock(path)
         self._pending: list[dict[str, Any]] | None = None
         self._path = path
-        super().__init__(path, lock_obj=self._guard)
+        super().__init__(path, lock_obj=cast("Any", self.guard))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the file: nobody else writes; an exception inside writes nothing."""
-        self._guard.acquire()
+        self.guard.acquire()
         try:
             self._pending = []
             yield
@@ -120,7 +120,7 @@ class LockedJournal(JournalFileBackend):
                 self._write(lines)
         finally:
             self._pending = None
-            self._guard.release()
+            self.guard.release()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self._pending is None:
@@ -145,26 +145,32 @@ class LockedJournal(JournalFileBackend):
             self._log_number_offset[number] = place
 
 
-class _ReentrantLock(JournalFileSymlinkLock):
+class _ReentrantLock:
     """Optuna's link lock (a lock left behind by a killed process is broken after 30 s), reentrant in one thread."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path)
+        self.link = JournalFileSymlinkLock(path)
         self._depth = 0
         self._thread = RLock()
 
     def acquire(self) -> bool:
         self._thread.acquire()
         if self._depth == 0:
-            super().acquire()
+            try:
+                self.link.acquire()
+            except BaseException:
+                self._thread.release()
+                raise
         self._depth += 1
         return True
 
     def release(self) -> None:
         self._depth -= 1
-        if self._depth == 0:
-            super().release()
-        self._thread.release()
+        try:
+            if self._depth == 0:
+                self.link.release()
+        finally:
+            self._thread.release()
 
 
 def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial], limit: int | None) -> list[bool]:

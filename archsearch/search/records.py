@@ -75,6 +75,7 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
         }
         | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
         | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
+        | {name: trial.user_attrs[name] for name in ("measured_on",) if name in trial.user_attrs}
         for trial in trials
     ]
     frame = pd.DataFrame(rows)
