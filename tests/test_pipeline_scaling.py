@@ -60,7 +60,7 @@ def test_the_command_compares(capsys):
     assert cli(["pipeline", "sana-0.6b", "-g", "h100-sxm", "--against", "flux-schnell", "--json"]) == 0
     d = json.loads(capsys.readouterr().out)
     assert d["equal_cost_samples"] >= 1
-    assert d["assumed"] == ["spread", "fidelity"]
+    assert d["assumed"] == ["spread", "fidelity", "score of flux-schnell"]
     assert cli(["pipeline", "dit-xl-2", "-g", "h100-sxm", "--against", "flux-dev"]) == 2
     assert "--score dit-xl-2" in capsys.readouterr().err
     assert cli(["pipeline", "sana-0.6b", "-g", "h100-sxm", "--against", "flux-dev", "--spread", "2"]) == 2

@@ -241,7 +241,8 @@ def answer_scaling(
     at = "never" if cross is None else f"at {cross} samples, {d['crossover_gpu_seconds']:.3g} GPU-s"
     better = "search on the small model" if d["small_wins_at_equal_cost"] else "the large model"
     print(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
-    note(f"assumed: spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}")
+    told = ", ".join(d["assumed"])
+    note(f"spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}; assumed: {told}")
 
 
 def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, json: bool) -> None:

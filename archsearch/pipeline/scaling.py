@@ -50,6 +50,7 @@ class Search:
     score: float
     spread: float
     fidelity: float
+    score_assumed: bool = False
 
     def seconds(self, samples: int) -> float:
         """GPU-seconds of one output chosen from so many samples."""
@@ -112,12 +113,13 @@ def search_of(
         InvalidInputError: no score is known for the pipeline, or one that is no share.
     """
     known = figures()
-    name = plan.pipeline.name
+    name, assumed = plan.pipeline.name, False
     if score is None:
         if name not in known["scores"]:
             have = ", ".join(known["scores"])
             raise InvalidInputError(f"no published score of {name} is known (of {have}); give --score {name}=SHARE")
         score = float(known["scores"][name]["score"])
+        assumed = bool(known["scores"][name].get("assumed", False))
     spread = float(known["spread"]) if spread is None else spread
     fidelity = float(known["fidelity"]) if fidelity is None else fidelity
     for flag, value in (("score", score), ("spread", spread), ("fidelity", fidelity)):
@@ -132,6 +134,7 @@ def search_of(
         score=score,
         spread=spread,
         fidelity=fidelity,
+        score_assumed=assumed,
     )
 
 
@@ -176,5 +179,5 @@ def scaling_document(found: Comparison, samples: int | None) -> dict[str, Any]:
         "crossover_samples": crossover,
         "crossover_gpu_seconds": None if crossover is None else small.seconds(crossover),
         "small_wins_at_equal_cost": found.small_wins,
-        "assumed": ["spread", "fidelity"],
+        "assumed": ["spread", "fidelity", *(f"score of {s.name}" for s in (small, large) if s.score_assumed)],
     }
