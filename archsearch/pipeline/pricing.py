@@ -11,7 +11,6 @@ import numpy as np
 
 from archsearch.cost import CostModel
 from archsearch.cost.estimate import Estimate, Provenance
-from archsearch.cost.execution import AttentionKernel
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -22,8 +21,6 @@ from archsearch.pipeline.request import Run
 from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.pipeline.transforms import ideal_s, transformed
 
-FLASH_2 = "fa2" if "fa2" in set(AttentionKernel) else "sdpa"
-"""FlashAttention-2 by the cost model's name: its own, or torch's choice where that is no other."""
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
 
 
@@ -116,7 +113,7 @@ class Pricer:
         """The cost model's name of the attention that runs: torch's own choice is FlashAttention-2 before 2.8."""
         chosen = _attention(ops, self.gpu, asked)
         old = asked == "auto" and chosen == "sdpa" and torch == "2.4"
-        return FLASH_2 if old or chosen == "fa2" else chosen
+        return "fa2" if old else chosen
 
 
 def _rewrites(run: Run) -> tuple[Hashable, ...]:
