@@ -7,14 +7,11 @@ shape. Its loss ranks shapes after a few hundred steps; it says nothing absolute
 
 from __future__ import annotations
 
-import platform
 import sysconfig
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +23,6 @@ from archsearch.models.base import ModelConfig, Workload
 if TYPE_CHECKING:
     from archsearch.search.fidelity import Report, Timer, Trainer
 
-WARMUP_RUNS = 2
-TIMED_RUNS = 7
 BYTES = 256
 TEXT_BYTES = 4_000_000
 BATCH, SEQ_LEN = 8, 128
@@ -41,22 +36,15 @@ def torch_timer(device: str) -> Timer:
     """Median seconds of a forward pass of the architecture's Hugging Face class on a device.
 
     Raises:
-        UnsupportedError: torch is missing, or there is no such device here.
+        UnsupportedError: torch is missing, or there is no such device here; and, when called, what ``build_module``
+            refuses.
     """
-    torch = _torch(device)
+    from archsearch.bench.built import build_module, time_model
+
+    place = _torch(device).device(device)
 
     def seconds(config: ModelConfig, workload: Workload) -> float:
-        module, inputs = _built(config, workload, device)
-        times = []
-        with torch.inference_mode():
-            for run in range(WARMUP_RUNS + TIMED_RUNS):
-                _wait(torch, device)
-                started = time.perf_counter()
-                module(**inputs)
-                _wait(torch, device)
-                if run >= WARMUP_RUNS:
-                    times.append(time.perf_counter() - started)
-        return median(times)
+        return time_model(build_module(config, workload, place), place).median_s
 
     return seconds
 
@@ -93,11 +81,10 @@ def short_training(device: str, steps: int, seed: int = 0) -> Trainer:
 
 def device_name(device: str) -> str:
     """What a torch device is called, with torch's version: what measurements say they were taken on."""
+    from archsearch.bench.micro.device import identify
+
     torch = _torch(device)
-    name = (
-        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
-    )
-    return f"{name}, torch {torch.__version__}"
+    return f"{identify(torch.device(device)).device}, torch {torch.__version__}"
 
 
 def _torch(device: str) -> Any:
@@ -111,18 +98,6 @@ def _torch(device: str) -> Any:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(f"device {device!r} cannot be used: {told}") from None
     return torch
-
-
-def _built(config: ModelConfig, workload: Workload, device: str) -> tuple[Any, dict[str, Any]]:
-    """The Hugging Face module with random weights, and the arguments of one call."""
-    from archsearch.models.huggingface.script import build_script
-
-    script: dict[str, Any] = {"__name__": "archsearch_measured"}
-    try:
-        exec(compile(build_script(config, workload, "measured"), "<archsearch build>", "exec"), script)
-    except ImportError as error:
-        raise UnsupportedError(f"measuring needs {error.name}: pip install 'archsearch[models]'") from None
-    return script["build"](device), script["inputs"](device)
 
 
 def _byte_model(config: Mapping[str, Any], device: str, seed: int) -> Any:
@@ -171,8 +146,3 @@ def _held_out_loss(torch: Any, model: Any, text: NDArray[np.uint8], device: str)
         losses = [float(_loss(torch, model, _batch(text, random), device)) for _ in range(HELD_OUT_BATCHES)]
     model.train()
     return float(np.mean(losses))
-
-
-def _wait(torch: Any, device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
