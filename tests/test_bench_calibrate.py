@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from archsearch.bench.calibrate import calibrate, write_calibration
+from archsearch.bench.calibrate import calibrate
+from archsearch.bench.calibration_files import write_calibration
 from archsearch.bench.measurements import route_rows
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.model import CostModel

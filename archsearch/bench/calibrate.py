@@ -10,7 +10,6 @@ and for any GPU, whole GPUs held back.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
 from archsearch.bench.fit import Group, fit
@@ -27,12 +27,10 @@ from archsearch.bench.measurements import group_of, read_measurements, route_row
 from archsearch.bench.own_tables import is_results, rotated_and_warm
 from archsearch.cost.calibration import (
     BOUNDS,
-    CORRECTIONS,
     Band,
     CalibrationFile,
     KernelFit,
     Residuals,
-    read_calibration,
 )
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
 from archsearch.cost.kernel import KernelModel
@@ -70,14 +68,6 @@ class Family:
     kernel: str
     model: KernelModel
     groups: Mapping[str, Group]
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """What ``calibrate`` found: the calibration files, and the learned corrections by GPU and kernel family."""
-
-    files: list[CalibrationFile]
-    corrections: dict[str, dict[str, Correction]]
 
 
 def calibrate(
@@ -167,46 +157,6 @@ def fit_rows(frame: pd.DataFrame) -> pd.DataFrame:
 def is_test(op: str, rows: int, cols: int) -> bool:
     """Whether a bandwidth-bound row is held back where a table has no split: one row length in four."""
     return zlib.crc32(f"{op},{cols}".encode()) % FOLDS == 0
-
-
-def write_calibration(calibrated: Calibrated, directory: Path, *, only: str = "") -> list[Path]:
-    """Write one YAML file per GPU, architecture and default, and one JSON file of corrections per GPU.
-
-    With ``only``, the files keep what they hold of kernel families whose names do not start with it.
-    """
-    (directory / CORRECTIONS).mkdir(parents=True, exist_ok=True)
-    files = {_file_name(file): file for file in calibrated.files}
-    kept = {path.stem: read_calibration(path) for path in sorted(directory.glob("*.yaml"))} if only else {}
-    paths = []
-    for name in dict.fromkeys((*files, *kept)):
-        file = files.get(name, kept.get(name))
-        assert file is not None
-        old = {k: fit for k, fit in (kept[name].kernels if name in kept else {}).items() if not k.startswith(only)}
-        kernels = old | (files[name].kernels if name in files else {})
-        paths.append(directory / f"{name}.yaml")
-        paths[-1].write_text(_yaml(file.model_copy(update={"kernels": dict(sorted(kernels.items()))})))
-    origin = {
-        f.serves[0]: {"source": f.source, "date": f.date, "code_version": f.code_version} for f in calibrated.files
-    }
-    for gpu, corrections in calibrated.corrections.items():
-        path = directory / CORRECTIONS / f"{gpu}.json"
-        old_networks = json.loads(path.read_text())["kernels"] if only and path.is_file() else {}
-        networks = {kernel: correction.to_json() for kernel, correction in sorted(corrections.items())}
-        networks = {k: network for k, network in old_networks.items() if not k.startswith(only)} | networks
-        path.write_text(json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
-        paths.append(path)
-    return paths
-
-
-def _file_name(file: CalibrationFile) -> str:
-    return {"gpu": "{}", "architecture": "architecture-{}", "default": "default"}[file.level].format(file.serves[0])
-
-
-def _yaml(file: CalibrationFile) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, width=120)
-    return text
 
 
 def _fit_family(

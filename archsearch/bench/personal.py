@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.bench.calibrate import Calibrated, fit_device, fit_rows, joined, shape_names, write_calibration
+from archsearch.bench.calibrate import fit_device, fit_rows, joined, shape_names
+from archsearch.bench.calibration_files import Calibrated, write_calibration
 from archsearch.bench.fit import Group, bounds_hit, log_residuals
 from archsearch.bench.measurements import group_of, read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm, unserved

@@ -220,7 +220,7 @@ def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None
 def _calibrate_all(sources: list[Path], only: str, output: Path | None, day: str, json: bool) -> None:
     from archsearch import __version__
     from archsearch.bench.calibrate import calibrate as run
-    from archsearch.bench.calibrate import write_calibration
+    from archsearch.bench.calibration_files import write_calibration
     from archsearch.data import data_path
 
     found = run(sources, date=day, code_version=__version__, only=only, progress=note)

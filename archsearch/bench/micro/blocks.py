@@ -9,94 +9,96 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-KINDS = ("decoder", "encoder", "dit")
+import torch
+from torch import nn
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
+
+
+class Attention(nn.Module):
+    """Multi-head attention by torch's fused kernels, with rotary embedding where cosines and sines are given."""
+
+    def __init__(self, hidden: int, heads: int, *, causal: bool, bias: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(hidden, hidden, bias=bias) for _ in range(4))
+        self.heads, self.causal = heads, causal
+
+    def forward(self, x: torch.Tensor, cos: Any = None, sin: Any = None) -> Any:
+        b, s, hidden = x.shape
+        q, k, v = (p(x).view(b, s, self.heads, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
+        if cos is not None:
+            q, k = (t * cos + _turned(t) * sin for t in (q, k))
+        out = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.o(out.transpose(1, 2).reshape(b, s, hidden))
+
+
+def _turned(t: torch.Tensor) -> torch.Tensor:
+    first, second = t.chunk(2, dim=-1)
+    return torch.cat((-second, first), dim=-1)
+
+
+class Decoder(nn.Module):
+    """Llama's layer: RMSNorm, rotary causal attention, SwiGLU."""
+
+    def __init__(self, hidden: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.attention = Attention(hidden, heads, causal=True, bias=False)
+        self.gate, self.up = (nn.Linear(hidden, inner, bias=False) for _ in range(2))
+        self.down = nn.Linear(inner, hidden, bias=False)
+
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Any:
+        x = x + self.attention(self.norm1(x), cos, sin)
+        y = self.norm2(x)
+        return x + self.down(silu(self.gate(y)) * self.up(y))
+
+
+class Encoder(nn.Module):
+    """BERT's layer: attention and GELU, LayerNorm after each sum, biases."""
+
+    def __init__(self, hidden: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.attention = Attention(hidden, heads, causal=False, bias=True)
+        self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.norm1(x + self.attention(x))
+        return self.norm2(x + self.down(gelu(self.up(x))))
+
+
+class Dit(nn.Module):
+    """DiT's layer: adaLN-zero modulation from a conditioning vector, GELU (tanh)."""
+
+    def __init__(self, hidden: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(hidden, 6 * hidden)
+        self.norm1, self.norm2 = (nn.LayerNorm(hidden, elementwise_affine=False, eps=1e-6) for _ in range(2))
+        self.attention = Attention(hidden, heads, causal=False, bias=True)
+        self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> Any:
+        parts = self.modulation(silu(condition))[:, None].chunk(6, dim=-1)
+        x = x + parts[2] * self.attention(self.norm1(x) * (1 + parts[1]) + parts[0])
+        y = self.norm2(x) * (1 + parts[4]) + parts[3]
+        return x + parts[5] * self.down(gelu(self.up(y), approximate="tanh"))
+
+
+KINDS: dict[str, type[Any]] = {"decoder": Decoder, "encoder": Encoder, "dit": Dit}
 
 
 def make_block(kind: str, dims: Mapping[str, int]) -> Any:
-    """A layer of random weights: ``hidden_size``, ``num_attention_heads`` and ``intermediate_size`` of ``dims``."""
-    import torch
-    from torch import nn
+    """A layer of random weights: ``hidden_size``, ``num_attention_heads`` and ``intermediate_size`` of ``dims``.
 
-    hidden, heads, inner = (dims[n] for n in ("hidden_size", "num_attention_heads", "intermediate_size"))
-    width = hidden // heads
-
-    class Attention(nn.Module):
-        def __init__(self, causal: bool, rotary: bool, bias: bool) -> None:
-            super().__init__()
-            self.q, self.k, self.v, self.o = (nn.Linear(hidden, hidden, bias=bias) for _ in range(4))
-            self.causal, self.rotary = causal, rotary
-
-        def forward(self, x: Any, cos: Any = None, sin: Any = None) -> Any:
-            b, s, _ = x.shape
-            q, k, v = (p(x).view(b, s, heads, width).transpose(1, 2) for p in (self.q, self.k, self.v))
-            if self.rotary:
-                q, k = (t * cos + _turned(t) * sin for t in (q, k))
-            out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-            return self.o(out.transpose(1, 2).reshape(b, s, hidden))
-
-    def _turned(t: Any) -> Any:
-        first, second = t.chunk(2, dim=-1)
-        return torch.cat((-second, first), dim=-1)
-
-    class Decoder(nn.Module):
-        """Llama's layer: RMSNorm, rotary causal attention, SwiGLU."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm1, self.norm2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
-            self.attention = Attention(causal=True, rotary=True, bias=False)
-            self.gate, self.up, self.down = (
-                nn.Linear(hidden, inner, bias=False),
-                nn.Linear(hidden, inner, bias=False),
-                nn.Linear(inner, hidden, bias=False),
-            )
-
-        def forward(self, x: Any, cos: Any, sin: Any) -> Any:
-            x = x + self.attention(self.norm1(x), cos, sin)
-            y = self.norm2(x)
-            return x + self.down(nn.functional.silu(self.gate(y)) * self.up(y))
-
-    class Encoder(nn.Module):
-        """BERT's layer: attention and GELU, LayerNorm after each sum, biases."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.attention = Attention(causal=False, rotary=False, bias=True)
-            self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
-            self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
-
-        def forward(self, x: Any) -> Any:
-            x = self.norm1(x + self.attention(x))
-            return self.norm2(x + self.down(nn.functional.gelu(self.up(x))))
-
-    class Dit(nn.Module):
-        """DiT's layer: adaLN-zero modulation from a conditioning vector, GELU (tanh)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.modulation = nn.Linear(hidden, 6 * hidden)
-            self.norm1 = nn.LayerNorm(hidden, elementwise_affine=False, eps=1e-6)
-            self.norm2 = nn.LayerNorm(hidden, elementwise_affine=False, eps=1e-6)
-            self.attention = Attention(causal=False, rotary=False, bias=True)
-            self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
-
-        def forward(self, x: Any, condition: Any) -> Any:
-            parts = self.modulation(nn.functional.silu(condition))[:, None].chunk(6, dim=-1)
-            y = self.norm1(x) * (1 + parts[1]) + parts[0]
-            x = x + parts[2] * self.attention(y)
-            y = self.norm2(x) * (1 + parts[4]) + parts[3]
-            return x + parts[5] * self.down(nn.functional.gelu(self.up(y), approximate="tanh"))
-
-    kinds = {"decoder": Decoder, "encoder": Encoder, "dit": Dit}
-    if kind not in kinds:
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in KINDS:
         raise ValueError(f"unknown block {kind!r}; known: {', '.join(KINDS)}")
-    return kinds[kind]()
+    return KINDS[kind](*(dims[n] for n in ("hidden_size", "num_attention_heads", "intermediate_size")))
 
 
-def block_inputs(kind: str, dims: Mapping[str, int]) -> list[Any]:
+def block_inputs(kind: str, dims: Mapping[str, int]) -> list[torch.Tensor]:
     """Random inputs of a layer: hidden states, and what the kind adds (cosines and sines, a conditioning vector)."""
-    import torch
-
     batch, seq, hidden = dims["batch"], dims["seq"], dims["hidden_size"]
     states = torch.randn(batch, seq, hidden)
     if kind == "decoder":
