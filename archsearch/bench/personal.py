@@ -35,7 +35,7 @@ REPEATS_APART = 1.3
 IMPOSSIBLE = 0.8
 """A row this much faster than the datasheet's roofline was not measured on the GPU that the profile describes."""
 MOST_IMPOSSIBLE = 0.02
-BOOKED_CORRECTION = 500
+CORRECTION_ROWS = 500
 """Rows from which a learned correction of matrix products is tried."""
 
 
@@ -168,7 +168,7 @@ def _fit_families(
             continue
         before = known.lookup(spec, kernel)
         prior = dict(before.fit.coefficients)
-        fitted, correction = fit_device(kernel, model, group, prior, correct=len(group) >= BOOKED_CORRECTION)
+        fitted, correction = fit_device(kernel, model, group, prior, correct=len(group) >= CORRECTION_ROWS)
         after = _mape(model, unseen[1], fitted.coefficients)
         family = FamilyFit(
             kernel=kernel,
