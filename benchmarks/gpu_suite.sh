@@ -13,6 +13,11 @@ python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" TOKENIZERS_PARALLELISM=false
 mkdir -p "$out"
 nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || true
+gpu=${GPU:-$($python -c 'import torch; from archsearch.hardware import load_gpu
+print(load_gpu(torch.cuda.get_device_name()).id)')} || {
+  echo "no profile has this GPU's name: GPU=id, or archsearch bench calibrate $out/kernels.csv --gpu NEW afterwards"
+  gpu=
+}
 echo "== kernels"
 $python -m archsearch.bench.micro --suite "$suite" --budget-minutes "${KERNEL_MINUTES:-4.5}" --output "$out/kernels.csv"
 echo "== whole models"
@@ -20,9 +25,12 @@ $python benchmarks/real_models.py measure --output "$out/models.csv" --budget-se
 echo "== recommended against naive"
 for space in ${SPACES:-modernbert-base-budget dit-xl-budget decoder-1b}; do
   for mode in --compiled --eager; do
-    timeout 90 $python -m archsearch bench verify "$space" --hardware "${GPU:-h200-sxm}" --top 2 $mode \
+    [ -n "$gpu" ] || continue
+    timeout 90 $python -m archsearch bench verify "$space" --hardware "$gpu" --top 2 $mode \
       --output "$out/verify-$space$mode.csv" || echo "verify $space $mode: stopped"
   done
 done
-echo "== summary"
+[ -n "$gpu" ] || exit 0
+echo "== summary: predicted against measured, kernels and whole models"
+$python -m archsearch validate "$out/kernels.csv"
 $python benchmarks/real_models.py compare "$out/models.csv"
