@@ -69,6 +69,30 @@ def test_a_users_calibration_is_used_before_the_shipped_one(tmp_path):
     assert archsearch.estimate("bert-base", "a100-sxm-80gb").latency_s > 0  # kernels without an own fit keep theirs
 
 
+def test_another_devices_rows_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="timed on a100-sxm-80gb, which is not h100-sxm"):
+        calibrate(tmp_path, table(), gpu="h100-sxm")
+
+
+def test_a_fit_that_would_be_worse_is_left_out(tmp_path):
+    shipped = predictions(table())
+    frame = table()
+    factor = np.where(frame["split"] == "test", 1.0, 20.0)  # rows to fit that say nothing of those held back
+    frame = frame.assign(latency_us=shipped * factor, warm_us=shipped * factor, buffers=1)
+    with pytest.raises(InvalidInputError, match="a fit would be worse on the rows held back"):
+        calibrate(tmp_path, frame)
+
+
+def test_a_second_fit_is_the_same_as_the_first(tmp_path):
+    folder = user_profiles()
+    folder.mkdir(parents=True)
+    table().to_csv(tmp_path / "r.csv", index=False)
+    first, second = (
+        calibrate_file(tmp_path / "r.csv", folder, date="2026-01-01", code_version="0").families for _ in range(2)
+    )
+    assert first == second
+
+
 def predictions(frame: pd.DataFrame) -> np.ndarray:
     out = np.empty(len(frame))
     for routed in route_rows(frame):
@@ -97,6 +121,11 @@ def too_fast() -> pd.DataFrame:
         (too_fast, "8 of 8 rows are faster than t4 can compute"),
         (lambda: pd.concat([table(), table(gpu="h100-sxm")]), "several GPUs"),
         (lambda: table().drop(columns=["latency_us"]), "lacks the column latency_us"),
+        (lambda: table().assign(latency_us="abc"), "row 2: latency_us must be a positive number, not 'abc'"),
+        (lambda: table().assign(warm_us=-1.0), "row 2: warm_us must be a positive number"),
+        (lambda: table().assign(split="banana"), "row 2: split must be fit or test, not 'banana'"),
+        (lambda: table().assign(cols=1.5), "cols must be a whole number"),
+        (lambda: table(method="wall"), "timed by a processor's wall clock, not on a100-sxm-80gb"),
     ],
 )
 def test_tables_that_cannot_be_trusted_are_refused(tmp_path, frame, message):

@@ -23,7 +23,7 @@ from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
 from archsearch.bench.fit import Group, fit
-from archsearch.bench.measurements import group_of, read_measurements, route_rows
+from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
 from archsearch.cost.calibration import (
     BOUNDS,
@@ -132,7 +132,7 @@ def read_families(tables: Sequence[Path]) -> list[Family]:
     parts: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
     models: dict[str, KernelModel] = {}
     for file in tables:
-        frame = fit_rows(read_measurements(file))
+        frame = fit_rows(read_timed(file))
         frame = rotated_and_warm(frame) if is_results(frame) else frame
         for routed in route_rows(frame):
             models[routed.route.kernel] = routed.route.model
@@ -162,7 +162,7 @@ def is_test(op: str, rows: int, cols: int) -> bool:
 def _fit_family(
     family: Family, progress: Callable[[str], None]
 ) -> Iterable[tuple[str, str, KernelFit, Correction | None]]:
-    groups = {gpu: g for gpu, g in family.groups.items() if len(g) >= MIN_ROWS}
+    groups = {gpu: g for gpu, g in family.groups.items() if len(g) >= MIN_ROWS and len(set(_folds(g))) > 1}
     if not groups:
         return
     progress(f"{family.kernel}: {sum(map(len, groups.values()))} rows of {', '.join(groups)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_DIMENSION = 1 << 31
+CAUSAL = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 
 def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
@@ -23,7 +25,13 @@ def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
     import pandas as pd
 
     if name == "causal":
-        return column.astype(str).str.lower().isin(("true", "1", "1.0")).to_numpy(dtype=np.float64)
+        said = column.astype(str).str.lower().map(CAUSAL).to_numpy(dtype=np.float64)
+        if np.isnan(said).any():
+            row = int(np.flatnonzero(np.isnan(said))[0])
+            raise InvalidInputError(
+                f"row {int(positions[row]) + 2} (op {op!r}): causal must be true or false, not {column.iloc[row]!r}"
+            )
+        return said
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~((values >= 1) & (values <= MAX_DIMENSION) & (values == np.floor(values))))
     if bad.size:
@@ -31,5 +39,23 @@ def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
         found = found.item() if isinstance(found, np.generic) else found
         raise InvalidInputError(
             f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, not {found!r}"
+        )
+    return values
+
+
+def positive_numbers(frame: pd.DataFrame, name: str, path: str | Path) -> Any:
+    """A column of times or counts as float64.
+
+    Raises:
+        InvalidInputError: one that is missing or not a positive number; the text names its row.
+    """
+    import pandas as pd
+
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~((values > 0) & np.isfinite(values)))
+    if bad.size:
+        where = int(frame.index[bad[0]]) + 2
+        raise InvalidInputError(
+            f"{path}: row {where}: {name} must be a positive number, not {frame[name].iloc[bad[0]]!r}"
         )
     return values

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.bench.columns import whole_numbers
+from archsearch.bench.columns import positive_numbers, whole_numbers
 from archsearch.bench.fit import Group
 from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.whole_models import is_whole_model_table, tidy
@@ -84,6 +84,25 @@ def read_measurements(path: str | Path) -> pd.DataFrame:
         empty = np.flatnonzero(frame[name].isna())
         if empty.size:
             raise InvalidInputError(f"{path}: row {int(empty[0]) + 2}: {name} is empty")
+    return frame
+
+
+def read_timed(path: str | Path) -> pd.DataFrame:
+    """Read a table whose rows may be fitted on: times are positive numbers, ``split`` says fit or test.
+
+    Raises:
+        InvalidInputError: see ``read_measurements``; or a time or split that is none.
+    """
+    frame = read_measurements(path)
+    if "latency_us" not in frame:
+        raise InvalidInputError(f"{path}: lacks the column latency_us to fit to")
+    names = ("latency_us", "warm_us", "buffers") if is_results(frame) else ("latency_us",)
+    frame = frame.assign(**{name: positive_numbers(frame, name, path) for name in names})
+    if "split" in frame:
+        odd = np.flatnonzero(~frame["split"].isin(("fit", "test")))
+        if odd.size:
+            found = frame["split"].iloc[odd[0]]
+            raise InvalidInputError(f"{path}: row {int(odd[0]) + 2}: split must be fit or test, not {found!r}")
     return frame
 
 

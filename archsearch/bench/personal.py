@@ -13,13 +13,14 @@ import numpy as np
 from archsearch.bench.calibrate import fit_device, fit_rows, joined, shape_names
 from archsearch.bench.calibration_files import Calibrated, write_calibration
 from archsearch.bench.fit import Group, bounds_hit, log_residuals
-from archsearch.bench.measurements import group_of, read_measurements, route_rows
+from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.cost.calibration import Calibration, CalibrationFile, KernelFit
 from archsearch.cost.correction import Correction
 from archsearch.cost.kernel import KernelModel
-from archsearch.errors import InvalidInputError
+from archsearch.data import data_path
+from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
 
@@ -79,10 +80,10 @@ def calibrate_file(file: str | Path, output: Path, *, gpu: str | None = None, da
         InvalidInputError: rows of several GPUs, too few rows, times that contradict each other or the silicon.
         UnknownNameError: no profile has this device's name.
     """
-    frame, spec = _one_gpu(read_measurements(file), file, gpu)
+    frame, spec = _one_gpu(read_timed(file), file, gpu)
     served = frame[unserved(frame) == ""] if is_results(frame) else frame
-    _consistent(served, file)
     _possible(served, spec, file)
+    _consistent(served, file)
     fits, families, left_out, corrections = _fit_families(frame, spec)
     if not fits:
         raise InvalidInputError(
@@ -105,9 +106,15 @@ def _one_gpu(frame: pd.DataFrame, file: str | Path, gpu: str | None) -> tuple[pd
     names = sorted(frame["gpu"].astype(str).unique())
     if len(names) > 1:
         raise InvalidInputError(f"{file}: holds rows of several GPUs ({', '.join(names)}); calibrate one at a time")
-    if "latency_us" not in frame:
-        raise InvalidInputError(f"{file}: lacks the column latency_us to fit to")
     spec = load_gpu(gpu or names[0])
+    try:
+        named = load_gpu(names[0])
+    except UnknownNameError:  # a device that the database lacks: --gpu says what it is
+        named = spec
+    if named.id != spec.id:
+        raise InvalidInputError(f"{file}: its rows were timed on {names[0]}, which is not {spec.id}")
+    if spec.vendor != "cpu" and "method" in frame and (frame["method"] == "wall").any():
+        raise InvalidInputError(f"{file}: its rows were timed by a processor's wall clock, not on {spec.id}")
     return frame.assign(gpu=spec.id), spec
 
 
@@ -155,10 +162,11 @@ def _possible(frame: pd.DataFrame, spec: GpuSpec, file: str | Path) -> None:
 def _fit_families(
     frame: pd.DataFrame, spec: GpuSpec
 ) -> tuple[dict[str, KernelFit], list[FamilyFit], dict[str, str], dict[str, Correction]]:
-    known = Calibration.load()
+    known = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
     fitting, judging = _families(fit_rows(frame)), _families(_test_rows(frame))
     fits: dict[str, KernelFit] = {}
-    families, left_out, corrections = [], {}, {}
+    families, corrections = [], {}
+    left_out = _not_kernels(frame)
     for kernel, (model, group) in fitting.items():
         unseen = judging.get(kernel)
         shapes = len(set(shape_names(group)))
@@ -169,12 +177,15 @@ def _fit_families(
         before = known.lookup(spec, kernel)
         prior = dict(before.fit.coefficients)
         fitted, correction = fit_device(kernel, model, group, prior, correct=len(group) >= CORRECTION_ROWS)
-        after = _mape(model, unseen[1], fitted.coefficients)
+        worse, after = _mape(model, unseen[1], prior), _mape(model, unseen[1], fitted.coefficients)
+        if after > worse:
+            left_out[kernel] = f"a fit would be worse on the rows held back ({after:.0f} % against {worse:.0f} %)"
+            continue
         family = FamilyFit(
             kernel=kernel,
             rows=len(group),
             held_back=len(unseen[1]),
-            mape_before=_mape(model, unseen[1], prior),
+            mape_before=worse,
             mape_after=after,
             prior=f"{before.provenance.value} ({', '.join(before.fit.fitted_on)})",
             at_bounds=tuple(bounds_hit(model.coefficients, fitted.coefficients)),
@@ -184,6 +195,16 @@ def _fit_families(
         if correction is not None:
             corrections[kernel] = correction
     return fits, families, left_out, corrections
+
+
+def _not_kernels(frame: pd.DataFrame) -> dict[str, str]:
+    """Rows of a results file that no kernel model serves, by op and kernel."""
+    if not is_results(frame):
+        return {}
+    kernel = frame["kernel"].astype(object).fillna("").astype(str) if "kernel" in frame else ""
+    told = frame.assign(_why=unserved(frame), _name=frame["op"].astype(str) + " " + kernel)
+    rows = told[told["_why"] != ""].groupby("_name", sort=True)["_why"]
+    return {str(name).strip(): f"{len(whys)} rows, {whys.iloc[0]}" for name, whys in rows}
 
 
 def _families(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.bench.columns import positive_numbers
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
@@ -93,7 +94,7 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
             raise InvalidInputError(f"{path}: no row has split {split!r}")
     if "latency_us" not in frame:
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
-    return predict_frame(frame, correction=correction).assign(latency_us=_measured(frame, path))
+    return predict_frame(frame, correction=correction).assign(latency_us=positive_numbers(frame, "latency_us", path))
 
 
 def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, Any]:
@@ -114,23 +115,6 @@ def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, A
         for key, part in rows.groupby(list(by), sort=True)
     ]
     return {"groups": groups, "overall": score(rows)}
-
-
-def _measured(frame: pd.DataFrame, path: str | Path) -> Any:
-    """The measured latencies in microseconds.
-
-    Raises:
-        InvalidInputError: one that is missing or not a positive number; the text names its row.
-    """
-    import pandas as pd
-
-    values = pd.to_numeric(frame["latency_us"], errors="coerce").to_numpy(dtype=float)
-    bad = np.flatnonzero(~((values > 0) & np.isfinite(values)))
-    if bad.size:
-        where = int(frame.index[bad[0]]) + 2
-        found = frame["latency_us"].iloc[bad[0]]
-        raise InvalidInputError(f"{path}: row {where}: latency_us must be a positive number, not {found!r}")
-    return values
 
 
 def score(part: pd.DataFrame) -> dict[str, Any]:

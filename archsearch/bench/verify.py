@@ -137,10 +137,14 @@ def verify(
     """
     found, workload, attributes = candidates_of(source, hardware, top, storage)
     fused = bool(attributes["execution"]["compiled"]) if compiled is None else compiled
-    rows = []
+    rows: list[Checked] = []
     for candidate in found:
         progress(f"{attributes['space']}: {candidate.name}")
-        rows.append(_checked(candidate, workload, gpu, device, fused))
+        twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)  # type: ignore[attr-defined]
+        if twin is None:
+            rows.append(_checked(candidate, workload, gpu, device, fused))
+        else:  # timed already
+            rows.append(replace(twin, rank=candidate.rank, name=candidate.name, note=f"the same as {twin.name}"))
     return Verification(
         space=attributes["space"],
         family=attributes["family"],

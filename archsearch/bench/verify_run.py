@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from archsearch.bench.measurements import read_timed
 from archsearch.bench.verify import Verification, verify
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
@@ -40,6 +41,8 @@ def run_verify(
         raise UnsupportedError(f"bench verify needs {error.name}: pip install 'archsearch[torch,models]'") from None
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
+    if recalibrate is not None and recalibrate.exists():
+        read_timed(recalibrate)  # refuses a file that could not be calibrated on, before anything is timed
     if top < 1:
         raise InvalidInputError(f"--top must be at least 1, not {top}")
     who = identify(place)

@@ -203,6 +203,8 @@ def read_calibration(path: Path) -> CalibrationFile:
     try:
         raw: Any = yaml.load(path.read_text(), Loader=Loader)
         return CalibrationFile.model_validate(raw)
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: not a text file in UTF-8") from None
     except yaml.YAMLError as error:
         raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
     except ValidationError as error:

@@ -107,7 +107,7 @@ def _from_yaml(path: Path) -> ModelConfig:
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         told = " ".join(str(error).split())
         raise InvalidInputError(f"{path}: not valid YAML: {told}") from None
     if not isinstance(values, dict) or "family" not in values:

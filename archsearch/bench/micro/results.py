@@ -37,7 +37,10 @@ class ResultsFile:
             raise ValueError(f"{self.target.parent}: no such folder")
         if self.rows != self.target and self.target.exists() and not self.rows.exists():
             self._unpack()
-        self.done = self._read()
+        try:
+            self.done = self._read()
+        except UnicodeDecodeError:
+            raise ValueError(f"{self.rows}: is no results file; name another --output") from None
 
     def _read(self) -> dict[tuple[str, str], dict[str, str]]:
         """Finished rows by (device, key); a last line that was cut off is dropped."""

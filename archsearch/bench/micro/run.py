@@ -167,6 +167,8 @@ def run_cases(
     """
     import torch
 
+    if budget_minutes is not None and not (0 < budget_minutes < float("inf")):
+        raise ValueError(f"a budget must be a positive number of minutes, not {budget_minutes}")
     results = ResultsFile(output)
     runner = Runner(place, identify(place, gpu), stopwatch_for(place), cache_bytes(place), Monitor(place), clock)
     summary = Summary(results.target)

@@ -50,7 +50,7 @@ def from_hf(path: Path) -> ModelConfig:
         path = found[0]
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise InvalidInputError(f"{path}: not a config: a JSON object is needed")
@@ -62,6 +62,8 @@ def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfi
     kind = _kind(values)
     if kind is None:
         raise InvalidInputError(f"{where}: names neither model_type nor _class_name, so it is no Hugging Face config")
+    if not isinstance(kind, str):
+        raise InvalidInputError(f"{where}: model_type must be a text, not {kind!r}")
     if kind not in formats():
         raise UnknownNameError("model_type", str(kind), formats(), hint=f"(in {where})")
     layout = formats()[kind]

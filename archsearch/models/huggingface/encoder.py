@@ -13,6 +13,11 @@ from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
 _BIASES = ("attention_bias", "norm_bias", "classifier_bias")
 
 
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+LARGEST_TOKEN = 50283
+"""The largest token that ``ModernBertConfig`` names by default (its padding)."""
+
+
 def _complete_modernbert(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
     for key in _BIASES:
         if bool(values.get(key, False)) != fields["bias"]:
@@ -40,6 +45,8 @@ def _layer_types(layers: int, period: int) -> list[str]:
 
 def _finish_modernbert(config: Any, document: dict[str, Any]) -> None:
     document["classifier_activation"] = NAME_OF_ACTIVATION[config.activation]
+    if int(config.vocab_size) <= LARGEST_TOKEN:  # the class's own lie beyond a small vocabulary
+        document |= {name: min(i, int(config.vocab_size) - 1) for i, name in enumerate(TOKENS)}
     document |= dict.fromkeys(_BIASES, config.bias)
     local = int(config.local_attention)
     period = int(config.global_attn_every_n_layers) if local else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,11 @@ def read_trace(path: Path) -> Trace:
     """
     if not path.is_file():
         raise InvalidInputError(f"--trace {path}: no such file")
-    with path.open(newline="", encoding="utf-8") as file:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"--trace {path}: not a text file in UTF-8") from None
+    with io.StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         if COLUMN not in (rows.fieldnames or ()):
             raise InvalidInputError(f"{path}:1: needs a column {COLUMN!r} (seconds); it has {rows.fieldnames}")
