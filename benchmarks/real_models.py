@@ -86,16 +86,13 @@ def measure(output: Path, device_name: str, budget_s: float) -> None:
 
 def _clean(device: Any) -> int:
     """Free what earlier models left; returns the bytes that stay allocated."""
-    import gc
-
     import torch
 
+    from archsearch.bench.micro.device import release
+
     torch.compiler.reset()
-    gc.collect()
-    if device.type != "cuda":
-        return 0
-    torch.cuda.empty_cache()
-    return int(torch.cuda.memory_allocated(device))
+    release(device)
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else 0
 
 
 def _timed(built: Any, device: Any, time_model: Any, before: int) -> dict[str, Any]:

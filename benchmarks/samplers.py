@@ -146,8 +146,9 @@ def main() -> None:
     import optuna
 
     from archsearch.search.enumeration import sweep
-    from archsearch.search.evaluate import Evaluator, objective_matrix
+    from archsearch.search.evaluate import Evaluator
     from archsearch.search.hybrid import seed_cells
+    from archsearch.search.pareto import objective_matrix
     from archsearch.search.pricing import resolve_pool
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -20,9 +20,9 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import GpuPool
 from archsearch.search import fidelity as module
 from archsearch.search import storage as storage_module
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.fidelity import Fidelity, best_first, candidates, enqueue, release_dead, work
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.recommend import recommend
 from archsearch.search.space import load_space
 from archsearch.search.storage import load_study

@@ -9,9 +9,9 @@ import pytest
 
 from archsearch.errors import UnsupportedError
 from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.hybrid import coarsened, refined_front, seed_cells, spread
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.samplers import BatchSearch
 from archsearch.search.space import parse_space
 

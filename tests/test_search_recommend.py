@@ -9,10 +9,10 @@ import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.explain import explain
 from archsearch.search.frames import config_of, to_records
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.recommend import recommend
 from archsearch.search.study import run_study
 

@@ -10,9 +10,9 @@ import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.fidelity import Fidelity, candidates, enqueue, work
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.recommend import recommend
 from archsearch.search.schema import Budget
 from archsearch.search.space import SearchSpace, load_space

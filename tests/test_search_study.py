@@ -12,9 +12,9 @@ import pytest
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.frames import to_records
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space import SearchSpace, parse_space
 from archsearch.search.study import (
     export_study,

@@ -86,7 +86,7 @@ def calibrate(
         InvalidInputError: a folder holds no table, or no family has such a name.
     """
     tables = [table for source in sources for table in tables_of(source)]
-    measured = read_families(tables)
+    measured = families_of(split_rows(read_timed(table))[0] for table in tables)
     families = [family for family in measured if family.kernel.startswith(only)]
     if not families:
         raise InvalidInputError(f"no kernel family starts with {only!r}: {', '.join(f.kernel for f in measured)}")
@@ -127,31 +127,29 @@ def tables_of(source: str | Path) -> list[Path]:
     return found
 
 
-def read_families(tables: Sequence[Path]) -> list[Family]:
-    """The fit rows of tables, by kernel family and GPU."""
+def families_of(frames: Iterable[pd.DataFrame]) -> list[Family]:
+    """The rows of tables by kernel family and GPU, those of ``bench run`` rotated and warm."""
     parts: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
     models: dict[str, KernelModel] = {}
-    for file in tables:
-        frame = fit_rows(read_timed(file))
-        frame = rotated_and_warm(frame) if is_results(frame) else frame
-        for routed in route_rows(frame):
+    for frame in frames:
+        rows = rotated_and_warm(frame) if is_results(frame) else frame
+        for routed in route_rows(rows):
             models[routed.route.kernel] = routed.route.model
-            parts[routed.route.kernel][routed.route.gpu.id].append(group_of(routed, frame))
+            parts[routed.route.kernel][routed.route.gpu.id].append(group_of(routed, rows))
     return [
         Family(kernel, models[kernel], {gpu: joined(groups) for gpu, groups in by_gpu.items()})
         for kernel, by_gpu in sorted(parts.items())
     ]
 
 
-def fit_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that may be fitted on, renumbered."""
+def split_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that may be fitted on, and the others, each renumbered."""
     if "split" in frame:
-        kept = frame[frame["split"] == "fit"]
+        fit = (frame["split"] == "fit").to_numpy()
     else:
-        kept = frame[
-            [not is_test(op, rows, cols) for op, rows, cols in zip(frame.op, frame.rows, frame.cols, strict=True)]
-        ]
-    return kept.reset_index(drop=True)
+        rows = zip(frame.op, frame.rows, frame.cols, strict=True)
+        fit = np.array([not is_test(op, rows_, cols) for op, rows_, cols in rows])
+    return frame[fit].reset_index(drop=True), frame[~fit].reset_index(drop=True)
 
 
 def is_test(op: str, rows: int, cols: int) -> bool:

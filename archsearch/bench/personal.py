@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.bench.calibrate import fit_device, fit_rows, joined, shape_names
+from archsearch.bench.calibrate import families_of, fit_device, shape_names, split_rows
 from archsearch.bench.calibration_files import Calibrated, write_calibration
 from archsearch.bench.fit import Group, bounds_hit, log_residuals
-from archsearch.bench.measurements import group_of, read_timed, route_rows
-from archsearch.bench.own_tables import is_results, rotated_and_warm, unserved
+from archsearch.bench.measurements import read_timed, route_rows
+from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.cost.calibration import Calibration, CalibrationFile, KernelFit
 from archsearch.cost.correction import Correction
@@ -163,7 +162,7 @@ def _fit_families(
     frame: pd.DataFrame, spec: GpuSpec
 ) -> tuple[dict[str, KernelFit], list[FamilyFit], dict[str, str], dict[str, Correction]]:
     known = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
-    fitting, judging = _families(fit_rows(frame)), _families(_test_rows(frame))
+    fitting, judging = (_groups(rows) for rows in split_rows(frame))
     fits: dict[str, KernelFit] = {}
     families, corrections = [], {}
     left_out = _not_kernels(frame)
@@ -207,23 +206,9 @@ def _not_kernels(frame: pd.DataFrame) -> dict[str, str]:
     return {str(name).strip(): f"{len(whys)} rows, {whys.iloc[0]}" for name, whys in rows}
 
 
-def _families(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:
-    """A table's rows by kernel family."""
-    if is_results(frame):
-        frame = rotated_and_warm(frame)
-    models: dict[str, KernelModel] = {}
-    parts: dict[str, list[Group]] = defaultdict(list)
-    for routed in route_rows(frame):
-        models[routed.route.kernel] = routed.route.model
-        parts[routed.route.kernel].append(group_of(routed, frame))
-    return {kernel: (models[kernel], joined(groups)) for kernel, groups in sorted(parts.items())}
-
-
-def _test_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that ``fit_rows`` leaves out."""
-    marked = frame.assign(_row=np.arange(len(frame)))
-    kept = set(fit_rows(marked)["_row"])
-    return frame[[i not in kept for i in range(len(frame))]].reset_index(drop=True)
+def _groups(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:
+    """One GPU's rows by kernel family."""
+    return {family.kernel: (family.model, next(iter(family.groups.values()))) for family in families_of([frame])}
 
 
 def _mape(model: KernelModel, group: Group, values: Mapping[str, float]) -> float:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
+from archsearch.bench.micro.device import free_bytes, release
 from archsearch.cost.model import CostModel
-from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import ModelConfig, Phase, Workload
+from archsearch.models.base import ModelConfig, Workload
 from archsearch.models.huggingface import to_hf
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def candidates_of(
         InvalidInputError: the space names no baseline.
     """
     from archsearch.models.registry import get_family, load_preset
+    from archsearch.search.frames import workload_from
     from archsearch.search.recommend import config_of, recommend
 
     frame = recommend(source, hardware, top=top, storage=storage, progress=False)
@@ -104,12 +105,6 @@ def candidates_of(
     for rank, quality in enumerate(frame["quality"].tolist(), start=1):
         found.append(Candidate(rank, f"rank {rank}", family.from_dict(config_of(frame, rank)), float(quality)))
     return found, workload, attributes
-
-
-def workload_from(record: Mapping[str, Any]) -> Workload:
-    """A workload from the plain values that studies keep."""
-    given = {k: v for k, v in record.items() if v is not None}
-    return Workload(**(given | {"phase": Phase(given["phase"]), "dtype": DType.parse(given["dtype"])}))
 
 
 def verify(
@@ -207,7 +202,7 @@ def _measured(
     except UnsupportedError:  # no library's class has this shape: a plain layer of the same kind stands for it
         plain = plain_layer(config, workload, device, compiled=compiled)
         return None, plain.median_s, plain.method
-    whole = float(config.memory(workload).total) < FITS * _free_bytes(device)
+    whole = float(config.memory(workload).total) < FITS * free_bytes(device)
     built_config = config if whole else replace(config, num_layers=2)  # type: ignore[type-var]
     built = build_module(built_config, workload, device)
     if compiled:
@@ -215,30 +210,10 @@ def _measured(
     layer = time_layer(built, device)
     model = time_model(built, device) if whole else None
     del built
-    _release(device)
+    release(device)
     timed = model or layer
     method = "" if timed is None else timed.method
     return (model.median_s if model else None), (layer.median_s if layer else None), method
-
-
-def _free_bytes(device: Any) -> float:
-    import torch
-
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    from archsearch.bench.micro.device import probe
-
-    return float(probe(device).memory_bytes)
-
-
-def _release(device: Any) -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _agreement(rows: Sequence[Checked]) -> dict[str, Any]:

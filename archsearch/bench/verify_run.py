@@ -76,9 +76,9 @@ def _recalibrated(
     from archsearch.bench.kernels_of_models import kernel_cases
     from archsearch.bench.micro.run import run_cases
     from archsearch.bench.personal import calibrate_file
-    from archsearch.bench.verify import workload_from
     from archsearch.hardware.database import user_profiles
     from archsearch.models.registry import get_family
+    from archsearch.search.frames import workload_from
 
     configs = [get_family(result.family).from_dict(row.config) for row in result.rows]
     cases = kernel_cases(configs, workload_from(result.workload), spec)

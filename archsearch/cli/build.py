@@ -77,15 +77,13 @@ def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -
     Raises:
         InvalidInputError: no such rank.
     """
-    from archsearch.dtypes import DType
     from archsearch.errors import InvalidInputError
-    from archsearch.models.base import Phase, Workload
     from archsearch.models.registry import get_family
+    from archsearch.search.frames import workload_from
     from archsearch.search.recommend import config_of, recommend
 
     frame = recommend(source, hardware, top=max(rank, 1), storage=storage)
     if not 1 <= rank <= len(frame):
         raise InvalidInputError(f"{source} has {len(frame)} recommended architectures; there is no rank {rank}")
-    work = {k: v for k, v in frame.attrs["workload"].items() if v is not None}
-    work |= {"phase": Phase(work["phase"]), "dtype": DType.parse(work["dtype"])}
-    return get_family(frame.attrs["family"]).from_dict(config_of(frame, rank)), Workload(**work)
+    config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
+    return config, workload_from(frame.attrs["workload"])

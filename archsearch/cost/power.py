@@ -32,10 +32,18 @@ def rated_dtype(kernel: str) -> DType:
     return DType.FP8 if "fp8" in kernel else DType.FP16
 
 
+def peak_per_watt(gpu: GpuSpec, dtype: DType) -> float:
+    """Datasheet FLOP/s of a format over the board's power.
+
+    Raises:
+        UnsupportedError: the GPU has no such format.
+    """
+    return gpu.peak_flops(dtype) / gpu.tdp_w
+
+
 def is_relieved(kernel: str, gpu: GpuSpec, measured: GpuSpec) -> bool:
     """Whether a kernel family's power limit on a measured GPU is none on this one of the same architecture."""
     dtype = rated_dtype(kernel)
     if not (gpu.supports(dtype) and measured.supports(dtype)):
         return False
-    rate, known = (g.peak_flops(dtype) / g.tdp_w for g in (gpu, measured))
-    return rate < RELIEVED * known
+    return peak_per_watt(gpu, dtype) < RELIEVED * peak_per_watt(measured, dtype)

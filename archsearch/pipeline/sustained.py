@@ -19,6 +19,7 @@ import numpy as np
 from archsearch.cost import CostModel
 from archsearch.cost.calibration import Known
 from archsearch.cost.estimate import KernelCost, Provenance
+from archsearch.cost.power import peak_per_watt
 from archsearch.cost.routes import Route
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
@@ -72,14 +73,10 @@ def sustained_fraction(gpu: GpuSpec, fraction: float, provenance: Provenance) ->
         return fraction
     # Not the other way: boards with less power run at lower voltages, where an operation takes less energy (an L4 with
     # 1.6 times the L40S's peak per watt keeps half of its peak, as the L40S does).
-    ratio = min(1.0, _peak_per_watt(gpu) / _measured_peak_per_watt(gpu.architecture))
+    ratio = min(1.0, peak_per_watt(gpu, DType.FP16) / _measured_peak_per_watt(gpu.architecture))
     return max(0.0, (1.0 + fraction) * ratio - 1.0)
-
-
-def _peak_per_watt(gpu: GpuSpec) -> float:
-    return gpu.peak_flops(DType.FP16) / gpu.tdp_w
 
 
 @lru_cache(maxsize=8)
 def _measured_peak_per_watt(architecture: str) -> float:
-    return _peak_per_watt(load_gpu(MEASURED[architecture]))
+    return peak_per_watt(load_gpu(MEASURED[architecture]), DType.FP16)

@@ -29,6 +29,7 @@ from archsearch.search.limits import (
     training_violations,
 )
 from archsearch.search.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
+from archsearch.search.pareto import objective_matrix
 from archsearch.search.pricing import LatencyModel, cost_models
 from archsearch.search.schema import Objective
 from archsearch.search.space import Cells, SearchSpace
@@ -398,8 +399,3 @@ class Evaluator:
         if objective.metric == "quality" and objective.direction is None:
             return self.quality_sign
         return objective.sign
-
-
-def objective_matrix(columns: Mapping[str, Any], objectives: Mapping[str, float]) -> NDArray[np.float64]:
-    """[N, M] objectives, all minimised, from metric columns and {column: sign}."""
-    return np.stack([sign * np.asarray(columns[name], dtype=np.float64) for name, sign in objectives.items()], axis=1)

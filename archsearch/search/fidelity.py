@@ -31,9 +31,9 @@ from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig, Workload
 from archsearch.search.devices import device_name, short_training, torch_timer
 from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.hybrid import spread
-from archsearch.search.pareto import non_dominated
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.progress import progress_bar
 from archsearch.search.samplers import BatchSearch, cell_trials, distributions
 from archsearch.search.space import Cells

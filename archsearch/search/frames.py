@@ -9,12 +9,15 @@ memory); over the pool ``throughput_worst`` and ``throughput_weighted``, relativ
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.models.base import Workload
 from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.metrics import ENERGY_BASIS, price_sources
+from archsearch.search.schema import WorkloadRecord
 from archsearch.search.training import layout_of
 
 if TYPE_CHECKING:
@@ -119,6 +122,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def workload_from(record: Mapping[str, Any]) -> Workload:
+    """The workload of ``frame_attributes``, from its plain values."""
+    return WorkloadRecord.model_validate(record).workload()
 
 
 def config_of(frame: pd.DataFrame, rank: int = 1) -> dict[str, Any]:

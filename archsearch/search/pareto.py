@@ -21,6 +21,7 @@ such round removes most of a random cloud for one vectorised comparison, and cha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -185,3 +186,8 @@ def knee_order(objectives: FloatMatrix, weights: NDArray[np.float64] | None = No
     w = np.ones(scaled.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
     level = np.round(scaled @ (w / w.sum()), 12)
     return np.lexsort((np.round((scaled**2) @ w, 12), level))
+
+
+def objective_matrix(columns: Mapping[str, Any], objectives: Mapping[str, float]) -> NDArray[np.float64]:
+    """[N, M] objectives, all minimised, from metric columns and {column: sign}."""
+    return np.stack([sign * np.asarray(columns[name], dtype=np.float64) for name, sign in objectives.items()], axis=1)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from archsearch.errors import InvalidInputError
 from archsearch.search.agreement import add_agreement, front_agreement
 from archsearch.search.candidates import Candidates, Limits, gather_candidates
-from archsearch.search.evaluate import Columns, Evaluator, objective_matrix
+from archsearch.search.evaluate import Columns, Evaluator
 from archsearch.search.frames import columns_frame, config_of, plain, to_records
-from archsearch.search.pareto import knee_order, non_dominated, normalize
+from archsearch.search.pareto import knee_order, non_dominated, normalize, objective_matrix
 from archsearch.search.pools import add_pool_report
 from archsearch.search.pricing import Hardware
 from archsearch.search.reasons import reasons

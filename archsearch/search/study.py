@@ -16,10 +16,11 @@ import numpy as np
 from archsearch.errors import InvalidInputError
 from archsearch.search.artifacts import write_artifact
 from archsearch.search.enumeration import Sweep, sweep
-from archsearch.search.evaluate import Evaluator, objective_matrix
+from archsearch.search.evaluate import Evaluator
 from archsearch.search.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
 from archsearch.search.frames import frame_attributes, plain
 from archsearch.search.hybrid import spread
+from archsearch.search.pareto import objective_matrix
 from archsearch.search.pricing import Hardware, resolve_pool
 from archsearch.search.progress import progress_bar
 from archsearch.search.records import (

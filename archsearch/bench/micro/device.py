@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -84,6 +85,25 @@ def probe(device: Any, dtypes: tuple[str, ...] | None = None) -> Device:
         raise ValueError(f"this device has no {', '.join(missing)}; it has: {', '.join(known)}")
     flash_attn = device.type == "cuda" and find_spec("flash_attn") is not None
     return Device(num_sms, int(free), wanted, device.type, compilers, flash_attn)
+
+
+def free_bytes(device: Any) -> float:
+    """Memory that tensors can still take, what torch keeps for reuse included."""
+    import torch
+
+    if device.type != "cuda":
+        return float(_host_memory())
+    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return float(torch.cuda.mem_get_info(device)[0] + idle)
+
+
+def release(device: Any) -> None:
+    """Give back what dead tensors hold."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def cache_bytes(device: Any) -> float:

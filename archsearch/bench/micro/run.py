@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.bench.micro.cases import Case, case_bytes, describe, suite_cases
-from archsearch.bench.micro.device import Identity, Monitor, cache_bytes, identify, probe
+from archsearch.bench.micro.device import Identity, Monitor, cache_bytes, free_bytes, identify, probe, release
 from archsearch.bench.micro.operations import Skipped, build
 from archsearch.bench.micro.results import ResultsFile
 from archsearch.bench.micro.timing import CudaStopwatch, Stopwatch, Timing, buffer_sets, measure, stopwatch_for
@@ -85,16 +84,7 @@ class Runner:
     def _sets(self, case: Case) -> int:
         if case.op == "block":
             return 1
-        free = self._free_bytes()
-        return buffer_sets(case_bytes(case), self.cache, free)
-
-    def _free_bytes(self) -> float:
-        if self.device.type != "cuda":
-            return 2e9
-        import torch
-
-        idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return float(torch.cuda.mem_get_info(self.device)[0] + idle)
+        return buffer_sets(case_bytes(case), self.cache, free_bytes(self.device))
 
     def _time(self, actions: Sequence[Callable[[], object]]) -> Timing:
         import torch
@@ -213,9 +203,7 @@ def _one(case: Case, runner: Runner, results: ResultsFile, summary: Summary) -> 
         summary.measured += 1
         summary.throttled += bool(row["throttled"])
         return
-    gc.collect()
-    if runner.device.type == "cuda":
-        torch.cuda.empty_cache()
+    release(runner.device)
 
 
 def _count(summary: Summary, reason: str) -> None:
