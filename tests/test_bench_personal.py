@@ -113,9 +113,14 @@ def too_fast() -> pd.DataFrame:
     return frame.assign(gpu="t4", dtype="fp16", latency_us=flops / 300e12 * 1e6)  # a T4 reaches 65 TFLOP/s
 
 
+def slow() -> pd.DataFrame:
+    return too_fast().assign(latency_us=1e6, split="fit")
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
+        (lambda: slow().drop(columns="split"), "lacks the column split"),
         (lambda: table().iloc[:8], "too few rows to fit anything: memory/pointwise"),
         (twice_apart, "times that contradict each other, first op=copy"),
         (too_fast, "8 of 8 rows are faster than t4 can compute"),

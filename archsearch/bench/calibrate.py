@@ -143,10 +143,16 @@ def families_of(frames: Iterable[pd.DataFrame]) -> list[Family]:
 
 
 def split_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows that may be fitted on, and the others, each renumbered."""
+    """The rows that may be fitted on, and the others, each renumbered.
+
+    Raises:
+        InvalidInputError: a table without the column split whose rows are not those of bandwidth-bound kernels.
+    """
     if "split" in frame:
         fit = (frame["split"] == "fit").to_numpy()
     else:
+        if "rows" not in frame or "cols" not in frame:
+            raise InvalidInputError("the table lacks the column split, which says what may be fitted on: fit or test")
         rows = zip(frame.op, frame.rows, frame.cols, strict=True)
         fit = np.array([not is_test(op, rows_, cols) for op, rows_, cols in rows])
     return frame[fit].reset_index(drop=True), frame[~fit].reset_index(drop=True)
