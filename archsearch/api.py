@@ -13,21 +13,20 @@ from archsearch.cost.estimate import Estimate
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
-from archsearch.models.base import MemoryUse, ModelConfig, Phase, Workload
-from archsearch.models.registry import load_model
+from archsearch.models.base import MemoryUse, ModelConfig
+from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
+from archsearch.workload import MAX_DIMENSION, Phase, Workload
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-    from archsearch.search.explain import Explanation
-    from archsearch.search.pricing import Hardware
-    from archsearch.search.space import SearchSpace
+    from archsearch.search.answers.explain import Explanation
+    from archsearch.search.evaluate.pricing import Hardware
+    from archsearch.search.space.space import SearchSpace
 
 __all__ = ["EstimateResult", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
-
-MAX_DIMENSION = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +122,15 @@ def estimate(
 
 
 def enumerate_space(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> pd.DataFrame:
-    """The exact Pareto front of a search space on a GPU or pool; see ``archsearch.search.enumeration``."""
-    from archsearch.search.enumeration import enumerate_space as run
+    """The exact Pareto front of a search space on a GPU or pool; see ``archsearch.search.explore.enumeration``."""
+    from archsearch.search.explore.enumeration import enumerate_space as run
 
     return run(space, hardware, **options)
 
 
 def run_study(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> optuna.Study:
-    """Run and store a study; see ``archsearch.search.study.run_study``."""
-    from archsearch.search.study import run_study as run
+    """Run and store a study; see ``archsearch.search.studies.study.run_study``."""
+    from archsearch.search.studies.study import run_study as run
 
     return run(space, hardware, **options)
 
@@ -139,8 +138,8 @@ def run_study(space: str | Path | SearchSpace, hardware: Hardware | None = None,
 def recommend(
     source: optuna.Study | str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any
 ) -> pd.DataFrame:
-    """The best architectures of a study or space, with reasons; see ``archsearch.search.recommend``."""
-    from archsearch.search.recommend import recommend as run
+    """The best architectures of a study or space, with reasons; see ``archsearch.search.answers.recommend``."""
+    from archsearch.search.answers.recommend import recommend as run
 
     return run(source, hardware, **options)
 
@@ -161,8 +160,8 @@ def explain(
     allow_code: bool = False,
 ) -> Explanation:
     """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes."""
-    from archsearch.search.explain import explain as run
-    from archsearch.search.pricing import resolve_pool
+    from archsearch.search.answers.explain import explain as run
+    from archsearch.search.evaluate.pricing import resolve_pool
 
     config, _ = _load(model, allow_code)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}

@@ -83,11 +83,11 @@ def alignment(frame: pd.DataFrame, axes: Any) -> None:
 
 def block_times(file: Path) -> pd.DataFrame:
     """Measured and predicted microseconds of one transformer layer each, which no fit has seen."""
-    from archsearch.bench.verify import predicted as predict
     from archsearch.dtypes import DType
     from archsearch.hardware import load_gpu
-    from archsearch.models.base import Phase, Workload
-    from archsearch.models.registry import load_preset
+    from archsearch.models.registry.families import load_preset
+    from archsearch.verify.compare import predicted as predict
+    from archsearch.workload import Phase, Workload
 
     found = []
     for row in pd.read_csv(file).query("op == 'block'").to_dict("records"):

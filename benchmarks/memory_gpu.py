@@ -72,9 +72,9 @@ def write_cases() -> None:
     """The plan as configs of transformers and diffusers with their inputs."""
     from dataclasses import replace
 
-    from archsearch.models import load_preset
     from archsearch.models.huggingface import to_hf
     from archsearch.models.huggingface.inputs import example_inputs, method_of
+    from archsearch.models.registry.families import load_preset
 
     cases = []
     for preset, changes, sizes in _PLAN:
@@ -97,7 +97,7 @@ def write_cases() -> None:
 
 def _workload(sizes: dict[str, Any]) -> Any:
     from archsearch.dtypes import DType
-    from archsearch.models import Phase, Workload
+    from archsearch.workload import Phase, Workload
 
     return Workload(**{**sizes, "dtype": DType(sizes["dtype"]), "phase": Phase(sizes["phase"])})
 

@@ -134,10 +134,10 @@ def published() -> pd.DataFrame:
     """Spearman of each proxy with published scores; Gemstones from the laws' own table."""
     import yaml
 
-    from archsearch.models.base import Workload
-    from archsearch.models.registry import load_preset
+    from archsearch.models.registry.families import load_preset
     from archsearch.quality import get_proxy, training_features
     from archsearch.quality.ranking import correlation
+    from archsearch.workload import Workload
 
     records = []
     for entry in yaml.safe_load((HERE / "published_quality.yaml").read_text()):
@@ -190,10 +190,10 @@ def gemstones() -> pd.DataFrame:
 
 def dit_residuals() -> pd.DataFrame:
     """ln of published over predicted FID of DiT's twelve models, for the law of all patches and that of patch 2."""
-    from archsearch.models.base import Workload
-    from archsearch.models.registry import load_preset
+    from archsearch.models.registry.families import load_preset
     from archsearch.quality import get_proxy, training_features
     from archsearch.quality.laws import published_laws
+    from archsearch.workload import Workload
 
     table: Any = published_laws()["dit-fid"].record.table
     records = []

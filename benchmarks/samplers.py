@@ -36,8 +36,8 @@ TPE_TRIALS = 1000
 
 def finer(name: str, steps: dict[str, int]) -> Any:
     """A shipped space with smaller steps and no width multiple: 20 to 60 times as many cells."""
-    from archsearch.search.schema import Dimension
-    from archsearch.search.space import SearchSpace, load_space
+    from archsearch.search.space.schema import Dimension
+    from archsearch.search.space.space import SearchSpace, load_space
 
     space = load_space(name)
     dimensions = dict(space.record.dimensions)
@@ -63,7 +63,7 @@ def hypervolume(points: NDArray[np.float64], low: NDArray[np.float64], high: NDA
 
 def our_points(evaluator: Any, strategy: str, trials: int, seed: int) -> NDArray[np.float64]:
     """Objectives [trials, 2] in order, infeasible ones NaN."""
-    from archsearch.search.samplers import BatchSearch
+    from archsearch.search.explore.samplers import BatchSearch
 
     kept: list[Any] = []
     BatchSearch(evaluator, strategy, seed, lambda: kept, kept.extend).run(trials)
@@ -73,7 +73,7 @@ def our_points(evaluator: Any, strategy: str, trials: int, seed: int) -> NDArray
 def stock_points(evaluator: Any, sampler_name: str, trials: int, seed: int) -> NDArray[np.float64]:
     import optuna
 
-    from archsearch.search.samplers import directions, distributions
+    from archsearch.search.explore.samplers import directions, distributions
 
     def constraints(trial: Any) -> Any:
         return trial.user_attrs["violations"]
@@ -145,11 +145,11 @@ def main() -> None:
 
     import optuna
 
-    from archsearch.search.enumeration import sweep
-    from archsearch.search.evaluate import Evaluator
-    from archsearch.search.hybrid import seed_cells
+    from archsearch.search.evaluate.evaluator import Evaluator
+    from archsearch.search.evaluate.pricing import resolve_pool
+    from archsearch.search.explore.enumeration import sweep
+    from archsearch.search.explore.hybrid import seed_cells
     from archsearch.search.pareto import objective_matrix
-    from archsearch.search.pricing import resolve_pool
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for title, (name, gpu, steps) in SPACES.items():

@@ -52,7 +52,7 @@ def space(exponent: int) -> str:
 
 
 def one(exponent: int, hardware: str) -> None:
-    from archsearch.search.enumeration import sweep
+    from archsearch.search.explore.enumeration import sweep
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "scaling.yaml"

@@ -49,8 +49,8 @@ def main() -> None:
     import optuna
 
     import archsearch
-    from archsearch.search.enumeration import sweep
-    from archsearch.search.space import list_spaces
+    from archsearch.search.explore.enumeration import sweep
+    from archsearch.search.space.space import list_spaces
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seconds, _ = best_of(repeat, lambda: archsearch.estimate("llama-3-8b", "h100-sxm"))

@@ -19,10 +19,10 @@ RESULTS = Path(__file__).parent / "results"
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
     """Rows with ``now_s`` and ``layer_now_s``, predicted by the calibration that is there now."""
-    from archsearch.bench.verify import predicted
     from archsearch.hardware import load_gpu
-    from archsearch.models.registry import get_family
-    from archsearch.search.frames import workload_from
+    from archsearch.models.registry.families import get_family
+    from archsearch.search.evaluate.frames import workload_from
+    from archsearch.verify.compare import predicted
 
     found = []
     for row in csv.DictReader(file.open()):

@@ -11,10 +11,11 @@ import pytest
 
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.hardware import GpuPool, load_gpu
-from archsearch.models.base import ConfigMixin, MemoryUse, Requirement, Workload
+from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
 from archsearch.ops import MatMul, OpList, as_float
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.space import SearchSpace, parse_space
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.space.space import SearchSpace, parse_space
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

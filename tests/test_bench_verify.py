@@ -9,14 +9,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from archsearch.bench.kernels_of_models import kernel_cases
-from archsearch.bench.verify import verify
 from archsearch.cli.main import app
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import get_family
+from archsearch.models.registry.families import get_family
+from archsearch.verify.compare import verify
+from archsearch.verify.kernels_of_models import kernel_cases
+from archsearch.workload import Phase, Workload
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

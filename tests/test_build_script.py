@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.api import workload_of
 from archsearch.cli.main import run as cli
-from archsearch.models import Phase, load_preset
 from archsearch.models.huggingface.script import build_script
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase
 
 CALLS = [
     *((name, Phase.FORWARD) for name in ("gpt2", "llama-3.2-1b", "gemma-2-2b", "qwen1.5-moe-a2.7b", "bert-base")),

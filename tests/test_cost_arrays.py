@@ -10,9 +10,9 @@ import pytest
 from archsearch.cost import CostModel
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import get_family
+from archsearch.models.registry.families import get_family
 from archsearch.ops import OpList
+from archsearch.workload import Phase, Workload
 
 
 def encoder(hidden_size: Any, head_dim: Any) -> Any:

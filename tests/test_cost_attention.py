@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.cost import CostModel
-from archsearch.cost.attention import AttentionModel
-from archsearch.cost.attention_tiles import PAGED, VARIANTS, floor_sum, key_blocks, tiling
+from archsearch.cost.kernels.attention import AttentionModel
+from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, floor_sum, key_blocks, tiling
 from archsearch.cost.routes import attention_routes, fused_attention_reason
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError

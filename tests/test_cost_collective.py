@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch.cost.collective import KINDS, collective_cost, link_of
 from archsearch.cost.estimate import Provenance
+from archsearch.cost.kernels.collective import KINDS, collective_cost, link_of
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.ops import Collective

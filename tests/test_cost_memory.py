@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.bench.fit import Group, fit, log_residuals
-from archsearch.cost.memory import (
+from archsearch.cost.kernels.bandwidth import (
     CLASS_OF,
     COEFFICIENTS,
     KINDS,

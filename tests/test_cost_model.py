@@ -12,8 +12,9 @@ from archsearch.cost import Calibration, CostModel, Provenance
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import list_gpus, load_gpu
-from archsearch.models import Workload, load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp
+from archsearch.workload import Workload
 
 
 @pytest.mark.parametrize(

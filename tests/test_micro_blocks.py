@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from archsearch.dtypes import DType
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 
 torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from references import SMALL
 
 from archsearch.dtypes import DType
-from archsearch.models import Phase, Workload
-from archsearch.models.decoder import DecoderConfig
-from archsearch.models.dit import DiTConfig
-from archsearch.models.encoder import EncoderConfig
+from archsearch.models.diffusion.dit import DiTConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.language.encoder import EncoderConfig
 from archsearch.ops import MatMul, as_float
+from archsearch.workload import Phase, Workload
 
 small = st.integers(1, 6)
 PHASES_OF = {

@@ -13,7 +13,8 @@ from references.tools import Reference, dispatch, fused_sdpa
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.dtypes import DType
-from archsearch.models import Phase, Workload, load_preset
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 
 IMAGES = ["sdxl-vae", "flux-vae", "dc-ae-f32c32", "dc-ae-f64c128"]
 VIDEOS = ["wan-vae", "ltx-video-vae", "ltx-video-vae-0.9.1"]

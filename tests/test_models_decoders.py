@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
-from archsearch.models import Phase, Workload, load_preset
-from archsearch.models.decoder import DecoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, MatMul
+from archsearch.workload import Phase, Workload
 
 MIXTURES = ["mixtral", "qwen2-moe", "qwen3-moe"]
 

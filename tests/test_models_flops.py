@@ -17,8 +17,9 @@ from references.encoder import bert_config, modernbert_config
 from references.tools import fused_sdpa, on_meta, tokens
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsearch.models import Phase, Workload, load_preset
-from archsearch.models.decoder import DecoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 
 MODULES = {**decoder.MODULES, **dit.MODULES}
 

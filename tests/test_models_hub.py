@@ -10,9 +10,10 @@ from huggingface_hub import try_to_load_from_cache
 
 from archsearch.cli.main import run as cli
 from archsearch.errors import InvalidInputError
-from archsearch.models import load_model, load_preset
-from archsearch.models.hub import cached_config, is_hub_id
 from archsearch.models.huggingface import to_hf
+from archsearch.models.registry.families import load_preset
+from archsearch.models.registry.hub import cached_config, is_hub_id
+from archsearch.models.registry.load import load_model
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -16,9 +16,10 @@ from references.encoder import bert_config, modernbert_config
 from references.tools import count_parameters, on_meta
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.models import load_model, load_preset
-from archsearch.models.decoder import DecoderConfig
 from archsearch.models.huggingface import formats, from_hf_dict, to_hf
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.models.registry.load import load_model
 
 
 def built(document: dict[str, Any]) -> Any:

@@ -13,7 +13,8 @@ from references.tools import Dispatched, Reference, dispatch, fused_sdpa, on_met
 from torch.utils._pytree import tree_leaves
 
 from archsearch.dtypes import DType
-from archsearch.models import Phase, Workload, load_preset
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 
 WHOLE = (
     *("gpt2", "opt-1.3b", "pythia-6.9b", "llama-3.2-1b", "llama-3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b"),

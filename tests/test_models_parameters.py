@@ -10,8 +10,8 @@ from references.dit import MODULES
 from references.encoder import bert_config, modernbert_config
 from references.tools import count_parameters, on_meta
 
-from archsearch.models import load_preset
-from archsearch.models.decoder import DecoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -10,10 +10,11 @@ import pytest
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.models import Phase, Workload, get_family, load_preset
-from archsearch.models.decoder import DecoderConfig
-from archsearch.models.encoder import EncoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.language.encoder import EncoderConfig
+from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Attention, FusedGroup, MatMul, MemoryOp, OpList
+from archsearch.workload import Phase, Workload
 
 
 def by_name(ops: OpList) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from references.tools import Reference, count_parameters, dispatch, fused_sdpa, 
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.dtypes import DType
-from archsearch.models import Phase, load_preset, preset_names
+from archsearch.models.registry.families import load_preset, preset_names
+from archsearch.workload import Phase
 
 DTYPES = [DType.BF16, DType.FP32]
 

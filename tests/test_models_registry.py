@@ -10,8 +10,9 @@ import pytest
 
 from archsearch.api import workload_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.models import ModelConfig, get_family, load_model, load_preset, preset_names
-from archsearch.models.registry import FAMILIES
+from archsearch.models.base import ModelConfig
+from archsearch.models.registry.families import FAMILIES, get_family, load_preset, preset_names
+from archsearch.models.registry.load import load_model
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -88,7 +89,8 @@ def test_paths_that_are_not_there(tmp_path: Path) -> None:
 def test_no_framework_is_imported() -> None:
     code = """
 import sys
-from archsearch.models import Workload, load_preset, preset_names
+from archsearch.workload import Workload
+from archsearch.models.registry.families import load_preset, preset_names
 from archsearch.models.huggingface import to_hf
 for name in preset_names():
     config = load_preset(name)

@@ -10,10 +10,12 @@ import pytest
 
 from archsearch.cli.main import run as cli
 from archsearch.cost.calibration import Calibration
+from archsearch.cost.clocks import sustained_fraction
+from archsearch.cost.host import copy_bandwidth_bytes_s
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.pipeline import (
     Placement,
     Run,
@@ -24,9 +26,7 @@ from archsearch.pipeline import (
     make_request,
 )
 from archsearch.pipeline.describe import document
-from archsearch.pipeline.host import copy_bandwidth_bytes_s
 from archsearch.pipeline.pricing import Pricer
-from archsearch.pipeline.sustained import sustained_fraction
 
 GIB = 2**30
 H100 = load_gpu("h100-sxm")
@@ -263,7 +263,7 @@ def test_power_limit_follows_peak_per_watt():
 def test_sustained_load_slows_products_and_leaves_memory_bound_kernels(pricer):
     short = Pricer(H100, sustained=False)
     for config in (load_preset("flux1-dev"),):
-        from archsearch.models.base import Workload
+        from archsearch.workload import Workload
 
         w = Workload(height=1024, width=1024)
         run = Run(dtype=DType.BF16, attention="flash")

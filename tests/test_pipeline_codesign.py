@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 import yaml
 
+from archsearch.cost.clocks import SustainedCostModel
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import load_model, load_preset
+from archsearch.models.registry.families import load_preset
+from archsearch.models.registry.load import load_model
 from archsearch.pipeline import Run, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.codesign import pipeline_family
-from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.quality import default_proxy, get_proxy, proxy
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.pricing import resolve_pool
-from archsearch.search.space import list_spaces, load_space
-from archsearch.search.students import find_student
-from archsearch.search.study import run_study
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.explore.students import find_student
+from archsearch.search.space.space import list_spaces, load_space
+from archsearch.search.studies.study import run_study
+from archsearch.workload import Phase, Workload
 
 SPACES = [name for name in list_spaces() if load_space(name).record.pipeline is not None]
 SIZES = {

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import gpu_ids, load_gpu
-from archsearch.models.base import Workload
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
 from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.levers import Plan, apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
 from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.transforms import transformed
+from archsearch.workload import Workload
 
 GPUS = gpu_ids()
 PIPELINES = ("flux-dev", "sd3-medium", "sana-0.6b", "dit-xl-2", "wan2.1-1.3b", "ltx-video")

@@ -11,8 +11,8 @@ import pytest
 from archsearch.cli.main import run as cli
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.pipeline.serving.fleet import Fleet, Replica, ServiceLevel, group, plan_fleet, size
-from archsearch.pipeline.serving.queueing import (
+from archsearch.serving.fleet import Fleet, Replica, ServiceLevel, group, plan_fleet, size
+from archsearch.serving.queueing import (
     Quantiles,
     Service,
     batch_server,
@@ -22,13 +22,13 @@ from archsearch.pipeline.serving.queueing import (
     mean_batch,
     multi_server,
 )
-from archsearch.pipeline.serving.simulation import (
+from archsearch.serving.simulation import (
     poisson_arrivals,
     simulate_batch_servers,
     simulate_multi_server,
 )
-from archsearch.pipeline.serving.tiers import Rung, draft_then_refine, routed
-from archsearch.pipeline.serving.traffic import Trace, read_trace, size_for_trace
+from archsearch.serving.tiers import Rung, draft_then_refine, routed
+from archsearch.serving.traffic import Trace, read_trace, size_for_trace
 
 REQUESTS = 120_000
 P = (np.arange(4000) + 0.5) / 4000
@@ -235,7 +235,7 @@ def test_a_level_below_the_long_requests_own_time_is_refused():
 
 
 def test_video_has_a_price_per_second():
-    from archsearch.pipeline.serving.report import serve_document
+    from archsearch.serving.report import serve_document
 
     second = Replica(gpu=load_gpu("h100-sxm"), gpus=1, batch_s={1: 10.0}, usd_per_hour=3.6, video_s=5.0)
     d = serve_document("video", [second], 1.0, ServiceLevel(p95_s=60.0))

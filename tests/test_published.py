@@ -11,7 +11,7 @@ import pytest
 
 import archsearch
 from archsearch.hardware import load_gpu
-from archsearch.models import load_preset, preset_names
+from archsearch.models.registry.families import load_preset, preset_names
 
 ROOT = Path(__file__).parents[1]
 SCOPES = ("transformer", "pipeline", "vae-decode", "vae-encode", "model")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.models.base import Workload
-from archsearch.models.registry import FAMILIES, get_family, load_preset
+from archsearch.models.registry.families import FAMILIES, get_family, load_preset
 from archsearch.quality import default_proxy, get_proxy, list_proxies, register_proxy, training_features
 from archsearch.quality.laws import Law
+from archsearch.workload import Workload
 
 t_quantile = student.ppf
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from archsearch.errors import InvalidInputError
-from archsearch.models.base import Workload
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.quality import get_proxy, training_features
 from archsearch.quality.diffusion import reconstruction_fid, sampler_factor
+from archsearch.workload import Workload
 
 LAW = get_proxy("latent-diffusion-fid")
 

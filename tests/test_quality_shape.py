@@ -11,9 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from archsearch.errors import InvalidInputError
-from archsearch.models.base import Workload
-from archsearch.models.decoder import DecoderConfig
-from archsearch.models.registry import load_preset
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
 from archsearch.quality import get_proxy, training_features
 from archsearch.quality.features import (
     attention_parameters,
@@ -25,6 +24,7 @@ from archsearch.quality.features import (
 from archsearch.quality.forms import effective_parameters, hollow
 from archsearch.quality.laws import Law
 from archsearch.quality.table import predict_frame
+from archsearch.workload import Workload
 
 GPT = {"vocab_size": 50257, "gated_mlp": False, "positions": "learned", "tie_word_embeddings": True}
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from archsearch.errors import InvalidInputError
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.quality.modules import SmallModel, scaled_down, shape_of
 from archsearch.quality.tiny_decoders import Recipe, Shape, Trainer, loss_of, python_corpus, train
 from archsearch.quality.trained import TrainSettings, scale_together, successive_halving

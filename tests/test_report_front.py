@@ -6,8 +6,8 @@ import pytest
 
 from archsearch.errors import InvalidInputError
 from archsearch.report import front_info, plot_front
-from archsearch.search.enumeration import sweep
-from archsearch.search.recommend import recommend
+from archsearch.search.answers.recommend import recommend
+from archsearch.search.explore.enumeration import sweep
 
 pytest_plugins = ["search_fakes"]
 

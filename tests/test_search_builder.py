@@ -13,12 +13,12 @@ from archsearch.cli.main import run as cli
 from archsearch.cost import CostModel
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.models.base import Phase, Workload
 from archsearch.models.tracing import load_traced
 from archsearch.models.tracing.grid import family_of
-from archsearch.search.enumeration import sweep
-from archsearch.search.space import parse_space
-from archsearch.search.user_code import allowing_code, code_allowed
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.space.space import parse_space
+from archsearch.search.space.user_code import allowing_code, code_allowed
+from archsearch.workload import Phase, Workload
 
 MODULE = """
 import torch

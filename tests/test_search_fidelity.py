@@ -18,15 +18,15 @@ import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search import fidelity as module
-from archsearch.search import storage as storage_module
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.fidelity import Fidelity, best_first, candidates, enqueue, release_dead, work
+from archsearch.search.answers.recommend import recommend
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore import fidelity as module
+from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, enqueue, release_dead, work
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.recommend import recommend
-from archsearch.search.space import load_space
-from archsearch.search.storage import load_study
-from archsearch.search.study import create_study, resume_study, run_study, study_frame, summarize_study
+from archsearch.search.space.space import load_space
+from archsearch.search.studies import storage as storage_module
+from archsearch.search.studies.storage import load_study
+from archsearch.search.studies.study import create_study, resume_study, run_study, study_frame, summarize_study
 
 pytest_plugins = ("search_fakes",)
 
@@ -310,7 +310,7 @@ def test_real_modules_are_timed_and_trained(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_the_built_in_training_refuses_other_families_and_devices(tmp_path: Path) -> None:
-    from archsearch.search.devices import short_training, torch_timer
+    from archsearch.search.explore.measured import short_training, torch_timer
 
     with pytest.raises(UnsupportedError, match="decoders only"):
         short_training("cpu", 1)({"hidden_size": 64}, lambda step, loss: None)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from archsearch.errors import UnsupportedError
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.hybrid import coarsened, refined_front, seed_cells, spread
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.hybrid import coarsened, refined_front, seed_cells, spread
+from archsearch.search.explore.samplers import BatchSearch
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.samplers import BatchSearch
-from archsearch.search.space import parse_space
+from archsearch.search.space.space import parse_space
 
 pytest_plugins = ("search_fakes",)
 

@@ -11,13 +11,20 @@ import optuna
 import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.search.artifacts import artifacts_dir, read_artifact
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.ledger import KEY, LIMIT, LockedJournal, guard, insert
-from archsearch.search.samplers import cell_trials, directions
-from archsearch.search.storage import delete_study, load_study, open_storage, proxy_address, shown, storage_errors
-from archsearch.search.study import create_study, resume_study, run_study
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.samplers import cell_trials, directions
+from archsearch.search.studies.artifacts import artifacts_dir, read_artifact
+from archsearch.search.studies.ledger import KEY, LIMIT, LockedJournal, guard, insert
+from archsearch.search.studies.storage import (
+    delete_study,
+    load_study,
+    open_storage,
+    proxy_address,
+    shown,
+    storage_errors,
+)
+from archsearch.search.studies.study import create_study, resume_study, run_study
 
 pytest_plugins = ("search_fakes",)
 PLACES = ["s.journal", "s.db", None]
@@ -170,7 +177,7 @@ def test_proxy_addresses_are_checked(text: str) -> None:
 def test_exhaustive_studies_keep_whole_fronts_as_tables(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str | None
 ) -> None:
-    from archsearch.search import study as module
+    from archsearch.search.studies import study as module
 
     monkeypatch.setattr(module, "FRONT_TRIALS", 10)
     monkeypatch.setattr(module, "SAMPLE_TRIALS", 7)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from archsearch.cost import CostModel
-from archsearch.cost.collective import collective_cost, link_of
+from archsearch.cost.kernels.collective import collective_cost, link_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import get_family, load_preset
+from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Collective, MatMul, OpList
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.pools import dimension_costs, price_of_one
-from archsearch.search.schema import TrainingRecord
-from archsearch.search.space import load_space, parse_space
-from archsearch.search.study import run_study, study_frame
-from archsearch.search.training import Layout, TrainingCost, _stage, layout_of
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.pools import dimension_costs, price_of_one
+from archsearch.search.evaluate.training import Layout, TrainingCost, _stage, layout_of
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.space import load_space, parse_space
+from archsearch.search.studies.study import run_study, study_frame
+from archsearch.workload import Phase, Workload
 
 pytest_plugins = ("search_fakes",)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.explain import explain
-from archsearch.search.frames import config_of, to_records
+from archsearch.search.answers.explain import explain
+from archsearch.search.answers.recommend import recommend
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import config_of, to_records
+from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.recommend import recommend
-from archsearch.search.study import run_study
+from archsearch.search.studies.study import run_study
 
 pytest_plugins = ("search_fakes",)
 

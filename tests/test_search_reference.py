@@ -10,13 +10,13 @@ import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.fidelity import Fidelity, candidates, enqueue, work
+from archsearch.search.answers.recommend import recommend
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore.fidelity import Fidelity, candidates, enqueue, work
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.recommend import recommend
-from archsearch.search.schema import Budget
-from archsearch.search.space import SearchSpace, load_space
-from archsearch.search.study import create_study, run_study
+from archsearch.search.space.schema import Budget
+from archsearch.search.space.space import SearchSpace, load_space
+from archsearch.search.studies.study import create_study, run_study
 
 pytest_plugins = ("search_fakes",)
 REFERENCE = "llama-3.2-1b"
@@ -33,7 +33,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
 
 def truth(evaluator: Evaluator, gpus: list[str]) -> set[tuple[Any, ...]]:
     """The front of all that is at least as good as the reference and faster on some GPUs, by brute force."""
-    from archsearch.models.registry import load_preset
+    from archsearch.models.registry.families import load_preset
 
     own = evaluator.columns(evaluator.evaluate_config(load_preset(REFERENCE)), np.array([0]))
     evaluation = evaluator.evaluate(evaluator.space.mesh())

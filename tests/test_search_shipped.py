@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.pricing import resolve_pool
-from archsearch.search.space import SearchSpace, list_spaces, load_space
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.space.space import SearchSpace, list_spaces, load_space
 
 SPACES = [name for name in list_spaces() if load_space(name).record.pipeline is None]  # others: test_pipeline_codesign
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.search.expressions import Expression
-from archsearch.search.space import SearchSpace, load_space, parse_space
+from archsearch.search.space.expressions import Expression
+from archsearch.search.space.space import SearchSpace, load_space, parse_space
 
 pytest_plugins = ("search_fakes",)
 NAMES = ("a", "b", "c")

@@ -11,12 +11,12 @@ import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
-from archsearch.search.frames import to_records
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import to_records
+from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.space import SearchSpace, parse_space
-from archsearch.search.study import (
+from archsearch.search.space.space import SearchSpace, parse_space
+from archsearch.search.studies.study import (
     export_study,
     list_studies,
     load_study,
@@ -207,7 +207,7 @@ def test_studies_resume_in_every_storage(evaluator: Evaluator, tmp_path: Path, s
 def test_workers_learn_what_others_stored_meanwhile(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from archsearch.search import samplers
+    from archsearch.search.explore import samplers
 
     place, meanwhile = str(tmp_path / "w.journal"), []
     run_study(
@@ -249,7 +249,7 @@ def test_exhaustive_study_holds_the_exact_front(evaluator: Evaluator, tmp_path: 
 def test_interrupted_study_keeps_finished_trials(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from archsearch.search import samplers
+    from archsearch.search.explore import samplers
 
     place, calls = str(tmp_path / "i.journal"), []
     original = samplers.cell_trials

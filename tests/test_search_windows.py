@@ -13,13 +13,13 @@ from hypothesis.extra.numpy import arrays
 from archsearch.cost import CostModel
 from archsearch.cost.remember import SearchCostModel
 from archsearch.hardware import load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import get_family
+from archsearch.models.registry.families import get_family
 from archsearch.ops import weighted_total
-from archsearch.search.enumeration import sweep
-from archsearch.search.evaluate import Evaluator
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.windows import Part, reduce_window, reduce_windows
 from archsearch.search.pareto import non_dominated, survivors
-from archsearch.search.windows import Part, reduce_window, reduce_windows
+from archsearch.workload import Phase, Workload
 
 pytest_plugins = ("search_fakes",)
 

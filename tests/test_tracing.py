@@ -18,10 +18,10 @@ from archsearch.cli.main import run as cli
 from archsearch.cost import CostModel
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.models import Phase, Workload
 from archsearch.models.tracing import is_builder, load_traced
 from archsearch.models.tracing.traced import Trace, TracedModel, run
 from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp
+from archsearch.workload import Phase, Workload
 
 
 def traced(module: nn.Module, *inputs: Any, dtype: torch.dtype = torch.bfloat16) -> Trace:

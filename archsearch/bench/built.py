@@ -8,8 +8,9 @@ from typing import Any
 
 from archsearch.bench.micro.timing import CudaStopwatch, Timing, measure, stopwatch_for
 from archsearch.errors import UnsupportedError
-from archsearch.models.base import ModelConfig, Phase, Workload
+from archsearch.models.base import ModelConfig
 from archsearch.ops import Attention
+from archsearch.workload import Phase, Workload
 
 BUDGET_S = 3.0
 """Longest time that the repeats of one whole model or layer take."""

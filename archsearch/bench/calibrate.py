@@ -33,8 +33,8 @@ from archsearch.cost.calibration import (
     Residuals,
 )
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
-from archsearch.cost.kernel import KernelModel
-from archsearch.cost.tiles import uses_matrix_units
+from archsearch.cost.kernels.base import KernelModel
+from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
 from archsearch.tables import read_table
 

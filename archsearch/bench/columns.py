@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
+from archsearch.workload import MAX_DIMENSION
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_DIMENSION = 1 << 31
 CAUSAL = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from archsearch.cost.correction import Correction
-from archsearch.cost.kernel import Array
+from archsearch.cost.kernels.base import Array
 
 HIDDEN = 24
 FOLDS = 10

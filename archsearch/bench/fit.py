@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from archsearch.cost.kernel import Array, Coefficient, KernelModel
+from archsearch.cost.kernels.base import Array, Coefficient, KernelModel
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 

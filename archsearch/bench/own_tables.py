@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.cost.memory import CLASS_OF, default_tensors
+from archsearch.cost.kernels.bandwidth import CLASS_OF, default_tensors
 from archsearch.dtypes import DType
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.cost.memory import default_tensors
+from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op, as_float

@@ -17,8 +17,9 @@ from archsearch.cost.model import CostModel
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import load_model, load_preset
+from archsearch.models.registry.families import load_preset
+from archsearch.models.registry.load import load_model
+from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -94,7 +94,7 @@ def verify(
     profiles: Profiles = None,
 ) -> None:
     """Build the top recommendations and the baseline, time them here, and compare with the predictions."""
-    from archsearch.bench.verify_run import run_verify
+    from archsearch.verify.run import run_verify
 
     result, calibrated = run_verify(
         source,
@@ -110,8 +110,8 @@ def verify(
     if output is not None:
         import pandas as pd
 
-        from archsearch.bench.verify import verification_rows
         from archsearch.tables import write_table
+        from archsearch.verify.compare import verification_rows
 
         write_table(pd.DataFrame(verification_rows(result)), output)
         note(f"wrote {output}")

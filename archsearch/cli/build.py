@@ -51,7 +51,7 @@ def build(
     from archsearch.api import workload_of
     from archsearch.models.huggingface import to_hf
     from archsearch.models.huggingface.script import build_script, to_parameters
-    from archsearch.models.registry import load_model
+    from archsearch.models.registry.load import load_model
 
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     source, _, rank = model.rpartition(":")
@@ -78,9 +78,9 @@ def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -
         InvalidInputError: no such rank.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.models.registry import get_family
-    from archsearch.search.frames import workload_from
-    from archsearch.search.recommend import config_of, recommend
+    from archsearch.models.registry.families import get_family
+    from archsearch.search.answers.recommend import config_of, recommend
+    from archsearch.search.evaluate.frames import workload_from
 
     frame = recommend(source, hardware, top=max(rank, 1), storage=storage)
     if not 1 <= rank <= len(frame):

@@ -25,8 +25,8 @@ def enumerate_space(
     profiles: Profiles = None,
 ) -> None:
     """Evaluate every architecture of a space and keep the exact Pareto front."""
-    from archsearch.search.enumeration import sweep
-    from archsearch.search.frames import to_records
+    from archsearch.search.evaluate.frames import to_records
+    from archsearch.search.explore.enumeration import sweep
 
     result = sweep(space, hardware, scheduler=scheduler)
     if output is not None:

@@ -50,7 +50,7 @@ def explain(
         explanation = _explain_ranked(study, int(rank), hardware, storage)
     else:
         from archsearch.api import explain as run
-        from archsearch.search.pricing import resolve_pool
+        from archsearch.search.evaluate.pricing import resolve_pool
 
         explanation = run(
             model,
@@ -74,11 +74,11 @@ def explain(
 
 def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | None) -> Any:
     from archsearch.errors import InvalidInputError
-    from archsearch.models.registry import get_family
-    from archsearch.search.explain import explain as run
-    from archsearch.search.recommend import config_of, recommend
-    from archsearch.search.storage import load_study
-    from archsearch.search.study import study_space
+    from archsearch.models.registry.families import get_family
+    from archsearch.search.answers.explain import explain as run
+    from archsearch.search.answers.recommend import config_of, recommend
+    from archsearch.search.studies.storage import load_study
+    from archsearch.search.studies.study import study_space
 
     if rank < 1:
         raise InvalidInputError(f"ranks count from 1, not {rank}")

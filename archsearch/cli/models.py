@@ -15,7 +15,7 @@ app = typer.Typer(help="Model presets.", no_args_is_help=True)
 @app.command("list")
 def list_models(json: Json = False) -> None:
     """List the presets."""
-    from archsearch.models.registry import load_preset, preset_names
+    from archsearch.models.registry.families import load_preset, preset_names
 
     configs = {name: load_preset(name) for name in preset_names()}
     rows = [{"name": n, "family": c.family, "parameters": int(c.parameters())} for n, c in configs.items()]
@@ -31,7 +31,7 @@ def show(
     model: Annotated[str, typer.Argument(help="A preset, a config.json or an archsearch YAML.")], json: Json = False
 ) -> None:
     """Show a model's dimensions."""
-    from archsearch.models.registry import load_model
+    from archsearch.models.registry.load import load_model
 
     config = load_model(model)
     document = {"family": config.family, **config.to_dict()}  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ def _use_profiles(directory: Path | None) -> Path | None:
 
 
 def _use_code(allowed: bool) -> bool:
-    """Give leave to the rest of this call (see ``archsearch.search.user_code``)."""
+    """Give leave to the rest of this call (see ``archsearch.search.space.user_code``)."""
     if allowed:
         os.environ[ALLOW_CODE_VARIABLE] = "1"
     return allowed

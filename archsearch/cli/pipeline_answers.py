@@ -250,7 +250,7 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
 
     import yaml
 
-    from archsearch.search.students import find_student
+    from archsearch.search.explore.students import find_student
 
     found = find_student(plan, gpu, share)
     if output is not None:

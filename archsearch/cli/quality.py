@@ -105,9 +105,9 @@ def _model(
     sampler: dict[str, Any],
     json: bool,
 ) -> None:
-    from archsearch.models.base import Workload
-    from archsearch.models.registry import load_model
+    from archsearch.models.registry.load import load_model
     from archsearch.quality import default_proxy, get_proxy, training_features
+    from archsearch.workload import Workload
 
     config = load_model(model)
     law = get_proxy(proxy) if proxy else default_proxy(config.family)

@@ -56,8 +56,8 @@ def recommend(
     profiles: Profiles = None,
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
-    from archsearch.search.recommend import recommend as run
-    from archsearch.search.recommend import to_records
+    from archsearch.search.answers.recommend import recommend as run
+    from archsearch.search.answers.recommend import to_records
 
     one = output_format in (Format.HF, Format.YAML) and not json
     frame = run(
@@ -114,7 +114,7 @@ def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
 
 
 def _configs(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    from archsearch.search.recommend import config_of
+    from archsearch.search.answers.recommend import config_of
 
     return [config_of(frame, rank) for rank in range(1, len(frame) + 1)]
 
@@ -122,7 +122,7 @@ def _configs(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _hf(frame: pd.DataFrame) -> Any:
     """The Hugging Face config of the one row; a list where more were asked for."""
     from archsearch.models.huggingface import to_hf
-    from archsearch.models.registry import get_family
+    from archsearch.models.registry.families import get_family
 
     if frame.attrs["family"] == "traced":
         raise UnsupportedError("a builder's modules have no Hugging Face config; use --format yaml or json")
@@ -243,7 +243,7 @@ def _usd(value: float | None) -> str:
 
 def _baseline(frame: pd.DataFrame, name: str = "baseline") -> dict[str, Any] | None:
     """The baseline (or reference) in the shape of a record, or None where there is none."""
-    from archsearch.search.frames import plain
+    from archsearch.search.evaluate.frames import plain
 
     given = frame.attrs.get(name)
     if given is None:

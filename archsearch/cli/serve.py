@@ -66,10 +66,10 @@ def serve(
 ) -> None:
     """Size a fleet: batch size, GPUs by kind, utilisation, response times, cost and energy per image or video."""
     from archsearch.errors import InvalidInputError
-    from archsearch.pipeline.serving.fleet import ServiceLevel
-    from archsearch.pipeline.serving.report import ladder_document, serve_document, serve_trace
-    from archsearch.pipeline.serving.setup import Setup
-    from archsearch.pipeline.serving.traffic import read_trace
+    from archsearch.serving.fleet import ServiceLevel
+    from archsearch.serving.report import ladder_document, serve_document, serve_trace
+    from archsearch.serving.setup import Setup
+    from archsearch.serving.traffic import read_trace
 
     if (rate is None) == (trace is None):
         raise InvalidInputError("give the traffic: --rate REQUESTS_PER_S, or --trace FILE.csv")

@@ -15,7 +15,7 @@ app = typer.Typer(help="Search spaces.", no_args_is_help=True)
 @app.command("list")
 def list_all(json: Json = False) -> None:
     """List the search spaces."""
-    from archsearch.search.space import list_spaces, load_space
+    from archsearch.search.space.space import list_spaces, load_space
 
     spaces = [load_space(name) for name in list_spaces()]
     rows = [{"name": s.name, "family": s.family, "cells": s.size, "description": s.description} for s in spaces]
@@ -30,7 +30,7 @@ def list_all(json: Json = False) -> None:
 @app.command("show")
 def show(space: Annotated[str, typer.Argument(help="A space's name or YAML file.")], json: Json = False) -> None:
     """Show a search space."""
-    from archsearch.search.space import load_space
+    from archsearch.search.space.space import load_space
 
     loaded = load_space(space)
     if json:

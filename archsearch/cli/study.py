@@ -11,7 +11,7 @@ from archsearch.cli.options import STORAGE_VARIABLE, AllowStudyCode, Json, Pool,
 from archsearch.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from archsearch.search.fidelity import Fidelity
+    from archsearch.search.explore.fidelity import Fidelity
 
 app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
 
@@ -62,8 +62,8 @@ def run(
     profiles: Profiles = None,
 ) -> None:
     """Search a space on a GPU or pool and store the study."""
-    from archsearch.search.storage import delete_study, study_names
-    from archsearch.search.study import run_study, summarize_study
+    from archsearch.search.studies.storage import delete_study, study_names
+    from archsearch.search.studies.study import run_study, summarize_study
 
     if overwrite and name and name in study_names(storage):
         delete_study(name, storage)
@@ -95,7 +95,7 @@ def create(
     profiles: Profiles = None,
 ) -> None:
     """Make a study without trials, for workers to fill."""
-    from archsearch.search.study import create_study, summarize_study
+    from archsearch.search.studies.study import create_study, summarize_study
 
     fidelity = _fidelity(objective, trainer, steps, pruner, keep, device)
     options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "fidelity": fidelity}
@@ -116,7 +116,7 @@ def resume(
     profiles: Profiles = None,
 ) -> None:
     """Add architectures to a stored study."""
-    from archsearch.search.study import resume_study, summarize_study
+    from archsearch.search.studies.study import resume_study, summarize_study
 
     study = resume_study(name, trials=trials, until=until, storage=storage, allow_code=allow_code)
     _show(summarize_study(study), json)
@@ -136,7 +136,7 @@ def worker(
     profiles: Profiles = None,
 ) -> None:
     """Join a sampled study from another process or machine: the same storage, a seed of its own."""
-    from archsearch.search.study import resume_study, summarize_study
+    from archsearch.search.studies.study import resume_study, summarize_study
 
     count = trials if trials is not None else 1000 if until is None else until
     options: dict[str, Any] = {"storage": storage, "seed": seed, "allow_code": allow_code}
@@ -157,7 +157,7 @@ def proxy(
     The proxy keeps the database's connections few and its password on one machine. It knows no passwords of its own:
     listen only where every machine that can connect is trusted.
     """
-    from archsearch.search.storage import serve_proxy, shown
+    from archsearch.search.studies.storage import serve_proxy, shown
 
     if json:
         print_json({"storage": shown(storage), "address": f"grpc://{host}:{port}"})
@@ -168,7 +168,7 @@ def proxy(
 @app.command("list")
 def list_all(storage: Storage = None, json: Json = False) -> None:
     """List the stored studies."""
-    from archsearch.search.study import list_studies
+    from archsearch.search.studies.study import list_studies
 
     frame = list_studies(storage)
     if json:
@@ -183,8 +183,8 @@ def list_all(storage: Storage = None, json: Json = False) -> None:
 @app.command("show")
 def show(name: Name, storage: Storage = None, json: Json = False) -> None:
     """Show what a study searched and found."""
-    from archsearch.search.storage import load_study
-    from archsearch.search.study import summarize_study
+    from archsearch.search.studies.storage import load_study
+    from archsearch.search.studies.study import summarize_study
 
     _show(summarize_study(load_study(name, storage)), json)
 
@@ -201,9 +201,9 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a study's architectures and metrics to a file."""
-    from archsearch.search.artifacts import read_artifact
-    from archsearch.search.storage import load_study
-    from archsearch.search.study import export_study
+    from archsearch.search.studies.artifacts import read_artifact
+    from archsearch.search.studies.storage import load_study
+    from archsearch.search.studies.study import export_study
     from archsearch.tables import write_table
 
     study = load_study(name, storage)
@@ -220,7 +220,7 @@ def export(
 @app.command("delete")
 def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
     """Delete a stored study."""
-    from archsearch.search.storage import delete_study
+    from archsearch.search.studies.storage import delete_study
 
     delete_study(name, storage)
     if json:
@@ -230,7 +230,7 @@ def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
 
 
 def _fidelity(objective: str, trainer: str | None, steps: int, pruner: str, keep: float, device: str) -> Fidelity:
-    from archsearch.search.fidelity import Fidelity
+    from archsearch.search.explore.fidelity import Fidelity
 
     choices: dict[str, Any] = {"objective": objective, "pruner": pruner}
     return Fidelity(function=trainer, steps=steps, keep=keep, device=device, **choices)

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.cost.kernel import Array, KernelTime
-from archsearch.cost.tiles import uses_matrix_units
+from archsearch.cost.kernels.base import Array, KernelTime
+from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.spec import GpuSpec

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.cost.routes import fused_attention_reason
-from archsearch.cost.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec

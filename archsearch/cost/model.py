@@ -12,11 +12,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from archsearch.cost.calibration import Calibration, KernelFit, Known
-from archsearch.cost.collective import collective_cost
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance
 from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of, runs_fused
-from archsearch.cost.kernel import KernelTime
+from archsearch.cost.kernels.base import KernelTime
+from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.routes import (
     Route,
     attention_routes,

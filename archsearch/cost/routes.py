@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.cost.attention import AttentionModel
-from archsearch.cost.attention_tiles import VARIANTS
-from archsearch.cost.gemm import GemmModel
-from archsearch.cost.kernel import KernelModel
-from archsearch.cost.memory import (
+from archsearch.cost.kernels.attention import AttentionModel
+from archsearch.cost.kernels.attention_tiles import VARIANTS
+from archsearch.cost.kernels.bandwidth import (
     DEPTHWISE_CYCLES,
     KINDS,
     RMS_NORMS,
@@ -21,7 +19,9 @@ from archsearch.cost.memory import (
     default_tensors,
     memory_class,
 )
-from archsearch.cost.tiles import uses_matrix_units
+from archsearch.cost.kernels.base import KernelModel
+from archsearch.cost.kernels.gemm import GemmModel
+from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec

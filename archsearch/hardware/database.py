@@ -17,7 +17,7 @@ from pathlib import Path
 from archsearch.data import data_path, user_data_dir
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.hardware.yaml_records import parse_record
+from archsearch.yaml_records import parse_record
 
 Profiles = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
 PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"

@@ -22,9 +22,10 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
-from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Workload
+from archsearch.models.base import ConfigMixin, MemoryUse
 from archsearch.models.training import training_step
 from archsearch.ops import Attention, Convolution, Dim, FloatArray, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.workload import Phase, Workload
 
 
 class Assembly:

@@ -4,72 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
-from archsearch.ops import Dim, OpList, as_float
-
-MAX_DIMENSION = 1 << 31
-"""Largest size of a config or a workload: products of two stay within 64-bit integers."""
-
-_WORKLOAD_SIZES = ("batch_size", "seq_len", "height", "width", "frames")
-
-
-class Phase(StrEnum):
-    """What runs: one forward pass, one training step, prompt processing, or decoding.
-
-    ``decode`` is one generated token per sequence of a language model, and latents to pixels of an autoencoder, whose
-    ``encode`` is pixels to latents and whose ``forward`` is both.
-    """
-
-    FORWARD = "forward"
-    TRAIN = "train"
-    PREFILL = "prefill"
-    DECODE = "decode"
-    ENCODE = "encode"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """The input a model is costed on.
-
-    ``seq_len`` is tokens per sequence, the context length in decode, and of image and video models the text's tokens
-    (their config's ``text_seq_len`` where it is left out). ``height`` and ``width`` are pixels, ``frames`` those of the
-    video. ``checkpointing`` trains with every layer's input kept and the layer run again in the backward pass.
-
-    Raises:
-        InvalidInputError: a size that is no whole number from 1 to ``MAX_DIMENSION``.
-    """
-
-    phase: Phase = Phase.FORWARD
-    batch_size: Dim = 1
-    seq_len: Dim | None = None
-    height: Dim | None = None
-    width: Dim | None = None
-    frames: Dim | None = None
-    dtype: DType = DType.BF16
-    checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        for name in _WORKLOAD_SIZES:
-            value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and _within(value, 1)):
-                flag = name.replace("_", "-")
-                raise InvalidInputError(f"--{flag} {value} must be a whole number from 1 to {MAX_DIMENSION}")
-
-    @property
-    def linear_dtype(self) -> DType:
-        """Format of the linear layers' operands."""
-        return self.dtype
-
-    @property
-    def activation_dtype(self) -> DType:
-        """Format of attention, norms and residuals: 8- and 4-bit formats apply to linear layers only."""
-        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+from archsearch.ops import OpList, as_float
+from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,14 +137,14 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
     elif declared == "str":
         legal, expected = isinstance(value, str), "a name"
     elif declared.startswith("Dim"):
-        legal = (value is None and "None" in declared) or _is_whole(value)
+        legal = (value is None and "None" in declared) or is_whole(value)
         expected = "a whole number"
-        if legal and value is not None and not _within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
+        if legal and value is not None and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
             legal, expected = False, f"at most {MAX_DIMENSION} in size"
     elif declared == "int":
-        legal, expected = _is_whole(value) and np.ndim(value) == 0 and _within(value, -MAX_DIMENSION), "a whole number"
+        legal, expected = is_whole(value) and np.ndim(value) == 0 and within(value, -MAX_DIMENSION), "a whole number"
     elif declared.startswith("tuple[Dim"):
-        legal = isinstance(value, tuple) and all(_is_whole(v) and _within(v, -MAX_DIMENSION) for v in value)
+        legal = isinstance(value, tuple) and all(is_whole(v) and within(v, -MAX_DIMENSION) for v in value)
         expected = "a list of whole numbers"
     elif declared.startswith("tuple[bool"):
         legal = isinstance(value, tuple) and all(isinstance(v, bool | np.bool_) for v in value)
@@ -220,18 +161,6 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
 def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's number."""
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
-
-
-def _is_whole(value: Any) -> bool:
-    """An integer or an array of integers; truth values are neither."""
-    if isinstance(value, np.ndarray):
-        return bool(np.issubdtype(value.dtype, np.integer))
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _within(value: Any, smallest: int) -> bool:
-    """All of a whole number or an array of them lie between ``smallest`` and ``MAX_DIMENSION``."""
-    return bool(np.all((value >= smallest) & (value <= MAX_DIMENSION)))
 
 
 def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:

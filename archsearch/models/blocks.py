@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from archsearch.dtypes import DType
-from archsearch.models.base import Workload
 from archsearch.ops import Dim, FloatArray, FusedGroup, MatMul, MemoryOp, as_float
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ import numpy as np
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.base import Workload
 from archsearch.ops import Dim, FusedGroup, MemoryOp, as_float
+from archsearch.workload import Workload
 
 TIMESTEP_CHANNELS = 256
 """Width of the sinusoidal timestep features (``Timesteps(num_channels=256)`` in diffusers/models/embeddings.py)."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.models.base import Phase, Workload
 from archsearch.models.blocks import ACTIVATIONS
 from archsearch.ops import as_float
+from archsearch.workload import Phase, Workload
 
 GRADIENT_AND_ADAMW_BYTES = {2.0: 14.0, 4.0: 12.0}
 """Bytes per parameter beside the weights, by the weights' itemsize: gradient, 32-bit master weights (16-bit training

@@ -10,8 +10,8 @@ import numpy as np
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembled
-from archsearch.models.base import Phase, Workload
 from archsearch.ops import Dim, as_float
+from archsearch.workload import Phase, Workload
 
 _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from archsearch.dtypes import DType
-from archsearch.models.base import Workload
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.workload import Workload
 
 OPTIMIZER_ROW = 1024
 """Columns of the optimizer's [rows, columns] view of the parameters; any width costs the same."""

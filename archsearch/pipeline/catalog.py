@@ -10,10 +10,12 @@ from typing import Any
 from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.hardware.yaml_records import parse_record
-from archsearch.models.base import ModelConfig, Phase
-from archsearch.models.registry import get_family, load_model
+from archsearch.models.base import ModelConfig
+from archsearch.models.registry.families import get_family
+from archsearch.models.registry.load import load_model
 from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
+from archsearch.workload import Phase
+from archsearch.yaml_records import parse_record
 
 PIPELINES_VARIABLE = "ARCHSEARCH_PIPELINES"
 

@@ -23,10 +23,11 @@ import numpy as np
 import yaml
 
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Phase, Requirement, Workload
-from archsearch.models.registry import get_family, load_preset
+from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement
+from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Op, OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
+from archsearch.workload import Phase, Workload
 
 SAMPLER_FILE = Path(__file__).with_name("sampler.yaml")
 VARIABLES = ("num_inference_steps", "guidance_passes")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.estimate import Provenance
+from archsearch.cost.host import copy_bandwidth_bytes_s
 from archsearch.errors import ArchSearchError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.host import copy_bandwidth_bytes_s
 from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import Stage, stages_of, transfers_s

@@ -19,8 +19,7 @@ from archsearch.cost.routes import fused_attention_reason
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import Workload
-from archsearch.models.registry import load_preset
+from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Convolution, OpList
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.pricing import lowered
@@ -28,6 +27,7 @@ from archsearch.pipeline.records import Guidance
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import config_layers
 from archsearch.pipeline.transforms import can_merge
+from archsearch.workload import Workload
 
 LEVERS_FILE = Path(__file__).with_name("levers.yaml")
 _SHARES = ("cache", "student")

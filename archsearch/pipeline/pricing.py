@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost import CostModel
+from archsearch.cost.clocks import SustainedCostModel
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.host import launch_s
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import ModelConfig, Workload
+from archsearch.models.base import ModelConfig
 from archsearch.ops import Attention, Convolution, MatMul, OpList, as_float
-from archsearch.pipeline.host import launch_s
 from archsearch.pipeline.request import Run
-from archsearch.pipeline.sustained import SustainedCostModel
 from archsearch.pipeline.transforms import ideal_s, transformed
+from archsearch.workload import Workload
 
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
 

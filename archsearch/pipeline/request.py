@@ -12,10 +12,10 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
-from archsearch.models.base import MAX_DIMENSION
 from archsearch.ops import Dim
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.records import Guidance
+from archsearch.workload import MAX_DIMENSION
 
 TORCH_RELEASES = ("2.4", "2.8")
 ATTENTION = ("auto", "fa2", "flash", "sdpa", "eager")

@@ -22,11 +22,11 @@ import yaml
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import Phase, Workload
-from archsearch.models.registry import load_model
+from archsearch.models.registry.load import load_model
 from archsearch.pipeline.estimate import estimate_pipeline
 from archsearch.pipeline.levers import Plan
 from archsearch.pipeline.pricing import Pricer
+from archsearch.workload import Phase, Workload
 
 SCALING_FILE = Path(__file__).with_name("scaling.yaml")
 MAX_SAMPLES = 4096

@@ -11,12 +11,13 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.models.base import ModelConfig, Phase, Workload
+from archsearch.models.base import ModelConfig
 from archsearch.ops import Collective, as_float
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.pricing import Call, Pricer, weights_in
 from archsearch.pipeline.records import TilingRecord
 from archsearch.pipeline.request import Placement, Request, Run
+from archsearch.workload import Phase, Workload
 
 DENOISE = "denoise"
 

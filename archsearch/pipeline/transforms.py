@@ -11,9 +11,9 @@ import numpy as np
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import Workload
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
 from archsearch.pipeline.request import Run
+from archsearch.workload import Workload
 
 _MERGED = {"q_proj+k_proj+v_proj": 3, "k_proj+v_proj": 2}
 

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.hardware.yaml_records import read_mapping
 from archsearch.quality.proxy import Quality
+from archsearch.yaml_records import read_mapping
 
 FAMILIES = ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video")
 GUIDANCE = ("none", "cfg")

@@ -15,7 +15,8 @@ from archsearch.quality.features import training_features
 from archsearch.quality.proxy import Quality, QualityProxy, get_proxy
 
 if TYPE_CHECKING:
-    from archsearch.models.base import ModelConfig, Workload
+    from archsearch.models.base import ModelConfig
+    from archsearch.workload import Workload
 
 MEMBERS: dict[str, float] = {"shape-aware": 0.5, "conditional": 0.25, "chinchilla-besiroglu": 0.25}
 """Members of the language ensemble and their weights (assumed): half on the law that ranks best in

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.models.base import Workload
 from archsearch.ops import as_float
+from archsearch.workload import Workload
 
 if TYPE_CHECKING:
     from archsearch.models.base import ModelConfig

@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from archsearch.errors import InvalidInputError
-from archsearch.hardware.yaml_records import read_mapping
 from archsearch.quality.forms import FORMS, Form
 from archsearch.quality.proxy import Quality, QualityProxy
+from archsearch.yaml_records import read_mapping
 
 LAW_FILES = ("laws.yaml", "laws_diffusion.yaml")
 TOKENS_PER_PARAMETER = 20.0

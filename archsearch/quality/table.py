@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.models.base import Workload
 from archsearch.quality.features import LANGUAGE_FAMILIES, training_features
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
+from archsearch.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelCon
     Raises:
         InvalidInputError: as ``predict_frame``, or fractions: a module has whole sizes.
     """
-    from archsearch.models import get_family
+    from archsearch.models.registry.families import get_family
 
     configs: list[ModelConfig] = []
     for _, row in frame.iterrows():
@@ -117,7 +117,7 @@ def _split_columns(family: str, rows: pd.DataFrame) -> tuple[list[str], list[str
     Raises:
         InvalidInputError: a column that is nearly a field's name: a slip of the pen would go unseen.
     """
-    from archsearch.models import get_family
+    from archsearch.models.registry.families import get_family
 
     known = [f.name for f in fields(get_family(family))]
     read, unread = [], []
@@ -182,8 +182,7 @@ def _told(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> 
 
 def _fill_in(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of language models that a table leaves out; the module's text says how."""
-    from archsearch.models import get_family
-    from archsearch.models.registry import FAMILIES
+    from archsearch.models.registry.families import FAMILIES, get_family
 
     known = {f.name for f in fields(get_family(family))}
     filled: dict[str, Any] = {}
@@ -208,7 +207,7 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
         InvalidInputError: missing fields, values that describe no model, or fractions where the proxy counts whole
             models.
     """
-    from archsearch.models import get_family
+    from archsearch.models.registry.families import get_family
 
     broken = [n for n, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     whole_model = [name for name in law.features if name in _WHOLE_MODELS]

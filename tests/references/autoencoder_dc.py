@@ -8,8 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.autoencoder_dc import AutoencoderDCConfig
+from archsearch.models.autoencoders.dc import AutoencoderDCConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.autoencoder_kl import inputs
 from references.tools import Reference
 

@@ -8,8 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Phase, Workload, load_preset
-from archsearch.models.autoencoder_kl import AutoencoderKLConfig
+from archsearch.models.autoencoders.kl import AutoencoderKLConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 from references.tools import TORCH_DTYPES, Reference
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 import transformers as hf
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.decoder import DecoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import NO_TOKENS, Reference, tokens
 
 NO_CACHE = {"use_cache": False}

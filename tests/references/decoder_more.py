@@ -10,8 +10,9 @@ import torch
 import transformers as hf
 
 from archsearch.dtypes import DType
-from archsearch.models import Workload, load_preset
-from archsearch.models.decoder import DecoderConfig
+from archsearch.models.language.decoder.config import DecoderConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.decoder import LLAMA, NO_CACHE, SIZES, inputs
 from references.tools import NO_TOKENS, TORCH_DTYPES, Reference
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 import transformers as hf
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.encoder import EncoderConfig
+from archsearch.models.language.encoder import EncoderConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import NO_TOKENS, Reference, tokens
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.hunyuan_video import HunyuanVideoConfig
+from archsearch.models.diffusion.hunyuan_video import HunyuanVideoConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import TORCH_DTYPES, Reference
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.ltx import LTXConfig
+from archsearch.models.diffusion.ltx import LTXConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import TORCH_DTYPES, Reference
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.sd3 import SD3Config
+from archsearch.models.diffusion.sd3 import SD3Config
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import TORCH_DTYPES, Reference
 
 

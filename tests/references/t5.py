@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import transformers as hf
 
-from archsearch.models import Workload, load_preset
-from archsearch.models.t5 import T5Config
+from archsearch.models.language.t5 import T5Config
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Workload
 from references.tools import Reference, tokens
 
 

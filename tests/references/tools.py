@@ -17,8 +17,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from archsearch.dtypes import DType
-from archsearch.models import ModelConfig, Workload
+from archsearch.models.base import ModelConfig
 from archsearch.ops import FusedGroup, MemoryOp, OpList
+from archsearch.workload import Workload
 
 hf.logging.set_verbosity_error()
 TORCH_DTYPES = {DType.BF16: torch.bfloat16, DType.FP32: torch.float32}

@@ -8,8 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from archsearch.models import Phase, Workload, load_preset
-from archsearch.models.wan_vae import WanVAEConfig
+from archsearch.models.autoencoders.wan_vae import WanVAEConfig
+from archsearch.models.registry.families import load_preset
+from archsearch.workload import Phase, Workload
 from references.tools import TORCH_DTYPES, Reference
 
 

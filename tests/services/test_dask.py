@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from processes import archsearch, environment, free_port
 
-from archsearch.search import cluster
-from archsearch.search.enumeration import sweep
-from archsearch.search.space import load_space
+from archsearch.search.explore import cluster
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.space.space import load_space
 
 pytestmark = pytest.mark.services
 SPACE = Path(__file__).parents[2] / "search_spaces" / "decoder-1b.yaml"
@@ -88,7 +88,7 @@ def test_front_is_the_local_one_though_a_worker_dies(
     def bar(*_: Any, **__: Any) -> Iterator[Any]:
         yield watched(done)
 
-    monkeypatch.setattr("archsearch.search.enumeration.progress_bar", bar)
+    monkeypatch.setattr("archsearch.search.explore.enumeration.progress_bar", bar)
     spread = sweep(space, "a100-sxm-80gb,l4", sample=300, seed=5, max_cells=2**12, scheduler=address)
     assert killed
     assert killed[0] < space.size / 2  # midway

@@ -13,8 +13,8 @@ import pytest
 from processes import archsearch, free_port
 
 import archsearch as package
-from archsearch.search.ledger import KEY
-from archsearch.search.storage import load_study
+from archsearch.search.studies.ledger import KEY
+from archsearch.search.studies.storage import load_study
 
 pytestmark = pytest.mark.services
 SPACE = str(Path(__file__).parents[2] / "search_spaces" / "decoder-1b.yaml")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.autoencoder_dc import NORMS, AutoencoderDCConfig
+from archsearch.models.autoencoders.dc import NORMS, AutoencoderDCConfig
 from archsearch.models.huggingface.format import Format
 
 _RESIDUAL, _ATTENDING = "ResBlock", "EfficientViTBlock"

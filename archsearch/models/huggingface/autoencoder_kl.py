@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.autoencoder_kl import AutoencoderKLConfig
+from archsearch.models.autoencoders.kl import AutoencoderKLConfig
 from archsearch.models.huggingface.format import Format
 
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archsearch.models.clip import CLIPTextConfig
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Format
+from archsearch.models.language.clip import CLIPTextConfig
 
 
 def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.cogvideox import CogVideoXConfig
+from archsearch.models.diffusion.cogvideox import CogVideoXConfig
 from archsearch.models.huggingface.format import Format
 
 

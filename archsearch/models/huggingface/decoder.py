@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.decoder import DecoderConfig
 from archsearch.models.huggingface.decoder_mlp import DENSE, GLOBAL, MLP_FORMATS, ONE_KIND, PLAIN, heads, without
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
 from archsearch.models.huggingface.format import Format
+from archsearch.models.language.decoder.config import DecoderConfig
 
 _LLAMA = {
     "num_key_value_heads": ("num_key_value_heads", None),

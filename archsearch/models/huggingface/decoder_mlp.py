@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.decoder import DecoderConfig
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Format
+from archsearch.models.language.decoder.config import DecoderConfig
 
 DENSE = {"num_experts": 0, "shared_expert_intermediate_size": 0, "moe_intermediate_size": None}
 GLOBAL = {"sliding_window": 0, "global_attn_every_n_layers": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archsearch.models.dit import DiTConfig
+from archsearch.models.diffusion.dit import DiTConfig
 from archsearch.models.huggingface.format import Format
 
 

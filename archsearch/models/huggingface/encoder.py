@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.encoder import EncoderConfig
 from archsearch.models.huggingface.format import NAME_OF_ACTIVATION, Format
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
+from archsearch.models.language.encoder import EncoderConfig
 
 _BIASES = ("attention_bias", "norm_bias", "classifier_bias")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.flux import FluxConfig
+from archsearch.models.diffusion.flux import FluxConfig
 from archsearch.models.huggingface.format import Format, rope_axes
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
+from archsearch.models.diffusion.hunyuan_video import HunyuanVideoConfig
 from archsearch.models.huggingface.format import Format, rope_axes
-from archsearch.models.hunyuan_video import HunyuanVideoConfig
 
 
 def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archsearch.models.base import Phase, Workload
+from archsearch.workload import Phase, Workload
 
 Inputs = dict[str, tuple[str, Any]]
 """Argument → (kind, shape), or (``number``, value)."""

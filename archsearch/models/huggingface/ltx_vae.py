@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
+from archsearch.models.autoencoders.ltx_vae import LTXVAEConfig
 from archsearch.models.huggingface.format import Format
-from archsearch.models.ltx_vae import LTXVAEConfig
 
 _BLOCKS = {"down_block_types": "LTXVideoDownBlock3D", "downsample_type": "conv"}
 """Keys with an entry per stage that may only be this one (0.9.5 has others)."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import UnsupportedError
+from archsearch.models.diffusion.sana import SanaConfig
 from archsearch.models.huggingface.format import Format
-from archsearch.models.sana import SanaConfig
 
 
 def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pprint
 from typing import Any
 
-from archsearch.models.base import ModelConfig, Workload
+from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import from_hf_dict, to_hf
 from archsearch.models.huggingface.inputs import example_inputs, method_of
+from archsearch.workload import Workload
 
 _TEMPLATE = '''"""{title}
 

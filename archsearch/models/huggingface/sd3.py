@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.models.diffusion.sd3 import SD3Config
 from archsearch.models.huggingface.format import Format
-from archsearch.models.sd3 import SD3Config
 
 
 def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:

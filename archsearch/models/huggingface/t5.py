@@ -8,7 +8,7 @@ from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.huggingface.format import Format
-from archsearch.models.t5 import T5Config
+from archsearch.models.language.t5 import T5Config
 
 _FEED_FORWARDS = {"gated-gelu": (True, "gelu_new"), "relu": (False, "relu"), "gated-silu": (True, "silu")}
 

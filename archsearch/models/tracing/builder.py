@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.models.base import Workload
 from archsearch.models.tracing.traced import TracedModel
+from archsearch.workload import Workload
 
 SIZES = ("batch_size", "seq_len", "height", "width", "frames")
 DEFAULTS = {"seq_len": 512, "height": 512, "width": 512, "frames": 1}

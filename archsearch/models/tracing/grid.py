@@ -23,11 +23,12 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import ConfigMixin, MemoryUse, Phase, Requirement, Workload
+from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
 from archsearch.models.tracing.builder import SIZES, find_function, load_traced
 from archsearch.models.tracing.traced import Trace
 from archsearch.models.training import training_step
 from archsearch.ops import Op, OpList, as_float
+from archsearch.workload import Phase, Workload
 
 FLAGS = ("name", "kernels")
 """Numeric or textual fields that are no dimensions."""

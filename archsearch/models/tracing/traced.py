@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import MemoryUse, Phase, Requirement, Workload
+from archsearch.models.base import MemoryUse, Requirement
 from archsearch.models.training import training_step
 from archsearch.ops import OpList, as_float
+from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
     from archsearch.models.tracing.record import Kernel

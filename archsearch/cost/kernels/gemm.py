@@ -1,0 +1,199 @@
+"""Matrix products: which tile a library would launch, and the time that ``gemm_time`` gives it.
+
+The candidates of a shape are the tiles of ``tiles.py``, each walking all of k or split into as many parts as fill all,
+half or a quarter of the GPU's slots, and a matrix-vector kernel for one row. The fastest is taken, as a library's
+heuristic aims to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.kernels.base import Array, Coefficient, KernelTime
+from archsearch.cost.kernels.gemm_time import (
+    CHOICE_FIELDS,
+    COEFFICIENTS,
+    QUANTIZE,
+    Choice,
+    Load,
+    Machine,
+    Shapes,
+    candidate_time,
+)
+from archsearch.cost.kernels.tiles import TileSet, tile_set
+from archsearch.dtypes import DType
+from archsearch.hardware.spec import GpuSpec
+
+SPLIT_FILLS = (1.0, 0.5, 0.25)
+"""Split-K factors tried: those that fill this share of the SMs' slots, besides no split."""
+MAX_SPLIT = 32
+MIN_SPLIT_BYTES = 512.0
+"""Least bytes of k per split: shorter splits cannot fill a pipeline."""
+
+
+class GemmModel:
+    """Matrix products ``linear`` (weights, possibly L2-resident) and ``bmm`` (two activations)."""
+
+    name = "gemm"
+
+    def __init__(self, quantized: bool = False) -> None:
+        self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
+
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
+        """Time of each product.
+
+        Args:
+            dims: m, n, k; optional batch (1), weights (1 where B is a parameter), reuse_bytes: what is touched
+                between two uses of the weights (default: a benchmark loop over six weight matrices), and
+                activation_reuse_bytes: the same of activations (default: this product's own operands and result).
+        """
+        shapes = Shapes.of(dims, dtype)
+        machine = Machine.of(gpu, dtype, values)
+        load = Load.of(shapes, machine, values)
+        return self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
+
+    def freeze(
+        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
+    ) -> Callable[[Mapping[str, float]], Array]:
+        """Latency as a function of the coefficients with each shape's tile held: what a derivative needs."""
+        shapes, machine = Shapes.of(dims, dtype), Machine.of(gpu, dtype, values)
+        choice = choose(gpu, dtype, Load.of(shapes, machine, values), machine, values)
+
+        def latency(v: Mapping[str, float]) -> Array:
+            moved = Machine.of(gpu, dtype, v)
+            return np.asarray(candidate_time(Load.of(shapes, moved, v), moved, choice, v)["total"])
+
+        return latency
+
+    def explain(self, load: Load, machine: Machine, choice: Choice, values: Mapping[str, float]) -> KernelTime:
+        """Time and details of given candidates, one per shape."""
+        parts, s = candidate_time(load, machine, choice, values), load.shapes
+        latency = parts["total"]
+        per_wave = parts["steps"] * parts["waves"]
+        latency_bound = np.broadcast_to(parts["fixed"] + per_wave * parts["floor"], latency.shape)
+        busiest = np.stack([per_wave * parts["work"], np.maximum(parts["l2"], parts["dram"]), latency_bound])
+        bound = np.array(["compute", "memory", "latency"])[np.argmax(busiest, axis=0)]
+        waves, slots = parts["waves"], machine.num_sms * choice.max_ctas
+        details = {
+            "tile_m": choice.tile_m.astype(np.int64),
+            "tile_n": choice.tile_n.astype(np.int64),
+            "split_k": choice.split_k.astype(np.int64),
+            "dram_bytes": np.broadcast_to(parts["dram_bytes"], latency.shape),
+            "tiles": parts["tiles"].astype(np.int64),
+            "waves": waves.astype(np.int64),
+            "wave_efficiency": parts["tiles"] / (waves * slots),
+            "tile_efficiency": s.m * s.n / (_up(s.m, choice.tile_m) * _up(s.n, choice.tile_n)),
+        }
+        return KernelTime(latency_s=latency, bound=bound, details=details)
+
+
+def choose(gpu: GpuSpec, dtype: DType, load: Load, machine: Machine, values: Mapping[str, float]) -> Choice:
+    """The fastest candidate of each shape, within single precision."""
+    load = load.single()
+    s = load.shapes
+    weights = s.weights > 0
+    if not weights.all() and weights.any():
+        masks = (weights, ~weights)
+        return _interleave([(mask, choose(gpu, dtype, load.take(mask), machine, values)) for mask in masks])
+    tiles = tile_set(gpu, dtype, bool(weights.all()))
+    best, time = _fastest(*whole(tiles, s), load, machine, values)
+    can_split = tiles.split_k.any() & (_fill(tiles, s, machine).max(axis=0) >= 2)
+    others: list[tuple[Any, Callable[[Shapes], tuple[Choice, Any]]]] = [
+        (can_split, lambda few: splits(tiles, few, machine)),
+        (s.m == 1, gemv),
+    ]
+    for mask, grid_of in others:
+        if mask.any():
+            few = load.take(mask)
+            other, other_time = _fastest(*grid_of(few.shapes), few, machine, values)
+            wins = other_time < time[mask]
+            rows = np.flatnonzero(mask)[wins]
+            time[rows] = other_time[wins]
+            for field in CHOICE_FIELDS:
+                getattr(best, field)[rows] = getattr(other, field)[wins]
+    return best
+
+
+def _fastest(
+    grid: Choice, legal: Any, load: Load, machine: Machine, values: Mapping[str, float]
+) -> tuple[Choice, Array]:
+    if legal.all():
+        time = _time(load, machine, grid, values)
+    else:
+        time = np.full(legal.shape, np.inf, dtype=np.float32)
+        rows, cols = np.nonzero(legal)
+        pairs = Choice(*(_at(getattr(grid, f), rows, cols) for f in CHOICE_FIELDS))
+        time[rows, cols] = _time(load.take(cols), machine, pairs, values)
+    best = np.argmin(time, axis=0)
+    columns = np.arange(best.size)
+
+    def pick(values_2d: Any) -> Array:
+        return np.array(np.broadcast_to(values_2d, time.shape)[best, columns], dtype=np.float64)
+
+    return Choice(*(pick(getattr(grid, f)) for f in CHOICE_FIELDS)), time[best, columns]
+
+
+def _at(values: Any, rows: Any, cols: Any) -> Any:
+    """values[rows, cols] of a [T, S] grid, of its [T, 1] column, or of one value for all."""
+    if values.ndim < 2:
+        return values
+    return values[rows, 0] if values.shape[1] == 1 else values[rows, cols]
+
+
+def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Any:
+    with np.errstate(over="ignore"):  # products of years take endless time in single precision
+        return candidate_time(load, machine, grid, values)["total"]
+
+
+def _interleave(parts: list[tuple[Any, Choice]]) -> Choice:
+    columns = {field: np.empty(parts[0][0].size) for field in CHOICE_FIELDS}
+    for mask, choice in parts:
+        for field, column in columns.items():
+            column[mask] = getattr(choice, field)
+    return Choice(**columns)
+
+
+def _served(tiles: TileSet, s: Shapes) -> Any:
+    return (s.m >= tiles.m_min) & (s.m <= tiles.m_max) & (s.n >= tiles.n_min) & (s.n <= tiles.n_max)
+
+
+def _fill(tiles: TileSet, s: Shapes, machine: Machine) -> Any:
+    """How many times over the tiles of each candidate fit into the GPU's slots, [T, S]."""
+    count = np.ceil(s.m / tiles.tile_m) * np.ceil(s.n / tiles.tile_n) * s.batch
+    return machine.num_sms * tiles.max_ctas / count
+
+
+def whole(tiles: TileSet, s: Shapes) -> tuple[Choice, Any]:
+    """Candidates that walk all of k, [T, S]; and which are legal."""
+    one = np.ones(1, dtype=np.float32)
+    return Choice(tiles.tile_m, tiles.tile_n, tiles.max_ctas, one, 0 * one), _served(tiles, s)
+
+
+def gemv(s: Shapes) -> tuple[Choice, Any]:
+    """The matrix-vector kernel, [1, S]; legal for one row of 16 bits or more."""
+    columns = (np.full((1, 1), value, dtype=np.float32) for value in (1, 4, 8, 1, 1))
+    return Choice(*columns), ((s.m == 1) & (s.itemsize >= 2))[None, :]
+
+
+def splits(tiles: TileSet, s: Shapes, machine: Machine) -> tuple[Choice, Any]:
+    """Candidates that split k over several tiles, [T · fills, S]; and which are legal."""
+    fill = _fill(tiles, s, machine)
+    cap = np.clip(np.floor(s.k * s.itemsize / MIN_SPLIT_BYTES), 1, MAX_SPLIT)
+    split_k = np.vstack([np.clip(np.floor(fill * share), 1, cap) for share in SPLIT_FILLS])
+    split_k = np.where(np.vstack([np.ones_like(fill), split_k[: -len(fill)]]) == split_k, 1, split_k)  # tried already
+    rows = (len(SPLIT_FILLS), 1)
+    grid = Choice(
+        tile_m=np.tile(tiles.tile_m, rows),
+        tile_n=np.tile(tiles.tile_n, rows),
+        max_ctas=np.tile(tiles.max_ctas, rows),
+        split_k=split_k,
+        gemv=np.zeros(1, dtype=np.float32),
+    )
+    return grid, np.tile(_served(tiles, s) & tiles.split_k, rows) & (split_k > 1)
+
+
+def _up(value: Any, multiple: Any) -> Any:
+    return np.ceil(value / multiple) * multiple

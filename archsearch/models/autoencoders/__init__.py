@@ -1,0 +1,1 @@
+"""Autoencoders of images and videos: pixels to latents and back."""

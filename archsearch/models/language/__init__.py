@@ -1,0 +1,1 @@
+"""Models over token sequences: encoders, text encoders, decoders."""

@@ -1,0 +1,55 @@
+"""Models from a preset's name, a file, or the local Hugging Face cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.models.base import ModelConfig
+from archsearch.models.huggingface import from_hf
+from archsearch.models.registry.families import FAMILIES, get_family, load_preset, preset_names
+from archsearch.models.registry.hub import cached_config, is_hub_id
+
+
+def load_model(text: str) -> ModelConfig:
+    """A model from a preset's name, an archsearch YAML, a Hugging Face ``config.json`` (or its directory), or a hub id
+    whose config lies in the local cache.
+
+    An archsearch YAML holds ``family`` and the family's config fields. Nothing is ever downloaded.
+
+    Raises:
+        UnknownNameError: neither a preset nor a file.
+        InvalidInputError: a file that describes no model; the text names file and field.
+    """
+    path = Path(text)
+    if text in preset_names():
+        return load_preset(text)
+    if path.is_dir() or (path.suffix == ".json" and path.is_file()):
+        return from_hf(path)
+    if path.is_file():
+        return _from_yaml(path)
+    if path.suffix not in (".json", ".yaml", ".yml") and is_hub_id(text):
+        return from_hf(cached_config(text))
+    if path.suffix in (".json", ".yaml", ".yml") or "/" in text:
+        raise InvalidInputError(f"{text}: no such file; name a preset, or a path (nothing is downloaded)")
+    return load_preset(text)
+
+
+def _from_yaml(path: Path) -> ModelConfig:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise InvalidInputError(f"{path}: not valid YAML: {told}") from None
+    if not isinstance(values, dict) or "family" not in values:
+        raise InvalidInputError(f"{path}: needs 'family: ...' ({', '.join(FAMILIES)}) and its config fields")
+    name = str(values.pop("family"))
+    if name not in FAMILIES:
+        raise UnknownNameError("model family", name, FAMILIES, hint=f"(in {path})")
+    try:
+        config: ModelConfig = get_family(name).from_dict(values)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    return config

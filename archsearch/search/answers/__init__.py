@@ -1,0 +1,1 @@
+"""What a study or space says: recommendations, reasons, explanations."""

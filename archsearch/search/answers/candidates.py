@@ -1,0 +1,275 @@
+"""The feasible architectures that a recommendation chooses from, and what to say when there are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.hardware import load_gpu
+from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.frames import columns_frame
+from archsearch.search.evaluate.limits import Bound
+from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.explore.enumeration import Sweep, sweep
+from archsearch.search.space.expressions import Expression
+from archsearch.search.space.space import SearchSpace, load_space, space_files
+from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.study import ENUMERABLE_CELLS, study_evaluator, study_fidelity, study_frame, study_record
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a recommendation must keep besides the space's own budget; latency and memory hold on every GPU.
+
+    ``where`` is a condition on the space's names, as in its constraints. ``reference`` is a model (preset, config.json,
+    YAML) that the answer must equal or beat in predicted quality, and be faster than on every GPU of ``faster_on``.
+    """
+
+    max_latency_ms: float | None = None
+    max_parameters: float | None = None
+    max_memory_gib: float | None = None
+    where: str | None = None
+    reference: str | None = None
+    faster_on: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.faster_on and self.reference is None:
+            raise InvalidInputError("--faster-on needs --reference: faster than which model?")
+        if self.where is not None:
+            Expression.parse(self.where)
+        for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidInputError(f"{name.replace('_', '-')} must be positive, not {value}")
+
+    @property
+    def any(self) -> bool:
+        given = (self.max_latency_ms, self.max_parameters, self.max_memory_gib, self.where, self.reference)
+        return any(v is not None for v in given)
+
+    def tighten(self, space: SearchSpace) -> SearchSpace:
+        """The space with its budget narrowed to these limits.
+
+        Raises:
+            ArchSearchError: no parameter count satisfies both.
+        """
+        budget = space.record.budget
+        low, high = budget.parameters or (1.0, float("inf"))
+        if self.max_parameters is not None:
+            if self.max_parameters < low:
+                raise ArchSearchError(
+                    f"no architecture of {space.name} is feasible: its budget asks for at least {low:.6g} parameters, "
+                    f"--max-parameters for at most {self.max_parameters:.6g}"
+                )
+            high = min(high, self.max_parameters)
+        changes = {
+            "parameters": (low, high) if np.isfinite(high) else budget.parameters,
+            "memory_gib": _least(budget.memory_gib, self.max_memory_gib),
+            "latency_ms": _least(budget.latency_ms, self.max_latency_ms),
+        }
+        constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
+        update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
+        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        if self.where is not None:
+            Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
+        return tightened
+
+    def reference_columns(self, evaluator: Evaluator) -> Columns | None:
+        """The reference model's metrics under the space's workload, as columns of length one.
+
+        Raises:
+            UnknownNameError: no such model.
+            InvalidInputError: a model of another family, which the space's quality law does not compare.
+        """
+        if self.reference is None:
+            return None
+        from archsearch.models.registry.load import load_model
+
+        config = load_model(self.reference)
+        if config.family != evaluator.space.family:
+            raise InvalidInputError(
+                f"--reference {self.reference} is of family {config.family}, the space {evaluator.space.name} of "
+                f"{evaluator.space.family}: their predicted qualities do not compare"
+            )
+        return evaluator.columns(evaluator.evaluate_config(config), np.zeros(1, dtype=np.int64))
+
+    def bounds(self, evaluator: Evaluator) -> tuple[Bound, ...]:
+        """What the reference asks for, as limits on columns.
+
+        Raises:
+            InvalidInputError: a GPU of ``faster_on`` that is not in the pool.
+        """
+        columns = self.reference_columns(evaluator)
+        if columns is None:
+            return ()
+        asked = [load_gpu(name).id for name in self.faster_on]
+        outside = [gpu for gpu in asked if gpu not in evaluator.pool.ids]
+        if outside:
+            raise InvalidInputError(f"--faster-on {', '.join(outside)}: the pool is {', '.join(evaluator.pool.ids)}")
+        metric, sign = evaluator.proxy.metric, evaluator.quality_sign
+        quality = Bound(f"predicted {metric} of {self.reference}", "quality", sign, sign * float(columns["quality"][0]))
+        speeds = [
+            Bound(f"faster than {self.reference} on {gpu}", f"latency_s:{gpu}", 1.0, _FASTER / float(rate[0]))
+            for gpu, rate in ((gpu, columns[f"throughput:{gpu}"]) for gpu in asked)
+        ]
+        return (quality, *speeds)
+
+
+_FASTER = 1 - 1e-9
+
+
+def _least(*values: float | None) -> float | None:
+    return min((v for v in values if v is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Feasible architectures [N] to choose from: the pool's front and the fronts of each GPU alone.
+
+    ``exact`` says whether the whole space stands behind them or a sample of it.
+    """
+
+    frame: pd.DataFrame
+    evaluator: Evaluator
+    exact: bool
+
+
+def gather_candidates(
+    source: optuna.Study | SearchSpace | str | Path,
+    hardware: Hardware | None,
+    limits: Limits,
+    *,
+    storage: str | None = None,
+    progress: bool = True,
+    evaluator: Evaluator | None = None,
+) -> Candidates:
+    """Feasible architectures of a study or a space under limits.
+
+    A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact. A
+    sampled study answers from its trials.
+
+    Raises:
+        UnknownNameError: the name is neither a study nor a space.
+        ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
+    """
+    found = _resolve(source, storage)
+    if isinstance(found, SearchSpace):
+        return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
+    record = study_record(found)
+    pricer = evaluator or study_evaluator(found)
+    analytic = study_fidelity(found).objective == "analytic"
+    if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
+        if not analytic:
+            raise InvalidInputError(
+                f"study {found.study_name!r} was measured or trained: its hardware cannot be changed"
+            )
+        pricer = Evaluator(pricer.space, resolve_pool(hardware))
+        if pricer.space.size > ENUMERABLE_CELLS:
+            raise InvalidInputError(
+                f"study {found.study_name!r} searched {', '.join(record['frame']['hardware'])} and its space is too "
+                f"large to enumerate for another pool; run a study on {', '.join(pricer.pool.ids)}"
+            )
+        return _from_space(pricer.space, pricer, limits, progress)
+    if record["strategy"] == "exhaustive" and analytic:
+        return _from_space(pricer.space, pricer, limits, progress)
+    return _from_trials(found, pricer, limits)
+
+
+def _resolve(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
+    if isinstance(source, SearchSpace):
+        return source
+    if not isinstance(source, str | Path):
+        return source
+    text = str(source)
+    if storage is None and (text.endswith((".yaml", ".yml")) or text in space_files()):
+        return load_space(source)
+    if text in study_names(storage):
+        return load_study(text, storage)
+    raise UnknownNameError("study or search space", text, [*study_names(storage), *space_files()])
+
+
+def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:
+    tightened = evaluator.on(limits.tighten(space)) if limits.any else evaluator
+    tightened.bounds = limits.bounds(evaluator)
+    result = sweep(tightened.space, progress=progress, evaluator=tightened)
+    if not len(result.front_cells):
+        raise ArchSearchError(_why_nothing(result))
+    labels: dict[int, list[str]] = {}
+    for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
+        for cell in cells.tolist():
+            labels.setdefault(cell, []).append(label)
+    frame = columns_frame(tightened, result.columns(np.asarray(list(labels), dtype=np.int64)))
+    frame["front_of"] = [",".join(names) for names in labels.values()]
+    frame.attrs["counts"] = result.to_dict(rows=False)
+    return Candidates(frame, tightened, exact=True)
+
+
+def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> Candidates:
+    frame = study_frame(study)
+    if frame.empty:
+        raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
+    amounts: dict[str, Any] = {"the study's budget": frame["violation"].to_numpy(float)}
+    if limits.max_parameters is not None:
+        amounts[f"parameters at most {limits.max_parameters:.6g}"] = frame["parameters"] / limits.max_parameters - 1
+    if limits.max_memory_gib is not None:
+        size = limits.max_memory_gib * 2**30
+        amounts[f"memory at most {limits.max_memory_gib:g} GiB"] = frame["memory_bytes"] / size - 1
+    if limits.max_latency_ms is not None:
+        for gpu in evaluator.pool.ids:
+            latency_ms = frame[f"latency_s:{gpu}"] * 1e3
+            amounts[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = latency_ms / limits.max_latency_ms - 1
+    for bound in limits.bounds(evaluator):
+        values = {name: frame[name].to_numpy() for name in frame.columns} | {"tokens": 1.0}
+        for gpu in evaluator.pool.ids:  # per unit, as the bound compares them
+            values[f"latency_s:{gpu}"] = 1 / values[f"throughput:{gpu}"]
+        amounts[bound.text] = bound.miss(values)
+    if limits.where is not None:
+        rule = Expression.parse(limits.where)
+        space = evaluator.space
+        rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
+        names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        amounts[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
+    table = np.stack([np.asarray(values, dtype=float) for values in amounts.values()])
+    worst = table.max(axis=0)
+    if not (worst <= 0).any():
+        nearest = int(np.argmin(worst))
+        binding = list(amounts)[int(np.argmax(table[:, nearest]))]
+        row = frame.iloc[nearest]
+        shown = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
+        raise ArchSearchError(
+            f"no trial of study {study.study_name!r} is feasible: {binding} binds; "
+            f"the nearest trial misses it by {worst[nearest]:.1%} ({shown})"
+        )
+    return Candidates(frame[worst <= 0].reset_index(drop=True), evaluator, exact=False)
+
+
+def _why_nothing(result: Sweep) -> str:
+    """Which limit binds and which architecture comes nearest."""
+    name = result.space.name
+    if not result.legal:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in result.rejected.most_common(3))
+        return f"space {name} holds no legal architecture; most are excluded by: {reasons}"
+    if result.nearest is None:
+        return f"no architecture of {name} is feasible on {', '.join(result.pool.ids)}"
+    amount, cell = result.nearest
+    cells = np.asarray([cell], dtype=np.int64)
+    dimensions = result.space.decode(cells)
+    violations = result.evaluator.evaluate(dimensions).violation_columns(np.zeros(1, dtype=np.int64))
+    binding = max(violations, key=lambda reason: float(violations[reason][0]))
+    columns = result.columns(cells)
+    shown = ", ".join(f"{key}={value[0]:g}" for key, value in dimensions.items())
+    figures = f"{columns['parameters'][0] / 1e6:.4g} M parameters, {columns['memory_bytes'][0] / 2**30:.3g} GiB, " + (
+        ", ".join(f"{columns[f'latency_s:{gpu}'][0] * 1e3:.3g} ms on {gpu}" for gpu in result.pool.ids)
+    )
+    return (
+        f"no architecture of {name} is feasible: {binding} binds. The nearest misses it by {amount:.1%}: "
+        f"{shown} ({figures})"
+    )

@@ -1,0 +1,1 @@
+"""Architectures priced on a pool of GPUs, array-valued."""

@@ -1,0 +1,401 @@
+"""One array-valued evaluation of architectures on a pool of GPUs, for enumeration and for samplers alike.
+
+``Evaluator.evaluate`` takes dimension arrays that broadcast: an open mesh (enumeration) or columns of equal
+length (a batch of trials). What it returns keeps the arrays unbroadcast; ``Evaluation.take`` gathers columns
+for the cells that matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.cost.estimate import Provenance
+from archsearch.errors import UnsupportedError
+from archsearch.hardware import GpuPool, load_gpu
+from archsearch.models.base import ModelConfig, Requirement
+from archsearch.ops import as_float
+from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
+from archsearch.search.evaluate.limits import (
+    Bound,
+    kernel_rules,
+    latency_violations,
+    size_violations,
+    training_violations,
+)
+from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
+from archsearch.search.evaluate.pricing import LatencyModel, cost_models
+from archsearch.search.evaluate.training import TrainingCost
+from archsearch.search.pareto import objective_matrix
+from archsearch.search.space.schema import Objective
+from archsearch.search.space.space import Cells, SearchSpace
+
+Columns = dict[str, NDArray[Any]]
+ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)
+"""Metrics that each GPU has its own value of."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a mesh or batch. ``values`` are broadcastable arrays over ``shape``.
+
+    ``rules`` make an architecture legal (bool arrays); ``violations`` say by how much a legal one misses a
+    budget, relative to the limit (≤ 0 is kept).
+    """
+
+    shape: tuple[int, ...]
+    values: Mapping[str, Any]
+    rules: tuple[Requirement, ...]
+    violations: Mapping[str, Any]
+    provenance: Mapping[str, Provenance]
+
+    @cached_property
+    def legal(self) -> NDArray[np.bool_]:
+        """[shape] every rule holds."""
+        mask = np.ones(self.shape, dtype=bool)
+        for rule in self.rules:
+            mask &= np.asarray(rule.holds, dtype=bool)
+        return mask
+
+    @cached_property
+    def feasible(self) -> NDArray[np.bool_]:
+        """[shape] legal and within every budget."""
+        mask = self.legal.copy()
+        for amount in self.violations.values():
+            mask &= np.asarray(amount) <= 0
+        return mask
+
+    def rejected(self) -> dict[str, int]:
+        """How many cells each rule and budget excludes; one cell may miss several."""
+        counts: dict[str, int] = {}
+        for rule in self.rules:
+            counts[rule.reason] = counts.get(rule.reason, 0) + self._count(~np.asarray(rule.holds, dtype=bool))
+        for name, amount in self.violations.items():
+            counts[name] = counts.get(name, 0) + int(np.count_nonzero((np.asarray(amount) > 0) & self.legal))
+        return {reason: count for reason, count in counts.items() if count}
+
+    def _count(self, mask: NDArray[np.bool_]) -> int:
+        size = int(np.prod(self.shape, dtype=np.int64))
+        return int(np.count_nonzero(mask)) * (size // max(mask.size, 1))
+
+    def take(self, cells: Cells) -> Columns:
+        """Columns [N] of metrics at cell numbers [N] (C order)."""
+        coordinates = np.unravel_index(np.asarray(cells, dtype=np.int64), self.shape)
+        return {name: gather(value, coordinates) for name, value in self.values.items()}
+
+    def violation_columns(self, cells: Cells) -> Columns:
+        """Columns [N] of budget violations at cell numbers [N]."""
+        coordinates = np.unravel_index(np.asarray(cells, dtype=np.int64), self.shape)
+        return {name: gather(value, coordinates) for name, value in self.violations.items()}
+
+
+def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
+    """Elements [N] of a broadcastable array at coordinates given for the full rank."""
+    array = np.asarray(value)
+    padded = array.reshape((1,) * (len(coordinates) - array.ndim) + array.shape)
+    index = tuple(c if n > 1 else np.zeros_like(c) for c, n in zip(coordinates, padded.shape, strict=True))
+    return np.asarray(padded[index])
+
+
+class Evaluator:
+    """Prices architectures of one space on one pool.
+
+    Raises:
+        UnsupportedError: a GPU of the pool has no units for the workload's dtype.
+        UnknownNameError: the space names an unknown proxy or preset.
+    """
+
+    def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
+        if space.record.pipeline is not None and models is None:
+            from archsearch.search.evaluate.pricing import pipeline_models
+
+            models = pipeline_models(pool)
+        self.space = space
+        self.pool = pool
+        self._refuse_unsupported()
+        self.training = self._training_cost()
+        refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
+        self.own_fronts: OwnFronts | None = None
+        self.bounds: tuple[Bound, ...] = ()
+        self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
+        quality = space.record.quality
+        self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+
+    def _training_cost(self) -> TrainingCost | None:
+        record = self.space.record.training
+        if record is None:
+            return None
+        price = self.space.record.prices.get(load_gpu(record.hardware).id)
+        return TrainingCost(record, splittable="head_dim" in self.space.config_fields, usd_per_hour=price)
+
+    def _refuse_unsupported(self) -> None:
+        dtype = self.space.workload.dtype
+        for gpu in self.pool.gpus:
+            if not gpu.supports(dtype):
+                common = [d.value for d in type(dtype) if all(g.supports(d) for g in self.pool.gpus)]
+                raise UnsupportedError(
+                    f"space {self.space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
+                    f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
+                )
+
+    def on(self, space: SearchSpace) -> Evaluator:
+        """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
+        other = Evaluator(space, self.pool, self.models)
+        other.reference_s_per_token = self.reference_s_per_token
+        other.own_fronts, other.bounds = self.own_fronts, self.bounds
+        return other
+
+    def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
+        """Metrics of every combination that the broadcast dimension arrays describe.
+
+        Cells that describe no legal model may hold any number (NaN, inf); they are never feasible.
+        """
+        shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
+        with np.errstate(all="ignore"):
+            values = self.space.field_values(dimensions)
+            guarded = {n: self._guard(n, v) for n, v in values.items()}
+            config = self.space.build(guarded)
+            kernels, served = self._kernel_rules(config)
+            rules = (*self.space.rules(values, config), *kernels)
+            return self._price(served, shape, rules)
+
+    def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
+        """The family's config of dimension arrays, as it is priced."""
+        values = self.space.field_values(dimensions)
+        return self.space.build({n: self._guard(n, v) for n, v in values.items()})
+
+    def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
+        return self._masks(dimensions)[0]
+
+    def admissible(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which combinations are legal, and which keep the budgets of size too (parameters, memory): no latency."""
+        legal, config = self._masks(dimensions)
+        with np.errstate(all="ignore"):
+            sizes = {
+                "parameters": as_float(config.parameters()),
+                "memory_bytes": as_float(config.memory(self.space.workload).total),
+            }
+            kept = legal.copy()
+            for amount in size_violations(self.space, self.pool, sizes).values():
+                kept &= np.asarray(amount) <= 0
+        return legal, kept
+
+    def _masks(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], ModelConfig]:
+        shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
+        mask = np.ones(shape, dtype=bool)
+        with np.errstate(all="ignore"):
+            values = self.space.field_values(dimensions)
+            config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
+            for rule in (*self.space.rules(values, config), *self._kernel_rules(config)[0]):
+                mask &= np.asarray(rule.holds, dtype=bool)
+        return mask, config
+
+    def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
+        return kernel_rules(self.space, self.pool, config)
+
+    def _guard(self, name: str, value: Any) -> Any:
+        """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
+        return np.maximum(value, 1) if name in self.space.derived and not isinstance(value, bool) else value
+
+    def evaluate_config(self, config: ModelConfig) -> Evaluation:
+        """Metrics of one architecture (for example the baseline), as columns of length one."""
+        rules = tuple(config.requirements())
+        with np.errstate(all="ignore"):
+            return self._price(config, (1,), rules)
+
+    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
+        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
+        factor = error if self.proxy.direction == "minimize" else 1.0 / error
+        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
+
+    def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
+        workload = self.space.workload
+        ops = config.lower(workload)
+        tokens = as_float(config.tokens(workload))
+        flops = as_float(ops.flops())
+        values: dict[str, Any] = {
+            "parameters": as_float(config.parameters()),
+            "flops": flops,
+            "memory_bytes": as_float(config.memory(workload).total),
+        }
+        values |= self._quality(config, values["parameters"], flops)
+        provenance = {}
+        execution = self.space.record.execution
+        for gpu in self.pool.gpus:
+            estimate = self.models[gpu.id].estimate(ops, compiled=execution.compiled, attention=execution.attention)
+            values[f"latency_s:{gpu.id}"] = as_float(estimate.latency_s)
+            values[f"latency_low_s:{gpu.id}"] = as_float(estimate.low_s)
+            values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
+            provenance[gpu.id] = estimate.provenance
+        if hasattr(config, "sampler_factor"):
+            values |= self._sampled(values, config.sampler_factor())
+        values["tokens"] = tokens
+        if self.training is not None:
+            values |= self.training.columns(config)
+        return Evaluation(shape, values, rules, self._violations(values), provenance)
+
+    def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
+        """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""
+        answer = self.proxy.predict(
+            training_features(config, self.proxy, self.space.workload, self.quality_given(parameters, flops))
+        )
+        return {
+            "quality": answer.value,
+            "quality_low": answer.low,
+            "quality_high": answer.high,
+            "quality_in_range": answer.in_range,
+        }
+
+    def quality_given(self, parameters: Any, flops: Any) -> dict[str, Any]:
+        """What a quality proxy need not compute from the config: the space's settings, and what is priced already."""
+        return {
+            **self.space.record.quality.model_dump(exclude={"proxy"}),
+            "parameters": np.maximum(parameters, 1.0),
+            "flops": np.maximum(flops / as_float(self.space.workload.batch_size), 1.0),
+        }
+
+    def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """How far each budget is missed, relative to its limit."""
+        amounts = size_violations(self.space, self.pool, values)
+        if self.training is not None:
+            amounts |= training_violations(self.space, self.training, values)
+        amounts |= {bound.text: bound.miss(values) for bound in self.bounds}
+        return amounts | latency_violations(self.space, self.pool, values)
+
+    def columns(self, evaluation: Evaluation, cells: Cells) -> Columns:
+        """Columns [N] of all metrics at cell numbers [N], those of the pool included.
+
+        ``throughput:<gpu>`` is tokens per second. With r_g the time per token on GPU g over the reference
+        architecture's, the pool's relative latency is max_g r_g (worst) and Σ w_g r_g (weighted: w_g is the
+        share of tokens that g serves); relative throughput is the inverse.
+        """
+        return self.derived_columns(evaluation.take(cells))
+
+    def feasible_objectives(
+        self, evaluation: Evaluation, views: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """For each view ({column: sign}), its objectives [N, M], all minimised, of the N feasible cells in order.
+
+        Columns that no view names are never spread over the mesh.
+        """
+        names = {name for view in views.values() for name in view}
+        mask = evaluation.feasible.ravel()
+        everything = bool(mask.all())
+        with np.errstate(all="ignore"):
+            values = self.derived_columns(evaluation.values, names)
+        columns = {}
+        for name in names:
+            whole = np.broadcast_to(np.asarray(values[name], dtype=np.float64), evaluation.shape)
+            columns[name] = whole.ravel() if everything else whole.ravel()[mask]
+        return {label: objective_matrix(columns, view) for label, view in views.items()}
+
+    def derived_columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
+        """The metrics with those that follow from them (only what ``names`` need, where given), any shape."""
+        return self._derivation.columns(values, names)
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        sign, reference = self.quality_sign, self.reference_s_per_token
+        return Derivation(self.pool, self.space.record, reference, sign, self.own_fronts)
+
+    @property
+    def quality_sign(self) -> float:
+        """+1 where less of the quality metric is better (a loss), −1 where more is."""
+        return 1.0 if self.proxy.direction == "minimize" else -1.0
+
+    @property
+    def asks_regret(self) -> bool:
+        """Whether regret is an objective, which needs each GPU's own front first (``know_own_fronts``)."""
+        speeds = {objective.metric for objective in self.space.objectives} & {"throughput", "latency_s"}
+        return len(self.pool) > 1 and bool(speeds) and "regret" in self.space.record.pool.objectives
+
+    def know_own_fronts(self, fronts: OwnFronts) -> None:
+        """Measure regret against these from now on."""
+        self.own_fronts = fronts
+        self.__dict__.pop("_derivation", None)
+
+    @cached_property
+    def reference_s_per_token(self) -> dict[str, float]:
+        """Seconds per token of the reference on each GPU: the baseline's, else those of the middle of the space."""
+        config = self.baseline_config()
+        evaluation = self.evaluate(self._middle()) if config is None else self.evaluate_config(config)
+        row = evaluation.take(np.zeros(1, dtype=np.int64))
+        return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
+
+    def _middle(self) -> dict[str, NDArray[Any]]:
+        """The legal cell nearest to the middle of the space, in steps; the middle itself where nothing is legal."""
+        space = self.space
+        centre = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in space.dimensions.items()}
+        if self.legal(centre).any():
+            return centre
+        half = np.array([n // 2 for n in space.shape]).reshape(-1, 1)
+        best: tuple[float, int] | None = None
+        for window in space.chunks():
+            cells = space.window_cells(window, np.flatnonzero(self.legal(space.mesh(window))))
+            if len(cells):
+                away = np.abs(np.stack(np.unravel_index(cells, space.shape)) - half).sum(axis=0)
+                found = (float(away.min()), int(cells[np.argmin(away)]))
+                best = found if best is None else min(best, found)
+        return centre if best is None else space.decode(np.array([best[1]]))
+
+    @cached_property
+    def baseline_columns(self) -> Columns | None:
+        """The baseline's metrics as columns of length one; None where the space has no baseline."""
+        config = self.baseline_config()
+        if config is None:
+            return None
+        return self.columns(self.evaluate_config(config), np.zeros(1, dtype=np.int64))
+
+    def baseline_config(self) -> ModelConfig | None:
+        """The space's naive reference: a preset, or dimension values over the fixed fields.
+
+        Raises:
+            UnknownNameError: no such preset.
+            InvalidInputError: the values describe no real model.
+        """
+        baseline = self.space.record.baseline
+        if baseline is None:
+            return None
+        if isinstance(baseline, str):
+            from archsearch.models.registry.families import load_preset
+
+            preset: ModelConfig = load_preset(baseline)
+            return preset
+        config: ModelConfig = self.space.family_class.from_dict({**self.space.record.fixed, **baseline})
+        return config
+
+    @cached_property
+    def objective_columns(self) -> dict[str, float]:
+        """Columns that are optimised over the pool, with their sign (+1 minimise, −1 maximise)."""
+        if len(self.pool) == 1:
+            return self.gpu_objectives(self.pool.ids[0])
+        chosen: dict[str, float] = {}
+        for objective in self.space.objectives:
+            if objective.metric in ("throughput", "latency_s"):
+                stem = objective.metric.removesuffix("_s")
+                views = self.space.record.pool.objectives
+                chosen |= {f"{stem}_{view}": objective.sign for view in views if view != "regret"}
+                chosen |= {"regret": 1.0} if "regret" in views else {}
+            elif objective.metric in PER_GPU_ABSOLUTE:
+                views = tuple(v for v in self.space.record.pool.objectives if v in ("worst", "weighted"))
+                chosen |= {f"{objective.metric}_{view}": objective.sign for view in views or ("weighted",)}
+            else:
+                chosen[objective.metric] = self._sign(objective)
+        return chosen
+
+    def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
+        """Columns that one GPU alone would optimise, with their sign."""
+        return {
+            f"{o.metric}:{gpu_id}" if o.metric in ON_GPU else o.metric: self._sign(o) for o in self.space.objectives
+        }
+
+    def _sign(self, objective: Objective) -> float:
+        if objective.metric == "quality" and objective.direction is None:
+            return self.quality_sign
+        return objective.sign

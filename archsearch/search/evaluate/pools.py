@@ -1,0 +1,109 @@
+"""What several GPUs mean for one architecture: which dimension pays on which GPU, and what serving all of them costs.
+
+A dimension *pays* on a GPU as far as parameters added through it cost little time there. From an architecture a, the
+nearest legal values b of a dimension above and below (budgets aside) change the parameters N and the time per unit on
+g, t_g. Where the space's rules let no other value stand alone, one more dimension changes along, as little as it can:
+
+    cost of a dimension on g = mean over its steps of  ln(t_g(b) / t_g(a)) / ln(N(b) / N(a))
+
+the per cent of latency that one per cent more parameters costs (1: time follows size; below 1 the dimension pays; a
+step that tile and wave quantisation makes free counts 0). Dimensions that change no parameter count have no cost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.search.evaluate.evaluator import Evaluator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LEAST_CHANGE = 1e-4
+
+
+def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each dimension's cost on every GPU around an architecture (a row of a table).
+
+    One dict per dimension that changes the parameter count: ``dimension``, ``cost`` {gpu: per cent of latency for one
+    per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the values compared), ``with``
+    (the dimension that had to change along, or None).
+    """
+    found = []
+    for name in evaluator.space.dimensions:
+        alone = {n: np.array([row[n]]) for n in evaluator.space.dimensions} | {name: evaluator.space.dimensions[name]}
+        free = np.count_nonzero(evaluator.legal(alone)) > 1  # then a pair would tell of the other dimension
+        for other in (None, *(n for n in evaluator.space.dimensions if n != name and not free)):
+            item = _cost_along(evaluator, row, name, other)
+            if item is not None:
+                found.append(item)
+                break
+    return found
+
+
+def _cost_along(evaluator: Evaluator, row: dict[str, Any], name: str, other: str | None) -> dict[str, Any] | None:
+    """The cost of a dimension, another one changing along as little as it can; None where no step is legal."""
+    space = evaluator.space
+    grid = np.meshgrid(space.dimensions[name], space.dimensions[other] if other else [0], indexing="ij")
+    taken, along = (axis.ravel() for axis in grid)
+    cells = {n: np.full(taken.shape, row[n], dtype=values.dtype) for n, values in space.dimensions.items()}
+    cells[name] = taken
+    if other:
+        cells[other] = along
+    evaluation = evaluator.evaluate(cells)
+    columns = evaluator.columns(evaluation, np.arange(len(taken)))
+    with np.errstate(all="ignore"):
+        growth = np.log(columns["parameters"] / row["parameters"])
+        usable = np.flatnonzero(evaluation.legal & (np.abs(growth) > _LEAST_CHANGE))
+        drift = np.abs(np.log(along / row[other])) if other else np.zeros(len(taken))
+    steps = _nearest(taken, drift, usable, float(row[name]))
+    if not len(steps):
+        return None
+    cost = {}
+    for gpu in evaluator.pool.ids:
+        slower = np.log(row[f"throughput:{gpu}"] / columns[f"throughput:{gpu}"][steps])
+        cost[gpu] = float(np.mean(slower / growth[steps]))
+    return {
+        "dimension": name,
+        "cost": cost,
+        "pays_most_on": min(cost, key=cost.__getitem__),
+        "pays_least_on": max(cost, key=cost.__getitem__),
+        "steps": [int(value) for value in taken[steps]],
+        "with": other,
+    }
+
+
+def _nearest(
+    values: NDArray[Any], drift: NDArray[np.float64], usable: NDArray[np.int64], origin: float
+) -> NDArray[np.int64]:
+    """Positions of the nearest usable values below and above, and among equal ones of the least drift."""
+    ends = []
+    for side in (usable[values[usable] < origin], usable[values[usable] > origin]):
+        if len(side):
+            ends.append(side[np.lexsort((drift[side], np.abs(values[side] - origin)))[0]])
+    return np.asarray(ends, dtype=np.int64)
+
+
+def price_of_one(alone: list[dict[str, Any]], weights: dict[str, float]) -> dict[str, Any]:
+    """What one architecture for the whole pool costs against one per GPU, at no lower quality.
+
+    ``alone`` are each GPU's own choice and the regret there. ``worst`` is the largest regret and ``worst_on`` its GPU;
+    ``weighted`` the extra GPU time of the pool, where the weights are shares of GPU time under own architectures.
+    """
+    if not alone:
+        return {}
+    regrets = {item["gpu"]: float(item["regret"]) for item in alone}
+    worst = max(regrets, key=regrets.__getitem__)
+    weighted = sum(weights[gpu] * regret for gpu, regret in regrets.items())
+    return {"worst": regrets[worst], "worst_on": worst, "weighted": weighted}
+
+
+def add_pool_report(chosen: pd.DataFrame, evaluator: Evaluator) -> None:
+    """Put ``dimensions`` (of rank 1) and ``one_for_all`` into a recommendation's ``attrs``."""
+    row = {str(name): value for name, value in chosen.iloc[0].to_dict().items()}
+    chosen.attrs["dimensions_pay"] = dimension_costs(evaluator, row)
+    weights = dict(zip(evaluator.pool.ids, evaluator.pool.weights, strict=True))
+    chosen.attrs["one_for_all"] = price_of_one(chosen.attrs.get("pool", []), weights)

@@ -1,0 +1,56 @@
+"""Which GPUs a search covers, and what prices op lists on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from archsearch.cost.estimate import Estimate
+from archsearch.errors import InvalidInputError
+from archsearch.hardware import GpuPool, GpuSpec
+from archsearch.ops import OpList
+
+if TYPE_CHECKING:
+    from archsearch.search.space.space import SearchSpace
+
+Hardware = str | Sequence[str] | GpuPool | GpuSpec
+
+
+class LatencyModel(Protocol):
+    """What prices an op list on one GPU: ``archsearch.cost.CostModel``, or a stand-in."""
+
+    def estimate(self, ops: OpList, *, compiled: bool = False, attention: str = "auto") -> Estimate: ...
+
+
+def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) -> GpuPool:
+    """A pool from names (``"t4,a10"``, ``["t4", "a10=2"]``), from records, or the space's own default.
+
+    Raises:
+        UnknownNameError: a name is no known GPU.
+        InvalidInputError: no GPU was named and the space has no default.
+    """
+    if hardware is None or (isinstance(hardware, str | Sequence) and not hardware):
+        if space is None or not space.record.hardware:
+            raise InvalidInputError("name the GPUs: --hardware t4,a10 (see `archsearch hardware list`)")
+        hardware = space.record.hardware
+    if isinstance(hardware, GpuPool):
+        return hardware
+    if isinstance(hardware, GpuSpec):
+        return GpuPool.of([hardware])
+    if isinstance(hardware, str):
+        return GpuPool.parse(hardware)
+    return GpuPool.parse(",".join(hardware))
+
+
+def pipeline_models(pool: GpuPool) -> dict[str, LatencyModel]:
+    """The cost model of each GPU under the continuous load of a generation."""
+    from archsearch.cost.clocks import SustainedCostModel
+
+    return {gpu.id: SustainedCostModel(gpu) for gpu in pool.gpus}
+
+
+def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
+    """The calibrated cost model of each GPU, each distinct shape priced once."""
+    from archsearch.cost.remember import SearchCostModel
+
+    return {gpu.id: SearchCostModel(gpu) for gpu in pool.gpus}

@@ -1,0 +1,1 @@
+"""Ways through a space: enumeration, samplers, measured and trained objectives."""

@@ -1,0 +1,155 @@
+"""Students: smaller transformers of a teacher's family that fit into its pipeline, and the best of them for a time.
+
+A student keeps what the rest of the pipeline touches (latents, text, conditioning, patches) and what kernels like (the
+teacher's head_dim and its ratio of feed-forward to hidden_size); depth and width are searched. Every student is priced
+as a whole generation, so that what text encoders and decoder take is part of the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.hardware import GpuPool
+from archsearch.hardware.spec import GpuSpec
+from archsearch.pipeline.catalog import list_pipelines
+from archsearch.pipeline.levers import Plan
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.explore.enumeration import sweep
+from archsearch.search.space.space import SearchSpace, space_from_text
+from archsearch.workload import Phase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEPTHS = ("num_layers", "num_single_layers")
+SHARES = 8
+"""Depth and width are tried in eighths of the teacher's, from a quarter up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A student with its figures beside the teacher's. ``quality`` is the family's law's, of which ``direction`` tells
+    what is better."""
+
+    config: dict[str, Any]
+    parameters: float
+    latency_s: float
+    quality: float
+    teacher_parameters: float
+    teacher_latency_s: float
+    teacher_quality: float
+    proxy: str
+    direction: str
+    considered: int
+
+
+def find_student(plan: Plan, gpu: GpuSpec, share: float) -> Student:
+    """The student of the best predicted quality whose generation takes at most ``share`` of the teacher's.
+
+    Raises:
+        InvalidInputError: a share outside 0 to 1, or a family whose width or depth cannot be searched.
+        ArchSearchError: no student is so fast, or no quality law speaks for the family.
+    """
+    if not 0.0 < share < 1.0:
+        raise InvalidInputError(f"--student must be a share between 0 and 1 of the teacher's time, not {share:g}")
+    space = student_space(plan)
+    evaluator = Evaluator(space, GpuPool.of([gpu]))
+    teacher = evaluator.baseline_columns
+    assert teacher is not None
+    limit = share * float(teacher[f"latency_s:{gpu.id}"][0])
+    front: pd.DataFrame = sweep(space, evaluator=evaluator, progress=False).front
+    fast = front[front[f"latency_s:{gpu.id}"] <= limit]
+    if fast.empty:
+        least = float(front[f"latency_s:{gpu.id}"].min()) / float(teacher[f"latency_s:{gpu.id}"][0])
+        raise ArchSearchError(f"no student takes {share:g} of the teacher's time; the fastest takes {least:.2f}")
+    minimise = evaluator.proxy.direction == "minimize"
+    best = fast.sort_values("quality", ascending=minimise).iloc[0]
+    chosen = space.config_dict({name: best[name] for name in space.dimensions})
+    own = {f.name for f in _fields(type(plan.pipeline.transformer))}
+    return Student(
+        config={"family": plan.pipeline.transformer.family} | {k: v for k, v in chosen.items() if k in own},
+        parameters=float(best["parameters"]),
+        latency_s=float(best[f"latency_s:{gpu.id}"]),
+        quality=float(best["quality"]),
+        teacher_parameters=float(teacher["parameters"][0]),
+        teacher_latency_s=float(teacher[f"latency_s:{gpu.id}"][0]),
+        teacher_quality=float(teacher["quality"][0]),
+        proxy=evaluator.proxy.name,
+        direction=evaluator.proxy.direction,
+        considered=space.size,
+    )
+
+
+def student_space(plan: Plan) -> SearchSpace:
+    """Depths and widths of a teacher's family under its interfaces, priced as the plan's generation.
+
+    Raises:
+        InvalidInputError: a pipeline that does not ship, or a family without hidden_size and num_layers.
+    """
+    pipeline, request, run = plan.pipeline, plan.request, plan.run
+    if pipeline.name not in list_pipelines():
+        raise InvalidInputError(
+            f"students are searched for shipped pipelines (or those of ARCHSEARCH_PIPELINES), {pipeline.name!r} is none"
+        )
+    teacher: Any = pipeline.transformer
+    values = teacher.to_dict()
+    if "num_layers" not in values or "hidden_size" not in values:
+        raise InvalidInputError(f"family {teacher.family} has no num_layers and hidden_size to search")
+    dimensions, derived = _freedom(teacher, values)
+    fixed = {k: v for k, v in values.items() if k not in dimensions and k not in derived and not isinstance(v, tuple)}
+    fixed |= {"num_inference_steps": int(np.max(request.steps)), "guidance_passes": request.passes}
+    record = {
+        "name": f"students-of-{pipeline.name}",
+        "description": f"students of {pipeline.name}",
+        "family": teacher.family,
+        "pipeline": pipeline.name,
+        "fixed": fixed,
+        "dimensions": {name: {"choices": choices} for name, choices in dimensions.items()},
+        "derived": derived,
+        "width_multiple": int(np.gcd.reduce([64, int(values.get("head_dim") or 64), *dimensions["hidden_size"]])),
+        "workload": {
+            "phase": Phase.FORWARD.value,
+            "batch_size": int(np.max(request.batch_size)),
+            "height": int(np.max(request.height)),
+            "width": int(np.max(request.width)),
+            "dtype": run.dtype.value,
+        }
+        | ({} if request.frames is None else {"frames": int(np.max(request.frames))}),
+        "execution": {"compiled": run.compiled},
+        "objectives": [{"metric": "quality"}, {"metric": "latency_s"}],
+        "baseline": {k: v for k, v in values.items() if k in dimensions or k in derived},
+    }
+    return space_from_text(yaml.safe_dump(record), f"students of {pipeline.name}")
+
+
+def _freedom(teacher: Any, values: dict[str, Any]) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Dimensions with their choices, and what follows from them: heads keep the teacher's width, a feed-forward its
+    ratio."""
+    step = int(values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"])
+    if "num_cross_attention_heads" in values:  # both head counts have to divide the width
+        other = values["hidden_size"] // values["num_cross_attention_heads"]
+        step = step * other // gcd(step, other)
+    hidden = values["hidden_size"]
+    widths = {max(step, round(hidden * i / SHARES / step) * step) for i in range(SHARES // 4, SHARES + 1)}
+    dimensions = {"hidden_size": sorted(widths)}
+    derived = {"num_attention_heads": f"hidden_size * {values['num_attention_heads']} // {hidden}"}
+    for name in ("intermediate_size", "num_cross_attention_heads"):
+        if name in values:
+            derived[name] = f"hidden_size * {values[name]} // {hidden}"
+    for name in DEPTHS:
+        if values.get(name):
+            depths = {max(1, round(values[name] * i / SHARES)) for i in range(SHARES // 4, SHARES + 1)}
+            dimensions[name] = sorted(depths)
+    return dimensions, derived
+
+
+def _fields(cls: type[Any]) -> tuple[Any, ...]:
+    from dataclasses import fields
+
+    return fields(cls)

@@ -1,0 +1,1 @@
+"""Search spaces: the files, their expressions, and the mesh that they describe."""

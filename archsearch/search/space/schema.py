@@ -1,0 +1,250 @@
+"""The file format of a search space (``search_spaces/*.yaml``), checked by pydantic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from archsearch.dtypes import DType
+from archsearch.errors import ArchSearchError
+from archsearch.search.space.expressions import Expression
+from archsearch.workload import Phase, Workload
+
+Number = int | float
+Metric = Literal[
+    "throughput",
+    "latency_s",
+    "quality",
+    "parameters",
+    "flops",
+    "memory_bytes",
+    "energy_j",
+    "usd_per_million",
+    "training_hours",
+    "training_usd",
+    "training_energy_j",
+    "lifetime_usd",
+]
+_BEST = {"throughput": "maximize"}
+MAX_CHOICES = 10_000
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _dtype(value: object) -> DType:
+    try:
+        return DType.parse(str(value))
+    except ArchSearchError as error:
+        raise ValueError(str(error)) from None
+
+
+class Dimension(_Record):
+    """The values of one free dimension: ``choices``, or a ``range`` [low, high] (both included) with a ``step``."""
+
+    choices: tuple[Number, ...] | None = None
+    range: tuple[int, int] | None = None
+    step: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Dimension:
+        if (self.choices is None) == (self.range is None):
+            raise ValueError("give either 'choices: [...]' or 'range: [low, high]' with a 'step'")
+        if self.choices is not None:
+            if not self.choices:
+                raise ValueError("choices must not be empty")
+            if len(set(self.choices)) != len(self.choices):
+                raise ValueError("choices must be distinct")
+        if self.range is not None:
+            low, high = self.range
+            if low > high:
+                raise ValueError(f"range [{low}, {high}] is empty: low must not exceed high")
+            if (high - low) // self.step + 1 > MAX_CHOICES:
+                raise ValueError(f"range [{low}, {high}] has more than {MAX_CHOICES} values; use a larger step")
+            if (high - low) % self.step:
+                raise ValueError(f"range [{low}, {high}] does not end on a step of {self.step}")
+        return self
+
+    @property
+    def values(self) -> tuple[Number, ...]:
+        """All values, ascending."""
+        if self.choices is not None:
+            return tuple(sorted(self.choices))
+        assert self.range is not None
+        return tuple(range(self.range[0], self.range[1] + 1, self.step))
+
+
+class Budget(_Record):
+    """Limits that every recommended architecture keeps; memory and latency hold on every GPU of the pool."""
+
+    parameters: tuple[PositiveFloat, PositiveFloat] | None = None
+    memory_gib: PositiveFloat | None = None
+    latency_ms: PositiveFloat | None = None
+    training_hours: PositiveFloat | None = None
+    training_usd: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Budget:
+        if self.parameters is not None and self.parameters[0] > self.parameters[1]:
+            raise ValueError("parameters: [min, max] with min not above max")
+        return self
+
+
+class WorkloadRecord(_Record):
+    """The input that architectures are costed on; the fields of ``archsearch.models.Workload``."""
+
+    phase: Phase = Phase.FORWARD
+    batch_size: PositiveInt = 1
+    seq_len: PositiveInt | None = None
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    frames: PositiveInt | None = None
+    dtype: DType = DType.BF16
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _parse_dtype(cls, value: object) -> DType:
+        return _dtype(value)
+
+    def workload(self) -> Workload:
+        return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Execution(_Record):
+    """How the model runs: ``compiled`` fuses bandwidth-bound ops; ``attention`` picks the kernel."""
+
+    compiled: bool = False
+    attention: Literal["auto", "flash", "sdpa", "fa2", "eager"] = "auto"
+
+
+class QualityRecord(_Record):
+    """The quality proxy (the family's default if none is named), the training tokens that it assumes, and the sampler.
+
+    Without ``tokens`` every architecture is taken as trained compute-optimally.
+    """
+
+    proxy: str | None = None
+    tokens: PositiveFloat | None = None
+    num_inference_steps: PositiveInt | None = None
+    guidance: Literal["none", "cfg"] | None = None
+    distilled: bool | None = None
+
+
+class TrainingRecord(_Record):
+    """A training run on the GPUs of one node: what ``training_hours``, ``training_usd`` and ``lifetime_usd`` stand for.
+
+    ``tokens`` is the budget, in what the family's throughput counts (tokens, images). ``batch_size`` is sequences
+    (images) a step over all GPUs, ``micro_batch`` those of one pass on one GPU. The layouts tried are all combinations
+    of ``tensor_parallel`` and ``pipeline_parallel`` (default: 1, 2, 4, 8 for language models); what is left is data
+    parallel. ``zero`` 1 spreads the optimizer's state over the data-parallel replicas.
+    """
+
+    hardware: str
+    gpus: PositiveInt = Field(default=8, le=8)
+    tokens: PositiveFloat
+    batch_size: PositiveInt
+    micro_batch: PositiveInt = 1
+    seq_len: PositiveInt | None = None
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    frames: PositiveInt | None = None
+    dtype: DType = DType.BF16
+    checkpointing: bool = False
+    compiled: bool = True
+    zero: Literal[0, 1] = 1
+    tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
+    pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _parse_dtype(cls, value: object) -> DType:
+        return _dtype(value)
+
+
+class Lifetime(_Record):
+    """What a model serves over its life: so many sequences, images or videos of the workload."""
+
+    inferences: PositiveFloat
+
+
+class Objective(_Record):
+    """One thing to optimise. The better direction is known for every metric and may be left out."""
+
+    metric: Metric
+    direction: Literal["minimize", "maximize"] | None = None
+
+    @property
+    def sign(self) -> float:
+        """+1 where the metric is minimised, −1 where it is maximised."""
+        direction = self.direction or _BEST.get(self.metric, "minimize")
+        return 1.0 if direction == "minimize" else -1.0
+
+
+class PoolRecord(_Record):
+    """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, capacity of a ``fleet``,
+    ``regret`` against each GPU's own optimum (see ``archsearch.search.evaluate.metrics``)."""
+
+    objectives: tuple[Literal["worst", "weighted", "fleet", "regret"], ...] = Field(
+        default=("worst", "weighted"), min_length=1
+    )
+
+
+class SpaceRecord(_Record):
+    """A search space file. docs/search.md explains every field.
+
+    ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
+    and held in memory is a whole generation, and ``num_inference_steps`` and ``guidance_passes`` are fields too.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str
+    family: str | None = None
+    builder: str | None = None
+    pipeline: str | None = None
+    fixed: dict[str, bool | int | float | str | None] = {}
+    dimensions: dict[str, Dimension] = Field(min_length=1)
+    derived: dict[str, str] = {}
+    constraints: tuple[str, ...] = ()
+    width_multiple: PositiveInt = 64
+    budget: Budget = Budget()
+    workload: WorkloadRecord = WorkloadRecord()
+    execution: Execution = Execution()
+    quality: QualityRecord = QualityRecord()
+    objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
+    pool: PoolRecord = PoolRecord()
+    training: TrainingRecord | None = None
+    lifetime: Lifetime | None = None
+    prices: dict[str, PositiveFloat] = {}
+    hardware: tuple[str, ...] = ()
+    baseline: str | dict[str, bool | int | float | str | None] | None = None
+    references: tuple[str, ...] = ()
+
+    @field_validator("derived", "constraints")
+    @classmethod
+    def _parse(cls, value: dict[str, str] | tuple[str, ...]) -> dict[str, str] | tuple[str, ...]:
+        for text in value.values() if isinstance(value, dict) else value:
+            try:
+                Expression.parse(text)
+            except ArchSearchError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SpaceRecord:
+        if (self.family is None) == (self.builder is None):
+            raise ValueError("give either 'family' or 'builder: module:function'")
+        return self
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> SpaceRecord:
+        seen: dict[str, str] = {}
+        for section in ("fixed", "dimensions", "derived"):
+            for name in getattr(self, section):
+                if name in seen:
+                    raise ValueError(f"{name!r} stands in both {seen[name]!r} and {section!r}")
+                seen[name] = section
+        if len({objective.metric for objective in self.objectives}) != len(self.objectives):
+            raise ValueError("objectives must name different metrics")
+        return self

@@ -1,0 +1,316 @@
+"""Search spaces as open meshes: each free dimension is one axis, and nothing is ever listed out.
+
+A mesh of shape (n_0, ..., n_d) stands for every combination of the dimensions' values. Field i is an array of
+shape (1, .., n_i, .., 1); derived fields hold only the axes that their expressions read. A family's config
+built from such arrays describes the whole mesh at once. Cells are numbered in C order (last axis fastest).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from archsearch.data import data_path
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.models.base import ModelConfig, Requirement
+from archsearch.search.space.expressions import Expression
+from archsearch.search.space.schema import Objective, SpaceRecord
+from archsearch.search.space.user_code import code_allowed, require_leave
+from archsearch.workload import Workload
+from archsearch.yaml_records import parse_record
+
+SPACES_VARIABLE = "ARCHSEARCH_SPACES"
+CHUNK_CELLS = 2**18
+WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
+
+Cells = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A checked space file. ``origin`` is where it was read from, ``source_text`` what it says."""
+
+    record: SpaceRecord
+    origin: str
+    source_text: str
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def description(self) -> str:
+        return self.record.description
+
+    @property
+    def family(self) -> str:
+        """The model family; ``traced`` where a builder's modules are searched."""
+        return self.record.family or "traced"
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return self.record.objectives
+
+    @cached_property
+    def workload(self) -> Workload:
+        return self.record.workload.workload()
+
+    @cached_property
+    def dimensions(self) -> dict[str, NDArray[Any]]:
+        """Values of each free dimension, ascending, in the order of the axes."""
+        return {name: np.asarray(dimension.values) for name, dimension in self.record.dimensions.items()}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(values) for values in self.dimensions.values())
+
+    @property
+    def size(self) -> int:
+        """Cells of the mesh: combinations of values, legal or not."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def family_class(self) -> type[Any]:
+        family: type[Any]
+        if self.record.builder is not None:
+            require_leave(f"space {self.name} builds its models by {self.record.builder!r}")
+            from archsearch.models.tracing.grid import family_of
+
+            family = family_of(self.record.builder, self.workload)
+            return family
+        from archsearch.models.registry.families import get_family
+
+        if self.record.pipeline is not None:
+            from archsearch.pipeline.codesign import pipeline_family
+
+            return pipeline_family(self.record.pipeline, self.family)
+        family = get_family(self.family)
+        return family
+
+    @cached_property
+    def config_fields(self) -> tuple[str, ...]:
+        assert is_dataclass(self.family_class)
+        return tuple(field.name for field in fields(self.family_class))
+
+    @cached_property
+    def derived(self) -> dict[str, Expression]:
+        """Derived fields' expressions, each after those that it reads.
+
+        Raises:
+            InvalidInputError: expressions read each other in a circle.
+        """
+        waiting = {name: Expression.parse(text) for name, text in self.record.derived.items()}
+        ordered: dict[str, Expression] = {}
+        while waiting:
+            ready = [name for name, expression in waiting.items() if not expression.names & waiting.keys()]
+            if not ready:
+                raise InvalidInputError(f"{self.origin}: derived: {', '.join(waiting)} depend on each other")
+            ordered |= {name: waiting.pop(name) for name in ready}
+        return ordered
+
+    @cached_property
+    def constraints(self) -> tuple[Expression, ...]:
+        return tuple(Expression.parse(text) for text in self.record.constraints)
+
+    def mesh(self, window: tuple[slice, ...] | None = None) -> dict[str, NDArray[Any]]:
+        """Open-mesh arrays of the dimensions over a window of the mesh (all of it by default)."""
+        window = window or tuple(slice(None) for _ in self.shape)
+        rank = len(self.shape)
+        return {
+            name: values[cut].reshape([-1 if axis == i else 1 for axis in range(rank)])
+            for i, ((name, values), cut) in enumerate(zip(self.dimensions.items(), window, strict=True))
+        }
+
+    def chunks(self, max_cells: int = CHUNK_CELLS) -> Iterator[tuple[slice, ...]]:
+        """Windows that tile the mesh in order, each of at most ``max_cells`` cells.
+
+        Leading axes are cut first: an op is costed again in every chunk that cuts an axis it does not depend
+        on, so a space should list the dimensions that touch most ops first.
+        """
+        extent = list(self.shape)
+        for axis in range(len(extent)):
+            rest = math.prod(extent[axis + 1 :])
+            extent[axis] = max(1, min(extent[axis], max_cells // rest))
+            if math.prod(extent) <= max_cells:
+                break
+        cuts = [
+            [slice(start, min(start + step, n)) for start in range(0, n, step)]
+            for n, step in zip(self.shape, extent, strict=True)
+        ]
+        yield from product(*cuts)
+
+    def window_cells(self, window: tuple[slice, ...], local: Cells) -> Cells:
+        """Numbers in the whole mesh of cells numbered within a window."""
+        extent = [cut.stop - cut.start for cut in window]
+        coordinates = np.unravel_index(local, extent)
+        shifted = [c + cut.start for c, cut in zip(coordinates, window, strict=True)]
+        return np.asarray(np.ravel_multi_index(shifted, self.shape), dtype=np.int64)
+
+    def decode(self, cells: Cells) -> dict[str, NDArray[Any]]:
+        """Dimension values [N] of cell numbers [N]."""
+        coordinates = np.unravel_index(np.asarray(cells), self.shape)
+        return {n: v[c] for (n, v), c in zip(self.dimensions.items(), coordinates, strict=True)}
+
+    def encode(self, values: Mapping[str, Any]) -> Cells:
+        """Cell numbers of dimension values (each must be one of the dimension's values)."""
+        coordinates = [np.searchsorted(known, values[name]) for name, known in self.dimensions.items()]
+        return np.asarray(np.ravel_multi_index(coordinates, self.shape), dtype=np.int64)
+
+    def field_values(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name of the space (fixed, free, derived) with its value or array."""
+        values: dict[str, Any] = {**self.record.fixed, **dimensions}
+        for name, expression in self.derived.items():
+            values[name] = _as_dimension(expression.evaluate(values))
+        return values
+
+    def build(self, values: Mapping[str, Any]) -> ModelConfig:
+        """The family's config, array-valued where ``values`` are, without judging its legality."""
+        chosen = {name: value for name, value in values.items() if name in self.config_fields}
+        try:
+            config: ModelConfig = self.family_class(**chosen)
+        except TypeError as error:
+            raise InvalidInputError(f"{self.origin}: {self.family} config: {error}") from None
+        return config
+
+    def rules(self, values: Mapping[str, Any], config: ModelConfig) -> tuple[Requirement, ...]:
+        """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
+        own = [Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints]
+        multiple = self.record.width_multiple
+        for name in self.derived:
+            if name in self.config_fields:
+                own.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
+            if name in WIDTH_FIELDS and self.record.builder is None:
+                own.append(
+                    Requirement(reason=f"{name} must be a multiple of {multiple}", holds=values[name] % multiple == 0)
+                )
+        return (*config.requirements(), *own)
+
+    def config_dict(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
+        """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
+        values = self.field_values(dimensions)
+        return {name: _plain(values[name]) for name in self.config_fields if name in values}
+
+    def validate(self) -> None:
+        """Check what the file's schema alone cannot see: field names, expressions, widths.
+
+        Raises:
+            UnknownNameError: an expression or field name that does not exist, with near matches.
+            InvalidInputError: a width off its multiple, or values that build no config.
+        """
+        expressions = [*self.derived.values(), *self.constraints]
+        names = [*self.record.fixed, *self.dimensions, *self.derived]
+        read = set().union(*(expression.names for expression in expressions)) if expressions else set()
+        for expression in expressions:
+            expression.require_known(names)
+        if self.record.builder is not None and not code_allowed():
+            return  # the function's parameters are checked once it may be imported
+        for name in names:
+            if name not in self.config_fields and name not in read:
+                hint = f"(in {self.origin}; a helper that is no field must be read by an expression)"
+                raise UnknownNameError(f"{self.family} field", name, self.config_fields, hint)
+        if self.record.builder is not None:
+            return
+        self._check_widths()
+        self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
+
+    def _check_widths(self) -> None:
+        multiple = self.record.width_multiple
+        for name in WIDTH_FIELDS:
+            given = self.dimensions.get(name, self.record.fixed.get(name))
+            section = "dimensions" if name in self.dimensions else "fixed"
+            off = [] if given is None else [int(v) for v in np.ravel(np.asarray(given)) if v % multiple]
+            if off:
+                listed = ", ".join(map(str, off[:5])) + (" ..." if len(off) > 5 else "")
+                raise InvalidInputError(
+                    f"{self.origin}: {section}.{name}: {listed} not a multiple of {multiple}; "
+                    f"use multiples of {multiple} or set 'width_multiple'"
+                )
+
+
+def parse_space(path: Path) -> SearchSpace:
+    """A space from a YAML file.
+
+    Raises:
+        InvalidInputError: the file is malformed; the text gives file, line and field.
+        UnknownNameError: it names a family, field or proxy that does not exist.
+    """
+    record = parse_record(SpaceRecord, path)
+    space = SearchSpace(record, str(path), path.read_text(encoding="utf-8"))
+    space.validate()
+    return space
+
+
+def space_from_text(text: str, origin: str) -> SearchSpace:
+    """A space from YAML text that was checked before (as studies store it).
+
+    Raises:
+        InvalidInputError: the text is no longer a legal space.
+    """
+    try:
+        record = SpaceRecord.model_validate(yaml.safe_load(text))
+    except (ValueError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
+    space = SearchSpace(record, origin, text)
+    space.validate()
+    return space
+
+
+def space_files() -> dict[str, Path]:
+    """Spaces by name: the user's directories in ``ARCHSEARCH_SPACES`` first, then what ships."""
+    own = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
+    for directory in own:
+        if not directory.is_dir():
+            raise InvalidInputError(f"{SPACES_VARIABLE}: {directory} is not a directory of search spaces (*.yaml)")
+    found: dict[str, Path] = {}
+    for directory in (*own, data_path("search_spaces")):
+        for path in sorted(directory.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def list_spaces() -> list[str]:
+    """Names of all known spaces."""
+    return sorted(space_files())
+
+
+def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
+    """A space by name, or from a YAML file.
+
+    Raises:
+        UnknownNameError: no such space; the text lists near names.
+        InvalidInputError: the file is malformed; the text gives file, line and field.
+    """
+    if isinstance(name_or_path, SearchSpace):
+        return name_or_path
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")) or os.sep in text:
+        return parse_space(Path(text))
+    known = space_files()
+    if text not in known:
+        raise UnknownNameError("search space", text, known, hint="(or give the path of a YAML file)")
+    return parse_space(known[text])
+
+
+def _as_dimension(value: Any) -> Any:
+    """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        clean = np.where(np.isfinite(array), array, 0.0)
+        if np.array_equal(clean, np.rint(clean)):
+            array = clean.astype(np.int64)
+    return array if array.ndim else array.item()
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar or one-element array as a Python number."""
+    return np.asarray(value).item() if isinstance(value, np.ndarray | np.generic) else value

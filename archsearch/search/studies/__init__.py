@@ -1,0 +1,1 @@
+"""Studies: run, stored, listed and resumed."""

@@ -1,0 +1,142 @@
+"""What studies hold, read back: the record that archsearch keeps in each, tables of trials, summaries, exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError
+from archsearch.hardware import GpuPool
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import name_layouts
+from archsearch.search.explore.fidelity import Fidelity
+from archsearch.search.pareto import non_dominated
+from archsearch.search.space.space import SearchSpace, space_from_text
+from archsearch.search.studies.storage import load_study, study_names
+from archsearch.tables import write_table
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+RECORD = "archsearch"
+"""User attribute of a study under which archsearch keeps what is needed to repeat it."""
+
+
+def study_fidelity(study: optuna.Study) -> Fidelity:
+    """How a study's trials are evaluated (studies of earlier versions: analytically)."""
+    return Fidelity(**study_record(study).get("fidelity", {}))
+
+
+def study_record(study: optuna.Study) -> dict[str, Any]:
+    """What archsearch noted about a study.
+
+    Raises:
+        InvalidInputError: the study was not written by archsearch.
+    """
+    record = study.user_attrs.get(RECORD)
+    if not isinstance(record, dict) or "space" not in record:
+        raise InvalidInputError(f"study {study.study_name!r} was not written by archsearch")
+    return dict(record)
+
+
+def study_space(study: optuna.Study) -> SearchSpace:
+    """The space of a study, from the text that the study keeps."""
+    return space_from_text(study_record(study)["space"], f"study {study.study_name}")
+
+
+def study_evaluator(study: optuna.Study) -> Evaluator:
+    """The evaluator that a study was run with, rebuilt from its record."""
+    record = study_record(study)
+    return Evaluator(study_space(study), GpuPool.parse(",".join(record["hardware"])))
+
+
+def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
+    """All completed trials as a table: an enumeration's columns plus ``trial``, ``feasible``, ``violation``,
+    ``on_front`` and, for pools, ``front_of`` (comma-separated). ``violation`` is the worst relative one.
+    """
+    import pandas as pd
+
+    record = study_record(study)
+    attributes = record["frame"]
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
+    ]
+    rows = [
+        {name: trial.params[name] for name in trial.params}
+        | {
+            n: v
+            for n, v in trial.user_attrs["metrics"].items()
+            if n not in ("latency_worst", "latency_weighted", "latency_fleet")
+        }
+        | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
+        | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
+        | {name: trial.user_attrs[name] for name in ("measured_on",) if name in trial.user_attrs}
+        for trial in trials
+    ]
+    frame = pd.DataFrame(rows)
+    frame.attrs = {**attributes, "study": study.study_name, "baseline": record.get("baseline")}
+    if frame.empty:
+        return frame
+    frame = frame.drop(columns="tokens")
+    name_layouts(frame)
+    frame["proxy"] = record["proxy"]
+    frame["feasible"] = frame["violation"] <= 0
+    signs = attributes["objectives"]
+    points = np.stack([sign * frame[name].to_numpy(float) for name, sign in signs.items()], axis=1)
+    points[~frame["feasible"].to_numpy()] = np.nan
+    frame["on_front"] = non_dominated(points)
+    return frame[frame["on_front"]].reset_index(drop=True) if front_only else frame
+
+
+def summarize_study(study: optuna.Study) -> dict[str, Any]:
+    """What a study searched and found, as plain values."""
+    from optuna.trial import TrialState
+
+    record = study_record(study)
+    frame = study_frame(study)
+    counts = record.get("counts", {})
+    return {
+        "name": study.study_name,
+        "space": record["space_name"],
+        "hardware": record["frame"]["hardware"],
+        "strategy": record["strategy"],
+        "objective": study_fidelity(study).objective,
+        "seed": record["seed"],
+        "proxy": record["proxy"],
+        "objectives": list(record["frame"]["objectives"]),
+        "trials": len(frame),
+        "unfinished": len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))),
+        "feasible": int(frame["feasible"].sum()) if len(frame) else 0,
+        "front": int(frame["on_front"].sum()) if len(frame) else 0,
+        "complete": bool(record.get("complete")),
+        "version": record["version"],
+        **{key: counts[key] for key in ("architectures", "legal", "valid", "architectures_per_s") if key in counts},
+    }
+
+
+def list_studies(storage: str | None = None) -> pd.DataFrame:
+    """The stored studies, one a row: name, space, hardware, strategy, trials, front."""
+    import pandas as pd
+
+    shown = ("name", "space", "hardware", "strategy", "trials", "feasible", "front")
+    rows = []
+    for name in study_names(storage):
+        study = load_study(name, storage)
+        if RECORD in study.user_attrs:
+            summary = summarize_study(study)
+            rows.append({key: summary[key] for key in shown} | {"hardware": ",".join(summary["hardware"])})
+    return pd.DataFrame(rows, columns=list(shown))
+
+
+def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:
+    """Write a study's table to .parquet, .csv or .json.
+
+    Raises:
+        InvalidInputError: another suffix, or a path that cannot be written.
+    """
+    return write_table(study_frame(study, front_only=front_only), path)

@@ -1,0 +1,261 @@
+"""Where studies live: one journal file per study in the user's data directory, or any Optuna storage.
+
+``--storage`` takes a database URL (``sqlite:///studies.db``, ``postgresql+psycopg://...``), the address of a proxy
+(``grpc://host:port``, served by ``archsearch study proxy``), or a path: ``*.db`` is SQLite, ``*.journal`` and ``*.log``
+are Optuna journal files. Without it, study S lives in ``$ARCHSEARCH_HOME/studies/S.journal``
+(``$XDG_DATA_HOME/archsearch``, else ``~/.local/share/archsearch``).
+
+Databases get heartbeats: a trial whose worker died is failed after ``GRACE_S`` and queued again, up to ``MAX_RETRIES``
+times. Passwords in URLs stay out of every message (``shown``).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from archsearch.data import user_data_dir
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+
+if TYPE_CHECKING:
+    import optuna
+
+HEARTBEAT_S = 30
+GRACE_S = 120
+MAX_RETRIES = 3
+SQLITE_TIMEOUT_S = 60
+PROXY_TIMEOUT_S = 10
+_PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
+_QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+
+
+def studies_dir() -> Path:
+    """Directory of the studies that are stored by default."""
+    return user_data_dir() / "studies"
+
+
+def default_storage_url(name: str | None = None) -> str:
+    """The default place of a study (of all studies where no name is given), as ``--storage`` takes it."""
+    return str(studies_dir() / f"{name}.journal") if name else str(studies_dir())
+
+
+def check_name(name: str) -> str:
+    """A study name that is safe as a file name.
+
+    Raises:
+        InvalidInputError: any other name.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 120:
+        raise InvalidInputError(f"study name {name!r}: use up to 120 letters, digits and . _ + = -")
+    return name
+
+
+def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.storages.BaseStorage:
+    """The storage that holds (or will hold) a study.
+
+    Raises:
+        InvalidInputError: the storage cannot be opened.
+        UnsupportedError: the driver that the URL needs is not installed.
+        UnknownNameError: nothing is there and ``create`` is False.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    place = storage or default_storage_url(check_name(name))
+    with storage_errors(place, opening=True):
+        if place.startswith("grpc://"):
+            return _open_proxy(place)
+        if "://" in place:
+            return _open_database(place)
+        path = Path(place).expanduser()
+        if not create and not path.exists():
+            raise UnknownNameError("study", name, study_names(storage), hint=f"(looked in {place})")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".journal", ".log"):
+            from optuna.storages import JournalStorage
+
+            from archsearch.search.studies.ledger import LockedJournal
+
+            return JournalStorage(LockedJournal(str(path)))
+        if path.suffix not in (".db", ".sqlite", ".sqlite3"):
+            raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
+        return _open_database(f"sqlite:///{path}")
+
+
+def _open_database(url: str) -> optuna.storages.BaseStorage:
+    """A database with heartbeats and retries; ``postgresql://`` takes the psycopg 3 driver."""
+    import optuna
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        if find_spec("psycopg") is None:
+            raise UnsupportedError("PostgreSQL needs psycopg: pip install 'archsearch[postgres]'")
+        url = f"postgresql+psycopg://{rest}"
+    engine = {"connect_args": {"timeout": SQLITE_TIMEOUT_S}} if scheme.startswith("sqlite") else {"pool_pre_ping": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # heartbeats are marked experimental
+        return optuna.storages.get_storage(
+            RDBStorage(
+                url,
+                engine_kwargs=engine,
+                heartbeat_interval=HEARTBEAT_S,
+                grace_period=GRACE_S,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES),
+            )
+        )
+
+
+def _open_proxy(address: str) -> optuna.storages.BaseStorage:
+    host, port = proxy_address(address.removeprefix("grpc://"))
+    if find_spec("grpc") is None or find_spec("google.protobuf") is None:
+        raise UnsupportedError("a proxy's address needs grpcio: pip install 'archsearch[grpc]'")
+    import grpc
+    from optuna.storages import GrpcStorageProxy
+
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=PROXY_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            raise InvalidInputError(f"no proxy answers at {address}; start one: archsearch study proxy") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return GrpcStorageProxy(host=host, port=port)
+
+
+def proxy_address(text: str) -> tuple[str, int]:
+    """Host and port of ``host:port``.
+
+    Raises:
+        InvalidInputError: anything else.
+    """
+    host, _, port = text.rstrip("/").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidInputError(f"address {text!r}: write HOST:PORT, for example grpc://10.0.0.5:13000")
+    return host, int(port)
+
+
+def serve_proxy(storage: str, host: str, port: int) -> None:
+    """Serve a database over gRPC until interrupted; it takes no architecture twice (``ledger.guard``).
+
+    Raises:
+        InvalidInputError: the database or the port cannot be used.
+        UnsupportedError: grpcio is not installed.
+    """
+    if find_spec("grpc") is None or find_spec("google.protobuf") is None:
+        raise UnsupportedError("the proxy needs grpcio: pip install 'archsearch[grpc]'")
+    from optuna.storages import run_grpc_proxy_server
+
+    from archsearch.search.studies.ledger import guard
+
+    served = guard(open_storage(storage, "any", create=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            run_grpc_proxy_server(served, host=host, port=port)
+        except RuntimeError as error:
+            raise InvalidInputError(f"cannot listen on {host}:{port}: {error}") from None
+
+
+def shown(place: str) -> str:
+    """A storage's name without its password."""
+    for pattern in (_QUERY_PASSWORD, _PASSWORD):
+        place = pattern.sub(r"\1***\3", place)
+    return place
+
+
+@contextmanager
+def storage_errors(place: str | None, *, opening: bool = False) -> Iterator[None]:
+    """Turn what a storage raises into one line that names it, without its password.
+
+    Raises:
+        InvalidInputError: in place of any error of Optuna's storages, SQLAlchemy, a driver or gRPC; in place of any
+            error at all while ``opening`` it.
+    """
+    try:
+        yield
+    except (ArchSearchError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if place is None or not (opening or _is_storage_error(error)):
+            raise
+        cause = error.__cause__ or error
+        told = str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
+        hidden = told.splitlines()[0]
+        for secret in _secrets(place):
+            hidden = hidden.replace(secret, "***")
+        raise InvalidInputError(f"storage {shown(place)!r} cannot be used: {shown(hidden)}") from None
+
+
+def _is_storage_error(error: Exception) -> bool:
+    roots = {type(e).__module__.split(".")[0] for e in (error, error.__cause__) if e is not None}
+    return bool(roots & {"sqlalchemy", "psycopg", "sqlite3", "grpc"}) or type(error).__name__ == "StorageInternalError"
+
+
+def _secrets(place: str) -> list[str]:
+    """Passwords in a URL, as written and decoded, longest first."""
+    found = {match[1] for pattern in (_QUERY_PASSWORD, _PASSWORD) for match in pattern.findall(place)}
+    return sorted({*found, *(unquote(secret) for secret in found)} - {""}, key=len, reverse=True)
+
+
+def study_names(storage: str | None = None) -> list[str]:
+    """Names of the studies in a storage, or in the default directory."""
+    import optuna
+
+    if storage is None:
+        return sorted(path.stem for path in studies_dir().glob("*.journal"))
+    path = Path(storage).expanduser()
+    if "://" not in storage and not path.exists():
+        return []
+    with storage_errors(storage):
+        return sorted(optuna.get_all_study_names(open_storage(storage, "any", create=False)))
+
+
+def load_study(name: str, storage: str | None = None) -> optuna.Study:
+    """A stored study by name.
+
+    Raises:
+        UnknownNameError: no such study; the text lists near names.
+        InvalidInputError: the storage cannot be opened.
+    """
+    import optuna
+
+    known = study_names(storage)
+    if name not in known:
+        where = shown(storage) if storage else str(studies_dir())
+        raise UnknownNameError("study", name, known, hint=f"(in {where}; `archsearch study list` shows all)")
+    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+
+
+def delete_study(name: str, storage: str | None = None) -> None:
+    """Delete a stored study.
+
+    Raises:
+        UnknownNameError: no such study.
+    """
+    import optuna
+
+    from archsearch.search.studies.artifacts import artifacts_dir
+
+    load_study(name, storage)
+    if storage is None:
+        Path(default_storage_url(name)).unlink()
+    else:
+        with storage_errors(storage):
+            optuna.delete_study(study_name=name, storage=open_storage(storage, name, create=False))
+    shutil.rmtree(artifacts_dir(name, storage), ignore_errors=True)
+
+
+def free_name(stem: str, storage: str | None = None) -> str:
+    """``stem``, or ``stem-2``, ``stem-3`` ... where that is taken."""
+    taken = set(study_names(storage))
+    candidates = (stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in candidates if name not in taken)

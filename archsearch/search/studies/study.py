@@ -1,0 +1,362 @@
+"""Studies: a search over a space on a pool, kept in Optuna so that it can be listed, resumed and explored.
+
+Exhaustive or sampled, a study holds the same kind of trials (metrics under ``user_attrs["metrics"]``, budget
+violations as constraints), and records under ``user_attrs["archsearch"]`` all that is needed to repeat it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archsearch.errors import InvalidInputError
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import frame_attributes, plain
+from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.explore.enumeration import Sweep, sweep
+from archsearch.search.explore.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
+from archsearch.search.explore.hybrid import spread
+from archsearch.search.explore.progress import progress_bar
+from archsearch.search.explore.samplers import BatchSearch, cell_trials, directions
+from archsearch.search.pareto import objective_matrix
+from archsearch.search.space.space import Cells, SearchSpace, load_space
+from archsearch.search.space.user_code import with_leave
+from archsearch.search.studies.artifacts import write_artifact
+from archsearch.search.studies.records import (
+    RECORD,
+    export_study,
+    list_studies,
+    study_evaluator,
+    study_fidelity,
+    study_frame,
+    study_record,
+    study_space,
+    summarize_study,
+)
+from archsearch.search.studies.storage import (
+    check_name,
+    free_name,
+    load_study,
+    open_storage,
+    storage_errors,
+    study_names,
+)
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+__all__ = [
+    "create_study",
+    "export_study",
+    "list_studies",
+    "load_study",
+    "resume_study",
+    "run_study",
+    "study_evaluator",
+    "study_fidelity",
+    "study_frame",
+    "study_record",
+    "study_space",
+    "summarize_study",
+]
+
+STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
+ENUMERABLE_CELLS = 5_000_000
+TRACEABLE_CELLS = 2_000
+SAMPLE_TRIALS = 500
+SAMPLE_ROWS = 10_000
+FRONT_TRIALS = 2000
+"""Members of one front that an exhaustive study keeps as trials; its table ``front`` has them all."""
+BULK_TRIALS = 1000
+"""Trials written in one transaction."""
+
+
+@with_leave
+def create_study(
+    space: SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    *,
+    strategy: str = "auto",
+    storage: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
+
+    Raises:
+        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
+        UnsupportedError: a GPU cannot run the workload's dtype.
+    """
+    import optuna
+
+    loaded = load_space(space)
+    pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
+    chosen = _strategy(strategy, loaded)
+    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
+    label = check_name(name) if name else free_name(stem, storage)
+    if name and name in study_names(storage):
+        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
+    place = open_storage(storage, label, create=True)
+    with storage_errors(storage), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # metric names are marked experimental
+        signs = (fidelity or Fidelity()).objectives(pricer)
+        study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
+        study.set_metric_names(list(signs))
+        study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
+    return study
+
+
+@with_leave
+def run_study(
+    space: SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    *,
+    trials: int = 1000,
+    strategy: str = "auto",
+    storage: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    evaluator: Evaluator | None = None,
+    scheduler: str | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """Search a space on a pool and return the stored study.
+
+    ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
+    coarsened space seeds the study, NSGA-II refines it. An exhaustive
+    study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
+    architectures (``trials`` does not apply); a Dask ``scheduler`` may do the enumeration. Equal seeds give equal
+    studies. An interrupt keeps what is done.
+
+    Raises:
+        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
+        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
+        UnsupportedError: a GPU cannot run the workload's dtype, or ``gp`` without PyTorch.
+    """
+    _at_least_one("trials", trials)
+    loaded = load_space(space)
+    pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
+    run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=seed, trials=trials, **run)
+    return study
+
+
+@with_leave
+def resume_study(
+    name: str,
+    *,
+    trials: int = 1000,
+    until: int | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    progress: bool = True,
+    evaluator: Evaluator | None = None,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """Add ``trials`` new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
+
+    ``until`` stops when the study holds that many trials, whoever added them. Several processes may work on one
+    storage at once (give each its own ``seed``): each learns before every batch what the others have stored, and
+    the storage takes no architecture twice.
+
+    Raises:
+        UnknownNameError: no such study.
+        InvalidInputError: the study is exhaustive and complete, archsearch did not write it, or the storage fails.
+    """
+    for label, count in (("trials", trials), ("until", until)):
+        _at_least_one(label, count)
+    study = load_study(name, storage)
+    record = study_record(study)
+    if record["strategy"] == "exhaustive" and record.get("complete"):
+        raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
+    pricer = evaluator or study_evaluator(study)
+    own = record["seed"] if seed is None else seed
+    run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
+    return study
+
+
+def _continue(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    storage: str | None,
+    *,
+    seed: int,
+    trials: int,
+    progress: bool,
+    until: int | None = None,
+    scheduler: str | None = None,
+    allow_code: bool = False,
+) -> None:
+    fidelity = study_fidelity(study)
+    if fidelity.objective != "analytic":
+        with storage_errors(storage):
+            _try_candidates(study, evaluator, fidelity, trials, until, progress, allow_code)
+        return
+    with storage_errors(storage):
+        strategy = study_record(study)["strategy"]
+        if strategy != "exhaustive":
+            _sample(study, evaluator, strategy, seed, trials, progress, until)
+            return
+        sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
+        result = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+        _store_sweep(study, result, storage, progress)
+
+
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InvalidInputError(f"{name} must be at least 1, not {value}")
+
+
+def _strategy(strategy: str, space: SearchSpace) -> str:
+    from archsearch.errors import UnknownNameError
+
+    if strategy not in STRATEGIES:
+        raise UnknownNameError("strategy", strategy, STRATEGIES)
+    if strategy != "auto":
+        return strategy
+    return "exhaustive" if space.size <= enumerable_cells(space) else "hybrid"
+
+
+def enumerable_cells(space: SearchSpace) -> int:
+    """Largest mesh that is enumerated unless asked: a builder's modules have to be traced one by one."""
+    return ENUMERABLE_CELLS if space.record.builder is None else TRACEABLE_CELLS
+
+
+def _try_candidates(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    fidelity: Fidelity,
+    trials: int,
+    until: int | None,
+    progress: bool,
+    allow_code: bool,
+) -> None:
+    """Measure or train: queue the analytic model's best where nothing is queued, then work the queue off.
+
+    Workers that start together queue the same architectures, which the storage takes once: all use the study's seed.
+    """
+    from optuna.trial import TrialState
+
+    from archsearch.search.studies.ledger import COUNTED
+
+    study.pruner = make_pruner(fidelity)
+    release_dead(study)
+    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        known = len(study.get_trials(deepcopy=False, states=COUNTED))
+        wanted = known + trials if until is None else min(known + trials, until)
+        if wanted > known:
+            seed = study_record(study)["seed"]
+            enqueue(study, evaluator, candidates(evaluator, wanted, fidelity.keep, seed, progress=progress))
+    work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
+
+
+def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) -> dict[str, Any]:
+    baseline = evaluator.baseline_columns
+    space = evaluator.space
+    return {
+        "version": _version(),
+        "space_name": space.name,
+        "space": space.source_text,
+        "hardware": [f"{gpu.id}={weight!r}" for gpu, weight in evaluator.pool],
+        "strategy": strategy,
+        "seed": seed,
+        "proxy": evaluator.proxy.name,
+        "fidelity": fidelity.to_dict(),
+        "frame": {**frame_attributes(evaluator), "objectives": fidelity.objectives(evaluator)},
+        "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
+        "complete": False,
+    }
+
+
+def _version() -> str:
+    try:
+        return version("archsearch")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def _store_sweep(study: optuna.Study, result: Sweep, storage: str | None, progress: bool) -> None:
+    """Write what a sweep found: as trials the front, the per-GPU fronts (a spread selection of each, where it is long)
+    and a sample; as tables the whole front and a larger sample. What an interrupted run stored is not written twice."""
+    from archsearch.search.studies.ledger import insert
+
+    labels: dict[int, list[str]] = {}
+    for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
+        for cell in _selected(result, cells).tolist():
+            labels.setdefault(cell, []).append(label)
+    sample = result.sample_cells[:SAMPLE_TRIALS].tolist()
+    wanted = np.asarray([*labels, *(cell for cell in sample if cell not in labels)], dtype=np.int64)
+    trials = cell_trials(result.evaluator, wanted, labels=labels)
+    with progress_bar(f"storing {study.study_name}", len(trials), enabled=progress) as advance:
+        for start in range(0, len(trials), BULK_TRIALS):
+            insert(study, trials[start : start + BULK_TRIALS])
+            advance(len(trials[start : start + BULK_TRIALS]))
+    write_artifact(study, storage, "front", result.front)
+    write_artifact(study, storage, "sample", result.frame(result.sample_cells))
+    _update(study, complete=True, counts=result.to_dict(rows=False))
+
+
+def _selected(result: Sweep, cells: Cells) -> Cells:
+    """A front's cells, or as many as a study keeps as trials, spread over it."""
+    if len(cells) <= FRONT_TRIALS:
+        return cells
+    points = objective_matrix(result.columns(cells), result.evaluator.objective_columns)
+    return cells[np.sort(spread(points, FRONT_TRIALS))]
+
+
+def _sample(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    strategy: str,
+    seed: int,
+    trials: int,
+    progress: bool,
+    limit: int | None = None,
+) -> None:
+    """Add up to ``trials`` architectures, the study not growing beyond ``limit``."""
+    from optuna.trial import TrialState
+
+    from archsearch.search.studies.ledger import insert
+
+    def stored() -> list[FrozenTrial]:
+        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
+
+        def store(finished: list[FrozenTrial]) -> list[bool]:
+            taken = insert(study, finished, limit=limit)
+            advance(sum(taken))
+            if limit is not None and not all(taken) and len(stored()) >= limit:
+                raise _LimitReached
+            return taken
+
+        search = BatchSearch(evaluator, strategy, seed + len(stored()), stored, store)
+        try:
+            search.run(trials)
+        except _LimitReached:
+            pass
+        except KeyboardInterrupt:
+            _update(study, interrupted=True)
+            raise
+
+
+class _LimitReached(Exception):
+    """The study holds as many trials as were asked for."""
+
+
+def _update(study: optuna.Study, **changes: Any) -> None:
+    study.set_user_attr(RECORD, {**study_record(study), **changes})

@@ -1,0 +1,299 @@
+"""How many GPUs of which kind serve a traffic within a service level, at what price and energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import ceil
+
+import numpy as np
+
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
+from archsearch.hardware.spec import GpuSpec
+from archsearch.pipeline.estimate import estimate_pipeline
+from archsearch.pipeline.levers import Plan
+from archsearch.pipeline.pricing import Pricer
+from archsearch.serving.queueing import Quantiles, Service, batch_server, mean_batch, multi_server
+
+BATCHES = (1, 2, 4, 8, 16)
+MAX_REPLICAS = 4096
+LEAST_GAIN = 0.03
+"""A larger batch limit has to raise the throughput by so much to be worth its longer batches."""
+SPLITS = (0.25, 0.5, 0.75)
+"""Shares of the traffic that a mixed pool's first kind of GPU is tried with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLevel:
+    """Limits on quantiles of the response time in seconds; None leaves one open."""
+
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.limits():
+            if not (np.isfinite(value) and value > 0):
+                raise InvalidInputError(f"--{name} must be a positive number of seconds, not {value}")
+
+    def limits(self) -> Iterator[tuple[str, float]]:
+        for name in ("p50_s", "p95_s", "p99_s"):
+            value = getattr(self, name)
+            if value is not None:
+                yield name.replace("_", "-"), value
+
+    def kept(self, response: Quantiles) -> bool:
+        """Whether a distribution of response times keeps every limit."""
+        return all(response.quantile(int(name[1:3]) / 100) <= value for name, value in self.limits())
+
+    @property
+    def tightest_s(self) -> float:
+        return min((value for _, value in self.limits()), default=float("inf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size.
+
+    ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
+    of a video that a request makes, where it is one.
+    """
+
+    gpu: GpuSpec
+    gpus: int
+    batch_s: Mapping[int, float]
+    usd_per_hour: float | None
+    available: int | None = None
+    mix: Service | None = None
+    video_s: float | None = None
+
+    @property
+    def service(self) -> Service:
+        """Service times of single requests."""
+        return self.mix or Service((self.batch_s[1],))
+
+    def seconds(self, batch: int) -> float:
+        """Seconds of a batch: sizes between those that were estimated lie on the line between them."""
+        sizes = sorted(self.batch_s)
+        return float(np.interp(batch, sizes, [self.batch_s[b] for b in sizes]))
+
+    def limits(self) -> list[int]:
+        """Batch limits worth considering: 1, and those whose full batches serve faster than all smaller ones."""
+        kept, best = [1], self.batch_s[1]
+        for batch in sorted(self.batch_s)[1:]:
+            if self.batch_s[batch] / batch < (1.0 - LEAST_GAIN) * best:
+                kept.append(batch)
+                best = self.batch_s[batch] / batch
+        return kept
+
+    def price(self, number: int) -> float:
+        """USD per hour of so many replicas; infinite where the GPU has no price."""
+        return float("inf") if self.usd_per_hour is None else self.usd_per_hour * self.gpus * number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Replicas of one kind and the share of the traffic that they take."""
+
+    replica: Replica
+    number: int
+    limit: int
+    rate: float
+    response: Quantiles
+    utilisation: float
+    mean_batch: float
+
+    @property
+    def usd_per_hour(self) -> float:
+        return self.replica.price(self.number)
+
+    @property
+    def watts(self) -> float:
+        """Board power while working, averaged over time (TDP times utilisation)."""
+        return self.replica.gpu.tdp_w * self.replica.gpus * self.number * self.utilisation
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Groups that together serve a traffic."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def rate(self) -> float:
+        return sum(g.rate for g in self.groups)
+
+    @property
+    def response(self) -> Quantiles:
+        return Quantiles.mixture([(g.rate / self.rate, g.response) for g in self.groups])
+
+    @property
+    def usd_per_hour(self) -> float:
+        return sum(g.usd_per_hour for g in self.groups)
+
+    @property
+    def usd_per_output(self) -> float:
+        return self.usd_per_hour / 3600.0 / self.rate
+
+    @property
+    def energy_j_per_output(self) -> float:
+        return sum(g.watts for g in self.groups) / self.rate
+
+    @property
+    def gpus(self) -> int:
+        return sum(g.number * g.replica.gpus for g in self.groups)
+
+
+def replica(
+    plan: Plan,
+    gpu: GpuSpec,
+    *,
+    max_batch: int,
+    usd_per_hour: float | None,
+    available: int | None = None,
+    mix: Sequence[tuple[Plan, float]] = (),
+) -> Replica:
+    """A plan's seconds at each batch size that fits the GPU; of a ``mix`` of plans with their shares, single requests.
+
+    Raises:
+        UnsupportedError: a single request does not fit.
+    """
+    price = usd_per_hour if usd_per_hour is not None else None if gpu.price is None else gpu.price.usd_per_hour
+    if mix:
+        parts = [replica(p, gpu, max_batch=1, usd_per_hour=price, available=available) for p, _ in mix]
+        service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
+        return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
+    pricer = Pricer(gpu)
+    seconds: dict[int, float] = {}
+    for batch in (b for b in BATCHES if b <= max_batch):
+        request = replace(plan.request, batch_size=batch)
+        found = estimate_pipeline(plan.pipeline, gpu, request, plan.run, pricer=pricer)
+        if not bool(found.fits):
+            if batch == 1:
+                peak = float(found.peak_memory_bytes) / 2**30
+                raise UnsupportedError(
+                    f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.memory.size_gib:g}: pull a lever "
+                    "that saves memory (fp8, text-int8, model-offload)"
+                )
+            break
+        seconds[batch] = float(found.latency_s)
+    fps, frames = plan.pipeline.record.defaults.frames_per_second, plan.request.frames
+    return Replica(
+        gpu=gpu,
+        gpus=plan.run.gpus,
+        batch_s=seconds,
+        usd_per_hour=price,
+        available=available,
+        video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
+    )
+
+
+def group(unit: Replica, rate: float, number: int, limit: int) -> Group:
+    """Queue of ``number`` replicas under a traffic.
+
+    Raises:
+        UnsupportedError: they cannot keep up.
+    """
+    if limit == 1:
+        response = multi_server(rate, unit.service, number)
+        size, utilisation = 1.0, rate * unit.batch_s[1] / number
+    else:
+        response = batch_server(rate / number, unit.seconds, limit)
+        size, utilisation = mean_batch(rate / number, unit.seconds, limit)
+    return Group(
+        replica=unit,
+        number=number,
+        limit=limit,
+        rate=rate,
+        response=response,
+        utilisation=utilisation,
+        mean_batch=size,
+    )
+
+
+def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
+    """The cheapest group of one kind: over batch limits, the least number of replicas that keeps the level.
+
+    Raises:
+        UnsupportedError: no number does, or not so many are available; the text says why.
+    """
+    if min(unit.service.seconds) > level.tightest_s:
+        raise UnsupportedError(
+            f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
+            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline --optimize --max-latency-s "
+            f"{level.tightest_s:g}` finds some"
+        )
+    most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
+    found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]
+    if not found:
+        raise UnsupportedError(f"{unit.gpu.id}: {most * unit.gpus} GPUs do not keep the level at {rate:g} requests/s")
+    return min(found, key=lambda g: (g.number, g.limit))
+
+
+def _least(unit: Replica, rate: float, level: ServiceLevel, limit: int, most: int) -> Group | None:
+    """The least number of replicas that keeps the level under one batch limit."""
+
+    def attempt(number: int) -> Group | None:
+        try:
+            found = group(unit, rate, number, limit)
+        except UnsupportedError:
+            return None
+        return found if level.kept(found.response) else None
+
+    if limit == 1 and not _alone(unit, level):
+        return None
+    low = ceil(rate * unit.batch_s[limit] / limit * (1 + 1e-9))
+    number = max(1, low)
+    while number <= most and (found := attempt(number)) is None:
+        low, number = number, number + max(1, number // 4)
+    if number > most:
+        number = most
+        if (found := attempt(number)) is None:
+            return None
+    while number - low > 1:
+        middle = (low + number) // 2
+        better = attempt(middle)
+        if better is None:
+            low = middle
+        else:
+            number, found = middle, better
+    return found
+
+
+def _alone(unit: Replica, level: ServiceLevel) -> bool:
+    """Whether requests that never wait keep the level: no number of GPUs does better."""
+    return level.kept(Quantiles(np.asarray(unit.service.seconds), np.asarray(unit.service.shares)))
+
+
+def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> tuple[Fleet, list[Fleet], dict[str, str]]:
+    """The cheapest fleet, all that were considered, and why kinds of GPU were left out.
+
+    One kind alone, and every pair of kinds that share the traffic (each keeps the level on its own). Kinds without a
+    price are compared by their number of GPUs alone.
+
+    Raises:
+        ArchSearchError: none keeps the level.
+    """
+    if not rate > 0:
+        raise InvalidInputError(f"--rate must be a positive number of requests per second, not {rate:g}")
+    considered: list[Fleet] = []
+    refused: dict[str, str] = {}
+    for unit in units:
+        try:
+            considered.append(Fleet((size(unit, rate, level),)))
+        except UnsupportedError as error:
+            refused[unit.gpu.id] = str(error)
+    for one, other in combinations(units, 2):
+        considered += _mixed(one, other, rate, level)
+    if not considered:
+        raise ArchSearchError("; ".join(refused.values()))
+    return min(considered, key=lambda f: (f.usd_per_hour, f.gpus)), considered, refused
+
+
+def _mixed(one: Replica, other: Replica, rate: float, level: ServiceLevel) -> Iterator[Fleet]:
+    for share in SPLITS:
+        try:
+            yield Fleet((size(one, share * rate, level), size(other, (1.0 - share) * rate, level)))
+        except UnsupportedError:
+            continue

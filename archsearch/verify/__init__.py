@@ -1,0 +1,1 @@
+"""Recommended architectures built, timed and compared with what was predicted."""
