@@ -97,12 +97,12 @@ class PipelineConfig(ConfigMixin):
             if not np.any(mine):
                 continue
             around = self.template.with_transformer(self.transformer())
-            if decoder is not self.template.decoder:
+            if decoder is not None and decoder is not self.template.decoder:
                 around = around.with_decoder(decoder, dtype=None, tiling=None, denoises=False)
             yield around, mine
 
     def stages(self, workload: Workload) -> list[Stage]:
-        """What one generation of ``workload.batch_size`` images or videos runs, as ``estimate_pipeline`` would run it."""
+        """What one generation of ``workload.batch_size`` images or videos runs, as ``estimate_pipeline`` runs it."""
         request = Request(
             height=workload.height or 0,
             width=workload.width or 0,

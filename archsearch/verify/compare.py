@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
 from archsearch.bench.micro.device import free_bytes, release
-from archsearch.cost.execution import Execution
+from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.model import CostModel
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -117,7 +117,8 @@ def verify(
     device_name: str,
     hardware: str | None = None,
     top: int = 3,
-    execution: Execution | None = None,
+    execution: Execution | str | None = None,
+    changes: Mapping[str, Any] | None = None,
     storage: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
@@ -127,13 +128,15 @@ def verify(
         source: a stored study's name or a space; ``hardware`` as for ``recommend``.
         gpu: the profile that predictions are made for.
         device: a torch device; ``device_name`` is what it calls itself.
-        execution: how it runs, in place of the space's execution; torch runs it eagerly or compiled.
+        execution: how it runs, in place of the space's execution, and ``changes`` of its fields; torch runs it eagerly
+            or compiled.
 
     Raises:
         ArchSearchError: nothing to recommend, or no library to build modules with.
     """
     found, workload, attributes = candidates_of(source, hardware, top, storage)
-    chosen = Execution(**attributes["execution"]) if execution is None else execution
+    stated = Execution(**attributes["execution"]) if execution is None else execution
+    chosen = chosen_execution(workload, stated, changes).resolved(workload)
     rows: list[Checked] = []
     for candidate in found:
         progress(f"{attributes['space']}: {candidate.name}")

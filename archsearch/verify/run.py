@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ def run_verify(
     device: str,
     gpu: str | None = None,
     hardware: str | None = None,
-    execution: Execution | None = None,
+    execution: Execution | str | None = None,
+    changes: Mapping[str, Any] | None = None,
     recalibrate: Path | None = None,
     storage: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -56,6 +57,7 @@ def run_verify(
         hardware=hardware,
         top=top,
         execution=execution,
+        changes=changes,
         storage=storage,
         progress=progress,
     )
