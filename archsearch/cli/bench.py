@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions, runs
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
 from archsearch.cli.options import Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table
 
@@ -70,7 +71,7 @@ def run(
 
 
 @app.command("verify")
-@runs
+@grouped
 def verify(
     source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="What recommends the architectures.")],
     top: Annotated[int, typer.Option("--top", help="How many recommendations to build and time.")] = 3,

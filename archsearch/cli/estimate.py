@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions, runs
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
 from archsearch.cli.options import (
     AllowCode,
     BatchSize,
@@ -32,7 +33,7 @@ Model = Annotated[
 ]
 
 
-@runs
+@grouped
 def estimate(
     model: Model,
     hardware: Gpu,

@@ -48,6 +48,10 @@ Pool = Annotated[
         "--hardware", "-g", metavar="GPU[,GPU...]", help="One GPU or a pool; a weight may follow each: t4=2,l4=1."
     ),
 ]
+PriceOption = Annotated[
+    list[str] | None, typer.Option("--price", metavar="GPU=USD", help="Your USD per GPU-hour; repeatable.")
+]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")]
 Storage = Annotated[
     str | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""Estimates as plain values: what ``archsearch pipeline --json`` prints."""
+"""Estimates as plain values: what ``archsearch pipeline ... --json`` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from archsearch.pipeline.estimate import PipelineEstimate, StageCost
 from archsearch.pipeline.optimize import Optimum, Option
 from archsearch.pipeline.request import Run
-from archsearch.workload import Workload
 
 _CLOSES = {
     "host": "CUDA graphs (or torch.compile, a faster CPU)",
@@ -41,7 +40,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
             "guidance": r.guidance.value,
             "batch_size": r.batch_size,
         },
-        "execution": e.run.execution.resolved(_step(e)).to_dict(),
+        "execution": e.run.step_execution.to_dict(),
         "run": run_document(e.run),
         "latency_s": latency,
         "latency_low_s": number(e.total("low_s")),
@@ -70,10 +69,6 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         found["video_s"] = video_s
         found["usd_per_video_s"] = None if e.usd is None else number(e.usd) / video_s
     return found
-
-
-def _step(e: PipelineEstimate) -> Workload:
-    return Workload(height=e.request.height, width=e.request.width, frames=e.request.frames, dtype=e.run.dtype)
 
 
 def run_document(run: Run) -> dict[str, Any]:

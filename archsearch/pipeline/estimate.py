@@ -51,6 +51,7 @@ class PipelineEstimate:
     stages: tuple[StageCost, ...]
     weights_bytes: dict[str, Any]
     provenance: Provenance
+    usd_per_hour: float | None = None
 
     def total(self, field: str) -> Any:
         """A field of the stages summed."""
@@ -87,9 +88,8 @@ class PipelineEstimate:
 
     @property
     def usd(self) -> Any:
-        """Price per output at the profile's hourly price, None where it has none."""
-        price = self.gpu.price
-        return None if price is None else self.gpu_seconds_per_output * price.usd_per_hour / 3600.0
+        """Price per output at ``usd_per_hour`` of each GPU, None where it is not known."""
+        return None if self.usd_per_hour is None else self.gpu_seconds_per_output * self.usd_per_hour / 3600.0
 
 
 def estimate_pipeline(
@@ -120,6 +120,7 @@ def estimate_pipeline(
         stages=costs,
         weights_bytes=weights,
         provenance=provenance,
+        usd_per_hour=pricer.usd_per_hour,
     )
 
 

@@ -84,7 +84,7 @@ def get_lever(text: str) -> Lever:
     known = levers()
     name, separator, number = text.partition("=")
     if name not in known:
-        raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline --levers` lists all)")
+        raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline levers` lists all)")
     lever = known[name]
     return replace(lever, id=text, value=_number(lever, number)) if separator else lever
 

@@ -50,7 +50,7 @@ def study_space(study: optuna.Study) -> SearchSpace:
 def study_evaluator(study: optuna.Study) -> Evaluator:
     """The evaluator that a study was run with, rebuilt from its record."""
     record = study_record(study)
-    return Evaluator(study_space(study), GpuPool.parse(",".join(record["hardware"])))
+    return Evaluator(study_space(study), GpuPool.weighted(",".join(record["hardware"])))
 
 
 def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
