@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import archsearch
 from archsearch.cli.main import run as cli
 from archsearch.cost import CostModel
+from archsearch.cost.execution import BURST
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.tracing import load_traced
@@ -92,12 +94,12 @@ def test_grid_is_what_each_module_traces_to(space_file: Path, phase: Phase, comp
         gated=gates.reshape(1, 1, 2),
     )
     model = CostModel(load_gpu("h100-sxm"))
-    estimate = model.estimate(grid.lower(work), compiled=compiled)
+    estimate = model.estimate(grid.lower(work), replace(BURST, compiled=compiled))
     memory = grid.memory(work)
     for place in np.ndindex(2, 2, 2):
         own = {"hidden_size": sizes[place[0]], "num_layers": layers[place[1]], "gated": gates[place[2]]}
         one = load_traced(builder, {n: int(v) for n, v in own.items()} | {"num_attention_heads": 4})
-        alone = model.estimate(one.lower(work), compiled=compiled)
+        alone = model.estimate(one.lower(work), replace(BURST, compiled=compiled))
         assert estimate.latency_s[place] == pytest.approx(float(alone.latency_s), rel=1e-9)
         assert estimate.flops[place] == pytest.approx(float(alone.flops))
         assert grid.parameters()[place] == float(one.parameters())
