@@ -10,7 +10,8 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
