@@ -86,7 +86,7 @@ def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | 
     frame = recommend(stored, top=rank, storage=storage)
     if len(frame) < rank:
         raise InvalidInputError(f"study {study!r} has {len(frame)} recommended architectures; there is no rank {rank}")
-    space = study_space(stored)
+    space = study_space(stored, storage)
     config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
     execution = space.record.execution
     pool = hardware or ",".join(frame.attrs["hardware"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class Limits:
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
-        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
             Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
         return tightened
@@ -165,7 +165,7 @@ def gather_candidates(
     if isinstance(found, SearchSpace):
         return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
     record = study_record(found)
-    pricer = evaluator or study_evaluator(found)
+    pricer = evaluator or study_evaluator(found, storage)
     analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         if not analytic:

@@ -44,6 +44,7 @@ from archsearch.search.studies.storage import (
     storage_errors,
     study_names,
 )
+from archsearch.search.studies.traces import keep_traces
 from archsearch.version import version
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def run_study(
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
     run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
     _continue(study, pricer, storage, seed=seed, trials=trials, **run)
+    keep_traces(study, storage, pricer.space)
     return study
 
 
@@ -182,10 +184,11 @@ def resume_study(
     record = study_record(study)
     if record["strategy"] == "exhaustive" and record.get("complete"):
         raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
-    pricer = evaluator or study_evaluator(study)
+    pricer = evaluator or study_evaluator(study, storage)
     own = record["seed"] if seed is None else seed
     run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
     _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
+    keep_traces(study, storage, pricer.space)
     return study
 
 
