@@ -218,7 +218,7 @@ def test_nothing_runs_without_leave(space_file: Path, capsys: pytest.CaptureFixt
         (["study", "worker", "STUDY", "--trials", "1", "--seed", "2"], None),
         (["build", "SPACE:1"], "call the space's builder with hidden_size="),
         (["build", "STUDY:1"], "call the space's builder with hidden_size="),
-        (["explain", "STUDY:1"], "traced"),
+        (["explain", "STUDY:1"], None),
         (["bench", "verify", "SPACE", "--device", "cpu", "--gpu", "h100-sxm"], "modules of your own"),
     ],
 )

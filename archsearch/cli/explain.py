@@ -74,7 +74,6 @@ def explain(
 
 def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | None) -> Any:
     from archsearch.errors import InvalidInputError
-    from archsearch.models.registry.families import get_family
     from archsearch.search.answers.explain import explain as run
     from archsearch.search.answers.recommend import config_of, recommend
     from archsearch.search.studies.storage import load_study
@@ -87,7 +86,7 @@ def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | 
     if len(frame) < rank:
         raise InvalidInputError(f"study {study!r} has {len(frame)} recommended architectures; there is no rank {rank}")
     space = study_space(stored, storage)
-    config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
+    config = space.family_class.from_dict(config_of(frame, rank))
     execution = space.record.execution
     pool = hardware or ",".join(frame.attrs["hardware"])
     return run(config, space.workload, pool, compiled=execution.compiled, attention=execution.attention)
