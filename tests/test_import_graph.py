@@ -29,6 +29,7 @@ FLOORS: Floors = (
     ("data", "dtypes", "tables", "yaml_records"),
     ("ops",),
     ("workload",),
+    ("segments",),
     ("hardware",),
     ("cost.kernels",),
     ("cost",),
