@@ -89,12 +89,10 @@ def _print(result: EstimateResult) -> None:
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
     if result.host_s > result.gpu_s:
-        print(
-            f"  the host binds: {milliseconds(result.host_s)} ms of launches, {milliseconds(result.gpu_s)} ms of kernels"
-        )
-    print(
-        f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
-    )
+        launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
+        print(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
+    use = f"{result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
+    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
     active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"
     print(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}

@@ -105,5 +105,5 @@ def runs(verb: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.Signature([*kept, *shared])
     with_options.__signature__ = signature  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    del with_options.__wrapped__  # type: ignore[attr-defined]
+    del with_options.__wrapped__
     return with_options
