@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from archsearch.cost.estimate import KernelCost, Provenance
+from archsearch.cost.kernels.base import KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective, as_float
