@@ -257,13 +257,14 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _other_objectives(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     """The objectives that have no cell yet."""
-    shown = ("quality", "parameters", "flops", "memory_bytes", "latency_s", "throughput", "training_hours", "training_usd")
-    relative = ("latency_worst", "latency_weighted", "throughput_worst", "throughput_weighted")
+    shown = ["quality", "parameters", "flops", "memory_bytes", "latency_s", "throughput"]
+    shown += ["training_hours", "training_usd", "lifetime_usd"]
+    shown += ["latency_worst", "latency_weighted", "throughput_worst", "throughput_weighted"]
     cells = {}
     for column in attrs["objectives"]:
         stem, _, gpu = column.partition(":")
         value = record.get(stem)
-        if stem not in (*shown, *relative, "lifetime_usd") and value is not None:
+        if stem not in shown and value is not None:
             cells[column.replace(":", ", ")] = value.get(gpu) if isinstance(value, dict) else value
     return cells
 

@@ -1,8 +1,9 @@
 """Whether independent quality proxies agree on the architectures of a front: the range of each one's rank.
 
-Proxies are independent where neither their base law nor their source is the same. A law with the constants of another's base
-(E, A, B, alpha, beta of a loss law), or of the same publication, is a variant of it: both say the same of most of what
-moves, and counting them as two would show an agreement that is none. Of variants the space's own proxy speaks, else the first.
+Proxies are independent where neither their base law nor their source is the same. A law with the constants of
+another's base (E, A, B, alpha, beta of a loss law), or of the same publication, is a variant of it: both say the same
+of most of what moves, and counting them as two would show an agreement that is none. Of variants the space's own proxy
+speaks, else the first.
 """
 
 from __future__ import annotations

@@ -164,11 +164,11 @@ def gather_candidates(
         UnknownNameError: the name is neither a study nor a space.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
-    found = _resolve(source, storage)
+    found = resolve_source(source, storage)
+    pricer = evaluator or source_evaluator(found, hardware)
     if isinstance(found, SearchSpace):
-        return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
+        return _from_space(found, pricer, limits, progress)
     record = study_record(found)
-    pricer = evaluator or study_evaluator(found)
     analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         if not analytic:
@@ -187,7 +187,19 @@ def gather_candidates(
     return _from_trials(found, pricer, limits)
 
 
-def _resolve(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
+def source_evaluator(found: optuna.Study | SearchSpace, hardware: Hardware | None) -> Evaluator:
+    """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own."""
+    if isinstance(found, SearchSpace):
+        return Evaluator(found, resolve_pool(hardware, found))
+    return study_evaluator(found)
+
+
+def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
+    """The study or space of a name; a space file, or the object itself.
+
+    Raises:
+        UnknownNameError: the name is neither a study nor a space.
+    """
     if isinstance(source, SearchSpace):
         return source
     if not isinstance(source, str | Path):

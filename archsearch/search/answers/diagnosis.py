@@ -1,9 +1,10 @@
 """Why nothing is feasible: which limits bind, by how much, and the nearest architecture that keeps all the others.
 
-A limit *binds* where relaxing it alone makes some architecture feasible. For each limit the nearest such architecture is the
-one that misses it least while it keeps every other limit and every rule. Conditions (a space's constraints, ``--where``)
-have no amount; they are told where no limit does it alone, the user's own conditions always. Where nothing does it alone, the
-nearest architecture is the legal one whose worst miss is smallest, described with all that it misses.
+A limit *binds* where relaxing it alone makes some architecture feasible. For each limit the nearest such architecture
+is the one that misses it least while it keeps every other limit and every rule. Conditions (a space's constraints,
+``--where``) have no amount; they are told where no limit does it alone, the user's own conditions always. Where
+nothing does it alone, the nearest architecture is the legal one whose worst miss is smallest, described with all that
+it misses.
 
 Misses are relative to their limits (``archsearch.search.evaluate.limits``). Limits of one kind over the GPUs of a pool
 are one limit.
@@ -11,7 +12,7 @@ are one limit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +112,7 @@ def why_nothing(result: Sweep, asked: Collection[str] = (), *, progress: bool = 
     limits = [b for b in found if not b.limit.startswith(CONDITION) or b.limit in own] or found
     start = f"no architecture of {result.space.name} is feasible on {', '.join(result.pool.ids)}"
     if limits:
-        told = [f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {_cell(evaluator, b.place)}" for b in limits]
-        return f"{start}: " + "; or ".join(told[:_SHOWN])
+        return f"{start}: " + _bound([(b, _cell(evaluator, b.place)) for b in limits[:_SHOWN]])
     if not result.legal:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in result.rejected.most_common(3))
         return f"space {result.space.name} holds no legal architecture; most are excluded by: {reasons}"
@@ -129,12 +129,19 @@ def why_no_trial(name: str, misses: Mapping[str, Any], frame: pd.DataFrame, eval
     limits = binding_limits(misses, np.ones(len(frame), dtype=bool))
     start = f"no trial of study {name!r} is feasible"
     if limits:
-        told = [f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {_row(evaluator, frame, b.place)}" for b in limits]
+        told = [
+            f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {_row(evaluator, frame, b.place)}" for b in limits
+        ]
         return f"{start}: " + "; or ".join(told[:_SHOWN])
     table = np.stack([np.where(np.isnan(m), np.inf, m) for m in (np.asarray(v, dtype=float) for v in misses.values())])
     place = int(np.argmin(table.max(axis=0)))
     parts = {text: float(amounts[place]) for text, amounts in zip(misses, table, strict=True)}
     return f"{start}: {_together(parts, _row(evaluator, frame, place))}"
+
+
+def _bound(limits: Sequence[tuple[Binding, str]]) -> str:
+    """Limits that bind, each with the nearest architecture that keeps all the others."""
+    return "; or ".join(f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {shown}" for b, shown in limits)
 
 
 def _limits(missed: Mapping[str, float]) -> str:
@@ -183,4 +190,3 @@ def _shown(evaluator: Evaluator, row: Mapping[str, Any]) -> str:
         term = term_of(evaluator, name, 1.0)
         figures.append(f"{term.label} {term.value(row[name])}")
     return f"{dimensions} ({', '.join(figures)})"
-

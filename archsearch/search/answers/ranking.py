@@ -1,10 +1,10 @@
 """The order of a front: what is preferred first, and near twins of a better-ranked architecture last.
 
 ``knee`` prefers no objective: first stand the architectures that match or beat the baseline in every objective, and
-within each group the one that lies deepest below the rate at which the front as a whole trades one objective for another
-(``archsearch.search.pareto.knee_order``). ``quality``, ``speed`` and ``cost`` order by the objectives that they are about
-(``PREFERRED`` of the schema), the best first, whatever the others lose; a pool's views of one metric count together, each
-scaled to the front's range. Ties go by the knee.
+within each group the one that lies deepest below the rate at which the front as a whole trades one objective for
+another (``archsearch.search.pareto.knee_order``). ``quality``, ``speed`` and ``cost`` order by the objectives that
+they are about (``PREFERRED`` of the schema), the best first, whatever the others lose; a pool's views of one metric
+count together, each scaled to the front's range. Ties go by the knee.
 """
 
 from __future__ import annotations

@@ -53,13 +53,13 @@ def recommend(
 ) -> pd.DataFrame:
     """The ``top`` architectures of a study or space, best first, with the reason for each.
 
-    Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the
-    Pareto front. ``prefer`` (by default what the space says) is the order: ``quality``, ``speed`` or ``cost`` put the
-    best in that objective first, whatever the others lose; ``knee`` first those that match or beat the baseline in every
+    Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the Pareto
+    front. ``prefer`` (by default what the space says) is the order: ``quality``, ``speed`` or ``cost`` put the best in
+    that objective first, whatever the others lose; ``knee`` first those that match or beat the baseline in every
     objective, then the others, and within each group the architecture that lies deepest below the rate at which the
     front as a whole trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts
-    more, and then the baseline plays no part in the order. Near twins of a better-ranked one (all objectives within 5 %
-    of the front's range) only fill places that would stay empty.
+    more, and then the baseline plays no part in the order. Near twins of a better-ranked one (all objectives within
+    5 % of the front's range) only fill places that would stay empty.
 
     ``where`` is a condition on the space's names. With a ``reference`` model only architectures of at least its
     predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
@@ -68,9 +68,9 @@ def recommend(
     The table has the columns of an enumeration plus ``rank``, ``why`` and ``run_flops`` (FLOPs of the whole run that
     the latency is of, where ``flops`` are those of one pass; ``attrs["per"]`` names both), and, where two independent
     proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of its rank by
-    quality on the front over the proxies that ``attrs["quality"]["compared"]`` names. ``attrs["baseline"]`` is the naive
-    reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each GPU alone would choose at no lower
-    quality than rank 1, and the regret of rank 1 on that GPU (how much faster its own choice runs there).
+    quality on the front over the proxies that ``attrs["quality"]["compared"]`` names. ``attrs["baseline"]`` is the
+    naive reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each GPU alone would choose at no
+    lower quality than rank 1, and the regret of rank 1 on that GPU (how much faster its own choice runs there).
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.

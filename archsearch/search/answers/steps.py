@@ -1,4 +1,5 @@
-"""The steps around an architecture of a space: its dimensions' own values, judged by the space's rules and objectives."""
+"""The steps around an architecture of a space: its dimensions' own values, judged by the space's rules and
+objectives."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ class Judged:
     @property
     def loses(self) -> NDArray[np.bool_]:
         """[N] better in no objective."""
-        return ~(self.gains > 0).any(axis=1)
+        return np.asarray(~(self.gains > 0).any(axis=1))
 
     @property
     def better(self) -> NDArray[np.bool_]:
         """[N] better in one objective and worse in none; an unknown objective is no worse and no better."""
         known = np.isfinite(self.gains).all(axis=1)
-        return known & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1)
+        return np.asarray(known & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1))
 
 
 def judge(row: Mapping[str, Any], dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:

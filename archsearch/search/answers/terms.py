@@ -1,8 +1,8 @@
 """Objectives and metrics in words: what a column stands for, its unit, what it is per, and a difference of two values.
 
-Latency is that of one *run* of the workload: a generation (pipelines), a denoising step (image and video transformers), a
-prompt (prefill), a decoded token (decode), a training step, a forward pass; ``run_of`` says which, with the batch.
-Throughput, energy and prices count *units*: tokens, images, videos.
+Latency is that of one *run* of the workload: a generation (pipelines), a denoising step (image and video
+transformers), a prompt (prefill), a decoded token (decode), a training step, a forward pass; ``run_of`` says which,
+with the batch. Throughput, energy and prices count *units*: tokens, images, videos.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ SIZES = frozenset(
 
 
 def continuous(space: SearchSpace, name: str) -> bool:
-    """Whether a dimension is continuous in meaning: all config fields that it decides, itself or through expressions, are
-    sizes. A builder's own parameters are where they are given as a range."""
+    """Whether a dimension is continuous in meaning: all config fields that it decides, itself or through expressions,
+    are sizes. A builder's own parameters are where they are given as a range."""
     if space.record.builder is not None:
         return space.record.dimensions[name].range is not None
     decided = {name}
@@ -62,9 +62,9 @@ def continuous(space: SearchSpace, name: str) -> bool:
 def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str, Any]]:
     """Each dimension's cost on every GPU around an architecture (a row of a table).
 
-    One dict per dimension that is continuous in meaning and changes the parameter count: ``dimension``, ``cost`` {gpu: per cent of latency for one
-    per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the values compared), ``with``
-    (the dimension that had to change along, or None).
+    One dict per dimension that is continuous in meaning and changes the parameter count: ``dimension``, ``cost`` {gpu:
+    per cent of latency for one per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the
+    values compared), ``with`` (the dimension that had to change along, or None).
     """
     found = []
     for name in evaluator.space.dimensions:
