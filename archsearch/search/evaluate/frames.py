@@ -67,7 +67,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
         "objectives": dict(evaluator.objective_columns),
         "prefer": space.record.prefer,
         "workload": space.record.workload.model_dump(mode="json", exclude_none=True),
-        "execution": space.record.execution.model_dump(mode="json"),
+        "execution": space.execution.to_dict(),
         **_economy(evaluator),
         "quality": {
             "proxy": proxy.name,
