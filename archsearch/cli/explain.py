@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,10 +24,13 @@ from archsearch.cli.options import (
 )
 from archsearch.cli.output import print_json
 
+if TYPE_CHECKING:
+    from archsearch.search.answers.explain import Explanation
+
 
 def explain(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|STUDY:RANK", help="A model, or a study's rank-th architecture.")
+        str, typer.Argument(metavar="MODEL|STUDY:RANK", help="A model, or a study's (or space's) rank-th architecture.")
     ],
     hardware: Pool = None,
     dtype: DtypeOption = "bf16",
@@ -44,10 +47,12 @@ def explain(
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
-    """Explain an architecture on a GPU. A study's architecture keeps the study's workload."""
-    study, _, rank = model.rpartition(":")
-    if study and rank.isdigit():
-        explanation = _explain_ranked(study, int(rank), hardware, storage)
+    """Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload."""
+    source, _, rank = model.rpartition(":")
+    if source and rank.isdigit():
+        from archsearch.search.answers.ranked import explain_ranked
+
+        explanation: Explanation = explain_ranked(source, int(rank), hardware, storage=storage)
     else:
         from archsearch.api import explain as run
         from archsearch.search.evaluate.pricing import resolve_pool
@@ -70,23 +75,3 @@ def explain(
         print_json(explanation.to_dict())
     else:
         print("\n".join(explanation.lines()))
-
-
-def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | None) -> Any:
-    from archsearch.errors import InvalidInputError
-    from archsearch.search.answers.explain import explain as run
-    from archsearch.search.answers.recommend import config_of, recommend
-    from archsearch.search.studies.storage import load_study
-    from archsearch.search.studies.study import study_space
-
-    if rank < 1:
-        raise InvalidInputError(f"ranks count from 1, not {rank}")
-    stored = load_study(study, storage)
-    frame = recommend(stored, top=rank, storage=storage)
-    if len(frame) < rank:
-        raise InvalidInputError(f"study {study!r} has {len(frame)} recommended architectures; there is no rank {rank}")
-    space = study_space(stored, storage)
-    config = space.family_class.from_dict(config_of(frame, rank))
-    execution = space.record.execution
-    pool = hardware or ",".join(frame.attrs["hardware"])
-    return run(config, space.workload, pool, compiled=execution.compiled, attention=execution.attention)
