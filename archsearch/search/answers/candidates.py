@@ -165,7 +165,7 @@ def gather_candidates(
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
     found = resolve_source(source, storage)
-    pricer = evaluator or source_evaluator(found, hardware)
+    pricer = evaluator or source_evaluator(found, hardware, storage)
     if isinstance(found, SearchSpace):
         return _from_space(found, pricer, limits, progress)
     record = study_record(found)
@@ -187,7 +187,9 @@ def gather_candidates(
     return _from_trials(found, pricer, limits)
 
 
-def source_evaluator(found: optuna.Study | SearchSpace, hardware: Hardware | None) -> Evaluator:
+def source_evaluator(
+    found: optuna.Study | SearchSpace, hardware: Hardware | None, storage: str | None = None
+) -> Evaluator:
     """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own."""
     if isinstance(found, SearchSpace):
         return Evaluator(found, resolve_pool(hardware, found))
