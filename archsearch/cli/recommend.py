@@ -146,13 +146,16 @@ def _print_yaml(frame: pd.DataFrame) -> None:
 
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
+    from archsearch.cost.execution import Execution
+
     attrs: dict[str, Any] = {str(key): value for key, value in frame.attrs.items()}
     gpus = list(attrs["hardware"])
     work = ", ".join(f"{k} {v}" for k, v in attrs["workload"].items() if v is not None)
-    how = "compiled" if attrs["execution"].get("compiled") else "eager"
+    how = Execution(**attrs["execution"]).line()
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
     size = f"{attrs['front']} architectures, prefers {attrs['prefer']}"
-    print(f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {size}")
+    print(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
+    print(f"execution: {how}")
     shown = {str(record["rank"]): record for record in records}
     for beside in (_baseline(frame), _baseline(frame, "reference")):
         if beside is not None:
@@ -228,12 +231,15 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
     run, step = attrs["per"]["run"], attrs["per"]["step"]
-    cells[f"TFLOPs per {step}"] = record["flops"] / 1e12
-    if run != step and "run_flops" in record:
-        cells[f"TFLOPs per {run}"] = record["run_flops"] / 1e12
+    if run != step and "pass_flops" in record:
+        cells[f"TFLOPs per {step}"] = record["pass_flops"] / 1e12
+    cells[f"TFLOPs per {run}"] = record["flops"] / 1e12
     cells["memory, GiB"] = gibibytes(record["memory_bytes"])
-    cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
-    cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
+    if record["quality"] is None:  # steps or guidance that nobody measured
+        cells[f"predicted {attrs['quality']['metric']}"] = "unknown"
+    else:
+        cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
+        cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
     if "quality_rank_best" in record:
         best, worst = record["quality_rank_best"], record["quality_rank_worst"]
         span = f"{best}" if best == worst else f"{best}-{worst}"

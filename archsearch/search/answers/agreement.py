@@ -16,6 +16,7 @@ import numpy as np
 from archsearch.errors import InvalidInputError
 from archsearch.quality import QualityProxy, get_proxy, training_features
 from archsearch.quality.ensemble import COMPARED, Agreement, aggregate_ranks
+from archsearch.search.answers.terms import pass_flops
 from archsearch.search.evaluate.evaluator import Evaluator
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
     """
     space = evaluator.space
     config = evaluator.config({name: front[name].to_numpy() for name in space.dimensions})
-    given = evaluator.quality_given(front["parameters"].to_numpy(float), front["flops"].to_numpy(float))
+    flops = pass_flops(evaluator, config, front["flops"].to_numpy(float))
+    given = evaluator.quality_given(front["parameters"].to_numpy(float), flops)
     values: dict[str, Any] = {}
     directions: dict[str, str] = {}
     speaking: list[QualityProxy] = []

@@ -141,7 +141,11 @@ def why_no_trial(name: str, misses: Mapping[str, Any], frame: pd.DataFrame, eval
 
 def _bound(limits: Sequence[tuple[Binding, str]]) -> str:
     """Limits that bind, each with the nearest architecture that keeps all the others."""
-    return "; or ".join(f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {shown}" for b, shown in limits)
+    told = []
+    for limit, shown in limits:
+        verb = "binds" if len(limit.missed) == 1 else "bind"
+        told.append(f"{_limits(limit.missed)} {verb}. The {_nearest(limit.missed)}: {shown}")
+    return "; or ".join(told)
 
 
 def _limits(missed: Mapping[str, float]) -> str:

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.estimate import Estimate
+from archsearch.cost.execution import Execution, default_execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
 from archsearch.models.base import ModelConfig
 from archsearch.ops import as_float
 from archsearch.search.answers.moves import DEFAULT_STEPS, Move
-from archsearch.search.answers.neighbours import UNSEEN, Law, Models, neighbour_rows, neighbours_of, plain_size
+from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
 from archsearch.search.answers.terms import run_of
 from archsearch.search.evaluate.pools import SIZES
 from archsearch.search.evaluate.pricing import Hardware, LatencyModel, cost_models, resolve_pool
@@ -65,6 +66,7 @@ class Explanation:
     memory_bytes: float
     per_gpu: tuple[GpuExplanation, ...]
     per: str = "run"
+    execution: dict[str, Any] = field(default_factory=dict)
     objectives: tuple[str, ...] = ()
     quality: dict[str, Any] | None = None
     neighbours: list[dict[str, Any]] = field(default_factory=list)
@@ -85,7 +87,10 @@ class Explanation:
         if self.quality is not None:
             known = self.quality
             apart = "" if known["in_range"] else ", beyond the law's range"
-            told.append(f"predicted {known['metric']} {known['value']:.4g} ({known['proxy']}{apart})")
+            value = "unknown" if known["value"] is None else f"{known['value']:.4g}"
+            told.append(f"predicted {known['metric']} {value} ({known['proxy']}{apart})")
+        if self.execution:
+            told.append(f"execution: {Execution(**self.execution).line()}")
         told.append(f"objectives: {', '.join(self.objectives) or 'none that is known'}")
         for view in self.per_gpu:
             told += _view_lines(view, self.per)
@@ -116,18 +121,18 @@ def explain(
     workload: Workload,
     gpus: Hardware,
     *,
-    compiled: bool = False,
-    attention: str = "auto",
+    execution: Execution | None = None,
     steps: Mapping[str, int] | None = None,
     models: Mapping[str, LatencyModel] | None = None,
 ) -> Explanation:
-    """Explain one architecture (a config of scalars) on one or several GPUs.
+    """Explain one architecture (a config of scalars) on one or several GPUs, under an execution (by default the
+    workload's).
 
     ``steps`` gives the step of each dimension to vary; by default the widths move by 64, layers and heads by
     one. A width that is off its step's multiple moves to the multiples around it.
 
     Raises:
-        UnsupportedError: a GPU cannot run the workload.
+        UnsupportedError: a GPU cannot run the workload under this execution.
         InvalidInputError: the config describes no real model.
     """
     for requirement in config.requirements():
@@ -135,22 +140,22 @@ def explain(
             raise InvalidInputError(f"{config.family} config: {requirement.reason}")
     pool = resolve_pool(gpus)
     pricers = cost_models(pool) if models is None else models
-    run = {"compiled": compiled, "attention": attention}
-    here = {gpu.id: pricers[gpu.id].estimate(config.lower(workload), **run) for gpu in pool.gpus}  # type: ignore[arg-type]
-    law = Law.of(config, workload)
-    own = Models.of(config, [Move("", {})], workload, here, law)
-    around = neighbours_of(config, workload, pool, pricers, run, DEFAULT_STEPS if steps is None else steps, law)
-    rows = [row for part in around for row in neighbour_rows(config, own, part, pool, law, run_of(config, workload))]
+    run = (default_execution(workload) if execution is None else execution).resolved(workload)
+    question = Question(config, workload, pool, pricers, run, Law.of(config, workload))
+    own = question.ask([Move("", {})])
+    around = neighbours_of(question, DEFAULT_STEPS if steps is None else steps)
+    rows = [row for part in around for row in neighbour_rows(question, own, part)]
     return Explanation(
         family=config.family,
         config=_scalars(config),
         parameters=int(own.values["parameters"][0]),
         flops=float(own.values["flops"][0]),
         memory_bytes=float(own.values["memory_bytes"][0]),
-        per_gpu=tuple(_view(gpu, config, workload, here[gpu.id], rows) for gpu in pool.gpus),
+        per_gpu=tuple(_view(gpu, config, workload, own.estimates[gpu.id], rows) for gpu in pool.gpus),
         per=run_of(config, workload),
-        objectives=("latency", *([f"predicted {law.proxy.metric}"] if law.proxy else [])),
-        quality=law.answer(own.values["quality"][0]),
+        execution=run.to_dict(),
+        objectives=question.objectives,
+        quality=question.law.answer(own.values["quality"][0]),
         neighbours=rows,
     )
 

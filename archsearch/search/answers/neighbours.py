@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Estimate
+from archsearch.cost.execution import Execution
+from archsearch.cost.memory import memory_on
+from archsearch.cost.model import price_on
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware import GpuPool, GpuSpec
@@ -22,7 +25,7 @@ from archsearch.models.base import ModelConfig
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, training_features
 from archsearch.search.answers.moves import OTHER_MEANING, Move, grid_of, legal_moves, other_meanings
-from archsearch.search.answers.terms import Term
+from archsearch.search.answers.terms import Term, run_of
 from archsearch.search.evaluate.pricing import LatencyModel
 from archsearch.workload import Phase, Workload
 
@@ -85,73 +88,89 @@ class Law:
 
 @dataclass(frozen=True)
 class Models:
-    """Moves [N] with all metrics [N]; latencies by GPU. ``seen``: the law sees a difference from the model itself."""
+    """Moves [N] with all metrics [N]; latencies and estimates by GPU. ``seen``: the law sees a difference from the
+    model itself."""
 
     moves: list[Move]
     values: dict[str, NDArray[np.float64]]
     latency: dict[str, NDArray[np.float64]]
     seen: NDArray[np.bool_]
+    estimates: Mapping[str, Estimate]
 
-    @classmethod
-    def of(
-        cls, config: ModelConfig, moves: list[Move], workload: Workload, priced: Mapping[str, Estimate], law: Law
-    ) -> Models:
+
+@dataclass(frozen=True)
+class Question:
+    """A model, what it works on and how it runs, on a pool; and the law that predicts its quality."""
+
+    config: ModelConfig
+    workload: Workload
+    pool: GpuPool
+    models: Mapping[str, LatencyModel]
+    execution: Execution
+    law: Law
+
+    @property
+    def per(self) -> str:
+        """What a latency is of."""
+        return run_of(self.config, self.workload)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        term = self.law.term
+        return (f"latency per {self.per}", *([] if term is None else [term.label]))
+
+    def ask(self, moves: list[Move]) -> Models:
+        """The models that moves lead to, with all their metrics.
+
+        Raises:
+            UnsupportedError: a GPU cannot run them.
+            InvalidInputError: a workload that they cannot take.
+        """
         count = len(moves)
-        many = grid_of(config, [move.changes for move in moves])
-        quality, seen = law.predict(many, count)
+        many = grid_of(self.config, [move.changes for move in moves])
+        estimates = price_on(self.models, many, self.workload, self.execution)
+        uses = memory_on(many, self.workload, self.execution, self.pool.gpus)
+        quality, seen = self.law.predict(many, count)
         values = {
             "parameters": _spread(many.parameters(), count),
-            "flops": _spread(many.lower(workload).flops(), count),
-            "memory_bytes": _spread(many.memory(workload).total, count),
+            "flops": _spread(many.lower(self.workload).flops(), count),
+            "memory_bytes": np.max([_spread(use.total, count) for use in uses], axis=0),
             "quality": quality,
         }
-        latency = {gpu: _spread(estimate.latency_s, count) for gpu, estimate in priced.items()}
-        return cls(moves, values, latency, seen)
+        latency = {gpu: _spread(estimate.latency_s, count) for gpu, estimate in estimates.items()}
+        return Models(moves, values, latency, seen, estimates)
 
 
 def _spread(value: Any, count: int) -> NDArray[np.float64]:
     return np.asarray(np.broadcast_to(as_float(value), (count,)), dtype=np.float64)
 
 
-def neighbours_of(
-    config: ModelConfig,
-    workload: Workload,
-    pool: GpuPool,
-    pricers: Mapping[str, LatencyModel],
-    run: Mapping[str, Any],
-    steps: Mapping[str, int],
-    law: Law,
-) -> list[Models]:
+def neighbours_of(question: Question, steps: Mapping[str, int]) -> list[Models]:
     """The neighbours: all steps and pairs of sizes as one batch, and what means something else, one by one: an image
     need not be whole patches of every size."""
-    sizes = [m for m in legal_moves(config, steps) if _served(config, m, workload, pool, run["attention"])]
-    found = []
-    for moves in [sizes, *([move] for move in other_meanings(config))]:
-        if not moves:
-            continue
+    config = question.config
+    sizes = [move for move in legal_moves(config, steps) if _served(question, move)]
+    found = [question.ask(sizes)] if sizes else []
+    for move in other_meanings(config):
         try:
-            ops = grid_of(config, [move.changes for move in moves]).lower(workload)
+            found.append(question.ask([move]))
         except InvalidInputError:
-            if moves is sizes:
-                raise
             continue
-        priced = {gpu.id: pricers[gpu.id].estimate(ops, **run) for gpu in pool.gpus}
-        found.append(Models.of(config, moves, workload, priced, law))
     return found
 
 
-def _served(config: ModelConfig, move: Move, workload: Workload, pool: GpuPool, attention: str) -> bool:
+def _served(question: Question, move: Move) -> bool:
     """Whether the attention kernel asked for takes the heads that a step leads to, on every GPU."""
-    if attention not in ("flash", "sdpa") or "head_dim" not in move.changes:
+    attention = question.execution.attention
+    if attention not in ("flash", "fa2") or "head_dim" not in move.changes:
         return True
-    dtype, width = workload.activation_dtype, int(move.changes["head_dim"])
-    return not any(fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for gpu in pool.gpus)
+    dtype, width = question.workload.activation_dtype, int(move.changes["head_dim"])
+    return not any(fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for gpu in question.pool.gpus)
 
 
-def neighbour_rows(
-    config: ModelConfig, own: Models, part: Models, pool: GpuPool, law: Law, per: str
-) -> list[dict[str, Any]]:
+def neighbour_rows(question: Question, own: Models, part: Models) -> list[dict[str, Any]]:
     """One dict per neighbour: its changes, metrics, differences, and why it is better, loses or does not compare."""
+    config, pool, law = question.config, question.pool, question.law
     unseen = {m.dimension for m, seen in zip(part.moves, part.seen, strict=True) if m.single and not seen}
     rows = []
     for index, move in enumerate(part.moves):
@@ -177,7 +196,7 @@ def neighbour_rows(
             "comparable": apart is None,
             "verdict": {gpu.id: _verdict(own, part, index, gpu, law, apart) for gpu in pool.gpus},
         }
-        rows.append(row | {"why": _why(row, law, apart, per)})
+        rows.append(row | {"why": _why(row, law, apart, question.per)})
     return rows
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.cost.estimate import Estimate
+from archsearch.cost.model import price_on
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
-from archsearch.ops import OpList, as_float
+from archsearch.ops import as_float
 from archsearch.search.answers.candidates import resolve_source, source_evaluator
 from archsearch.search.answers.explain import Explanation, GpuExplanation, time_groups
 from archsearch.search.answers.neighbours import UNSEEN
@@ -81,12 +82,9 @@ def explain_row(
     terms = priced_terms(evaluator, signs)
     own = _own(evaluator, row)
     around = _Around.of(evaluator, own, terms)
-    execution = space.record.execution
-    ops = evaluator.config({name: own[name] for name in space.dimensions}).lower(space.workload)
-    views = []
-    for gpu in pool.gpus:
-        priced = evaluator.models[gpu.id].estimate(ops, compiled=execution.compiled, attention=execution.attention)
-        views.append(_view(gpu, evaluator, own, priced, around))
+    architecture = evaluator.config({name: own[name] for name in space.dimensions})
+    estimates = price_on(evaluator.models, architecture, space.workload, space.execution)
+    views = [_view(gpu, evaluator, own, estimates[gpu.id], around) for gpu in pool.gpus]
     proxy = evaluator.proxy
     quality = {
         "proxy": proxy.name,
@@ -100,10 +98,11 @@ def explain_row(
         family=space.family,
         config=config,
         parameters=int(own["parameters"]),
-        flops=float(np.ravel(as_float(OpList.flops(ops)))[0]),
+        flops=float(own["flops"]),
         memory_bytes=float(own["memory_bytes"]),
         per_gpu=tuple(views),
         per=space_run(evaluator),
+        execution=space.execution.to_dict(),
         objectives=tuple(term.label for term in terms),
         quality=quality,
         neighbours=around.rows,

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
-from archsearch.ops import OpList, as_float
 from archsearch.search.answers.agreement import add_agreement, front_agreement
 from archsearch.search.answers.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.answers.ranking import checked_preference, metric_of, preferred_order, spread_twins
 from archsearch.search.answers.reasons import reasons
-from archsearch.search.answers.terms import run_of, space_run
+from archsearch.search.answers.terms import pass_flops, run_of, space_run
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame, config_of, plain, to_records
@@ -66,12 +64,13 @@ def recommend(
     predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
     ``attrs["reference"]`` holds its row.
 
-    The table has the columns of an enumeration plus ``rank``, ``why`` and ``run_flops`` (FLOPs of the whole run that
-    the latency is of, where ``flops`` are those of one pass; ``attrs["per"]`` names both), and, where two independent
-    proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of its rank by
-    quality on the front over the proxies that ``attrs["quality"]["compared"]`` names. ``attrs["baseline"]`` is the
-    naive reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each GPU alone would choose at no
-    lower quality than rank 1, and the regret of rank 1 on that GPU (how much faster its own choice runs there).
+    The table has the columns of an enumeration plus ``rank``, ``why`` and ``pass_flops`` (FLOPs of one pass of the
+    model, where ``flops`` are those of the run that the latency is of; ``attrs["per"]`` names both), and, where two
+    independent proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of
+    its rank by quality on the front over the proxies that ``attrs["quality"]["compared"]`` names.
+    ``attrs["baseline"]`` is the naive reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each
+    GPU alone would choose at no lower quality than rank 1, and the regret of rank 1 on that GPU (how much faster its
+    own choice runs there).
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.
@@ -96,7 +95,8 @@ def recommend(
     baseline = _baseline_row(pricer)
     place = places.index(knee) if knee in places else -1
     chosen["why"] = reasons(chosen, pricer, baseline, knee=place, front=found.frame.iloc[front])
-    chosen["run_flops"] = run_flops(pricer, chosen)
+    config = pricer.config({name: chosen[name].to_numpy() for name in pricer.space.dimensions})
+    chosen["pass_flops"] = np.broadcast_to(pass_flops(pricer, config, chosen["flops"].to_numpy()), (len(chosen),))
     chosen.attrs = {
         **found.frame.attrs,
         "provenance": _provenance(pricer, chosen),
@@ -119,17 +119,6 @@ def _speeds(signs: Mapping[str, float]) -> bool:
     return bool({metric_of(name) for name in signs} & {"throughput", "latency_s", *PER_GPU_ABSOLUTE})
 
 
-def run_flops(evaluator: Evaluator, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """[N] FLOPs of the whole run that a row's latency is of."""
-    config = evaluator.config({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
-    return np.broadcast_to(whole_flops(config.lower(evaluator.space.workload)), (len(frame),))
-
-
-def whole_flops(ops: OpList) -> Any:
-    """FLOPs of all operations: of a generation those of every step, text encoder and decoder too."""
-    return as_float(OpList.flops(ops))
-
-
 def _provenance(evaluator: Evaluator, chosen: pd.DataFrame) -> dict[str, str]:
     """How the latencies on each GPU are known, by their least-known part."""
     dimensions = {name: chosen[name].to_numpy() for name in evaluator.space.dimensions}
@@ -145,7 +134,7 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
     if columns is None:
         return None
     row = columns_frame(evaluator, columns).iloc[0].to_dict()
-    row["run_flops"] = float(np.ravel(whole_flops(evaluator.baseline_config().lower(evaluator.space.workload)))[0])  # type: ignore[union-attr]
+    row["pass_flops"] = float(pass_flops(evaluator, evaluator.baseline_config(), row["flops"]))  # type: ignore[arg-type]
     preset = evaluator.space.record.baseline
     name = preset if isinstance(preset, str) else "baseline"
     config = evaluator.baseline_config()
@@ -165,8 +154,7 @@ def _reference_row(evaluator: Evaluator, limits: Limits) -> dict[str, Any] | Non
     if columns is None:
         return None
     row = columns_frame(evaluator, columns).iloc[0].to_dict()
-    flops = {} if evaluator.space.record.pipeline is not None else {"run_flops": row["flops"]}
-    return {"name": limits.reference, "config": {}, **flops, **{str(key): plain(value) for key, value in row.items()}}
+    return {"name": limits.reference, "config": {}, **{str(key): plain(value) for key, value in row.items()}}
 
 
 def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.ops import as_float
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
 
@@ -25,11 +26,12 @@ _VIEWS = {
 }
 _ABSOLUTE = {
     "parameters": ("parameters", ""),
-    "flops": ("FLOPs per {step}", ""),
+    "flops": ("FLOPs per {run}", ""),
     "memory_bytes": ("memory", "GiB"),
     "training_hours": ("training time", "hours"),
     "training_usd": ("training price", "USD"),
     "training_energy_j": ("training energy", "J"),
+    "distillation_gpu_hours": ("distillation", "GPU-hours"),
     "lifetime_usd": ("price over its lifetime", "USD"),
     "energy_j": ("energy per {unit}", "J"),
     "usd_per_million": ("price per million {unit}s", "USD"),
@@ -112,6 +114,12 @@ def space_run(evaluator: Evaluator) -> str:
     return run_of(space.family_class, space.workload, pipeline=space.record.pipeline is not None)
 
 
+def pass_flops(evaluator: Evaluator, config: ModelConfig, flops: Any) -> Any:
+    """FLOPs of one pass of the model, where the run that the latency is of makes several; else the run's own."""
+    passes = getattr(config, "pass_flops", None)
+    return flops if passes is None else as_float(passes(evaluator.space.workload))
+
+
 def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
     """An objective (or any metric column) of a space in words."""
     stem, _, gpu = column.partition(":")
@@ -132,8 +140,7 @@ def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
         unit = f"{evaluator.space.family_class.throughput_unit}" if gpu or measured else "x"
         return Term(column, sign, f"{measured}throughput{where}", unit)
     words, unit = _ABSOLUTE.get(stem, (stem.replace("_", " "), ""))
-    step = step_of(evaluator.space.family_class, evaluator.space.workload)
-    told = words.format(step=step, unit=unit_of(evaluator.space.family_class))
+    told = words.format(run=run, unit=unit_of(evaluator.space.family_class))
     return Term(column, sign, told + where, unit, relative=stem != "regret")
 
 

@@ -33,7 +33,15 @@ Preference = Literal["quality", "speed", "cost", "knee"]
 PREFERRED: dict[str, tuple[str, ...]] = {
     "quality": ("quality",),
     "speed": ("throughput", "latency_s"),
-    "cost": ("lifetime_usd", "usd_per_million", "training_usd", "training_hours", "energy_j", "training_energy_j"),
+    "cost": (
+        "lifetime_usd",
+        "usd_per_million",
+        "training_usd",
+        "training_hours",
+        "distillation_gpu_hours",
+        "energy_j",
+        "training_energy_j",
+    ),
 }
 """The objectives that a preference is about; ``knee`` is about all of them."""
 _BEST = {"throughput": "maximize"}
