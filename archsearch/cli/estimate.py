@@ -8,20 +8,7 @@ import typer
 
 from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
-from archsearch.cli.options import (
-    AllowCode,
-    BatchSize,
-    Checkpointing,
-    DtypeOption,
-    Frames,
-    Gpu,
-    Height,
-    Json,
-    PhaseOption,
-    Profiles,
-    SeqLen,
-    Width,
-)
+from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
 from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate
 
 if TYPE_CHECKING:
@@ -37,38 +24,19 @@ Model = Annotated[
 def estimate(
     model: Model,
     hardware: Gpu,
-    dtype: DtypeOption = "bf16",
-    batch_size: BatchSize = 1,
-    seq_len: SeqLen = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
-    phase: PhaseOption = "forward",
     checkpointing: Checkpointing = False,
     allow_code: AllowCode = False,
     json: Json = False,
     profiles: Profiles = None,
     *,
+    work: WorkloadOptions,
     how: ExecutionOptions,
 ) -> None:
     """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
     from archsearch.api import estimate as run
 
-    result = run(
-        model,
-        hardware,
-        dtype=dtype,
-        batch_size=batch_size,
-        seq_len=seq_len,
-        height=height,
-        width=width,
-        frames=frames,
-        phase=phase,
-        checkpointing=checkpointing,
-        execution=how.execution,
-        allow_code=allow_code,
-        **how.changes,
-    )
+    options = {**work.options, **how.changes, "execution": how.execution, "allow_code": allow_code}
+    result = run(model, hardware, checkpointing=checkpointing, **options)
     if json:
         print_json(result.to_dict())
     else:

@@ -11,6 +11,7 @@ from archsearch.cli.groups import said
 
 if TYPE_CHECKING:
     from archsearch.cost.execution import Execution
+    from archsearch.search.space.space import SearchSpace
     from archsearch.workload import Workload
 
 PANEL = "How it runs"
@@ -67,9 +68,25 @@ class ExecutionOptions:
         return {n: v for n, v in said(self).items() if n != "execution"}
 
     @property
+    def flags(self) -> list[str]:
+        """The options that were given."""
+        return [f"--{name.replace('_', '-')}" for name in said(self)]
+
+    @property
     def any(self) -> bool:
         """Whether anything was said."""
         return bool(said(self))
+
+    def on(self, space: str) -> SearchSpace:
+        """A space by name or file, run as was said, or as it says itself.
+
+        Raises:
+            UnknownNameError, InvalidInputError: no such space, or what was said names no execution.
+        """
+        from archsearch.search.space.space import load_space
+
+        found = load_space(space)
+        return found.with_execution(self.execution, self.changes) if self.any else found
 
     def chosen(self, workload: Workload) -> Execution:
         """The execution for a workload: its default, or the named one, with what was said.

@@ -67,7 +67,9 @@ def estimate(
     gpu = load_gpu(hardware)
     plan, assumed = plan_of(name, gpu, request, how, placing, batch_size=batch_size)
     placing.refuse_idle_link([plan])
-    answer_estimate(plan, Pricer(gpu, parse_prices(price or [])), placing.placement == "auto", assumed, report, json)
+    answer_estimate(
+        plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), placing.placement == "auto", assumed, report, json
+    )
 
 
 @app.command("optimize")
@@ -114,7 +116,7 @@ def optimize(
     placing.refuse_auto("placements are among the levers that are tried")
     gpu = load_gpu(hardware)
     plan, _ = plan_of(name, gpu, request, how, placing, batch_size=batch_size)
-    answer_optimum(plan, Pricer(gpu, parse_prices(price or [])), goal, retained or [], report, json)
+    answer_optimum(plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), goal, retained or [], report, json)
 
 
 @app.command("fits")

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
 from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
 from archsearch.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from archsearch.search.space.space import SearchSpace
 
 
 REPORTED = ("dimensions_pay", "one_for_all", "energy_basis", "prices", "training", "lifetime")
@@ -27,9 +31,9 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+@grouped
 def recommend(
     source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="A stored study, or a space to enumerate.")],
-    hardware: Pool = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
@@ -58,6 +62,9 @@ def recommend(
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    gpus: PoolOptions,
+    how: ExecutionOptions,
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
     from archsearch.search.answers.recommend import recommend as run
@@ -65,8 +72,8 @@ def recommend(
 
     one = output_format in (Format.HF, Format.YAML) and not json
     frame = run(
-        source,
-        hardware,
+        _source(source, how, storage) if how.any else source,
+        gpus.pool,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
@@ -103,6 +110,24 @@ def recommend(
         _print_yaml(frame)
     else:
         _print_table(frame, to_records(frame))
+
+
+def _source(source: str, how: ExecutionOptions, storage: str | None) -> SearchSpace:
+    """A space, run as was said.
+
+    Raises:
+        InvalidInputError: a study, which keeps how it ran.
+    """
+    from archsearch.errors import InvalidInputError
+    from archsearch.search.answers.candidates import resolve_source
+    from archsearch.search.space.space import SearchSpace
+
+    found = resolve_source(source, storage)
+    if not isinstance(found, SearchSpace):
+        raise InvalidInputError(
+            f"study {source!r} keeps how its architectures ran: leave out {', '.join(how.flags)}, or name its space"
+        )
+    return found.with_execution(how.execution, how.changes)
 
 
 def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:

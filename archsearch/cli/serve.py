@@ -31,6 +31,10 @@ app = typer.Typer(
     cls=_Jobs, help="Fleets of GPUs for a traffic: how many, how fast, at what price.", no_args_is_help=True
 )
 
+MAX_BATCH = 8
+ESCALATED = 0.3
+"""Share of drafts that are refined where nobody says."""
+
 Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
 Rate = Annotated[float, typer.Option("--rate", help="Requests per second (a Poisson process).")]
 
@@ -50,7 +54,7 @@ class ServiceOptions:
     p50_s: Annotated[float | None, _option("--p50-s", text="Limit of the median response time in seconds.")] = None
     p95_s: Annotated[float | None, _option("--p95-s", text="Limit of the 95th percentile.")] = None
     p99_s: Annotated[float | None, _option("--p99-s", text="Limit of the 99th percentile.")] = None
-    max_batch: Annotated[int, _option("--max-batch", text="Largest batch a GPU may take at a time.")] = 8
+    max_batch: Annotated[int | None, _option("--max-batch", text="Largest batch a GPU may take at a time (8).")] = None
     mix: Annotated[
         list[str] | None,
         _option("--mix", text="Requests of several sizes, served singly; repeatable.", metavar="HxW[xF]=SHARE"),
@@ -110,10 +114,6 @@ def fleet(
     else:
         document = serve_document(name, units, rate, service.level)
     _answer(document, report, json)
-
-
-ESCALATED = 0.3
-"""Share of drafts that are refined where nobody says."""
 
 
 @app.command("simulate")
@@ -183,11 +183,17 @@ def _units(
     sized = [f"--{side}" for side in ("height", "width", "frames") if side in options]
     if service.mix and sized:
         raise InvalidInputError(f"{', '.join(sized)} beside --mix: the mix has the sizes")
+    if service.mix and service.max_batch is not None:
+        raise InvalidInputError("--max-batch beside --mix: requests of several sizes are served singly")
     if placing.pcie_gb_s is not None and placing.placement in (None, "resident"):
         raise InvalidInputError("--pcie-gb-s has no effect on resident weights: give --placement")
     own = {sampled: options.pop(sampled) for sampled in ("steps", "guidance") if sampled in options}
     setup = Setup.parse(
-        service.hardware, prices=price or [], max_batch=service.max_batch, options=options, mix=service.mix or []
+        service.hardware,
+        prices=price or [],
+        max_batch=MAX_BATCH if service.max_batch is None else service.max_batch,
+        options=options,
+        mix=service.mix or [],
     )
     units = setup.replicas(name, **own)
     for gpu, reason in setup.refused.items():

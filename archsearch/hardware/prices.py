@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
@@ -23,12 +23,12 @@ def price_source(gpu: GpuSpec, overrides: Mapping[str, float] | None = None, *, 
     return None if gpu.price is None else f"{gpu.price.provider}, {gpu.price.date}, {gpu.price.url}"
 
 
-def parse_prices(items: Sequence[str]) -> dict[str, float]:
-    """Overrides by GPU id from ``GPU=USD`` pairs, as ``--price l40s=0.79`` gives them.
+def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, float]:
+    """Overrides by GPU id from ``GPU=USD`` pairs, as ``--price l40s=0.79`` gives them, of the GPUs ``among``.
 
     Raises:
         UnknownNameError: no such GPU.
-        InvalidInputError: not of that form, a price that is no positive number, or two of one GPU.
+        InvalidInputError: not of that form, a price that is no positive number, two of one GPU, or one of another GPU.
     """
     found: dict[str, float] = {}
     for item in items:
@@ -42,5 +42,7 @@ def parse_prices(items: Sequence[str]) -> dict[str, float]:
         gpu = load_gpu(name).id
         if gpu in found:
             raise InvalidInputError(f"--price names {gpu} twice")
+        if gpu not in among:
+            raise InvalidInputError(f"--price {item!r} has no effect: the hardware is {', '.join(among)}")
         found[gpu] = value
     return found

@@ -161,8 +161,13 @@ def replica(
     ``usd_per_hour`` is a GPU's price, None where it is not known.
 
     Raises:
+        InvalidInputError: a plan of several images or videos.
         UnsupportedError: a single request does not fit.
     """
+    if np.any(np.asarray(plan.request.batch_size) != 1):
+        raise InvalidInputError(
+            "requests come one by one and are batched as they wait: give --max-batch, no batch lever"
+        )
     if mix:
         parts = [replica(p, gpu, max_batch=1, usd_per_hour=usd_per_hour, available=available) for p, _ in mix]
         service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))

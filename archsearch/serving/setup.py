@@ -47,13 +47,11 @@ class Setup:
         """
         if max_batch < 1:
             raise InvalidInputError(f"--max-batch must be at least 1, not {max_batch}")
-        pool, given = GpuPool.parse(text), parse_prices(prices)
-        if other := set(given) - set(pool.ids):
-            raise InvalidInputError(f"--price {', '.join(sorted(other))}: the GPUs are {', '.join(pool.ids)}")
+        pool = GpuPool.parse(text)
         shares = tuple(_mixed(item) for item in mix)
         if shares and abs(sum(share for _, share in shares) - 1.0) > 1e-6:
             raise InvalidInputError(f"shares of --mix must sum to 1, not {sum(share for _, share in shares):g}")
-        return cls(pool, given, max_batch, options or {}, shares)
+        return cls(pool, parse_prices(prices, pool.ids), max_batch, options or {}, shares)
 
     def replicas(self, pipeline: str, **own: Any) -> tuple[Replica, ...]:
         """The pipeline on every kind of GPU that can run it; others are noted in ``refused``.

@@ -103,6 +103,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "name": study.study_name,
         "space": record["space_name"],
         "hardware": record["frame"]["hardware"],
+        "execution": record["frame"].get("execution"),
         "strategy": record["strategy"],
         "objective": study_fidelity(study).objective,
         "seed": record["seed"],
