@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import said
 
 if TYPE_CHECKING:
-    from archsearch.cli.execution import ExecutionOptions
     from archsearch.hardware.spec import GpuSpec
     from archsearch.pipeline.levers import Plan
 
@@ -115,17 +115,31 @@ class PlacementOptions:
 
 
 def plan_of(
-    pipeline: str,
-    gpu: GpuSpec,
-    request: RequestOptions,
-    how: ExecutionOptions,
-    placing: PlacementOptions | None = None,
-    *,
-    batch_size: int = 1,
+    pipeline: str, gpu: GpuSpec, request: RequestOptions, how: ExecutionOptions, *, batch_size: int = 1
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
     from archsearch.pipeline.api import make_plan
 
-    beside = {} if placing is None else placing.options
-    options = {**request.options, **beside, **how.changes, "batch_size": batch_size, "execution": how.execution}
+    options = {**request.options, **how.changes, "batch_size": batch_size, "execution": how.execution}
     return make_plan(pipeline, gpu, **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """One generation: what is asked for, where its weights are, and how its models run."""
+
+    request: RequestOptions
+    placing: PlacementOptions
+    how: ExecutionOptions
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was said, as ``make_plan`` takes it."""
+        told = {**self.request.options, **self.placing.options, **self.how.changes}
+        return told | ({} if self.how.execution is None else {"execution": self.how.execution})
+
+    def plan(self, pipeline: str, gpu: GpuSpec, *, batch_size: int = 1) -> tuple[Plan, tuple[str, ...]]:
+        """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
+        from archsearch.pipeline.api import make_plan
+
+        return make_plan(pipeline, gpu, batch_size=batch_size, **self.options)

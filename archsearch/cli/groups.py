@@ -1,7 +1,8 @@
 """Groups of options: frozen dataclasses whose fields are options, each declared once for every verb that takes them.
 
 A field is written as a parameter of a verb is, ``name: Annotated[TYPE, typer.Option("--name", ...)] = DEFAULT``; a
-field without a default is a required option. A verb takes a group as a keyword-only parameter of that type:
+field without a default is a required option, and a field of a group's type brings that group's options. A verb takes a
+group as a keyword-only parameter of that type:
 
     @grouped
     def estimate(model: Model, json: Json = False, *, sizes: SizeOptions, how: ExecutionOptions) -> None: ...
@@ -24,7 +25,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(verb)
     def with_options(**given: Any) -> None:
-        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        made = {name: _made(group, given) for name, group in groups.items()}
         verb(**given, **made)
 
     expanded = inspect.Signature([*own, *(p for group in groups.values() for p in _parameters(group))])
@@ -40,12 +41,22 @@ def said(group: Any) -> dict[str, Any]:
     return {f.name: value for f in fields(group) if (value := getattr(group, f.name)) is not None}
 
 
+def _made(group: Any, given: dict[str, Any]) -> Any:
+    """A group from the options given, which are taken out."""
+    hints = inspect.get_annotations(group, eval_str=True)
+    return group(**{n: _made(hint, given) if is_dataclass(hint) else given.pop(n) for n, hint in hints.items()})
+
+
 def _parameters(group: Any) -> list[inspect.Parameter]:
-    hints = {n: a for base in reversed(group.__mro__) for n, a in inspect.get_annotations(base, eval_str=True).items()}
-    return [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_default(f), annotation=hints[f.name])
-        for f in fields(group)
-    ]
+    hints = inspect.get_annotations(group, eval_str=True)
+    found = []
+    for f in fields(group):
+        if is_dataclass(hints[f.name]):
+            found += _parameters(hints[f.name])
+        else:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            found.append(inspect.Parameter(f.name, kind, default=_default(f), annotation=hints[f.name]))
+    return found
 
 
 def _default(field: Field[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from archsearch.cli.execution import ExecutionOptions
-from archsearch.cli.generation import BatchSize, PlacementOptions, RequestOptions, plan_of
+from archsearch.cli.generation import BatchSize, GenerationOptions, RequestOptions, plan_of
 from archsearch.cli.groups import grouped
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Gpu, Json, PriceOption, Profiles, Report
@@ -56,19 +56,17 @@ def estimate(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Estimate a generation: text encoders, transformer times steps, decoder; memory, cost, distance from theory."""
     from archsearch.hardware import load_gpu, parse_prices
     from archsearch.pipeline.pricing import Pricer
 
     gpu = load_gpu(hardware)
-    plan, assumed = plan_of(name, gpu, request, how, placing, batch_size=batch_size)
-    placing.refuse_idle_link([plan])
+    plan, assumed = asked.plan(name, gpu, batch_size=batch_size)
+    asked.placing.refuse_idle_link([plan])
     answer_estimate(
-        plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), placing.placement == "auto", assumed, report, json
+        plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), asked.placing.placement == "auto", assumed, report, json
     )
 
 
@@ -96,9 +94,7 @@ def optimize(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Find the best legal combination of levers within limits: exact over every combination."""
     from archsearch.hardware import load_gpu, parse_prices
@@ -113,9 +109,9 @@ def optimize(
         training=training,
         retained=min_retained,
     )
-    placing.refuse_auto("placements are among the levers that are tried")
+    asked.placing.refuse_auto("placements are among the levers that are tried")
     gpu = load_gpu(hardware)
-    plan, _ = plan_of(name, gpu, request, how, placing, batch_size=batch_size)
+    plan, _ = asked.plan(name, gpu, batch_size=batch_size)
     answer_optimum(plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), goal, retained or [], report, json)
 
 
@@ -130,13 +126,11 @@ def fits(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Show on which GPUs a generation fits as asked, and its fastest placement on each."""
-    placing.refuse_auto("the fastest placement stands beside the one that is asked for")
-    answer_fits(name, hardware, lambda gpu: plan_of(name, gpu, request, how, placing, batch_size=batch_size)[0], json)
+    asked.placing.refuse_auto("the fastest placement stands beside the one that is asked for")
+    answer_fits(name, hardware, lambda gpu: asked.plan(name, gpu, batch_size=batch_size)[0], json)
 
 
 @app.command("student")
@@ -180,16 +174,14 @@ def compare(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Compare best-of-N search on a small pipeline with one sample of a large one; options hold for both."""
     from archsearch.hardware import load_gpu
 
     gpu = load_gpu(hardware)
-    plans = [plan_of(name, gpu, request, how, placing, batch_size=batch_size)[0] for name in (small, large)]
-    placing.refuse_idle_link(plans)
+    plans = [asked.plan(name, gpu, batch_size=batch_size)[0] for name in (small, large)]
+    asked.placing.refuse_idle_link(plans)
     answer_comparison(plans[0], plans[1], gpu, verifier, samples, score or [], (spread, fidelity), json)
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
-from archsearch.cli.generation import PlacementOptions, RequestOptions
+from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
@@ -93,9 +92,7 @@ def fleet(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Size the cheapest fleet: GPUs by kind, batches, response times, cost and energy per image or video.
 
@@ -106,7 +103,7 @@ def fleet(
 
     if escalate is not None and draft is None:
         raise InvalidInputError("--escalate goes with --draft PIPELINE")
-    setup, units = _units(name, price, service, request, placing, how)
+    setup, units = _units(name, price, service, asked)
     if tier or draft:
         share = ESCALATED if escalate is None else escalate
         rungs: dict[str, Any] = {"tiers": tier or [], "draft": draft, "escalate": share}
@@ -128,14 +125,12 @@ def simulate(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Size a fleet as `serve fleet` does, and check its response times by a discrete-event simulation."""
     from archsearch.serving.report import serve_document
 
-    _, units = _units(name, price, service, request, placing, how)
+    _, units = _units(name, price, service, asked)
     _answer(serve_document(name, units, rate, service.level, simulate=True, seed=seed), report, json)
 
 
@@ -150,16 +145,14 @@ def trace(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
     """Size a fleet of one kind of GPU for recorded arrivals, by replaying them."""
     from archsearch.serving.report import serve_trace
     from archsearch.serving.traffic import read_trace
 
     recorded = read_trace(arrivals)
-    _, units = _units(name, price, service, request, placing, how)
+    _, units = _units(name, price, service, asked)
     _answer(serve_trace(name, units, recorded, service.level), report, json)
 
 
@@ -167,9 +160,7 @@ def _units(
     name: str,
     price: Sequence[str] | None,
     service: ServiceOptions,
-    request: RequestOptions,
-    placing: PlacementOptions,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> tuple[Setup, tuple[Replica, ...]]:
     """The kinds of GPU with how every pipeline runs on them, and the served pipeline's replicas.
 
@@ -179,7 +170,7 @@ def _units(
     from archsearch.errors import InvalidInputError
     from archsearch.serving.setup import Setup
 
-    options = {**request.options, **placing.options, **how.changes, "execution": how.execution}
+    options, placing = asked.options, asked.placing
     sized = [f"--{side}" for side in ("height", "width", "frames") if side in options]
     if service.mix and sized:
         raise InvalidInputError(f"{', '.join(sized)} beside --mix: the mix has the sizes")

@@ -280,5 +280,7 @@ def _show(summary: dict[str, object], json: bool) -> None:
 
 def _cell(value: object) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items() if item not in (None, False))
+        from archsearch.cost.execution import Execution
+
+        return Execution(**value).line()
     return ", ".join(map(str, value)) if isinstance(value, list) else value
