@@ -10,7 +10,7 @@ import typer
 from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import note, print_json, print_table, say
 
 SHOWN = 20
 
@@ -39,14 +39,14 @@ def enumerate_space(
     if json:
         print_json(result.to_dict())
         return
-    print(
+    say(
         f"{result.space.name} on {', '.join(result.pool.ids)}: {result.architectures:,} architectures, "
         f"{result.legal:,} legal, {result.valid:,} valid, "
         f"in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
     )
-    print(f"  execution   {result.space.execution.line()}")
+    say(f"  execution   {result.space.execution.line()}")
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
-        print(f"  {count:,} rejected: {reason}")
+        say(f"  {count:,} rejected: {reason}")
     records = to_records(result.front)
     if not records:
         note("no architecture of the space is valid")
@@ -56,7 +56,7 @@ def enumerate_space(
     rows = [[*r["config"].values(), *(_metric(r, name) for name in metrics)] for r in records[:SHOWN]]
     print_table(f"front: {len(records)} architectures", [*names, *metrics], rows)
     if len(records) > SHOWN:
-        print(f"... {len(records) - SHOWN} more; write them all with --output FILE or --json")
+        say(f"... {len(records) - SHOWN} more; write them all with --output FILE or --json")
 
 
 def _metric(record: dict[str, object], name: str) -> object:

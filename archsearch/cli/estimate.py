@@ -9,7 +9,7 @@ import typer
 from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
-from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate
+from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate, say
 
 if TYPE_CHECKING:
     from archsearch.api import EstimateResult
@@ -51,23 +51,23 @@ def _print(result: EstimateResult) -> None:
     work = result.workload
     shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("phase", "dtype"))
     gpus = f"{result.gpus} x " if result.gpus > 1 else ""
-    print(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
-    print(f"  execution   {Execution(**result.execution).line()}")
-    print(
+    say(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
+    say(f"  execution   {Execution(**result.execution).line()}")
+    say(
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
     if result.host_s > result.gpu_s:
         launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
-        print(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
+        say(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
     use = f"{result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
-    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
+    say(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
     active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"
-    print(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
+    say(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
     verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
-    print(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
+    say(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
     for unknown in result.unknown_ops:
         note(
             f"unknown op aten::{unknown['op']}: {unknown['calls']} calls, {unknown['share']:.2%} of bytes, as pointwise"

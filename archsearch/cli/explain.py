@@ -9,7 +9,7 @@ import typer
 from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Json, Pool, Profiles, Storage, WorkloadOptions
-from archsearch.cli.output import print_json
+from archsearch.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation
@@ -47,4 +47,4 @@ def explain(
     if json:
         print_json(explanation.to_dict())
     else:
-        print("\n".join(explanation.lines()))
+        say("\n".join(explanation.lines()))

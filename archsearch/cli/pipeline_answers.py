@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cli.output import gibibytes, note, print_json, print_table
+from archsearch.cli.output import gibibytes, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -61,30 +61,30 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     r = d["request"]
     size = f"{r['height']}x{r['width']}" + (f", {r['frames']} frames" if r["frames"] else "")
     gpus = f"{d['gpus']} x " if d["gpus"] > 1 else ""
-    print(
+    say(
         f"{d['pipeline']} on {gpus}{d['hardware']}: {size}, {r['steps']} steps, guidance {r['guidance']}, "
         f"batch {r['batch_size']}, {e.run.dtype.value}, {e.run.placement.value}"
     )
-    print(f"  execution   {Execution(**d['execution']).line()}")
-    print(
+    say(f"  execution   {Execution(**d['execution']).line()}")
+    say(
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
         f"{d['provenance']})"
     )
     price = "" if d["usd_per_output"] is None else f"   {d['usd_per_output']:.3g} USD"
-    print(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
+    say(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
     t = d["theory"]
-    print(f"  in theory   {t['peak_flops_s']:.4g} s at peak FLOPs, {t['roofline_s']:.4g} s by the roofline")
+    say(f"  in theory   {t['peak_flops_s']:.4g} s at peak FLOPs, {t['roofline_s']:.4g} s by the roofline")
     for gap in t["gap"][:4]:
-        print(f"    {gap['seconds']:.3g} s  {gap['what']}: {gap['closed_by']}")
+        say(f"    {gap['seconds']:.3g} s  {gap['what']}: {gap['closed_by']}")
     m = d["memory_bytes"]
     weights = ", ".join(f"{k} {gibibytes(v)}" for k, v in m["weights"].items())
     verdict = "fits" if d["fits"] else "DOES NOT FIT"
-    print(f"  memory      {gibibytes(m['peak'])} of {gibibytes(m['available'])} GiB: {verdict}  (weights {weights})")
+    say(f"  memory      {gibibytes(m['peak'])} of {gibibytes(m['available'])} GiB: {verdict}  (weights {weights})")
     if d["fitting"] and not d["fits"]:
         f = d["fitting"]
         text = f["text_encoder_dtype"] or "as they are"
         tiles = "tiled decoding" if f["vae_tiling"] else "whole decoding"
-        print(f"    fits with {f['placement']}, text encoders {text}, {tiles}: {f['latency_s']:.4g} s")
+        say(f"    fits with {f['placement']}, text encoders {text}, {tiles}: {f['latency_s']:.4g} s")
     print_table(
         "",
         ("stage", "calls", "s", "share", "ms/call", "GPU s", "host s", "PCIe s", "roofline s", "memory GiB"),
@@ -177,12 +177,12 @@ def answer_optimum(
         print_json(d)
         return
     b = d["baseline"]
-    print(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
-    print(f"  execution   {found.baseline.estimate.run.step_execution.line()}")
-    print(f"           -> {found.best.estimate.run.step_execution.line()}")
+    say(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
+    say(f"  execution   {found.baseline.estimate.run.step_execution.line()}")
+    say(f"           -> {found.best.estimate.run.step_execution.line()}")
     if b["usd_per_output"] is not None:
-        print(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
-    print(f"  {d['speedup']:.2f} times as fast, {d['best']['retained']:.1%} of the quality score left")
+        say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
+    say(f"  {d['speedup']:.2f} times as fast, {d['best']['retained']:.1%} of the quality score left")
     print_table(
         "",
         ("lever", "s", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
@@ -202,7 +202,7 @@ def answer_optimum(
         left=("lever", "quality left", "training", "source"),
     )
     c = d["combinations"]
-    print(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+    say(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
 
 
 def answer_comparison(
@@ -234,15 +234,15 @@ def answer_comparison(
         print_json(d)
         return
     b = d["large"]
-    print(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
-    print(f"execution of both: {small.run.step_execution.line()}")
-    print(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
+    say(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
+    say(f"execution of both: {small.run.step_execution.line()}")
+    say(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
     rows = [(r["samples"], r["gpu_seconds"], f"{r['score']:.3f}") for r in d["rows"]]
     print_table("", ("samples", "GPU-s", "expected score"), rows)
     cross = d["crossover_samples"]
     at = "never" if cross is None else f"at {cross} samples, {d['crossover_gpu_seconds']:.3g} GPU-s"
     better = "search on the small model" if d["small_wins_at_equal_cost"] else "the large model"
-    print(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
+    say(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
     told = ", ".join(d["assumed"])
     note(f"spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}; assumed: {told}")
 
@@ -260,8 +260,8 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     if json:
         print_json({**asdict(found), "execution": plan.run.step_execution.to_dict()})
         return
-    print(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
-    print(f"  execution   {plan.run.step_execution.line()}")
+    say(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
+    say(f"  execution   {plan.run.step_execution.line()}")
     rows = [
         ("parameters", f"{found.teacher_parameters / 1e9:.4g} B", f"{found.parameters / 1e9:.4g} B"),
         ("generation, s", found.teacher_latency_s, found.latency_s),

@@ -10,7 +10,7 @@ import typer
 from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
-from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
+from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate, say
 from archsearch.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -179,21 +179,21 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     how = Execution(**attrs["execution"]).line()
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
     size = f"{attrs['front']} architectures, prefers {attrs['prefer']}"
-    print(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
-    print(f"execution: {how}")
+    say(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
+    say(f"execution: {how}")
     shown = {str(record["rank"]): record for record in records}
     for beside in (_baseline(frame), _baseline(frame, "reference")):
         if beside is not None:
             shown.setdefault(str(beside["name"]), beside)
     _print_comparison(shown, attrs)
     for record in records:
-        print(f"{record['rank']}. {record['why']}")
+        say(f"{record['rank']}. {record['why']}")
     _print_pool(attrs.get("pool", []))
     _print_dimensions(attrs)
-    print(f"latencies: {_known(attrs['provenance'])}")
+    say(f"latencies: {_known(attrs['provenance'])}")
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
-    print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
+    say(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
     _print_compared(attrs)
 
 
@@ -203,10 +203,10 @@ def _print_compared(attrs: dict[str, Any]) -> None:
     if compared:
         whole = attrs["per"]["run"] != attrs["per"]["step"]
         apart = " (of the architecture: steps and guidance left out)" if whole else ""
-        print(f"ranks by quality on the front are compared over {', '.join(compared)}{apart}")
+        say(f"ranks by quality on the front are compared over {', '.join(compared)}{apart}")
     else:
         told = f"no second proxy of another base or source than {attrs['quality']['proxy']}"
-        print(f"ranks by quality are not compared: {told} speaks for family {attrs['family']}")
+        say(f"ranks by quality are not compared: {told} speaks for family {attrs['family']}")
 
 
 def _known(provenance: dict[str, str]) -> str:
@@ -224,7 +224,7 @@ def _print_pool(pool: list[dict[str, Any]]) -> None:
     for own, items in minds.items():
         regrets = ", ".join(f"{item['regret']:+.1%}" for item in items)
         gain = "" if own == "rank 1" else f", for throughput {regrets}"
-        print(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
+        say(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
 
 
 def _print_dimensions(attrs: dict[str, Any]) -> None:
@@ -237,9 +237,9 @@ def _print_dimensions(attrs: dict[str, Any]) -> None:
     price = attrs.get("one_for_all")
     if price and price["worst"] > 0:
         told = f"at most {price['worst']:.1%} slower than a GPU's own choice ({price['worst_on']})"
-        print(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
+        say(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
     elif price:
-        print("one architecture for all costs no GPU anything")
+        say("one architecture for all costs no GPU anything")
 
 
 def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.serving.fleet import Replica, ServiceLevel
@@ -204,19 +204,19 @@ def _print(d: dict[str, Any]) -> None:
     from archsearch.cost.execution import Execution
 
     r = d["response_s"]
-    print(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
-    print(f"  execution   {Execution(**d['execution']).line()}")
-    print(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
+    say(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
+    say(f"  execution   {Execution(**d['execution']).line()}")
+    say(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
     if d.get("usd_per_hour") is not None:
-        print(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
-    print(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
+        say(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
+    say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
     for fleet in d.get("tiers", []):
-        print(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")
+        say(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")
     if "saved" in d:
-        print(f"  saved       {d['saved']:.1%} of the price of {d['pipeline']} alone")
+        say(f"  saved       {d['saved']:.1%} of the price of {d['pipeline']} alone")
     if d.get("simulation"):
         s = d["simulation"]
-        print(f"  simulated   p50 {s['p50']:.4g} s, p95 {s['p95']:.4g} s, p99 {s['p99']:.4g} s, mean {s['mean']:.4g} s")
+        say(f"  simulated   p50 {s['p50']:.4g} s, p95 {s['p95']:.4g} s, p99 {s['p99']:.4g} s, mean {s['mean']:.4g} s")
     columns = ("pipeline", "GPU", "replicas", "GPUs", "batch limit", "mean batch", "requests/s", "utilisation", "USD/h")
     rows = [
         (
