@@ -87,7 +87,16 @@ def make_plan(
         slicing=slicing,
         pcie_gb_s=pcie_gb_s,
     )
-    made = apply(Plan(found, request, plan), list(levers), gpu)
+    asked = Plan(found, request, plan)
+    made = apply(asked, list(levers), gpu)
+    named: dict[str, Any] = {
+        "dtype": dtype,
+        "text_encoder_dtype": text_encoder_dtype,
+        "tiling": tiling,
+        "placement": placement,
+    }
+    named |= {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
+    _refuse_overruled(asked, made, [*run, *(name for name, value in named.items() if value is not None)])
     return (placed(made, gpu) if placement == AUTO else made), assumed
 
 
@@ -120,6 +129,29 @@ def _refuse_idle(
         for flag, value in options.items():
             if value is not None:
                 raise InvalidInputError(f"--{flag} {why}")
+
+
+def _refuse_overruled(asked: Plan, made: Plan, named: Sequence[str]) -> None:
+    """Refuse options that a lever sets to something else.
+
+    Raises:
+        InvalidInputError: the text names them.
+    """
+
+    def value(plan: Plan, name: str) -> Any:
+        holder = next(h for h in (plan.run, plan.request, plan.run.execution) if hasattr(h, name))
+        return getattr(holder, name)
+
+    for name in named:
+        one, other = value(asked, name), value(made, name)
+        if one != other:
+            raise InvalidInputError(
+                f"{name} {_told(one)} was asked for and a lever sets {_told(other)}: give one of both"
+            )
+
+
+def _told(value: Any) -> str:
+    return str(getattr(value, "value", value)).lower()
 
 
 def _or(value: int | None, default: int) -> int:
