@@ -109,9 +109,8 @@ baseline: {hidden_size: 512, num_layers: 4, intermediate_size: 2048, num_attenti
 
 @pytest.fixture
 def toy_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    import archsearch.models
 
-    monkeypatch.setattr(archsearch.models, "get_family", lambda family: ToyConfig, raising=False)
+    monkeypatch.setattr("archsearch.models.registry.families.get_family", lambda family: ToyConfig)
 
 
 @pytest.fixture

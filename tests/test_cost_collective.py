@@ -68,7 +68,7 @@ def test_one_gpu_costs_nothing_and_arrays_broadcast(kind: str) -> None:
     gpu=st.sampled_from(["h100-sxm", "v100-sxm-32gb", "mi300x", "l4", "a40"]),
     payload=st.floats(1, 1e11),
     factor=st.floats(1, 100),
-    size=st.integers(2, 16),
+    size=st.integers(2, 8),
 )
 def test_more_bytes_never_take_less_and_links_are_never_outrun(
     kind: str, gpu: str, payload: float, factor: float, size: int
@@ -76,8 +76,8 @@ def test_more_bytes_never_take_less_and_links_are_never_outrun(
     small, large = (float(cost(gpu, kind, p, size).latency_s) for p in (payload, payload * factor))
     assert large >= small * (1 - 1e-12)
     held = payload / size if kind == "all_to_all" else payload
-    sent = held * (size - 1) / size * (2 if kind == "all_reduce" else 1)
-    assert small > sent / link_of(load_gpu(gpu)).bandwidth
+    sent = payload if kind == "send" else held * (size - 1) / size * (2 if kind == "all_reduce" else 1)
+    assert small > sent / link_of(load_gpu(gpu), size).bandwidth
 
 
 def test_all_reduce_is_a_reduce_scatter_and_an_all_gather_less_one_launch() -> None:
@@ -94,3 +94,21 @@ def test_what_is_refused() -> None:
     bare = load_gpu("l4").model_copy(update={"pcie": None, "interconnect": None})
     with pytest.raises(UnsupportedError, match="neither an interconnect nor PCIe"):
         collective_cost(bare, Collective(name="c", kind="all_reduce", payload_bytes=1.0, group_size=2))
+
+
+def test_a_bridge_joins_two_and_a_node_eight() -> None:
+    pair, four = (cost("h100-pcie", "all_reduce", GIB, n) for n in (2, 4))
+    assert pair.details["link"] == "NVLink 4 bridge"
+    assert four.details["link"] == "PCIe 5 x16"
+    # PCIe 5 x16 carries 48 GB/s, half of it per direction of a ring: 6/4 of the tensor in 6 steps
+    assert float(four.latency_s) == pytest.approx(8.4e-6 + 6 * 5.7e-6 + 6 / 4 * GIB / 24e9, rel=1e-9)
+    both = cost("h100-pcie", "all_reduce", GIB, np.array([1, 2, 4]))
+    np.testing.assert_allclose(both.latency_s, [0.0, float(pair.latency_s), float(four.latency_s)], rtol=1e-12)
+    assert list(both.details["link"]) == ["none", "NVLink 4 bridge", "PCIe 5 x16"]
+    with pytest.raises(UnsupportedError, match="24 h100-sxm are more than one node joins"):
+        cost("h100-sxm", "all_to_all", GIB, 24)
+
+
+def test_a_send_is_one_step_of_the_whole_payload() -> None:
+    found = cost("a100-sxm-80gb", "send", GIB, 2)
+    assert float(found.latency_s) == pytest.approx(8.4e-6 + 3.4e-6 + GIB / 240e9, rel=1e-9)

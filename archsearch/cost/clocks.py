@@ -1,82 +1,98 @@
-"""The cost model under continuous load.
+"""What the clock does to a kernel's time.
 
-A benchmark times one kernel; the longer the kernel, the more of its power-limited clock shows, which the
-mechanism counts as 1 + f · t / (t + τ) of the kernel's own duration t (``throttle_fraction`` f and ``throttle_time_s``
-τ, fitted to published kernel tables). A pipeline keeps the GPU busy for seconds, so that every compute-bound kernel of
-it, however short, runs at the clock of the limit: 1 + f. The limit is the board's, so that f moves with it: GPUs of
-one architecture spend the same energy per FLOP, and the slow-down of one that was not measured is the measured one's
-times the ratio of their peaks per watt, if above 1. From another architecture no slow-down is borrowed at all.
+A benchmark times one kernel; the longer the kernel, the more of its power-limited clock shows, which the mechanism
+counts as 1 + f · t / (t + τ) of the kernel's own duration t (``throttle_fraction`` f and ``throttle_time_s`` τ, fitted
+to published kernel tables): the clock ``burst``. A model that runs for seconds keeps the GPU busy, so that every
+compute-bound kernel of it, however short, runs at the clock of the limit: 1 + f, the clock ``sustained``. The limit is
+the board's, so that f moves with it: GPUs of one architecture spend the same energy per FLOP, and the slow-down of one
+that was not measured is the measured one's times the ratio of their peaks per watt, if above 1. From another
+architecture no slow-down is borrowed at all. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
+clock stretches what runs on the SMs' clock (compute and fixed costs) by boost / locked, and never runs faster than the
+power limit lets it; bytes from DRAM keep their own clock.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from archsearch.cost import CostModel
-from archsearch.cost.calibration import Known
-from archsearch.cost.estimate import KernelCost, Provenance
+from archsearch.cost.calibration import KernelFit, Known
+from archsearch.cost.estimate import Provenance
+from archsearch.cost.execution import Execution
 from archsearch.cost.power import peak_per_watt
-from archsearch.cost.routes import Route
 from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.hardware.spec import GpuSpec
 
-MEASURED = {"ampere": "a100-sxm-80gb", "ada": "l40s", "hopper": "h100-sxm", "blackwell": "b200-sxm"}
-"""The GPU whose measurements stand behind each architecture's fit (hardware_profiles/calibration)."""
 
+def check_clock(gpu: GpuSpec, execution: Execution) -> None:
+    """Refuse clocks and limits that a board does not have.
 
-class SustainedCostModel(CostModel):
-    """``CostModel`` with compute-bound kernels at the clock that the power limit leaves in long runs.
-
-    Single shapes are remembered: combinations of levers share most of their kernels.
+    Raises:
+        InvalidInputError: a clock above the boost clock, or a limit above the board's power.
     """
-
-    def route_cost(self, route: Route) -> KernelCost:
-        if any(np.size(value) > 1 for value in route.dims.values()):
-            return self._sustained(route)
-        key = (
-            route.kernel,
-            route.dtype,
-            *((n, np.asarray(v, dtype=np.float64).tobytes()) for n, v in route.dims.items()),
-        )
-        remembered: dict[Any, KernelCost] = self.__dict__.setdefault("_remembered", {})
-        if key not in remembered:
-            remembered[key] = self._sustained(route)
-        return remembered[key]
-
-    def _sustained(self, route: Route) -> KernelCost:
-        cost = super().route_cost(route)
-        known = self.calibration.lookup(self.gpu, route.kernel)
-        slower = np.where(np.asarray(cost.bound) == "compute", _power(self.gpu, known, cost.latency_s), 1.0)
-        return replace(cost, latency_s=cost.latency_s * slower, low_s=cost.low_s * slower, high_s=cost.high_s * slower)
+    if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
+        raise InvalidInputError(f"--clock {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most")
+    if execution.power_limit_w is not None and execution.power_limit_w > gpu.tdp_w:
+        raise InvalidInputError(f"--power-limit-w {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most")
 
 
-def _power(gpu: GpuSpec, known: Known, latency_s: Any) -> Any:
-    """Time at the sustained clock over the time that the mechanism gave."""
-    coefficients = known.fit.coefficients
-    if "throttle_fraction" not in coefficients:
+def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution: Execution) -> Any:
+    """Time under an execution's clock over the time that the mechanism gave; arrays like ``latency_s``.
+
+    Args:
+        known: the kernel's coefficients and how they are known.
+        bound: array of strings like ``latency_s``: compute, memory or latency.
+
+    Raises:
+        UnsupportedError: a power limit on a GPU of which no slow-down is known.
+    """
+    if execution.clock == "burst" and execution.power_limit_w is None:
         return np.ones_like(latency_s)
-    fraction, onset = coefficients["throttle_fraction"], coefficients["throttle_time_s"]
-    counted = 1.0 + fraction * latency_s / (latency_s + onset)
-    return (1.0 + sustained_fraction(gpu, fraction, known.provenance)) / counted
+    coefficients, bound = known.fit.coefficients, np.asarray(bound)
+    counted: Any = np.ones_like(latency_s)
+    limited = 1.0
+    if "throttle_fraction" in coefficients:
+        fraction, onset = coefficients["throttle_fraction"], coefficients["throttle_time_s"]
+        counted = 1.0 + fraction * latency_s / (latency_s + onset)
+        limited = 1.0 + sustained_fraction(gpu, known.fit, known.provenance, execution.power_limit_w)
+    if isinstance(execution.clock, str):
+        return np.where(bound == "compute", limited / counted, 1.0)
+    stretched = gpu.boost_clock_mhz / execution.clock
+    on_the_clock = np.where(bound == "latency", stretched, 1.0)
+    return np.where(bound == "compute", np.maximum(limited, stretched) / counted, on_the_clock)
 
 
-def sustained_fraction(gpu: GpuSpec, fraction: float, provenance: Provenance) -> float:
-    """Slow-down of a compute-bound kernel in a long run, from the measured GPU's ``fraction``."""
+def sustained_fraction(
+    gpu: GpuSpec, fit: KernelFit, provenance: Provenance, power_limit_w: float | None = None
+) -> float:
+    """Slow-down of a compute-bound kernel in a long run, from the measured GPU's ``throttle_fraction``.
+
+    Raises:
+        UnsupportedError: a power limit where no slow-down of this architecture is known.
+    """
+    fraction = fit.coefficients["throttle_fraction"]
+    share = 1.0 if power_limit_w is None else power_limit_w / gpu.tdp_w
     if provenance is Provenance.ANALYTIC:
+        if share < 1.0:
+            raise UnsupportedError(f"--power-limit-w: no measurement says how {gpu.id} slows down at its power limit")
         return 0.0
-    if provenance is not Provenance.TRANSFERRED or gpu.architecture not in MEASURED:
-        return fraction
-    # Not the other way: boards with less power run at lower voltages, where an operation takes less energy (an L4 with
-    # 1.6 times the L40S's peak per watt keeps half of its peak, as the L40S does).
-    ratio = min(1.0, peak_per_watt(gpu, DType.FP16) / _measured_peak_per_watt(gpu.architecture))
+    ratio = 1.0 / share
+    if provenance is Provenance.TRANSFERRED and len(fit.fitted_on) == 1:
+        # Not the other way: boards with less power run at lower voltages, where an operation takes less energy (an L4
+        # with 1.6 times the L40S's peak per watt keeps half of its peak, as the L40S does).
+        measured = _measured_peak_per_watt(fit.fitted_on[0])
+        ratio *= 1.0 if measured is None else min(1.0, peak_per_watt(gpu, DType.FP16) / measured)
     return max(0.0, (1.0 + fraction) * ratio - 1.0)
 
 
-@lru_cache(maxsize=8)
-def _measured_peak_per_watt(architecture: str) -> float:
-    return peak_per_watt(load_gpu(MEASURED[architecture]), DType.FP16)
+@lru_cache(maxsize=32)
+def _measured_peak_per_watt(gpu_id: str) -> float | None:
+    """None for a GPU without a profile (of a user's own calibration)."""
+    try:
+        return peak_per_watt(load_gpu(gpu_id), DType.FP16)
+    except UnknownNameError:
+        return None

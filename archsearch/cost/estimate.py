@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from archsearch.cost.execution import Execution
 from archsearch.ops import as_float
 
 
@@ -56,19 +58,109 @@ class OpCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentCost:
+    """One segment of a run. Seconds, FLOPs and kernels are of one of its ``calls``; the breakdown too.
+
+    ``gpu_s`` is the kernels back to back with its band, ``host_s`` the host's launching of them; a call takes the
+    longer, since the host runs ahead.
+    """
+
+    name: str
+    calls: Any
+    execution: Execution
+    gpu_s: Any
+    low_s: Any
+    high_s: Any
+    host_s: Any
+    kernels: Any
+    flops: Any
+    breakdown: tuple[OpCost, ...]
+
+    @property
+    def waits_s(self) -> Any:
+        """Seconds of a call that the GPU waits for the host; 0 where it never does."""
+        if np.max(self.host_s, initial=0.0) <= np.min(self.gpu_s, initial=np.inf):
+            return 0.0
+        return np.maximum(self.host_s - self.gpu_s, 0.0)
+
+    @property
+    def latency_s(self) -> Any:
+        """Seconds of one call."""
+        return self.gpu_s + self.waits_s
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance.worst([item.cost.provenance for item in self.breakdown])
+
+    def times_of(self, value: Any) -> Any:
+        """A value of one call over all calls."""
+        return value if np.ndim(self.calls) == 0 and self.calls == 1 else as_float(value) * as_float(self.calls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Latency of an op list: total, 80 % band, provenance, and the breakdown it sums."""
+    """Time of a run: Σ calls · max(GPU, host) over its segments, the 80 % band, and how it is known.
+
+    Waiting for the host widens no band: it is added to both ends. ``execution`` is the whole run's.
+    """
 
     latency_s: Any
     low_s: Any
     high_s: Any
     provenance: Provenance
     flops: Any
-    breakdown: tuple[OpCost, ...]
+    segments: tuple[SegmentCost, ...] = ()
+    execution: Execution = field(default_factory=Execution)
+
+    @classmethod
+    def of(cls, segments: Sequence[SegmentCost], execution: Execution) -> Estimate:
+        """The sum of segments."""
+        latency: list[Any] = []
+        low: list[Any] = []
+        high: list[Any] = []
+        for part in segments:
+            waits = part.waits_s
+            for into, value in ((latency, part.gpu_s), (low, part.low_s), (high, part.high_s)):
+                into.append(part.times_of(value if np.ndim(waits) == 0 and waits == 0.0 else value + waits))
+        return cls(
+            latency_s=_sum(latency),
+            low_s=_sum(low),
+            high_s=_sum(high),
+            provenance=Provenance.worst([part.provenance for part in segments]),
+            flops=_sum([part.times_of(part.flops) for part in segments]),
+            segments=tuple(segments),
+            execution=execution,
+        )
+
+    def total(self, name: str) -> Any:
+        """A field of the segments (``gpu_s``, ``host_s``, ``kernels``) summed over all calls."""
+        return _sum([part.times_of(as_float(getattr(part, name))) for part in self.segments])
+
+    @property
+    def host_bound(self) -> Any:
+        """Whether the host is what the run waits for in some segment: a bool or an array of them."""
+        found: Any = np.asarray(False)
+        for part in self.segments:
+            found = found | ((as_float(part.host_s) > as_float(part.gpu_s)) & (as_float(part.calls) > 0))
+        return found
+
+    @property
+    def breakdown(self) -> tuple[OpCost, ...]:
+        """All ops, each counted as often as it runs."""
+        return tuple(
+            replace(item, count=part.times_of(np.asarray(item.count)))
+            for part in self.segments
+            for item in part.breakdown
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """The breakdown of a scalar estimate as plain dicts: totals over ``count`` for flops, bytes and latency."""
         return [_row(item) for item in self.breakdown]
+
+
+def _sum(terms: Sequence[Any]) -> Any:
+    """The sum of arrays that broadcast, smallest first."""
+    return sum(sorted(terms, key=np.size), as_float(0.0)) if len(terms) != 1 else terms[0]
 
 
 def _row(item: OpCost) -> dict[str, Any]:

@@ -1,152 +1,286 @@
-"""From what is computed to which kernels run: eager or compiled execution, fused or unfused attention."""
+"""How a model is run: one value, chosen in one place, printed with every answer and passed to what gives a price.
+
+An ``Execution`` holds what the one who runs a model decides: software release, attention kernel, compilation, CUDA
+graphs, what a launch costs the host, the clock that the board keeps, and how many GPUs share the model. Formats, phase
+and checkpointing are the workload's; placement and tiling are a pipeline's plan's.
+
+``named_execution`` is the only table of defaults: PyTorch as it runs without further ado for a forward pass, training
+and encoding, a serving engine for prefill and decode, and kernels back to back at the clock of a benchmark where single
+kernels are compared with their measurements.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import yaml
 
-from archsearch.cost.kernels.tiles import uses_matrix_units
-from archsearch.cost.routes import fused_attention_reason
-from archsearch.dtypes import DType
-from archsearch.errors import UnknownNameError, UnsupportedError
-from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.workload import Phase, Workload
 
-Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
+TORCH_RELEASES = ("2.4", "2.8")
+"""Releases whose kernels differ: ``2.4`` stands for those before 2.8, ``2.8`` for 2.8 and later."""
+CLOCKS = ("burst", "sustained")
+LAYOUT = ("tensor_parallel", "sequence_parallel", "pipeline_parallel", "data_parallel")
+"""Fields that say how many GPUs share a model, and along what."""
 
 
-class AttentionKernel(StrEnum):
-    """How attention runs.
+class AttentionChoice(StrEnum):
+    """Which kernels run attention.
 
-    ``flash``: the fastest fused kernel of this GPU, or refuse. ``sdpa``: torch's fused kernels (FlashAttention-2, cuDNN
-    on Hopper and Blackwell, memory-efficient where neither is available). ``fa2``: the same without cuDNN, as torch
-    chose on Hopper and Blackwell before it had cuDNN 9.15. ``eager``: product, scale, mask, softmax, product. ``auto``:
-    fused where a fused kernel exists for the GPU, format and head_dim, else eager.
+    ``auto``: the default of the phase, ``sdpa`` or ``fastest``. ``sdpa``: what torch's scaled_dot_product_attention
+    takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (from 2.8 on), the
+    memory-efficient kernel, or its math path, unfused, where none of them runs. ``fastest``: the fastest fused kernel
+    of any library, else unfused. ``flash``: the fastest FlashAttention of this GPU, or refuse. ``fa2``:
+    FlashAttention-2, or torch's memory-efficient kernel, or refuse. ``eager``: product, scale, mask, softmax, product.
     """
 
     AUTO = "auto"
-    FLASH = "flash"
     SDPA = "sdpa"
+    FASTEST = "fastest"
+    FLASH = "flash"
     FA2 = "fa2"
     EAGER = "eager"
 
     @classmethod
-    def parse(cls, text: str) -> AttentionKernel:
-        """Read a choice.
+    def parse(cls, text: str) -> AttentionChoice:
+        """Read a choice; ``fa3``, ``flash-attention-2`` and ``flash-attention-3`` are other spellings.
 
         Raises:
             UnknownNameError: no such choice.
         """
+        spelled = {"fa3": "flash", "flash-attention-2": "fa2", "flash-attention-3": "flash"}.get(text, text)
         try:
-            return cls(text)
+            return cls(spelled)
         except ValueError:
             raise UnknownNameError("attention kernel", text, [a.value for a in cls]) from None
 
 
-def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionKernel) -> Iterator[Kernel]:
-    """The kernels that one call of an op launches, each with count 1.
+def _clock(value: str | float) -> str | float:
+    """A named clock, or MHz as a float; text that holds a number is one.
 
     Raises:
-        UnsupportedError: a fused attention kernel was asked for that this GPU, format or head_dim does not have.
+        UnknownNameError: neither.
     """
-    if isinstance(op, Convolution):
-        yield from convolution_kernels(op, gpu, compiled=compiled)
-    elif isinstance(op, FusedGroup):
-        if compiled:
-            yield op.fused()
-        else:
-            yield from op.members
-    elif isinstance(op, Attention):
-        if np.all(runs_fused(op, gpu, attention)):
-            yield op
-        else:
-            yield from unfused_attention(op, compiled=compiled)
-    else:
-        yield op
+    if isinstance(value, str) and value in CLOCKS:
+        return value
+    try:
+        clock = float(value)
+    except ValueError:
+        clock = math.nan
+    if not (math.isfinite(clock) and clock > 0):
+        raise UnknownNameError("clock", str(value), CLOCKS, hint="(or a locked clock in MHz)")
+    return clock
 
 
-def convolution_kernels(op: Convolution, gpu: GpuSpec, *, compiled: bool) -> Iterator[Kernel]:
-    """A convolution with what eager PyTorch runs around it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a model runs. All fields are scalars; two equal values give one price.
 
-    Tensor cores want channels last, in multiples of 16 bytes: cuDNN turns the input and the weights around, pads them,
-    and turns the output back; PyTorch adds the bias to it in a kernel of its own (aten/src/ATen/native/Convolution.cpp,
-    ``output.add_(reshape_bias(...))``). A compiler lays tensors out for the convolution and fuses the bias. 32-bit
-    convolutions run in TF32 where the GPU has it, as ``torch.backends.cudnn.allow_tf32`` is on by default.
-    """
-    if op.is_depthwise:
-        yield op
-    else:
-        if op.dtype is DType.FP32 and gpu.vendor == "nvidia" and gpu.supports(DType.TF32):
-            op = replace(op, dtype=DType.TF32)
-        on_tensor_cores = uses_matrix_units(gpu, op.dtype)
-        padded = _padded(op) if on_tensor_cores else op
-        if on_tensor_cores and not compiled:
-            yield from _turned_around(op, padded)
-        yield padded
-    if op.bias and not compiled:
-        yield MemoryOp(name=f"{op.name}.bias", kind="addu", rows=op.positions, cols=op.out_channels, dtype=op.dtype)
-
-
-def _padded(op: Convolution) -> Convolution:
-    """Channels in whole vectors of 16 bytes; those of grouped convolutions stay as they are."""
-    if np.any(np.asarray(op.groups) > 1):
-        return op
-    vector = int(16 / op.dtype.itemsize)
-
-    def up(channels: Any) -> Any:
-        return -(-np.asarray(channels) // vector) * vector
-
-    return replace(op, in_channels=up(op.in_channels), out_channels=up(op.out_channels))
-
-
-def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
-    """Kernels that change layouts; each reads one layout and writes the other."""
-    taps = np.asarray(padded.in_channels) // np.asarray(padded.groups) * padded.volume
-    weights = (f"{op.name}.weights_channels_last", padded.out_channels, taps)
-    data = (
-        (f"{op.name}.input_channels_last", op.input_positions, padded.in_channels),
-        (f"{op.name}.output_channels_first", op.positions, op.out_channels),
-    )
-    for name, rows, cols in (weights,) if op.channels_last else (weights, *data):
-        yield MemoryOp(name=name, kind="transpose", rows=rows, cols=cols, dtype=op.dtype)
-
-
-def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax."""
-    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
-    rows = heads * np.asarray(op.seq_q)
-    masked = op.causal or op.mask or op.window is not None
-    yield MatMul(
-        name=f"{op.name}.scores", m=op.seq_q, n=op.seq_kv, k=op.head_dim, batch=heads, dtype=op.dtype, weights=False
-    )
-    if compiled:
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    else:
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        if masked:
-            yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    yield MatMul(
-        name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
-    )
-
-
-def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionKernel) -> Any:
-    """Whether a fused kernel runs the attention of each head_dim: a bool array over head_dim's shape.
+    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once;
+    ``fused_qkv`` merges projections of one input into one product. ``launch_us`` is the host's time per launch in
+    microseconds (None: the modelled time of ``cost/host.yaml``; 0: kernels back to back). ``clock`` is ``burst`` (as a
+    benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
+    clock in MHz; ``power_limit_w`` is a limit below the board's own. ``correction`` applies the learned correction of
+    matrix products. The ``*_parallel`` fields are GPUs that share the model's widths, its sequence, its layers and its
+    batch.
 
     Raises:
-        UnsupportedError: a fused kernel was asked for that this GPU, format or head_dim does not have.
+        UnknownNameError: no such release, attention kernel or clock.
+        InvalidInputError: a number that no run can have.
     """
-    dims, where = np.unique(np.asarray(op.head_dim), return_inverse=True)
-    if attention is AttentionKernel.EAGER:
-        return np.zeros(np.shape(op.head_dim), dtype=bool)
-    flash = attention is AttentionKernel.FLASH
-    reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
-    told = next((reason for reason in reasons if reason), None)
-    if told and attention is not AttentionKernel.AUTO:
-        raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {told}; use --attention auto or eager")
-    return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))
+
+    torch: str = "2.8"
+    attention: str = "auto"
+    compiled: bool = False
+    cuda_graphs: bool = False
+    fused_qkv: bool = False
+    launch_us: float | None = None
+    clock: str | float = "sustained"
+    power_limit_w: float | None = None
+    correction: bool = True
+    tensor_parallel: int = 1
+    sequence_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.torch not in TORCH_RELEASES:
+            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
+        object.__setattr__(self, "attention", AttentionChoice.parse(str(self.attention)).value)
+        object.__setattr__(self, "clock", _clock(self.clock))
+        for name in LAYOUT:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"--{name.replace('_', '-')} must be a whole number from 1, not {value}")
+        if self.launch_us is not None and not (math.isfinite(self.launch_us) and self.launch_us >= 0):
+            raise InvalidInputError(f"--launch-us must be a number of microseconds from 0, not {self.launch_us}")
+        if self.power_limit_w is not None and not (math.isfinite(self.power_limit_w) and self.power_limit_w > 0):
+            raise InvalidInputError(f"--power-limit-w must be a positive number of watts, not {self.power_limit_w}")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that share one model."""
+        return self.tensor_parallel * self.sequence_parallel * self.pipeline_parallel * self.data_parallel
+
+    def beside(self) -> Execution:
+        """How what stands beside a pipeline's transformer runs under this execution (text encoders, decoder): of the
+        same release, at the same clock, eagerly, by the default attention, on one GPU."""
+        plain = {"attention": "auto", "compiled": False, "cuda_graphs": False, "fused_qkv": False}
+        return replace(self, **plain, **dict.fromkeys(LAYOUT, 1))  # type: ignore[arg-type]
+
+    def resolved(self, workload: Workload) -> Execution:
+        """The execution with ``auto`` attention replaced by the default of the workload's phase."""
+        if self.attention != AttentionChoice.AUTO:
+            return self
+        chosen = AttentionChoice.FASTEST if is_served(workload) else AttentionChoice.SDPA
+        return replace(self, attention=chosen.value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by field, as JSON and files hold them."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """One line that ``parse_execution`` reads back: fields that differ from ``Execution()``, and the attention."""
+        plain = Execution()
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown = {n: v for n, v in told.items() if n in ("torch", "attention", "clock") or v != getattr(plain, n)}
+        return ",".join(f"{name}={_text(value)}" for name, value in shown.items())
+
+
+BURST = Execution(attention="fastest", launch_us=0.0, clock="burst")
+"""Kernels back to back, as benchmarks of single kernels time them."""
+
+
+def is_served(workload: Workload) -> bool:
+    """Whether a workload is what a serving engine runs: prefill or decode of a model over tokens."""
+    return workload.phase in (Phase.PREFILL, Phase.DECODE) and workload.height is None
+
+
+def named_execution(name: str, workload: Workload) -> Execution:
+    """An execution by name, as it runs a workload.
+
+    ``torch-eager`` and ``torch-compiled`` are PyTorch's newest release without and with torch.compile;
+    ``diffusers-compiled`` is ``torch.compile(mode="max-autotune")`` of a pipeline's transformer, which captures CUDA
+    graphs (https://huggingface.co/docs/diffusers/optimization/fp16); ``vllm`` is a serving engine: compiled, the
+    fastest attention, CUDA graphs in decode (https://docs.vllm.ai/en/latest/design/torch_compile.html,
+    https://docs.vllm.ai/en/latest/design/cuda_graphs.html); ``kernels`` is how benchmarks time single kernels.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
+    served = Execution(attention="fastest", compiled=True, cuda_graphs=workload.phase is Phase.DECODE)
+    known = {
+        "torch-eager": Execution(),
+        "torch-compiled": Execution(compiled=True),
+        "diffusers-compiled": Execution(compiled=True, cuda_graphs=True),
+        "vllm": served,
+        "kernels": BURST,
+    }
+    if name not in known:
+        raise UnknownNameError("execution", name, known, hint="(or give the path of a YAML file, or FIELD=VALUE,...)")
+    return known[name]
+
+
+EXECUTION_NAMES = ("torch-eager", "torch-compiled", "diffusers-compiled", "vllm", "kernels")
+
+
+def default_execution(workload: Workload) -> Execution:
+    """How a workload runs where nobody says: see the module's text."""
+    return named_execution("vllm" if is_served(workload) else "torch-eager", workload)
+
+
+def parse_execution(text: str, workload: Workload) -> Execution:
+    """An execution from a name, a YAML or JSON file of its fields (or of an answer's ``execution``), or
+    ``FIELD=VALUE,...`` as answers print it.
+
+    Raises:
+        UnknownNameError: no such name or field.
+        InvalidInputError: a file that holds none, or a value that no run can have.
+    """
+    if text.endswith((".yaml", ".yml", ".json")):
+        return _from_file(Path(text), workload)
+    if "=" not in text:
+        return named_execution(text, workload)
+    pairs = [item.partition("=") for item in text.split(",") if item.strip()]
+    return execution_of({name.strip(): yaml.safe_load(value) for name, _, value in pairs}, workload, text)
+
+
+def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "execution") -> Execution:
+    """An execution from field values over the default of the workload; ``name`` starts from a named one.
+
+    Raises:
+        UnknownNameError: no such field or name.
+        InvalidInputError: a value of the wrong kind.
+    """
+    given = dict(values)
+    name = given.pop("name", None)
+    base = default_execution(workload) if name is None else named_execution(str(name), workload)
+    return with_changes(base, given, where)
+
+
+def chosen_execution(
+    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+) -> Execution:
+    """What a caller asks for: an execution, a name or file of one, or the default of the workload, with fields changed.
+
+    Raises:
+        UnknownNameError: no such name or field.
+        InvalidInputError: a value that no run can have.
+    """
+    if execution is None:
+        base = default_execution(workload)
+    else:
+        base = execution if isinstance(execution, Execution) else parse_execution(execution, workload)
+    return with_changes(base, changes or {})
+
+
+def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "execution") -> Execution:
+    """An execution with fields changed.
+
+    Raises:
+        UnknownNameError: no such field.
+        InvalidInputError: a value of the wrong kind.
+    """
+    known = {f.name: f.type for f in fields(Execution)}
+    for field, value in changes.items():
+        if field not in known:
+            raise UnknownNameError("field of an execution", field, known, hint=f"(in {where})")
+        if not _is_legal(field, value):
+            raise InvalidInputError(f"{where}: {field}={value!r} is not what this field holds ({known[field]})")
+    given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
+    return replace(base, **given)
+
+
+def _from_file(path: Path, workload: Workload) -> Execution:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"--execution {path}: cannot be read: {' '.join(str(error).split())}") from None
+    if isinstance(values, dict) and isinstance(values.get("execution"), dict):
+        values = values["execution"]
+    if not isinstance(values, dict):
+        raise InvalidInputError(f"--execution {path}: needs fields of an execution, as an answer's JSON prints them")
+    return execution_of(values, workload, str(path))
+
+
+def _is_legal(field: str, value: Any) -> bool:
+    boolean = isinstance(value, bool)
+    if field in ("compiled", "cuda_graphs", "fused_qkv", "correction"):
+        return boolean
+    if field in LAYOUT:
+        return isinstance(value, int) and not boolean
+    if field in ("launch_us", "power_limit_w"):
+        return value is None or (isinstance(value, int | float) and not boolean)
+    return isinstance(value, str | int | float) and not boolean
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

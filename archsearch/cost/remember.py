@@ -1,79 +1,106 @@
-"""A cost model for searches: every distinct shape is priced once.
+"""One cache around any cost model: every distinct shape is priced once, and every distinct call.
 
 Neighbouring architectures share most of their matrix products. Within one op, equal shapes of a mesh (a width derived
 from two dimensions takes the same value many times) are found by sorting and priced once. Between chunks of a space, an
 op that does not depend on the dimensions that are cut comes with the same arrays again: its answer is kept, in at most
-``REMEMBERED_BYTES``. Neither changes a price.
+``REMEMBERED_BYTES``. Combinations of levers share most of their calls: whole estimates of scalar models are kept too.
+
+Keys hold every field of the execution but those of ``NOT_OF_A_KERNEL``, which decide what kernels run and not how long
+one takes, so that a new field counts until somebody lists it there.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import fields, replace
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.calibration import Calibration
-from archsearch.cost.estimate import KernelCost, Provenance
-from archsearch.cost.model import CostModel
+from archsearch.cost.estimate import Estimate, KernelCost
+from archsearch.cost.execution import LAYOUT, Execution
 from archsearch.cost.routes import Route
-from archsearch.hardware.spec import GpuSpec
 
 REMEMBERED_BYTES = 128 * 2**20
+REMEMBERED_CALLS = 4096
 SORT_FROM = 64
-"""Fewest shapes among which looking for equal ones pays."""
+"""Fewest shapes among which looking for equal ones pays; fewer keep their explanation."""
+NOT_OF_A_KERNEL = frozenset(("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *LAYOUT))
+_IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 
 Times = NDArray[np.float64]
 
 
-class SearchCostModel(CostModel):
-    """``CostModel`` without the explanation (``bound`` is empty, ``details`` are left out), for many shapes at once."""
+class PriceCache:
+    """What a ``CostModel`` has priced. Safe between threads; another process starts with an empty one."""
 
-    def __init__(self, gpu: GpuSpec, calibration: Calibration | None = None, *, correction: bool = True) -> None:
-        super().__init__(gpu, calibration, correction=correction)
-        self._known: OrderedDict[bytes, tuple[Times, Provenance]] = OrderedDict()
+    def __init__(self) -> None:
+        self._kernels: OrderedDict[bytes, KernelCost] = OrderedDict()
+        self._calls: OrderedDict[Hashable, Estimate] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: not the prices that are known here."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_known", "_bytes", "_lock")}
+        return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._known, self._bytes, self._lock = OrderedDict(), 0, Lock()
+        self.__init__()  # type: ignore[misc]
 
-    def route_cost(self, route: Route) -> KernelCost:
-        """Cost of routed 1-d shapes; arrays of shape [S]."""
-        key = _digest(route)
+    def call(self, key: Hashable, compute: Callable[[], Estimate]) -> Estimate:
+        """A whole estimate by (config, workload, execution); one with array dimensions is computed every time."""
+        try:
+            with self._lock:
+                found = self._calls.get(key)
+        except TypeError:  # arrays do not hash
+            return compute()
+        if found is None:
+            found = compute()
+            with self._lock:
+                self._calls[key] = found
+                while len(self._calls) > REMEMBERED_CALLS:
+                    self._calls.popitem(last=False)
+        return found
+
+    def kernel(self, route: Route, execution: Execution, compute: Callable[[Route], KernelCost]) -> KernelCost:
+        """The cost of routed shapes [S]; ``compute`` gives that of distinct ones."""
+        key = _digest(route, execution)
         with self._lock:
-            found = self._known.get(key)
+            found = self._kernels.get(key)
             if found is not None:
-                self._known.move_to_end(key)
-        times, provenance = found or self._price(route, key)
-        latency, low, high = times
-        nothing = np.broadcast_to(np.array(""), latency.shape)
-        return KernelCost(latency_s=latency, low_s=low, high_s=high, provenance=provenance, bound=nothing)
-
-    def _price(self, route: Route, key: bytes) -> tuple[Times, Provenance]:
+                self._kernels.move_to_end(key)
+                return found
         rows, inverse = _distinct(route.dims)
-        cost = super().route_cost(Route(route.kernel, route.model, route.gpu, route.dtype, rows))
-        times = np.stack([cost.latency_s, cost.low_s, cost.high_s])
-        answer = (times if inverse is None else times[:, inverse], cost.provenance)
+        cost = compute(Route(route.kernel, route.model, route.gpu, route.dtype, rows))
+        if np.size(cost.latency_s) >= SORT_FROM or inverse is not None:
+            cost = _without_reasons(cost, inverse)
         with self._lock:
-            self._known[key] = answer
-            self._bytes += answer[0].nbytes
+            self._kernels[key] = cost
+            self._bytes += _size(cost)
             while self._bytes > REMEMBERED_BYTES:
-                _, (dropped, _) = self._known.popitem(last=False)
-                self._bytes -= dropped.nbytes
-        return answer
+                _, dropped = self._kernels.popitem(last=False)
+                self._bytes -= _size(dropped)
+        return cost
 
 
-def _digest(route: Route) -> bytes:
-    digest = hashlib.blake2b(f"{route.kernel} {route.dtype.value}".encode(), digest_size=16)
+def _without_reasons(cost: KernelCost, inverse: NDArray[np.int64] | None) -> KernelCost:
+    """Times alone, spread to where each distinct row stood."""
+    times = [cost.latency_s, cost.low_s, cost.high_s]
+    latency, low, high = times if inverse is None else np.stack(times)[:, inverse]
+    bound = np.broadcast_to(np.array(""), latency.shape)
+    return replace(cost, latency_s=latency, low_s=low, high_s=high, bound=bound, details={})
+
+
+def _size(cost: KernelCost) -> int:
+    return 3 * int(np.asarray(cost.latency_s).nbytes) + sum(int(np.asarray(v).nbytes) for v in cost.details.values())
+
+
+def _digest(route: Route, execution: Execution) -> bytes:
+    run = tuple(getattr(execution, name) for name in _IN_KEYS)
+    digest = hashlib.blake2b(f"{route.kernel} {route.dtype.value} {run}".encode(), digest_size=16)
     for name, values in route.dims.items():
         array = np.ascontiguousarray(values)
         digest.update(f"{name}{array.shape}{array.dtype}".encode())

@@ -22,7 +22,7 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
-from archsearch.models.base import ConfigMixin, MemoryUse
+from archsearch.models.base import ConfigMixin, MemoryUse, UnfusedAttention
 from archsearch.models.tally import Tally
 from archsearch.models.training import training_step
 from archsearch.ops import Attention, Convolution, Dim, FloatArray, MatMul, MemoryOp, Op, OpList, as_float
@@ -41,6 +41,7 @@ class Assembly:
         self._trains = workload.phase is Phase.TRAIN
         self.ops: list[Op] = []
         self.recomputed: list[Op] = []
+        self.unfused: list[UnfusedAttention] = []
         self.peak: Any = as_float(0.0)
         self.cache: Any = as_float(0.0)
         self.loss: Any = as_float(0.0)
@@ -184,23 +185,24 @@ class Assembly:
     ) -> None:
         """Softmax attention, q, k and v and its output not saved: ``save`` them where no other op does. ``total`` is
         how many of all the layers have this one (local and global attention of one model)."""
-        self.op(
-            Attention(
-                name=name,
-                batch=self.w.batch_size if batch is None else batch,
-                heads_q=heads,
-                heads_kv=heads if kv_heads is None else kv_heads,
-                seq_q=seq_q,
-                seq_kv=seq_q if seq_kv is None else seq_kv,
-                head_dim=head_dim,
-                dtype=self.w.activation_dtype,
-                causal=causal,
-                window=window,
-                mask=mask,
-                count=calls,
-            ),
-            total=total,
+        op = Attention(
+            name=name,
+            batch=self.w.batch_size if batch is None else batch,
+            heads_q=heads,
+            heads_kv=heads if kv_heads is None else kv_heads,
+            seq_q=seq_q,
+            seq_kv=seq_q if seq_kv is None else seq_kv,
+            head_dim=head_dim,
+            dtype=self.w.activation_dtype,
+            causal=causal,
+            window=window,
+            mask=mask,
+            count=calls,
         )
+        self.op(op, total=total)
+        layers = as_float(self._repeats if total is None else total) * as_float(calls)
+        if np.any(layers):
+            self.unfused.append(footprint.unfused_attention(op, 1.0 if self.w.checkpointing else layers))
 
     def matmul(
         self, name: str, m: Dim, n: Dim, k: Dim, *, batch: Dim, calls: Dim = 1, dtype: DType | None = None
@@ -331,6 +333,7 @@ class Assembled(ConfigMixin):
             activations=live * size,
             kv_cache=assembly.cache * size,
             optimizer=optimizer,
+            unfused=tuple(assembly.unfused),
         )
 
     def _assembly(self, workload: Workload) -> Assembly:

@@ -9,18 +9,35 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.ops import OpList, as_float
+from archsearch.ops import Attention, OpList, as_float
 from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnfusedAttention:
+    """What attention needs where no fused kernel runs it: bytes alive at its fullest moment in inference, and bytes
+    that training saves in all layers besides what ``MemoryUse`` counts. ``beside`` marks a model beside a pipeline's
+    transformer."""
+
+    op: Attention
+    alive_bytes: Any
+    saved_bytes: Any
+    beside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """Device memory in bytes, by what holds it (scalars or broadcastable arrays)."""
+    """Device memory in bytes, by what holds it (scalars or broadcastable arrays), with fused attention.
+
+    ``unfused`` says what each attention needs without; ``archsearch.cost.memory`` chooses by the mask of the kernels
+    that run.
+    """
 
     weights: Any
     activations: Any
     kv_cache: Any = 0.0
     optimizer: Any = 0.0
+    unfused: tuple[UnfusedAttention, ...] = ()
 
     @property
     def total(self) -> Any:

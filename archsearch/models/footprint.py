@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.models.base import UnfusedAttention
 from archsearch.models.blocks import ACTIVATIONS
-from archsearch.ops import as_float
+from archsearch.ops import Attention, as_float
 from archsearch.workload import Phase, Workload
 
 GRADIENT_AND_ADAMW_BYTES = {2.0: 14.0, 4.0: 12.0}
@@ -80,6 +81,22 @@ def logits_bytes(rows: Any, vocab_size: Any, w: Workload) -> Any:
     """Logits of inference, and what the loss makes of them in training."""
     each = LOSS_BYTES if w.phase is Phase.TRAIN else float(w.activation_dtype.itemsize)
     return as_float(rows) * as_float(vocab_size) * each
+
+
+SCORE_MATRICES = 2.0
+"""Score matrices alive at once in unfused attention: each of scale, mask and softmax reads one and writes one."""
+
+
+def unfused_attention(op: Attention, layers: Any) -> UnfusedAttention:
+    """Attention as separate kernels: the scores beside queries, keys, values, the output, and the layer's input and
+    normed input (both as wide as the queries); training saves the probabilities of ``layers`` layers."""
+    b, hq, hkv, q, kv, d = map(as_float, (op.batch, op.heads_q, op.heads_kv, op.seq_q, op.seq_kv, op.head_dim))
+    scores = b * hq * q * kv
+    tensors = b * d * (4.0 * hq * q + 2.0 * hkv * kv)
+    size = op.dtype.itemsize
+    return UnfusedAttention(
+        op=op, alive_bytes=(SCORE_MATRICES * scores + tensors) * size, saved_bytes=scores * layers * size
+    )
 
 
 def largest(*widths: Any) -> Any:

@@ -5,6 +5,7 @@ For p GPUs and a tensor of B bytes a ring takes, as NCCL's tuner counts,
     all_reduce                   2 (p - 1) steps, each GPU sends 2 (p - 1) / p · B
     all_gather, reduce_scatter     (p - 1) steps, each GPU sends   (p - 1) / p · B
     all_to_all                     (p - 1) steps, each GPU sends   (p - 1) / p · B / p of its own B / p share
+    send                                 1 step, one GPU sends B to one other
 
     time = base + steps · hop + sent / (bandwidth of one direction · payload share)
 
@@ -16,7 +17,7 @@ holds B / p and sends (p - 1) / p of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective, as_float
 
 CONSTANTS_FILE = Path(__file__).with_name("collective.yaml")
-KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class Link:
 def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
     """Latency of a collective over ``op.group_size`` GPUs of one node; arrays of the op's broadcast shape.
 
-    A group of one GPU costs nothing.
+    A group of one GPU costs nothing. A group that a bridge does not join meets over PCIe.
 
     Raises:
         InvalidInputError: unknown kind, group_size below 1 or negative payload.
-        UnsupportedError: the GPU's profile names neither an interconnect nor PCIe.
+        UnsupportedError: the GPU's profile names neither an interconnect nor PCIe, or the group is larger than a node.
     """
     if op.kind not in KINDS:
         raise InvalidInputError(f"collective {op.name!r}: unknown kind {op.kind!r}; known: {', '.join(KINDS)}")
@@ -61,7 +62,10 @@ def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
     if alone.all():
         zero = np.zeros(payload.shape)
         return _cost(zero, np.full(payload.shape, "latency"), 0, {})
-    link = link_of(gpu)
+    largest = int(size.max())
+    if largest > joined_gpus(gpu) and np.any((size > 1) & (size <= joined_gpus(gpu))):
+        return _by_size(gpu, op, payload, size)
+    link = link_of(gpu, largest)
     latency, transfer, protocol = _fastest(link, op.kind, payload, size)
     total = np.where(alone, 0.0, latency + transfer)
     bound = np.where(transfer > latency, "memory", "latency")
@@ -74,17 +78,48 @@ def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
     return _cost(total, bound, np.where(alone, 0, 1), details)
 
 
-def link_of(gpu: GpuSpec) -> Link:
-    """The link of a GPU to its peers: its interconnect, or PCIe where the profile has none.
+def _by_size(gpu: GpuSpec, op: Collective, payload: Any, size: Any) -> KernelCost:
+    """Groups of several sizes that meet over different links, size by size."""
+    sizes = [int(n) for n in np.unique(size)]
+    found = [collective_cost(gpu, replace(op, payload_bytes=payload, group_size=n)) for n in sizes]
+    where = [size == n for n in sizes]
+    nothing: dict[str, Any] = {"link": "none", "link_gb_s": 0.0, "protocol": "none"}
+    details = {
+        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in found])
+        for name, none in nothing.items()
+    }
+    latency = np.select(where, [cost.latency_s for cost in found])
+    return _cost(latency, np.select(where, [cost.bound for cost in found]), np.where(size == 1, 0, 1), details)
+
+
+def joined_gpus(gpu: GpuSpec) -> int:
+    """How many GPUs the fast link of a profile joins: two by a bridge, else those of a node."""
+    domains = _constants()["joined_gpus"]
+    if gpu.interconnect is not None and "bridge" in gpu.interconnect.name.lower():
+        return int(domains["bridge"])
+    return int(domains["superchip" if gpu.form_factor.lower() == "superchip" else "node"])
+
+
+def node_gpus(gpu: GpuSpec) -> int:
+    """The most GPUs that a group can have here: those of one node or NVLink domain."""
+    return max(joined_gpus(gpu), int(_constants()["joined_gpus"]["node"]))
+
+
+def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
+    """The link of a GPU to its peers in a group: its interconnect, or PCIe where the profile has none or a bridge does
+    not reach all of the group.
 
     PCIe through the host's root complex carries both directions of a ring step over one path in the worst case:
     its payload is halved.
 
     Raises:
-        UnsupportedError: the profile names neither, or a link that ``collective.yaml`` does not know.
+        UnsupportedError: the profile names neither, a link that ``collective.yaml`` does not know, or a group larger
+            than a node.
     """
+    if group_size > node_gpus(gpu):
+        raise UnsupportedError(f"{group_size} {gpu.id} are more than one node joins ({node_gpus(gpu)}): take fewer")
     constants = _constants()
-    if gpu.interconnect is not None:
+    if gpu.interconnect is not None and group_size <= joined_gpus(gpu):
         name = gpu.interconnect.name.lower()
         known = [key for key in constants["link_efficiency"] if name.startswith(key)]
         if not known:
@@ -109,9 +144,9 @@ def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, 
     constants = _constants()
     protocols = constants["latency_us"][link.family]
     rounds = 2.0 if kind == "all_reduce" else 1.0
-    steps = rounds * (size - 1)
+    steps = rounds * (size - 1) if kind != "send" else np.ones_like(size)
     share_held = 1.0 / size if kind == "all_to_all" else 1.0
-    sent = rounds * (size - 1) / size * payload * share_held
+    sent = rounds * (size - 1) / size * payload * share_held if kind != "send" else payload
     group = "all_reduce" if kind == "all_reduce" else "other"
     latency = np.stack([(p["base"] + steps * p["hop"]) * 1e-6 for p in protocols.values()])
     payload_bandwidth = {name: link.bandwidth * constants["payload_share"][name][group] for name in protocols}
@@ -137,6 +172,21 @@ def _cost(latency: Any, bound: Any, kernels: Any, details: dict[str, Any]) -> Ke
         kernels=kernels,
         details=details,
     )
+
+
+def copy_bandwidth_bytes_s(gpu: GpuSpec, *, pinned: bool = False, given_gb_s: float | None = None) -> float:
+    """Bytes per second of host-to-device copies.
+
+    Raises:
+        UnsupportedError: the profile names no PCIe link and no bandwidth was given.
+    """
+    if given_gb_s is not None:
+        return given_gb_s * 1e9
+    per_lane = _constants()["pcie_gb_s_per_lane"]
+    if gpu.pcie is None or gpu.pcie.generation not in per_lane:
+        raise UnsupportedError(f"{gpu.id}: its profile names no PCIe link of a known generation; give --pcie-gb-s")
+    share = 1.0 if pinned else float(_constants()["pageable_share"])
+    return float(per_lane[gpu.pcie.generation]) * gpu.pcie.lanes * 1e9 * share
 
 
 @lru_cache(maxsize=1)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.estimate import Provenance
+from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.memory import memory_on
+from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
@@ -53,6 +55,11 @@ class Evaluation:
     rules: tuple[Requirement, ...]
     violations: Mapping[str, Any]
     provenance: Mapping[str, Provenance]
+    estimates: Mapping[str, Estimate]
+
+    def host_bound(self, gpu_id: str) -> NDArray[np.bool_]:
+        """[shape] where a GPU waits for its host's launches, so that wider layers cost no time."""
+        return np.broadcast_to(np.asarray(self.estimates[gpu_id].host_bound), self.shape)
 
     @cached_property
     def legal(self) -> NDArray[np.bool_]:
@@ -111,10 +118,6 @@ class Evaluator:
     """
 
     def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
-        if space.record.pipeline is not None and models is None:
-            from archsearch.search.evaluate.pricing import pipeline_models
-
-            models = pipeline_models(pool)
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
@@ -179,7 +182,7 @@ class Evaluator:
         with np.errstate(all="ignore"):
             sizes = {
                 "parameters": as_float(config.parameters()),
-                "memory_bytes": as_float(config.memory(self.space.workload).total),
+                "memory_bytes": self._memory(config),
             }
             kept = legal.copy()
             for amount in size_violations(self.space, self.pool, sizes).values():
@@ -216,29 +219,32 @@ class Evaluator:
 
     def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
-        ops = config.lower(workload)
         tokens = as_float(config.tokens(workload))
-        flops = as_float(ops.flops())
+        estimates = price_on(self.models, config, workload, self.space.execution)
+        flops = as_float(next(iter(estimates.values())).flops)
         values: dict[str, Any] = {
             "parameters": as_float(config.parameters()),
             "flops": flops,
-            "memory_bytes": as_float(config.memory(workload).total),
+            "memory_bytes": self._memory(config),
         }
-        values |= self._quality(config, values["parameters"], flops)
-        provenance = {}
-        execution = self.space.record.execution
-        for gpu in self.pool.gpus:
-            estimate = self.models[gpu.id].estimate(ops, compiled=execution.compiled, attention=execution.attention)
-            values[f"latency_s:{gpu.id}"] = as_float(estimate.latency_s)
-            values[f"latency_low_s:{gpu.id}"] = as_float(estimate.low_s)
-            values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
-            provenance[gpu.id] = estimate.provenance
+        one_pass = as_float(config.pass_flops(workload)) if hasattr(config, "pass_flops") else flops
+        values |= self._quality(config, values["parameters"], one_pass)
+        for gpu_id, estimate in estimates.items():
+            values[f"latency_s:{gpu_id}"] = as_float(estimate.latency_s)
+            values[f"latency_low_s:{gpu_id}"] = as_float(estimate.low_s)
+            values[f"latency_high_s:{gpu_id}"] = as_float(estimate.high_s)
+        provenance = {gpu_id: estimate.provenance for gpu_id, estimate in estimates.items()}
         if hasattr(config, "sampler_factor"):
             values |= self._sampled(values, config.sampler_factor())
         values["tokens"] = tokens
         if self.training is not None:
             values |= self.training.columns(config)
-        return Evaluation(shape, values, rules, self._violations(values), provenance)
+        return Evaluation(shape, values, rules, self._violations(values), provenance, estimates)
+
+    def _memory(self, config: ModelConfig) -> Any:
+        """Bytes of one run on the GPU of the pool where its kernels need most."""
+        uses = memory_on(config, self.space.workload, self.space.execution, self.pool.gpus)
+        return reduce(np.maximum, (as_float(use.total) for use in uses))
 
     def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
         """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""

@@ -121,7 +121,7 @@ def student_space(plan: Plan) -> SearchSpace:
             "dtype": run.dtype.value,
         }
         | ({} if request.frames is None else {"frames": int(np.max(request.frames))}),
-        "execution": {"compiled": run.compiled},
+        "execution": run.execution.to_dict(),
         "objectives": [{"metric": "quality"}, {"metric": "latency_s"}],
         "baseline": {k: v for k, v in values.items() if k in dimensions or k in derived},
     }

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.search.space.expressions import Expression
@@ -112,11 +113,18 @@ class WorkloadRecord(_Record):
         return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
-class Execution(_Record):
-    """How the model runs: ``compiled`` fuses bandwidth-bound ops; ``attention`` picks the kernel."""
+Run = str | dict[str, bool | int | float | str | None]
+"""How something runs: the name of an execution, or fields of one over the workload's default (``name`` starts from a
+named one; see ``archsearch.cost.execution``)."""
 
-    compiled: bool = False
-    attention: Literal["auto", "flash", "sdpa", "fa2", "eager"] = "auto"
+
+def execution_from(value: Run, workload: Workload) -> Execution:
+    """The execution that a section stands for.
+
+    Raises:
+        UnknownNameError, InvalidInputError: it names none.
+    """
+    return parse_execution(value, workload) if isinstance(value, str) else execution_of(value, workload)
 
 
 class QualityRecord(_Record):
@@ -152,7 +160,7 @@ class TrainingRecord(_Record):
     frames: PositiveInt | None = None
     dtype: DType = DType.BF16
     checkpointing: bool = False
-    compiled: bool = True
+    execution: Run = {}
     zero: Literal[0, 1] = 1
     tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
     pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
@@ -161,6 +169,20 @@ class TrainingRecord(_Record):
     @classmethod
     def _parse_dtype(cls, value: object) -> DType:
         return _dtype(value)
+
+    def workload(self) -> Workload:
+        """One micro-batch."""
+        sizes = {"seq_len": self.seq_len, "height": self.height, "width": self.width, "frames": self.frames}
+        run = {"batch_size": self.micro_batch, "dtype": self.dtype, "checkpointing": self.checkpointing}
+        return Workload(phase=Phase.TRAIN, **run, **sizes)  # type: ignore[arg-type]
+
+    def run(self) -> Execution:
+        """How it runs.
+
+        Raises:
+            UnknownNameError, InvalidInputError: ``execution`` names none.
+        """
+        return execution_from(self.execution, self.workload())
 
 
 class Lifetime(_Record):
@@ -210,7 +232,7 @@ class SpaceRecord(_Record):
     width_multiple: PositiveInt = 64
     budget: Budget = Budget()
     workload: WorkloadRecord = WorkloadRecord()
-    execution: Execution = Execution()
+    execution: Run = {}
     quality: QualityRecord = QualityRecord()
     objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
     pool: PoolRecord = PoolRecord()
@@ -230,6 +252,16 @@ class SpaceRecord(_Record):
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _runs(self) -> SpaceRecord:
+        try:
+            execution_from(self.execution, self.workload.workload())
+            if self.training is not None:
+                self.training.run()
+        except ArchSearchError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> SpaceRecord:

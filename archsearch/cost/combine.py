@@ -1,0 +1,86 @@
+"""Costs put together: reshaped to their op, repeated, in sequence, joined from disjoint rows, chosen by a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.estimate import KernelCost, OpCost, Provenance
+from archsearch.ops import Op
+
+
+def reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
+    def fold(value: Any) -> Any:
+        return np.asarray(value).reshape(shape)
+
+    return replace(
+        cost,
+        latency_s=fold(cost.latency_s),
+        low_s=fold(cost.low_s),
+        high_s=fold(cost.high_s),
+        bound=fold(cost.bound),
+        details={k: fold(v) for k, v in cost.details.items()},
+    )
+
+
+def scaled(cost: KernelCost, times: float, kernels: int = 1) -> KernelCost:
+    """The cost of several like it in a row."""
+    if times == 1:
+        return cost
+    return replace(
+        cost, latency_s=cost.latency_s * times, low_s=cost.low_s * times, high_s=cost.high_s * times, kernels=kernels
+    )
+
+
+def in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
+    """Several kernels run one after another; what bounds the longest bounds the op, and a single product tells its
+    tiles."""
+    shape = np.broadcast_shapes(*(np.shape(c.latency_s) for c in costs))
+    latencies = np.stack([np.broadcast_to(c.latency_s, shape) for c in costs])
+    bounds = np.stack([np.broadcast_to(c.bound, shape) for c in costs])
+    longest = np.argmax(latencies, axis=0)
+    tiled = [c.details for c in costs if "tile_m" in c.details]
+    return KernelCost(
+        latency_s=latencies.sum(axis=0),
+        low_s=sum(c.low_s for c in costs),
+        high_s=sum(c.high_s for c in costs),
+        provenance=Provenance.worst([c.provenance for c in costs]),
+        bound=np.take_along_axis(bounds, longest[None], axis=0)[0],
+        kernels=sum(c.kernels for c in costs),
+        details={k: np.broadcast_to(v, shape) for k, v in tiled[0].items()} if len(tiled) == 1 else {},
+    )
+
+
+def either(mask: Any, first: OpCost, second: OpCost, op: Op) -> OpCost:
+    """The first cost where ``mask`` holds, else the second."""
+
+    def pick(a: Any, b: Any) -> Any:
+        return np.where(mask, a, b)
+
+    costs = (first.cost, second.cost)
+    cost = KernelCost(
+        latency_s=pick(*(c.latency_s for c in costs)),
+        low_s=pick(*(c.low_s for c in costs)),
+        high_s=pick(*(c.high_s for c in costs)),
+        provenance=Provenance.worst([c.provenance for c in costs]),
+        bound=pick(*(c.bound for c in costs)),
+        kernels=pick(*(c.kernels for c in costs)),
+    )
+    moved = pick(first.memory_bytes, second.memory_bytes)
+    return OpCost(name=op.name, op=first.op, count=op.count, flops=op.flops(), memory_bytes=moved, cost=cost)
+
+
+def joined(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
+    """Costs of disjoint rows put back in order."""
+    if len(parts) == 1:
+        return parts[0][1]
+    fields: dict[str, Any] = {f: np.empty(size) for f in ("latency_s", "low_s", "high_s")}
+    bound = np.empty(size, dtype="<U16")
+    for index, cost in parts:
+        for name, column in fields.items():
+            column[index] = getattr(cost, name)
+        bound[index] = cost.bound
+    return KernelCost(**fields, provenance=Provenance.worst([c.provenance for _, c in parts]), bound=bound)

@@ -1,0 +1,135 @@
+"""From what is computed to which kernels are launched: eager or compiled, fused or unfused attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.execution import AttentionChoice
+from archsearch.cost.kernels.tiles import uses_matrix_units
+from archsearch.cost.routes import fused_attention_reason, torch_attention
+from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
+from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
+
+Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
+
+
+def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoice) -> Iterator[Kernel]:
+    """The kernels that one call of an op launches, each with count 1.
+
+    Raises:
+        UnsupportedError: a fused attention kernel was asked for that this GPU, format or head_dim does not have.
+    """
+    if isinstance(op, Convolution):
+        yield from convolution_kernels(op, gpu, compiled=compiled)
+    elif isinstance(op, FusedGroup):
+        if compiled:
+            yield op.fused()
+        else:
+            yield from op.members
+    elif isinstance(op, Attention):
+        if np.all(runs_fused(op, gpu, attention)):
+            yield op
+        else:
+            yield from unfused_attention(op, compiled=compiled)
+    else:
+        yield op
+
+
+def convolution_kernels(op: Convolution, gpu: GpuSpec, *, compiled: bool) -> Iterator[Kernel]:
+    """A convolution with what eager PyTorch runs around it.
+
+    Tensor cores want channels last, in multiples of 16 bytes: cuDNN turns the input and the weights around, pads them,
+    and turns the output back; PyTorch adds the bias to it in a kernel of its own (aten/src/ATen/native/Convolution.cpp,
+    ``output.add_(reshape_bias(...))``). A compiler lays tensors out for the convolution and fuses the bias. 32-bit
+    convolutions run in TF32 where the GPU has it, as ``torch.backends.cudnn.allow_tf32`` is on by default.
+    """
+    if op.is_depthwise:
+        yield op
+    else:
+        if op.dtype is DType.FP32 and gpu.vendor == "nvidia" and gpu.supports(DType.TF32):
+            op = replace(op, dtype=DType.TF32)
+        on_tensor_cores = uses_matrix_units(gpu, op.dtype)
+        padded = _padded(op) if on_tensor_cores else op
+        if on_tensor_cores and not compiled:
+            yield from _turned_around(op, padded)
+        yield padded
+    if op.bias and not compiled:
+        yield MemoryOp(name=f"{op.name}.bias", kind="addu", rows=op.positions, cols=op.out_channels, dtype=op.dtype)
+
+
+def _padded(op: Convolution) -> Convolution:
+    """Channels in whole vectors of 16 bytes; those of grouped convolutions stay as they are."""
+    if np.any(np.asarray(op.groups) > 1):
+        return op
+    vector = int(16 / op.dtype.itemsize)
+
+    def up(channels: Any) -> Any:
+        return -(-np.asarray(channels) // vector) * vector
+
+    return replace(op, in_channels=up(op.in_channels), out_channels=up(op.out_channels))
+
+
+def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
+    """Kernels that change layouts; each reads one layout and writes the other."""
+    taps = np.asarray(padded.in_channels) // np.asarray(padded.groups) * padded.volume
+    weights = (f"{op.name}.weights_channels_last", padded.out_channels, taps)
+    data = (
+        (f"{op.name}.input_channels_last", op.input_positions, padded.in_channels),
+        (f"{op.name}.output_channels_first", op.positions, op.out_channels),
+    )
+    for name, rows, cols in (weights,) if op.channels_last else (weights, *data):
+        yield MemoryOp(name=name, kind="transpose", rows=rows, cols=cols, dtype=op.dtype)
+
+
+def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
+    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax."""
+    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
+    rows = heads * np.asarray(op.seq_q)
+    masked = op.causal or op.mask or op.window is not None
+    yield MatMul(
+        name=f"{op.name}.scores", m=op.seq_q, n=op.seq_kv, k=op.head_dim, batch=heads, dtype=op.dtype, weights=False
+    )
+    if compiled:
+        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+    else:
+        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+        if masked:
+            yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+    yield MatMul(
+        name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
+    )
+
+
+def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Any:
+    """Whether a fused kernel runs the attention of each head_dim: a bool array over head_dim's shape.
+
+    The one mask that both time and memory go by.
+
+    Raises:
+        UnsupportedError: a fused kernel was asked for that this GPU, format or head_dim does not have.
+    """
+    dims, where = np.unique(np.asarray(op.head_dim), return_inverse=True)
+    if attention is AttentionChoice.EAGER:
+        return np.zeros(np.shape(op.head_dim), dtype=bool)
+    flash = attention is AttentionChoice.FLASH
+    reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
+    told = next((reason for reason in reasons if reason), None)
+    if told and attention in (AttentionChoice.FLASH, AttentionChoice.FA2):
+        raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {told}; use --attention auto, sdpa or eager")
+    return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))
+
+
+def fused_backend(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> str | None:
+    """The fused backend as tables name it, None for the fastest of any library."""
+    if attention is AttentionChoice.FA2:
+        return "torch_fa2"
+    if attention in (AttentionChoice.SDPA, AttentionChoice.AUTO):
+        return "torch_fa2" if torch == "2.4" else torch_attention(gpu)
+    return None

@@ -1,0 +1,201 @@
+"""One GPU's part of a model that several share, and what they exchange.
+
+* tensor parallel (Megatron-LM, https://arxiv.org/abs/1909.08053): heads, feed-forward width and vocabulary are divided
+  by t; every layer all-reduces its [tokens, hidden_size] output twice in the forward and twice in the backward pass
+  (section 3), and twice more where the forward pass is run again;
+* pipeline parallel: ⌈layers / p⌉ layers a stage; one pass goes through the stages one after the other, each sending
+  its output on. Keeping the stages busy with micro-batches is a training run's or a serving engine's to plan;
+* data parallel: the batch is divided by d; a training step all-reduces the gradients;
+* sequence parallel (DeepSpeed-Ulysses, https://arxiv.org/abs/2309.14509): tokens are divided everywhere but inside
+  self-attention, whose heads are; an all-to-all each turns queries, keys, values and the output around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.execution import Execution
+from archsearch.errors import UnsupportedError
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.segments import SegmentedOps
+from archsearch.workload import Phase, Workload
+
+SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
+"""Fields that tensor parallelism divides."""
+REDUCES_PER_LAYER = {Phase.TRAIN: 4}
+"""All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
+RECOMPUTED_REDUCES = 2
+
+
+def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
+    """The ops of one GPU under an execution's layout, exchanges included; of the whole model where it runs alone.
+
+    Raises:
+        UnsupportedError: a layout that the model does not have, with the reason.
+    """
+    if execution.gpus == 1:
+        ops: OpList = config.lower(workload)
+        return ops
+    work = own_batch(workload, execution)
+    whole, legal = shard(config, replace(execution, pipeline_parallel=1))  # one pass visits every stage
+    if not np.all(legal) or np.any(np.asarray(getattr(config, "num_layers", 1)) < execution.pipeline_parallel):
+        raise UnsupportedError(f"{_name(config)}: {why_illegal(config, execution)}")
+    ops = whole.lower(work)
+    if execution.sequence_parallel > 1:
+        ops = _by_segment(ops, lambda o: sequence_shared(o, work, execution.sequence_parallel))
+    exchanged = OpList(tuple(exchanges(whole, work, execution)))
+    return _by_segment(ops, lambda o: o + exchanged) if len(exchanged) else ops
+
+
+def _by_segment(ops: OpList, change: Any) -> OpList:
+    if not isinstance(ops, SegmentedOps):
+        changed: OpList = change(ops)
+        return changed
+    return SegmentedOps.of([s if s.beside else replace(s, ops=change(s.ops)) for s in ops.segments])
+
+
+def own_batch(w: Workload, execution: Execution) -> Workload:
+    """The workload of one data-parallel replica.
+
+    Raises:
+        UnsupportedError: a batch that the replicas cannot share equally.
+    """
+    d = execution.data_parallel
+    if d == 1:
+        return w
+    if np.any(np.asarray(w.batch_size) % d):
+        raise UnsupportedError(f"--data-parallel {d}: a batch of {w.batch_size} cannot be shared equally")
+    batch = np.asarray(w.batch_size) // d
+    return replace(w, batch_size=batch.item() if batch.ndim == 0 else batch)
+
+
+def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
+    """One GPU's part of a model as a config of its own, and where the layout divides it evenly (a bool or an array).
+
+    Raises:
+        UnsupportedError: tensor or pipeline parallelism of a family that has no such form here.
+    """
+    tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
+    if tensor == 1 and stages == 1:
+        return config, np.asarray(True)
+    names = {f.name for f in fields(config)}
+    if "head_dim" not in names or "num_layers" not in names or not hasattr(config, "head_width"):
+        raise UnsupportedError(f"{_name(config)}: only language models have tensor and pipeline parallel layouts here")
+    legal = np.asarray(config.num_layers) >= stages
+    changes: dict[str, Any] = {}
+    if stages > 1:
+        changes["num_layers"] = -(-np.asarray(config.num_layers) // stages)
+    if tensor > 1:
+        changes["head_dim"] = config.head_width
+        for name in SHARDED:
+            value = getattr(config, name, None)
+            if value is not None:
+                legal = legal & (np.asarray(value) % tensor == 0)
+                changes[name] = np.maximum(np.asarray(value) // tensor, 1)
+        if "vocab_size" in names:
+            changes["vocab_size"] = -(-np.asarray(config.vocab_size) // tensor)
+    plain = {
+        n: v.item() if isinstance(v, np.ndarray | np.generic) and np.ndim(v) == 0 else v for n, v in changes.items()
+    }
+    return replace(config, **plain), legal
+
+
+def why_illegal(config: Any, execution: Execution) -> str:
+    """What of a scalar config a layout does not divide."""
+    tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
+    told = [
+        f"{name} {int(np.max(getattr(config, name)))} is no multiple of {tensor} (tensor parallel)"
+        for name in SHARDED
+        if getattr(config, name, None) is not None and np.any(np.asarray(getattr(config, name)) % tensor)
+    ]
+    if np.any(np.asarray(config.num_layers) < stages):
+        told.append(f"{int(np.min(config.num_layers))} layers are fewer than {stages} stages (pipeline parallel)")
+    return "; ".join(told)
+
+
+def exchanges(stage: Any, w: Workload, execution: Execution) -> Iterator[Collective]:
+    """Collectives of one pass through all stages (of one training step, gradients included); ``stage`` is the part of
+    the model that one group of tensor-parallel GPUs holds."""
+    tensor, stages, data = execution.tensor_parallel, execution.pipeline_parallel, execution.data_parallel
+    if tensor > 1 or stages > 1:
+        payload = output_bytes(stage, w)
+    if tensor > 1:
+        each = REDUCES_PER_LAYER.get(w.phase, 2) + (RECOMPUTED_REDUCES if w.checkpointing else 0)
+        count = each * np.asarray(stage.num_layers)
+        yield Collective(
+            name="tensor_parallel.all_reduce", kind="all_reduce", payload_bytes=payload, group_size=tensor, count=count
+        )
+    if stages > 1:
+        turns = (2 if w.phase is Phase.TRAIN else 1) * (stages - 1)
+        yield Collective(name="pipeline_parallel.send", kind="send", payload_bytes=payload, group_size=2, count=turns)
+    if data > 1 and w.phase is Phase.TRAIN:
+        gradients = as_float(stage.parameters()) / stages * w.activation_dtype.itemsize
+        yield Collective(name="data_parallel.all_reduce", kind="all_reduce", payload_bytes=gradients, group_size=data)
+
+
+def output_bytes(stage: Any, w: Workload) -> Any:
+    """Bytes of one layer's output: [tokens, hidden_size] in the activation format."""
+    tokens = as_float(w.batch_size) * (1.0 if w.phase is Phase.DECODE else as_float(w.seq_len or 1))
+    return tokens * as_float(stage.hidden_size) * w.activation_dtype.itemsize
+
+
+def sequence_shared(ops: OpList, w: Workload, gpus: int) -> OpList:
+    """One GPU's share of an op list under Ulysses sequence parallelism.
+
+    Raises:
+        UnsupportedError: heads that the GPUs cannot share equally, or an op that mixes tokens of all GPUs.
+    """
+    return OpList(tuple(part for op in ops for part in _shared(op, w, gpus)))
+
+
+def _shared(op: Op, w: Workload, gpus: int) -> Iterator[Op]:
+    """Tokens are divided everywhere but inside self-attention; ops with a row per image (conditioning) run whole."""
+    if isinstance(op, Attention):
+        yield from _shared_attention(op, gpus)
+    elif isinstance(op, MatMul) and op.weights:
+        yield replace(op, m=_rows(op.m, w, gpus))
+    elif isinstance(op, MemoryOp):
+        yield replace(op, rows=_rows(op.rows, w, gpus))
+    elif isinstance(op, FusedGroup):
+        members = tuple(replace(m, rows=_rows(m.rows, w, gpus)) for m in op.members)
+        yield replace(op, rows=_rows(op.rows, w, gpus), members=members)
+    elif isinstance(op, Convolution) and np.all(as_float(op.input_share) == 1.0):
+        yield replace(op, out_size=(*op.out_size[:-1], _part(op.out_size[-1], gpus)))  # patches lie side by side
+    else:
+        raise UnsupportedError(f"{op.name} mixes tokens of all GPUs and has no sequence-parallel form")
+
+
+def _shared_attention(op: Attention, gpus: int) -> Iterator[Op]:
+    if not np.array_equal(np.asarray(op.seq_q), np.asarray(op.seq_kv)):
+        yield replace(op, seq_q=_part(op.seq_q, gpus))
+        return
+    if np.any(np.asarray(op.heads_q) % gpus):
+        raise UnsupportedError(f"{op.heads_q} attention heads cannot be shared by {gpus} GPUs: take a divisor")
+    kv = np.maximum(np.asarray(op.heads_kv) // gpus, 1)
+    yield replace(op, heads_q=np.asarray(op.heads_q) // gpus, heads_kv=kv)
+    tensor = as_float(op.batch) * as_float(op.seq_q) * as_float(op.heads_q) * as_float(op.head_dim)
+    yield Collective(
+        name=f"{op.name}.all_to_all",
+        kind="all_to_all",
+        payload_bytes=tensor * op.dtype.itemsize,
+        group_size=gpus,
+        count=4 * np.asarray(op.count),
+    )
+
+
+def _rows(rows: Any, w: Workload, gpus: int) -> Any:
+    """A share of rows that are tokens; rows that are images stay."""
+    tokens = np.asarray(rows) > np.asarray(w.batch_size)
+    return np.where(tokens, _part(rows, gpus), np.asarray(rows))
+
+
+def _part(size: Any, gpus: int) -> Any:
+    return -(-np.asarray(size) // gpus)
+
+
+def _name(config: Any) -> str:
+    return str(getattr(config, "family", type(config).__name__))

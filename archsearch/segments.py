@@ -1,0 +1,60 @@
+"""Parts of a run that follow one another: a pipeline's text encoder, denoising step and decoder, a training step's
+micro-batches and update.
+
+The host runs ahead of the GPU within a segment's call, so that one call takes the longer of the two; a run takes the
+sum over its segments, each as often as it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archsearch.ops import Op, OpList, as_float
+from archsearch.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Ops of one call, ``calls`` times in a row (a number or an array that broadcasts with the ops' dimensions).
+
+    ``workload`` is what the part works on, where that is not the whole run's. ``beside`` marks what stands beside a
+    pipeline's transformer and runs plainly (see ``Execution.beside``).
+    """
+
+    name: str
+    ops: OpList
+    calls: Any = 1
+    workload: Workload | None = None
+    beside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedOps(OpList):
+    """An op list made of segments; ``ops`` are all of them, each counted as often as it runs."""
+
+    segments: tuple[Segment, ...] = ()
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> SegmentedOps:
+        """The list of all segments' ops."""
+        ops = tuple(counted(op, segment.calls) for segment in segments for op in segment.ops)
+        return cls(ops, tuple(segments))
+
+
+def segments_of(ops: OpList | Sequence[Op]) -> tuple[Segment, ...]:
+    """The segments of a list; a plain list is one."""
+    if isinstance(ops, SegmentedOps):
+        return ops.segments
+    return (Segment(name="model", ops=ops if isinstance(ops, OpList) else OpList(tuple(ops))),)
+
+
+def counted(op: Op, calls: Any) -> Op:
+    """The op with its count multiplied by how often its segment is called."""
+    if np.ndim(calls) == 0 and calls == 1:
+        return op
+    whole = np.asarray(calls).dtype.kind in "iu"
+    return replace(op, count=np.asarray(op.count) * np.asarray(calls) if whole else as_float(op.count) * calls)
