@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archsearch.cli.options import (
+    AllowStudyCode,
     BatchSize,
     DtypeOption,
     Frames,
@@ -41,6 +42,7 @@ def build(
     frames: Frames = None,
     phase: PhaseOption = "forward",
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:

@@ -74,7 +74,6 @@ def explain(
 
 def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | None) -> Any:
     from archsearch.errors import InvalidInputError
-    from archsearch.models.registry.families import get_family
     from archsearch.search.answers.explain import explain as run
     from archsearch.search.answers.recommend import config_of, recommend
     from archsearch.search.studies.storage import load_study
@@ -86,8 +85,8 @@ def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | 
     frame = recommend(stored, top=rank, storage=storage)
     if len(frame) < rank:
         raise InvalidInputError(f"study {study!r} has {len(frame)} recommended architectures; there is no rank {rank}")
-    space = study_space(stored)
-    config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
+    space = study_space(stored, storage)
+    config = space.family_class.from_dict(config_of(frame, rank))
     execution = space.record.execution
     pool = hardware or ",".join(frame.attrs["hardware"])
     return run(config, space.workload, pool, compiled=execution.compiled, attention=execution.attention)

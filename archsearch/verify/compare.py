@@ -11,7 +11,7 @@ from archsearch.bench.built import build_module, compile_layers, plain_layer, ti
 from archsearch.bench.micro.device import free_bytes, release
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.model import CostModel
-from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface.script import has_module
@@ -96,6 +96,8 @@ def candidates_of(
     frame = recommend(source, hardware, top=top, storage=storage, progress=False)
     attributes = {str(name): value for name, value in frame.attrs.items()}
     workload = workload_from(attributes["workload"])
+    if attributes["family"] == "traced":
+        raise UnsupportedError(f"space {attributes['space']!r} is over modules of your own: time them as they are")
     family = get_family(attributes["family"])
     baseline = attributes.get("baseline")
     if not baseline:

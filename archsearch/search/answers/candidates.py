@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
@@ -77,7 +78,7 @@ class Limits:
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
-        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
             Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
         return tightened
@@ -164,7 +165,7 @@ def gather_candidates(
     if isinstance(found, SearchSpace):
         return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
     record = study_record(found)
-    pricer = evaluator or study_evaluator(found)
+    pricer = evaluator or study_evaluator(found, storage)
     analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         if not analytic:

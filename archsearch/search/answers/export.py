@@ -53,10 +53,8 @@ def export_values(attributes: Mapping[Any, Any], values: Mapping[str, Any]) -> E
     """As ``export_of``, from a recommendation's attributes and the field values of one architecture."""
     name = str(attributes["family"])
     if name == "traced":
-        raise UnsupportedError(
-            "the architectures are modules of your own builder: call it with the recommended values "
-            "(--format json), no file of ours describes them"
-        )
+        given = ", ".join(f"{key}={value}" for key, value in values.items())
+        raise UnsupportedError(f"no file describes a module of your own: call the space's builder with {given}")
     workload = workload_from(attributes["workload"])
     pipeline = attributes.get("pipeline")
     if pipeline is None:

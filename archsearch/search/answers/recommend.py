@@ -13,7 +13,8 @@ from archsearch.errors import InvalidInputError
 from archsearch.search.answers.agreement import add_agreement, front_agreement
 from archsearch.search.answers.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.answers.reasons import reasons
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame, config_of, plain, to_records
 from archsearch.search.evaluate.pools import add_pool_report
 from archsearch.search.evaluate.pricing import Hardware
