@@ -48,6 +48,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
+    ("differences",),
     ("api",),
     ("report",),
     ("archsearch",),

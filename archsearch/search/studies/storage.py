@@ -218,11 +218,15 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     """
     import optuna
 
+    _require_study(name, storage)
+    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+
+
+def _require_study(name: str, storage: str | None) -> None:
     known = study_names(storage)
     if name not in known:
         where = shown(storage) if storage else str(studies_dir())
         raise UnknownNameError("study", name, known, hint=f"(in {where}; `archsearch study list` shows all)")
-    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
 
 
 def delete_study(name: str, storage: str | None = None) -> None:
@@ -233,8 +237,8 @@ def delete_study(name: str, storage: str | None = None) -> None:
     """
     import optuna
 
-    load_study(name, storage)
-    if storage is None:
+    _require_study(name, storage)
+    if storage is None:  # a file that cannot be read can still be deleted
         Path(default_storage_url(name)).unlink()
     else:
         with storage_errors(storage):
