@@ -34,7 +34,7 @@ FLOORS: Floors = (
     ("cost.kernels",),
     ("cost",),
     ("models",),
-    ("models.autoencoders", "models.diffusion", "models.language", "models.language.decoder"),
+    ("models.autoencoders", "models.diffusion", "models.language", "models.language.decoder", "models.plain"),
     ("models.huggingface", "models.tracing"),
     ("models.registry",),
     ("quality",),
