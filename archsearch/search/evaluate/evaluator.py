@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.layouts import LANGUAGE_FIELDS
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
@@ -134,7 +135,7 @@ class Evaluator:
         if record is None:
             return None
         price = self.space.record.prices.get(load_gpu(record.hardware).id)
-        return TrainingCost(record, splittable="head_dim" in self.space.config_fields, usd_per_hour=price)
+        return TrainingCost(record, splittable=set(self.space.config_fields) >= LANGUAGE_FIELDS, usd_per_hour=price)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
