@@ -13,7 +13,7 @@ import numpy as np
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ops import Dim
-from archsearch.pipeline.catalog import GenerationPipeline
+from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
 from archsearch.workload import MAX_DIMENSION
 
@@ -125,7 +125,7 @@ def make_request(
 
     Raises:
         InvalidInputError: a size that the latents or patches do not divide, frames of an image pipeline, steps out of
-            range; the text names the nearest legal values.
+            range, steps or guidance that the checkpoint is not made for; the text names what is legal.
         UnknownNameError: no such guidance.
     """
     defaults, assumed = pipeline.record.defaults, []
@@ -155,6 +155,7 @@ def make_request(
         caption_tokens=caption_tokens,
     )
     check_request(pipeline, request)
+    check_asked(pipeline, request.steps, chosen.value)
     return request, tuple(assumed)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FID_SIDE = 256
 """Pixels along a side at which the laws of FID count tokens: ImageNet's, as in DiT (arXiv 2212.09748)."""
 LANGUAGE_FAMILIES = ("decoder", "encoder")
-_MEASURED = ("tokens", "num_inference_steps", "guidance", "distilled")
-"""Features that no architecture has: the training's and the sampler's."""
+_MEASURED = ("tokens",)
+"""Features that no architecture has: the training's."""
 
 
 def features_of(
@@ -31,8 +31,7 @@ def features_of(
 ) -> dict[str, Any]:
     """The named features of a config of scalars or arrays.
 
-    ``given`` holds what the config cannot tell, ``tokens`` (of training) and the sampler's settings, and may hold
-    features that are known already. What neither tells is left out.
+    ``given`` holds what the config cannot tell, ``tokens`` of training, and may hold features that are known already. What neither tells is left out.
 
     Raises:
         InvalidInputError: the family has no such feature.
