@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.cost import CostModel
+from archsearch.cost.bounds import bounds
 from archsearch.cost.estimate import Estimate
+from archsearch.cost.execution import Execution, chosen_execution
+from archsearch.cost.layouts import laid_out
+from archsearch.cost.memory import memory
+from archsearch.cost.model import CostModel
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
-from archsearch.models.base import MemoryUse, ModelConfig
+from archsearch.models.base import ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
 from archsearch.workload import MAX_DIMENSION, Phase, Workload
@@ -31,8 +35,10 @@ __all__ = ["EstimateResult", "enumerate_space", "estimate", "explain", "load_gpu
 
 @dataclass(frozen=True, slots=True)
 class EstimateResult:
-    """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes.
+    """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes of each of ``gpus``.
 
+    ``execution`` is how it runs; ``gpu_s`` are its kernels back to back and ``host_s`` the host's launching of them.
+    ``mfu`` counts the FLOPs that the model needs, ``hfu`` those that the kernels execute (see ``cost.bounds``).
     ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``active_parameters`` are those that one token uses,
     fewer than ``parameters`` in a mixture of experts. ``unknown_ops`` are calls of a traced module that no rule maps,
     costed by their bytes, with their share of all bytes. ``assumed`` lists workload values that the caller
@@ -41,8 +47,10 @@ class EstimateResult:
 
     model: str
     hardware: str
+    gpus: int
     config: dict[str, Any]
     workload: dict[str, Any]
+    execution: dict[str, Any]
     assumed: tuple[str, ...]
     parameters: int
     active_parameters: int
@@ -50,12 +58,15 @@ class EstimateResult:
     latency_s: float
     latency_low_s: float
     latency_high_s: float
+    gpu_s: float
+    host_s: float
     provenance: str
     throughput: float
     throughput_unit: str
     memory_bytes: dict[str, float]
     fits: bool
     mfu: float
+    hfu: float
     kernels: int
     breakdown: list[dict[str, Any]]
     unknown_ops: list[dict[str, Any]]
@@ -82,11 +93,10 @@ def estimate(
     width: int | None = None,
     frames: int | None = None,
     phase: str = "forward",
-    attention: str = "auto",
-    compiled: bool = False,
     checkpointing: bool = False,
-    correction: bool = True,
+    execution: Execution | str | None = None,
     allow_code: bool = False,
+    **run: Any,
 ) -> EstimateResult:
     """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
 
@@ -97,28 +107,26 @@ def estimate(
             out take the family's default, which the result lists in ``assumed``.
         height, width, frames: pixels and frames of image and video models.
         phase: forward, train, prefill or decode; encode, decode or forward (both) of an autoencoder.
-        attention: auto, flash, sdpa, fa2 or eager.
-        compiled: fuse bandwidth-bound ops as torch.compile does.
         checkpointing: train with each layer's input kept and the layer run again in the backward pass.
-        correction: apply the learned correction of matrix products; False predicts by mechanism alone.
+        execution: how it runs: an ``Execution``, a name or a file of one (default: ``cost.execution``'s table).
+        run: fields of the execution to change: ``compiled=True``, ``attention="fa2"``, ``clock="burst"`` ...
         allow_code: let ``model`` be ``module:function``, which runs that code to trace the module that it builds.
 
     Raises:
-        UnknownNameError: no such model, GPU, dtype, phase or attention kernel.
-        InvalidInputError: sizes that describe no workload of this model.
-        UnsupportedError: the GPU has no units for the dtype, or no such attention kernel.
+        UnknownNameError: no such model, GPU, dtype, phase, execution or field of one.
+        InvalidInputError: sizes that describe no workload of this model, or a run that this GPU does not have.
+        UnsupportedError: the GPU has no units for the dtype, no such attention kernel, or the model no such layout.
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = _load(model, allow_code)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     workload, assumed = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
-    require_dtype(gpu, workload)
-    ops = config.lower(workload)
-    answer = CostModel(gpu, correction=correction).estimate(ops, compiled=compiled, attention=attention)
-    memory = config.memory(workload)
+    chosen = chosen_execution(workload, execution, run).resolved(workload)
+    answer = CostModel(gpu).price(config, workload, chosen)
     described: dict[str, Any] = {"phase": workload.phase.value, "dtype": workload.dtype.value}
     described |= {k: v for k, v in sizes.items() if v is not None}
-    return _result(name, gpu, config, workload, answer, memory, described, assumed, compiled, attention)
+    described |= {"checkpointing": True} if checkpointing else {}
+    return _result(name, gpu, config, workload, answer, described, assumed)
 
 
 def enumerate_space(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> pd.DataFrame:
@@ -155,21 +163,19 @@ def explain(
     width: int | None = None,
     frames: int | None = None,
     phase: str = "forward",
-    attention: str = "auto",
-    compiled: bool = False,
+    checkpointing: bool = False,
+    execution: Execution | str | None = None,
     allow_code: bool = False,
+    **run: Any,
 ) -> Explanation:
     """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes."""
-    from archsearch.search.answers.explain import explain as run
+    from archsearch.search.answers.explain import explain as explained
     from archsearch.search.evaluate.pricing import resolve_pool
 
     config, _ = _load(model, allow_code)
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
-    workload, _ = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)
-    pool = resolve_pool(hardware)
-    for gpu in pool.gpus:
-        require_dtype(gpu, workload)
-    return run(config, workload, pool, compiled=compiled, attention=attention)
+    workload, _ = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
+    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, run))
 
 
 def workload_of(
@@ -195,17 +201,6 @@ def workload_of(
         Workload(phase=_phase(phase), dtype=DType.parse(dtype), checkpointing=checkpointing, **numbers),
         assumed,
     )
-
-
-def require_dtype(gpu: GpuSpec, workload: Workload) -> None:
-    """Refuse a number format that the GPU has no units for.
-
-    Raises:
-        UnsupportedError: with the formats that are legal there.
-    """
-    for dtype in (workload.linear_dtype, workload.activation_dtype):
-        if not gpu.supports(dtype):
-            raise UnsupportedError(gpu.why_unsupported(dtype))
 
 
 def _load(model: str | Path | ModelConfig, allow_code: bool = False) -> tuple[ModelConfig, str]:
@@ -259,37 +254,41 @@ def _result(
     config: ModelConfig,
     workload: Workload,
     answer: Estimate,
-    memory: MemoryUse,
     described: dict[str, Any],
     assumed: tuple[str, ...],
-    compiled: bool,
-    attention: str,
 ) -> EstimateResult:
+    execution = answer.execution
     latency = float(answer.latency_s)
-    flops = float(answer.flops)
+    use = memory(config, workload, execution, gpu)
     parts = {
-        part: float(np.asarray(getattr(memory, part))) for part in ("weights", "activations", "kv_cache", "optimizer")
+        part: float(np.asarray(getattr(use, part))) for part in ("weights", "activations", "kv_cache", "optimizer")
     }
-    parts["total"] = float(np.asarray(memory.total))
+    parts["total"] = float(np.asarray(use.total))
+    limits = bounds(laid_out(config, workload, execution), gpu, execution)
     return EstimateResult(
         model=name,
         hardware=gpu.id,
+        gpus=execution.gpus,
         config=config.to_dict(),  # type: ignore[attr-defined]
-        workload=described | {"compiled": compiled, "attention": attention},
+        workload=described,
+        execution=execution.to_dict(),
         assumed=assumed,
         parameters=int(config.parameters()),
         active_parameters=int(config.active_parameters()),
-        flops=flops,
+        flops=float(config.lower(workload).flops()) if execution.gpus > 1 else float(answer.flops),
         latency_s=latency,
         latency_low_s=float(answer.low_s),
         latency_high_s=float(answer.high_s),
+        gpu_s=float(answer.total("gpu_s")),
+        host_s=float(answer.total("host_s")),
         provenance=answer.provenance.value,
         throughput=float(config.tokens(workload)) / latency,
         throughput_unit=config.throughput_unit,
         memory_bytes=parts,
         fits=parts["total"] <= gpu.memory_bytes,
-        mfu=flops / (latency * gpu.peak_flops(workload.linear_dtype)),
-        kernels=int(sum(int(np.asarray(i.count)) * int(i.cost.kernels) for i in answer.breakdown)),
+        mfu=float(limits.peak_s) / latency,
+        hfu=float(limits.executed_peak_s) / latency,
+        kernels=int(answer.total("kernels")),
         breakdown=answer.rows(),
         unknown_ops=[asdict(u) for u in config.trace(workload).unknown] if isinstance(config, TracedModel) else [],
     )

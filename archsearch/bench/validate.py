@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.bench.whole_models import OP, is_whole_model_table, predict_models
+from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
 from archsearch.tables import write_table
@@ -40,7 +42,7 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
     served = np.flatnonzero(skipped == "")
     for routed in route_rows(blind.iloc[served]):
         rows = served[routed.index]
-        cost = CostModel(routed.route.gpu, correction=correction).route_cost(routed.route)
+        cost = CostModel(routed.route.gpu).route_cost(routed.route, replace(BURST, correction=correction))
         out["predicted_us"][rows] = cost.latency_s * 1e6
         out["low_us"][rows] = cost.low_s * 1e6
         out["high_us"][rows] = cost.high_s * 1e6

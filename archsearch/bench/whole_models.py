@@ -13,6 +13,7 @@ import numpy as np
 
 from archsearch.bench.columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
+from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
@@ -84,8 +85,10 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
         batch, seq = (whole_numbers(part[c], c, OP, index).astype(np.int64) for c in ("batch", "seq"))
         workload = Workload(phase=Phase.FORWARD, batch_size=batch, seq_len=seq, dtype=dtype)
-        ops = _model(str(model)).lower(workload)
-        answer = CostModel(gpu, correction=correction).estimate(ops, attention="eager")
+        execution = replace(BURST, attention="eager", correction=correction)
+        config = _model(str(model))
+        ops = config.lower(workload)
+        answer = CostModel(gpu).price(config, workload, execution)
         for name, value in (("predicted_us", answer.latency_s), ("low_us", answer.low_s), ("high_us", answer.high_s)):
             out[name][index] = value * 1e6
         out["roofline_us"][index] = sum(op_roofline_s(op, gpu) * op.count for op in ops) * 1e6

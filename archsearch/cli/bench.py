@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from archsearch.cli.execution import ExecutionOptions, runs
 from archsearch.cli.options import Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table
 
@@ -69,6 +70,7 @@ def run(
 
 
 @app.command("verify")
+@runs
 def verify(
     source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="What recommends the architectures.")],
     top: Annotated[int, typer.Option("--top", help="How many recommendations to build and time.")] = 3,
@@ -77,9 +79,6 @@ def verify(
         str | None, typer.Option("--gpu", help="The profile to predict with (default: this device's).")
     ] = None,
     hardware: Pool = None,
-    compiled: Annotated[
-        bool | None, typer.Option("--compiled/--eager", help="Overrides the space's execution.")
-    ] = None,
     recalibrate: Annotated[
         Path | None,
         typer.Option(
@@ -92,6 +91,8 @@ def verify(
     storage: Storage = None,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    how: ExecutionOptions,
 ) -> None:
     """Build the top recommendations and the baseline, time them here, and compare with the predictions."""
     from archsearch.verify.run import run_verify
@@ -102,7 +103,8 @@ def verify(
         device=device,
         gpu=gpu,
         hardware=hardware,
-        compiled=compiled,
+        execution=how.execution,
+        changes=how.changes,
         recalibrate=recalibrate,
         storage=storage,
         progress=note,

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.execution import ExecutionOptions, runs
 from archsearch.cli.options import (
     AllowCode,
-    AttentionOption,
     BatchSize,
     Checkpointing,
-    Compiled,
-    Correction,
     DtypeOption,
     Frames,
     Gpu,
@@ -34,6 +32,7 @@ Model = Annotated[
 ]
 
 
+@runs
 def estimate(
     model: Model,
     hardware: Gpu,
@@ -44,13 +43,12 @@ def estimate(
     width: Width = None,
     frames: Frames = None,
     phase: PhaseOption = "forward",
-    attention: AttentionOption = "auto",
-    compiled: Compiled = False,
     checkpointing: Checkpointing = False,
-    correction: Correction = True,
     allow_code: AllowCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    how: ExecutionOptions,
 ) -> None:
     """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
     from archsearch.api import estimate as run
@@ -65,11 +63,10 @@ def estimate(
         width=width,
         frames=frames,
         phase=phase,
-        attention=attention,
-        compiled=compiled,
         checkpointing=checkpointing,
-        correction=correction,
+        execution=how.execution,
         allow_code=allow_code,
+        **how.changes,
     )
     if json:
         print_json(result.to_dict())
@@ -78,17 +75,24 @@ def estimate(
 
 
 def _print(result: EstimateResult) -> None:
+    from archsearch.cost.execution import Execution
+
     if result.assumed:
         note(f"assumed {', '.join(result.assumed)}")
     work = result.workload
-    shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("compiled", "phase", "dtype", "attention"))
-    how = "compiled" if work["compiled"] else "eager"
-    print(f"{result.model} on {result.hardware}: {work['phase']}, {work['dtype']}, {shape}, {how}")
+    shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("phase", "dtype"))
+    gpus = f"{result.gpus} x " if result.gpus > 1 else ""
+    print(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
+    print(f"  execution   {Execution(**result.execution).line()}")
     print(
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
-    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {result.mfu:.1%} MFU")
+    if result.host_s > result.gpu_s:
+        launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
+        print(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
+    use = f"{result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
+    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
     active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"
     print(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli.options import Compiled, Correction, Frames, Height, Json, Profiles, Width
+from archsearch.cli.execution import ExecutionOptions, runs
+from archsearch.cli.options import Frames, Height, Json, Profiles, Width
 from archsearch.cli.pipeline_answers import (
     answer_estimate,
     answer_fits,
@@ -28,8 +29,6 @@ GuidanceOption = Annotated[
 ]
 Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Images or videos in one call.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Format of the transformer's linear layers.")]
-Attention = Annotated[str, typer.Option("--attention", help="auto (torch's choice), fa2, flash (fa3), sdpa or eager.")]
-Torch = Annotated[str, typer.Option("--torch", help="2.4: releases before 2.8; 2.8: later ones.")]
 Levers = Annotated[
     list[str] | None, typer.Option("--lever", help="Pull a lever (--levers); feature-cache=0.5 sets its number.")
 ]
@@ -40,7 +39,6 @@ TextDtype = Annotated[str | None, typer.Option("--text-encoder-dtype", help="For
 DecoderDtype = Annotated[str | None, typer.Option("--decoder-dtype", help="Format of the autoencoder.")]
 Tiling = Annotated[bool | None, typer.Option("--vae-tiling/--no-vae-tiling", help="Decode tile by tile.")]
 Slicing = Annotated[bool, typer.Option("--vae-slicing", help="Decode image by image.")]
-Launch = Annotated[float | None, typer.Option("--launch-us", help="Host microseconds per kernel (assumed 10 / 5).")]
 PcieOption = Annotated[float | None, typer.Option("--pcie-gb-s", help="Host-to-device GB/s of offloading.")]
 Caption = Annotated[str | None, typer.Option("--caption-model", help="A language model that rewrites the prompt.")]
 CaptionTokens = Annotated[int, typer.Option("--caption-tokens", help="Tokens that the captioner writes.")]
@@ -76,6 +74,7 @@ Retained = Annotated[
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")]
 
 
+@runs
 def pipeline(
     name: Name = None,
     hardware: Hardware = None,
@@ -86,16 +85,12 @@ def pipeline(
     guidance: GuidanceOption = None,
     batch_size: Batch = 1,
     dtype: Dtype = None,
-    torch: Torch = "2.4",
-    attention: Attention = "auto",
-    compiled: Compiled = False,
     lever: Levers = None,
     placement: Place = "resident",
     text_encoder_dtype: TextDtype = None,
     decoder_dtype: DecoderDtype = None,
     vae_tiling: Tiling = None,
     vae_slicing: Slicing = False,
-    launch_us: Launch = None,
     pcie_gb_s: PcieOption = None,
     caption_model: Caption = None,
     caption_tokens: CaptionTokens = 200,
@@ -117,12 +112,13 @@ def pipeline(
     training: Training = "none",
     min_retained: MinRetained = 0.0,
     retained: Retained = None,
-    correction: Correction = True,
     report: Report = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the pipelines.")] = False,
     list_levers: Annotated[bool, typer.Option("--levers", help="List the levers.")] = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    how: ExecutionOptions,
 ) -> None:
     """Estimate a whole generation pipeline: text encoders, transformer times steps, decoder; memory, cost, levers."""
     if list_all or list_levers:
@@ -146,26 +142,24 @@ def pipeline(
         guidance=guidance,
         batch_size=batch_size,
         dtype=dtype,
-        torch=torch,
-        attention=attention,
-        compiled=compiled,
+        execution=how.execution,
         levers=lever or (),
         placement=None if placement == "auto" else placement,
         text_encoder_dtype=text_encoder_dtype,
         decoder_dtype=decoder_dtype,
         tiling=vae_tiling,
         slicing=vae_slicing,
-        launch_us=launch_us,
         pcie_gb_s=pcie_gb_s,
         caption_model=caption_model,
         caption_tokens=caption_tokens,
         prompt_tokens=prompt_tokens,
+        **how.changes,
     )
-    pricer = Pricer(gpu, correction=correction)
+    pricer = Pricer(gpu)
     if fits_on is not None:
         answer_fits(plan, fits_on, json)
     elif against is not None:
-        large, _ = make_plan(against, gpu, height=height, width=width, compiled=compiled)
+        large, _ = make_plan(against, gpu, height=height, width=width, execution=how.execution, **how.changes)
         answer_scaling(plan, large, gpu, verifier, samples, score or [], (spread, fidelity), json)
     elif student is not None:
         answer_student(plan, gpu, student, student_output, json)

@@ -55,6 +55,8 @@ def _placement(e: PipelineEstimate) -> dict[str, Any]:
 
 
 def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
+    from archsearch.cost.execution import Execution
+
     if d["assumed"]:
         note(f"assumed {', '.join(d['assumed'])}")
     for missing in d["not_costed"]:
@@ -62,11 +64,11 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     r = d["request"]
     size = f"{r['height']}x{r['width']}" + (f", {r['frames']} frames" if r["frames"] else "")
     gpus = f"{d['gpus']} x " if d["gpus"] > 1 else ""
-    how = "compiled" if e.run.compiled else "eager"
     print(
         f"{d['pipeline']} on {gpus}{d['hardware']}: {size}, {r['steps']} steps, guidance {r['guidance']}, "
-        f"batch {r['batch_size']}, {e.run.dtype.value}, {how}, {e.run.placement.value}"
+        f"batch {r['batch_size']}, {e.run.dtype.value}, {e.run.placement.value}"
     )
+    print(f"  execution   {Execution(**d['execution']).line()}")
     print(
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
         f"{d['provenance']})"

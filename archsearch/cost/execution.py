@@ -221,14 +221,39 @@ def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "ex
     given = dict(values)
     name = given.pop("name", None)
     base = default_execution(workload) if name is None else named_execution(str(name), workload)
+    return with_changes(base, given, where)
+
+
+def chosen_execution(
+    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+) -> Execution:
+    """What a caller asks for: an execution, a name or file of one, or the default of the workload, with fields changed.
+
+    Raises:
+        UnknownNameError: no such name or field.
+        InvalidInputError: a value that no run can have.
+    """
+    if execution is None:
+        base = default_execution(workload)
+    else:
+        base = execution if isinstance(execution, Execution) else parse_execution(execution, workload)
+    return with_changes(base, changes or {})
+
+
+def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "execution") -> Execution:
+    """An execution with fields changed.
+
+    Raises:
+        UnknownNameError: no such field.
+        InvalidInputError: a value of the wrong kind.
+    """
     known = {f.name: f.type for f in fields(Execution)}
-    for field, value in given.items():
+    for field, value in changes.items():
         if field not in known:
             raise UnknownNameError("field of an execution", field, known, hint=f"(in {where})")
         if not _is_legal(field, value):
             raise InvalidInputError(f"{where}: {field}={value!r} is not what this field holds ({known[field]})")
-    if "torch" in given:
-        given["torch"] = str(given["torch"])
+    given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
     return replace(base, **given)
 
 

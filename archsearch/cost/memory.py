@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,20 +33,27 @@ def memory(config: Held, workload: Workload, execution: Execution | None, gpu: G
         UnsupportedError: an attention kernel or layout that this GPU or model does not have.
         InvalidInputError: a workload that the model cannot take.
     """
+    return memory_on(config, workload, execution, [gpu])[0]
+
+
+def memory_on(config: Held, workload: Workload, execution: Execution | None, gpus: Sequence[GpuSpec]) -> list[Any]:
+    """``memory`` on each of several GPUs."""
     chosen = (default_execution(workload) if execution is None else execution).resolved(workload)
     stage, _ = shard(config, chosen)
     work = own_batch(workload, chosen)
-    use = with_attention(stage.memory(work), work, chosen, gpu)
+    fused = stage.memory(work)
+    found = [with_attention(fused, work, chosen, gpu) for gpu in gpus]
     if chosen.sequence_parallel > 1:
-        use = replace(use, activations=as_float(use.activations) / chosen.sequence_parallel)
-    return use
+        found = [replace(use, activations=as_float(use.activations) / chosen.sequence_parallel) for use in found]
+    return found
 
 
 def with_attention(use: Any, workload: Workload, execution: Execution, gpu: GpuSpec) -> Any:
     """A footprint with each attention's score matrix where no fused kernel runs it."""
     activations = as_float(use.activations)
     for part in use.unfused:
-        fused = runs_fused(part.op, gpu, AttentionChoice(execution.attention))
+        own = execution.beside() if part.beside else execution
+        fused = runs_fused(part.op, gpu, AttentionChoice(own.attention))
         if np.all(fused):
             continue
         if workload.phase is Phase.TRAIN:

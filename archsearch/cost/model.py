@@ -43,11 +43,31 @@ CHUNK = 8192
 """Shapes costed at a time: a grid of candidates × shapes stays within the CPU's caches."""
 
 
+class Prices(Protocol):
+    """What prices op lists on one GPU."""
+
+    def estimate(self, ops: OpList, execution: Execution) -> Estimate:
+        """Latency of an op list run in order."""
+
+
 class Lowerable(Protocol):
     """What can be priced: a model's config."""
 
     def lower(self, workload: Workload) -> OpList:
         """The operations of the workload's phase, in order."""
+
+
+def price_on(
+    models: Mapping[str, Prices], config: Lowerable, workload: Workload, execution: Execution | None = None
+) -> dict[str, Estimate]:
+    """``CostModel.price`` on several GPUs, the model lowered once; by the mapping's keys.
+
+    Raises:
+        UnsupportedError, InvalidInputError: see ``CostModel.price``.
+    """
+    chosen = (default_execution(workload) if execution is None else execution).resolved(workload)
+    ops = laid_out(config, workload, chosen)
+    return {name: model.estimate(ops, chosen) for name, model in models.items()}
 
 
 class CostModel:

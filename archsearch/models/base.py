@@ -16,11 +16,13 @@ from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfusedAttention:
     """What attention needs where no fused kernel runs it: bytes alive at its fullest moment in inference, and bytes
-    that training saves in all layers besides what ``MemoryUse`` counts."""
+    that training saves in all layers besides what ``MemoryUse`` counts. ``beside`` marks a model beside a pipeline's
+    transformer."""
 
     op: Attention
     alive_bytes: Any
     saved_bytes: Any
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

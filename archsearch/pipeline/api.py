@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.levers import Plan, apply, get_lever
 from archsearch.pipeline.request import Placement, Run, make_request
-
-_SPELLINGS = {"fa3": "flash", "flash-attention-2": "fa2", "flash-attention-3": "flash"}
+from archsearch.workload import Workload
 
 
 def make_plan(
@@ -26,25 +27,26 @@ def make_plan(
     guidance: str | None = None,
     batch_size: int = 1,
     dtype: str | None = None,
-    torch: str = "2.4",
-    attention: str = "auto",
-    compiled: bool = False,
+    execution: Execution | str | None = None,
     levers: Iterable[str] = (),
     placement: str | None = None,
     text_encoder_dtype: str | None = None,
     decoder_dtype: str | None = None,
     tiling: bool | None = None,
     slicing: bool = False,
-    launch_us: float | None = None,
     pcie_gb_s: float | None = None,
     caption_model: str | None = None,
     caption_tokens: int = 200,
     prompt_tokens: int = 300,
+    **run: Any,
 ) -> tuple[Plan, tuple[str, ...]]:
     """A plan with its levers pulled, and what was assumed (``name=value``).
 
+    ``execution`` is how the transformer runs (an ``Execution``, a name or a file of one), ``run`` fields of it to
+    change.
+
     Raises:
-        UnknownNameError: no such pipeline, lever, format, kernel or placement.
+        UnknownNameError: no such pipeline, lever, format, execution or placement.
         InvalidInputError: sizes that the pipeline cannot generate, with the nearest legal ones.
         UnsupportedError: a format or lever that this GPU or combination does not have, with the reason.
     """
@@ -59,20 +61,18 @@ def make_plan(
     chosen = found.record.defaults.dtype if dtype is None else DType.parse(dtype)
     if dtype is None:
         assumed = (*assumed, f"dtype={chosen.value}")
-    run = Run(
+    step = Workload(height=1, width=1, dtype=chosen)
+    plan = Run(
         dtype=chosen,
-        torch=torch,
-        attention=_SPELLINGS.get(attention, attention),
-        compiled=compiled,
+        execution=chosen_execution(step, execution, run),
         placement=_placement(placement),
         text_encoder_dtype=None if text_encoder_dtype is None else _stored(text_encoder_dtype),
         decoder_dtype=None if decoder_dtype is None else DType.parse(decoder_dtype),
         tiling=tiling,
         slicing=slicing,
-        launch_us=launch_us,
         pcie_gb_s=pcie_gb_s,
     )
-    return apply(Plan(found, request, run), levers, gpu), assumed
+    return apply(Plan(found, request, plan), levers, gpu), assumed
 
 
 def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:

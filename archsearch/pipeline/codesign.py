@@ -4,6 +4,7 @@
 
     num_inference_steps   denoising steps
     guidance_passes       1: none, or distilled; 2: classifier-free
+    distilled             1: the steps are distilled, into the checkpoint's known student; 0: they are not
 
 ``lower()`` gives the operations of one whole generation (text encoders, transformer times steps times passes, decoder),
 so that whatever searches model configs searches pipelines. Fields may be arrays that broadcast. Latents of 8, 32 or 64
@@ -13,39 +14,31 @@ at 32 for video. FLOPs and parameters are those of one pass of the transformer, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import field, fields, make_dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import yaml
 
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement
+from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement, UnfusedAttention
 from archsearch.models.registry.families import get_family, load_preset
-from archsearch.ops import Op, OpList, as_float
+from archsearch.ops import OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
+from archsearch.pipeline.request import Request, Run
+from archsearch.pipeline.stages import Part, Stage, stages_of
+from archsearch.quality.sampling import Sampled, sampling_ratio, unmeasured
+from archsearch.quality.sampling_table import Checkpoint, SamplingTable, shipped_table
+from archsearch.segments import SegmentedOps
 from archsearch.workload import Phase, Workload
 
-SAMPLER_FILE = Path(__file__).with_name("sampler.yaml")
-VARIABLES = ("num_inference_steps", "guidance_passes")
+VARIABLES = ("num_inference_steps", "guidance_passes", "distilled")
 DEEP_DECODERS = {
     "image": {32: "dc-ae-f32c32", 64: "dc-ae-f64c128"},
     "video": {32: "ltx-video-vae"},
 }
 """Autoencoders by modality and pixels per latent, where that is not the pipeline's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineOps(OpList):
-    """Operations of one generation; ``flops()`` is of one pass of its transformer over one batch."""
-
-    pass_flops: Any = field(default=0.0)
-
-    def flops(self) -> Any:
-        return self.pass_flops
 
 
 class PipelineConfig(ConfigMixin):
@@ -56,6 +49,7 @@ class PipelineConfig(ConfigMixin):
     video: ClassVar[bool] = False
     num_inference_steps: Any
     guidance_passes: Any
+    distilled: Any
 
     def transformer(self) -> ModelConfig:
         """The transformer alone."""
@@ -78,6 +72,7 @@ class PipelineConfig(ConfigMixin):
                 reason="num_inference_steps must be at least 1", holds=np.asarray(self.num_inference_steps) >= 1
             ),
             Requirement(reason="guidance_passes must be 1 or 2", holds=(passes == 1) | (passes == 2)),
+            Requirement(reason="distilled must be 0 or 1", holds=np.isin(np.asarray(self.distilled), (0, 1))),
             Requirement(
                 reason=f"vae_scale_factor must be one of {', '.join(map(str, self.decoders()))}: no decoder for others",
                 holds=known,
@@ -97,77 +92,114 @@ class PipelineConfig(ConfigMixin):
         found[int(scale)] = own
         return dict(sorted(found.items()))
 
-    def _parts(self, w: Workload) -> list[tuple[ModelConfig, Workload, Any]]:
-        """(model, workload, how often) of everything but the transformer."""
-        dtype = w.activation_dtype
-        parts: list[tuple[ModelConfig, Workload, Any]] = []
-        for encoder in self.template.text_encoders:
-            text = Workload(
-                batch_size=w.batch_size, seq_len=encoder.record.seq_len, dtype=encoder.record.dtype or dtype
-            )
-            parts.append((encoder.config, text, np.asarray(self.guidance_passes)))
+    def _variants(self) -> Iterator[tuple[GenerationPipeline, Any]]:
+        """The pipeline around this transformer with each decoder, and where it is that one's turn (a bool or array)."""
         for scale, decoder in self.decoders().items():
-            if decoder is None:
+            mine = self._scale() == scale
+            if not np.any(mine):
                 continue
-            own = self.template.decoder is decoder
-            chosen = (self.template.decoder_dtype or dtype) if own else dtype
-            parts.append((decoder, replace(w, phase=Phase.DECODE, dtype=chosen), (self._scale() == scale).astype(int)))
-        return parts
+            around = self.template.with_transformer(self.transformer())
+            if decoder is not None and decoder is not self.template.decoder:
+                around = around.with_decoder(decoder, dtype=None, tiling=None, denoises=False)
+            yield around, mine
 
-    def _pass(self, w: Workload) -> tuple[Workload, Any]:
-        """The transformer's workload in one call, and how many calls a generation makes."""
-        batched = self.template.record.guidance.batched
-        calls = np.asarray(self.num_inference_steps)
-        if not batched:
-            return w, calls * np.asarray(self.guidance_passes)
-        return replace(w, batch_size=np.asarray(w.batch_size) * np.asarray(self.guidance_passes)), calls
+    def stages(self, workload: Workload) -> list[Stage]:
+        """What one generation of ``workload.batch_size`` images or videos runs, as ``estimate_pipeline`` runs it."""
+        request = Request(
+            height=workload.height or 0,
+            width=workload.width or 0,
+            frames=workload.frames if self.template.video else None,
+            steps=np.maximum(self.num_inference_steps, 1),
+            guidance=self.template.record.guidance.default,
+            passes=np.maximum(self.guidance_passes, 1),
+            batch_size=workload.batch_size,
+        )
+        run = Run(dtype=workload.dtype)
+        found: dict[str, Stage] = {}
+        for around, mine in self._variants():
+            for stage in stages_of(around, request, run):
+                if stage.component in ("decoder", "transformer"):
+                    turns = tuple(replace(p, calls=np.asarray(p.calls) * np.asarray(mine)) for p in stage.parts)
+                    stage = replace(stage, parts=turns)
+                before = found.get(stage.name)
+                if before is None or stage.component not in ("decoder", "transformer"):
+                    found[stage.name] = stage
+                elif stage.component == "decoder":
+                    found[stage.name] = replace(before, parts=(*before.parts, *stage.parts))
+                else:  # the same transformer, called as often as its decoder leaves steps
+                    calls = np.asarray(before.parts[0].calls) + stage.parts[0].calls
+                    found[stage.name] = replace(before, parts=(replace(before.parts[0], calls=calls),))
+        return list(found.values())
 
     def lower(self, workload: Workload) -> OpList:
-        """The operations of one generation of ``workload.batch_size`` images or videos.
+        """The operations of one generation, in segments.
 
         Raises:
             UnsupportedError: another phase than forward.
         """
         if workload.phase is not Phase.FORWARD:
             raise UnsupportedError(f"a pipeline generates: it has no {workload.phase.value} phase; use forward")
-        ops: list[Op] = []
-        for model, w, times in self._parts(workload):
-            if np.any(times):
-                ops += [replace(op, count=np.asarray(op.count) * times) for op in model.lower(w)]
-        w, calls = self._pass(workload)
-        ops += [replace(op, count=np.asarray(op.count) * calls) for op in self.transformer().lower(w)]
-        return PipelineOps(tuple(ops), pass_flops=self.transformer().lower(workload).flops())
+        return SegmentedOps.of([segment for stage in self.stages(workload) for segment in stage.segments(_lower)])
+
+    def pass_flops(self, workload: Workload) -> Any:
+        """FLOPs of one pass of the transformer over the batch."""
+        return self.transformer().lower(workload).flops()
 
     def memory(self, workload: Workload) -> MemoryUse:
         """All weights resident, and the largest activations of any stage."""
-        w, _ = self._pass(workload)
-        use = self.transformer().memory(w)
-        weights, live = as_float(use.weights), as_float(use.activations)
-        for model, part, times in self._parts(workload):
-            if not np.any(times):
-                continue
-            there = (np.asarray(times) > 0).astype(float)
-            used = model.memory(part)
-            live = np.maximum(live, there * as_float(used.activations))
-            if part.phase is Phase.DECODE:
-                used = model.memory(replace(part, phase=Phase.FORWARD))
-            weights = weights + there * as_float(used.weights)
-        uncosted = sum(self.template.record.not_costed.values()) * workload.activation_dtype.itemsize
-        return MemoryUse(weights=weights + uncosted, activations=live)
+        weights: Any = as_float(sum(self.template.record.not_costed.values()) * workload.activation_dtype.itemsize)
+        live: Any = as_float(0.0)
+        unfused: list[UnfusedAttention] = []
+        for stage in self.stages(workload):
+            for model, there in _turns(stage):
+                weights = weights + there * as_float(model.config.memory(_whole(stage, model)).weights)
+            for part in stage.parts:
+                there = (as_float(part.calls) > 0).astype(float)
+                use = part.config.memory(part.workload)
+                live = np.maximum(live, there * (as_float(use.activations) + use.kv_cache))
+                unfused += [replace(u, alive_bytes=there * u.alive_bytes, beside=stage.beside) for u in use.unfused]
+        return MemoryUse(weights=weights, activations=live, unfused=tuple(unfused))
 
-    def sampler_factor(self) -> Any:
-        """Factor on an error metric of the number of steps and of distilled guidance (``sampler.yaml``)."""
-        known = sampler_figures()
-        steps = np.maximum(as_float(self.num_inference_steps), 1.0)
-        one = np.asarray(self.guidance_passes) == 1
-        return np.exp(known["distilled"] * one) * (1.0 + (known["steps0"] / steps) ** 2)
+    def sampling(self, table: SamplingTable | None = None, checkpoint: str | None = None) -> Sampled:
+        """What steps, passes and distillation leave of the quality, relative to the reference sampling.
+
+        Args:
+            table: the measured figures, else those of ``quality/sampling.yaml``.
+            checkpoint: the one of the table that these models are taken to sample like, else the pipeline's own.
+        """
+        table = table or shipped_table()
+        own = self.template.checkpoint if checkpoint is None else table.checkpoints[checkpoint]
+        student = own if own.distilled else table.student(own) or unmeasured(own)
+        if own.distilled and own.teacher is not None:
+            own = table.checkpoints.get(own.teacher, own)
+        return self._sampled(student, table).where(np.asarray(self.distilled) == 1, self._sampled(own, table))
+
+    def _sampled(self, checkpoint: Checkpoint, table: SamplingTable) -> Sampled:
+        guidance = np.where(np.asarray(self.guidance_passes) == 2, "cfg", checkpoint.one_pass)
+        return sampling_ratio(checkpoint, self.num_inference_steps, guidance, table)
 
 
-@lru_cache(maxsize=1)
-def sampler_figures() -> Mapping[str, Any]:
-    """``sampler.yaml``."""
-    loaded: dict[str, Any] = yaml.safe_load(SAMPLER_FILE.read_text(encoding="utf-8"))
-    return loaded
+def _lower(config: ModelConfig, workload: Workload) -> OpList:
+    return config.lower(workload)
+
+
+def _turns(stage: Stage) -> list[tuple[Part, Any]]:
+    """Each different model of a stage once, and where any of its calls runs (0 or 1)."""
+    found: list[tuple[Part, Any]] = []
+    for part in stage.parts:
+        there = (as_float(part.calls) > 0).astype(float)
+        index = next((i for i, (other, _) in enumerate(found) if other.config is part.config), None)
+        if index is None:
+            found.append((part, there))
+        else:
+            found[index] = (found[index][0], np.maximum(found[index][1], there))
+    return found
+
+
+def _whole(stage: Stage, part: Part) -> Workload:
+    """The workload whose weights a stage holds: the stored formats, both halves of an autoencoder."""
+    held = stage.weights_of
+    return held.workload if held.config is part.config else replace(part.workload, phase=Phase.FORWARD)
 
 
 @lru_cache(maxsize=32)
@@ -186,7 +218,8 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
     base = get_family(family)
     own = [(f.name, f.type, field(default=f.default) if _has_default(f) else field()) for f in fields(base)]
     steps, passes = template.record.defaults.steps, template.record.guidance.default.passes
-    extra = [("num_inference_steps", "Dim", field(default=steps)), ("guidance_passes", "Dim", field(default=passes))]
+    own_values = (steps, passes, int(template.checkpoint.distilled))
+    extra = [(name, "Dim", field(default=value)) for name, value in zip(VARIABLES, own_values, strict=True)]
     constants = {
         name: getattr(base, name)
         for name in ("patch_size", "patch_size_t", "throughput_unit", "default_sizes", "video")

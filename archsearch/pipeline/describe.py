@@ -11,6 +11,7 @@ from archsearch.pipeline.lever_effects import lever_effect
 from archsearch.pipeline.levers import Lever
 from archsearch.pipeline.optimize import Optimum, Option
 from archsearch.pipeline.request import Run
+from archsearch.workload import Workload
 
 _CLOSES = {
     "host": "CUDA graphs (or torch.compile, a faster CPU)",
@@ -42,6 +43,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
             "guidance": r.guidance.value,
             "batch_size": r.batch_size,
         },
+        "execution": e.run.execution.resolved(_step(e)).to_dict(),
         "run": run_document(e.run),
         "latency_s": latency,
         "latency_low_s": number(e.total("low_s")),
@@ -72,9 +74,14 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
     return found
 
 
+def _step(e: PipelineEstimate) -> Workload:
+    return Workload(height=e.request.height, width=e.request.width, frames=e.request.frames, dtype=e.run.dtype)
+
+
 def run_document(run: Run) -> dict[str, Any]:
     """A run's settings as plain values."""
-    return {name: getattr(value, "value", value) for name in run.__slots__ if (value := getattr(run, name)) is not None}
+    told = {name: getattr(run, name) for name in run.__slots__ if name != "execution"}
+    return {name: getattr(value, "value", value) for name, value in told.items() if value is not None}
 
 
 def _stage(s: StageCost, total: float) -> dict[str, Any]:

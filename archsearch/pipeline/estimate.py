@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.estimate import Provenance
-from archsearch.cost.host import copy_bandwidth_bytes_s
+from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.errors import ArchSearchError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.pricing import Call, Pricer, weights_bytes
 from archsearch.pipeline.request import Placement, Request, Run, check_request
-from archsearch.pipeline.stages import Stage, stages_of, transfers_s
+from archsearch.pipeline.stages import Stage, exchange, stages_of, transfers_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,17 +103,15 @@ def estimate_pipeline(
     """
     check_request(pipeline, request)
     pricer = pricer or Pricer(gpu)
-    stages = stages_of(pipeline, request, run, pricer)
-    weights: dict[str, Any] = {}
-    for stage in stages:
-        weights[stage.component] = stage.weights_bytes
+    stages = [_priced(stage, pipeline, run, pricer) for stage in stages_of(pipeline, request, run)]
+    weights = {priced.stage.component: priced.weights_bytes for priced in stages}
     for name, parameters in pipeline.record.not_costed.items():
         weights[name] = as_float(parameters) * run.base_dtype.itemsize
     offloaded = run.placement is not Placement.RESIDENT
     bandwidth = copy_bandwidth_bytes_s(gpu, pinned=run.pinned, given_gb_s=run.pcie_gb_s) if offloaded else np.inf
-    copies = transfers_s(stages, run, bandwidth)
-    costs = tuple(_cost(stage, copy, weights, run) for stage, copy in zip(stages, copies, strict=True))
-    provenance = Provenance.worst([call.provenance for stage in stages for call, _ in stage.calls])
+    copies = transfers_s([p.stage.number for p in stages], [p.weights_bytes for p in stages], run, bandwidth)
+    costs = tuple(_cost(priced, copy, weights, run) for priced, copy in zip(stages, copies, strict=True))
+    provenance = Provenance.worst([call.provenance for priced in stages for call, _ in priced.calls])
     return PipelineEstimate(
         pipeline=pipeline,
         gpu=gpu,
@@ -125,40 +123,72 @@ def estimate_pipeline(
     )
 
 
-def _cost(stage: Stage, transfer: Any, weights: dict[str, Any], run: Run) -> StageCost:
-    gpu, host = stage.total("gpu_s"), stage.total("host_s")
-    waits = stage.total("latency_s") + stage.extra_s
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """A stage with the price of each of its calls; ``extra_s`` is time on the GPUs beside them (exchange)."""
+
+    stage: Stage
+    calls: tuple[tuple[Call, Any], ...]
+    weights_bytes: Any
+    extra_s: Any
+
+    def total(self, field: str) -> Any:
+        """A field of the calls summed over all of them."""
+        return sum((as_float(getattr(call, field)) * as_float(n) for call, n in self.calls), as_float(0.0))
+
+    def largest(self, field: str) -> Any:
+        """The largest of a field over the calls."""
+        most: Any = as_float(0.0)
+        for call, _ in self.calls:
+            most = np.maximum(most, getattr(call, field))
+        return most
+
+
+def _priced(stage: Stage, pipeline: GenerationPipeline, run: Run, pricer: Pricer) -> _Priced:
+    execution = run.execution.beside() if stage.beside else run.execution
+    calls = tuple((pricer.call(part.config, part.workload, execution), part.calls) for part in stage.parts)
+    swap = exchange(pipeline, stage, run)
+    extra: Any = as_float(0.0)
+    if swap is not None:
+        extra = as_float(pricer.model.estimate([swap], execution).latency_s) * as_float(stage.number)
+    held = stage.weights_of
+    weights = weights_bytes(held.config, held.workload) if stage.beside else calls[0][0].weights_bytes
+    return _Priced(stage, calls, weights, extra)
+
+
+def _cost(priced: _Priced, transfer: Any, weights: dict[str, Any], run: Run) -> StageCost:
+    waits = priced.total("latency_s") + priced.extra_s
     kinds: dict[str, Any] = {}
-    for call, number in stage.calls:
+    for call, number in priced.calls:
         for kind, seconds in call.by_kind.items():
             kinds[kind] = kinds.get(kind, as_float(0.0)) + as_float(seconds) * as_float(number)
-    slower = waits - gpu  # waiting for the host or for other GPUs widens no band
+    activations = priced.largest("activation_bytes")
     return StageCost(
-        name=stage.name,
-        calls=stage.number,
+        name=priced.stage.name,
+        calls=priced.stage.number,
         latency_s=waits + transfer,
-        low_s=stage.total("low_s") + slower + transfer,
-        high_s=stage.total("high_s") + slower + transfer,
-        gpu_s=gpu,
-        host_s=host,
+        low_s=priced.total("low_s") + priced.extra_s + transfer,  # waiting and copying widen no band
+        high_s=priced.total("high_s") + priced.extra_s + transfer,
+        gpu_s=priced.total("gpu_s"),
+        host_s=priced.total("host_s"),
         transfer_s=transfer,
-        peak_s=stage.total("peak_s"),
-        roofline_s=stage.total("roofline_s"),
-        kernels=stage.total("kernels"),
-        flops=stage.total("flops"),
+        peak_s=priced.total("peak_s"),
+        roofline_s=priced.total("roofline_s"),
+        kernels=priced.total("kernels"),
+        flops=priced.total("flops"),
         by_kind=kinds,
-        memory_bytes=_held(stage, weights, run) + stage.activation_bytes,
-        activation_bytes=stage.activation_bytes,
+        memory_bytes=_held(priced, weights, run) + activations,
+        activation_bytes=activations,
     )
 
 
-def _held(stage: Stage, weights: dict[str, Any], run: Run) -> Any:
+def _held(priced: _Priced, weights: dict[str, Any], run: Run) -> Any:
     """Bytes of weights on the GPU while a stage runs."""
     if run.placement is Placement.RESIDENT:
         return sum((as_float(v) for v in weights.values()), as_float(0.0))
     if run.placement is Placement.MODEL_OFFLOAD:
-        return as_float(stage.weights_bytes)
-    return stage.layer_bytes()
+        return as_float(priced.weights_bytes)
+    return priced.largest("largest_layer_bytes")
 
 
 def placements(run: Run) -> Iterator[Run]:
@@ -168,7 +198,7 @@ def placements(run: Run) -> Iterator[Run]:
     for placement in Placement:
         for text in (run.text_encoder_dtype, DType.INT8, DType.FP4):
             for tiled in (run.tiling, True):
-                if placement is not Placement.RESIDENT and run.cuda_graphs:
+                if placement is not Placement.RESIDENT and run.execution.cuda_graphs:
                     continue  # captured graphs hold their weights' addresses
                 yield replace(run, placement=placement, text_encoder_dtype=text, tiling=tiled, slicing=bool(tiled))
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from archsearch.cost.kernels.collective import node_gpus
+from archsearch.cost.rewrites import can_merge
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
@@ -26,7 +28,6 @@ from archsearch.pipeline.pricing import lowered
 from archsearch.pipeline.records import Guidance
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import config_layers
-from archsearch.pipeline.transforms import can_merge
 from archsearch.quality.sampling import distilled_guidance, unmeasured
 from archsearch.quality.sampling_table import shipped_table
 from archsearch.workload import Workload
@@ -185,8 +186,8 @@ def _before(plan: Plan, lever: Lever) -> str | None:
         if not plan.pipeline.video:
             return "LTX-Video's autoencoder compresses video; take latent-f32 for images"
         return _latent_reason(transformer, request, 32, 8)
-    if lever.group == "torch" and plan.run.torch == lever.value:
-        return f"the run is of torch {plan.run.torch} already"
+    if lever.group == "torch" and plan.run.execution.torch == lever.value:
+        return f"the run is of torch {plan.run.execution.torch} already"
     if lever.group == "batch" and np.any(np.asarray(request.batch_size) != 1):
         return f"the request has a batch of {request.batch_size} already"
     if lever.group == "student" and np.any(config_layers(transformer) * lever.value < 1):
@@ -243,7 +244,9 @@ def _attention_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> st
         ours = [o for o in ops if isinstance(o, Attention) and np.array_equal(o.seq_q, o.seq_kv)]
         if not ours:
             return "the transformer has no softmax self-attention"
-        return "an all-to-all of heads belongs to softmax attention" if plan.run.sequence_parallel > 1 else None
+        return (
+            "an all-to-all of heads belongs to softmax attention" if plan.run.execution.sequence_parallel > 1 else None
+        )
     if lever.id == "fa3" and gpu.architecture != "hopper":
         return f"FlashAttention-3 is written for Hopper, {gpu.id} is {gpu.architecture}"
     attentions = [op for op in ops if isinstance(op, Attention)]
@@ -261,11 +264,13 @@ def _qkv_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | No
 
 
 def _sequence_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
-    gpus = plan.run.sequence_parallel
+    gpus = plan.run.execution.sequence_parallel
     if gpu.interconnect is None and gpu.pcie is None:
         return f"{gpu.id}'s profile names no link to other GPUs"
     if plan.run.placement is not Placement.RESIDENT:
         return "offloading moves weights in turn; GPUs that share a sequence need them resident"
+    if gpus * plan.run.cfg_parallel > node_gpus(gpu):
+        return f"{gpus * plan.run.cfg_parallel} GPUs are more than one node joins ({node_gpus(gpu)})"
     for op in ops:
         if isinstance(op, Convolution) and not np.all(np.asarray(op.input_share) == 1.0):
             return f"{op.name} looks beyond one token: its borders are on other GPUs"
@@ -311,10 +316,14 @@ def _linear(plan: Plan, **changes: Any) -> Plan:
     return replace(plan, run=replace(plan.run, **changes))
 
 
+def _executed(plan: Plan, **changes: Any) -> Plan:
+    return _linear(plan, execution=replace(plan.run.execution, **changes))
+
+
 def _set_attention(plan: Plan, lever: Lever) -> Plan:
     if lever.id == "linear-attention":
         return _linear(plan, linear_attention=True)
-    return _linear(plan, attention="flash" if lever.id == "fa3" else "fa2")
+    return _executed(plan, attention="flash" if lever.id == "fa3" else "fa2")
 
 
 def _set_guidance(plan: Plan, lever: Lever) -> Plan:
@@ -322,7 +331,7 @@ def _set_guidance(plan: Plan, lever: Lever) -> Plan:
     if plan.request.guidance is not Guidance.CFG:
         return plan
     pipeline = plan.pipeline.with_checkpoint(distilled_guidance(plan.pipeline.checkpoint))
-    return replace(plan, pipeline=pipeline, request=replace(plan.request, guidance=Guidance.DISTILLED))
+    return replace(plan, pipeline=pipeline, request=replace(plan.request, guidance=Guidance.DISTILLED, passes=1))
 
 
 def _set_steps(plan: Plan, lever: Lever) -> Plan:
@@ -332,8 +341,9 @@ def _set_steps(plan: Plan, lever: Lever) -> Plan:
     request = replace(plan.request, steps=lever.value)
     if student is None:
         return replace(plan, pipeline=plan.pipeline.with_checkpoint(unmeasured(teacher)), request=request)
-    guidance = Guidance(student.one_pass if student.sampling is None else student.sampling.guidance)
-    return replace(plan, pipeline=plan.pipeline.with_checkpoint(student), request=replace(request, guidance=guidance))
+    guidance = Guidance(student.one_pass)
+    request = replace(request, guidance=guidance, passes=guidance.passes)
+    return replace(plan, pipeline=plan.pipeline.with_checkpoint(student), request=request)
 
 
 def _set_student(plan: Plan, lever: Lever) -> Plan:
@@ -376,10 +386,10 @@ def _set_cache(plan: Plan, lever: Lever) -> Plan:
 
 
 _CHANGES: dict[str, Callable[[Plan, Lever], Plan]] = {
-    "compile": lambda p, _: _linear(p, compiled=True),
-    "graphs": lambda p, _: _linear(p, cuda_graphs=True),
-    "torch": lambda p, lever: _linear(p, torch=lever.value),
-    "qkv": lambda p, _: _linear(p, fused_qkv=True),
+    "compile": lambda p, _: _executed(p, compiled=True),
+    "graphs": lambda p, _: _executed(p, cuda_graphs=True),
+    "torch": lambda p, lever: _executed(p, torch=lever.value),
+    "qkv": lambda p, _: _executed(p, fused_qkv=True),
     "attention": _set_attention,
     "dtype": lambda p, lever: _linear(p, dtype=DType(lever.id)),
     "guidance": _set_guidance,
@@ -388,7 +398,7 @@ _CHANGES: dict[str, Callable[[Plan, Lever], Plan]] = {
     "latent": _set_latent,
     "cache": _set_cache,
     "cfg-parallel": lambda p, _: _linear(p, cfg_parallel=2),
-    "sequence-parallel": lambda p, lever: _linear(p, sequence_parallel=lever.value),
+    "sequence-parallel": lambda p, lever: _executed(p, sequence_parallel=lever.value),
     "batch": lambda p, lever: replace(p, request=replace(p.request, batch_size=lever.value)),
     "tiling": lambda p, _: _linear(p, tiling=True, slicing=True),
     "text": lambda p, _: _linear(p, text_encoder_dtype=DType.INT8),

@@ -226,7 +226,7 @@ def _call_key(plan: Plan) -> tuple[Any, ...]:
     """What one call of the transformer and the legality of the free levers rest on."""
     request, run = plan.request, plan.run
     sizes = (request.height, request.width, request.frames, request.batch_size, request.passes)
-    parallel = (run.sequence_parallel, run.cfg_parallel, run.placement, run.cached_share > 0)
+    parallel = (run.execution, run.cfg_parallel, run.placement, run.cached_share > 0)
     return (plan.pipeline.transformer, sizes, run.dtype, run.linear_attention, parallel)
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ops import Dim
 from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
 from archsearch.workload import MAX_DIMENSION
-
-TORCH_RELEASES = ("2.4", "2.8")
-ATTENTION = ("auto", "fa2", "flash", "sdpa", "eager")
 
 
 class Placement(StrEnum):
@@ -36,7 +33,10 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One generation: ``batch_size`` images or videos. ``steps`` and sizes may be arrays that broadcast."""
+    """One generation: ``batch_size`` images or videos. ``steps``, ``passes`` and sizes may be arrays that broadcast.
+
+    ``passes`` of the transformer a step follow from the guidance, where they are not given.
+    """
 
     height: Dim
     width: Dim
@@ -45,30 +45,28 @@ class Request:
     guidance: Guidance
     batch_size: Dim = 1
     caption_tokens: int = 0
+    passes: Dim = 0
 
-    @property
-    def passes(self) -> int:
-        return self.guidance.passes
+    def __post_init__(self) -> None:
+        if np.ndim(self.passes) == 0 and self.passes == 0:
+            object.__setattr__(self, "passes", self.guidance.passes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """How a pipeline runs; levers change these fields.
 
-    ``dtype`` is the transformer's linear format. ``torch`` is the release: ``2.4`` stands for releases before 2.8 (and
-    the diffusers of their time), whose scaled_dot_product_attention takes FlashAttention-2 and whose RMSNorm is eight
-    kernels; ``2.8`` for later ones. ``attention`` is ``auto`` (what that torch picks: fused, memory-efficient or
-    unfused), ``fa2``, ``flash`` (the GPU's fastest: FlashAttention-3 on Hopper), ``sdpa`` or ``eager``.
-    ``cached_share`` of the steps reuse features and run ``cache_probe`` of the transformer. ``sequence_parallel`` GPUs
-    share the tokens and ``cfg_parallel`` GPUs the two passes of guidance.
+    ``execution`` is how its transformer runs; what stands beside it runs as ``execution.beside()``. ``dtype`` is the
+    transformer's linear format. ``cached_share`` of the steps reuse features and run ``cache_probe`` of the
+    transformer. ``cfg_parallel`` GPUs share the two passes of guidance, ``execution.sequence_parallel`` the tokens.
+
+    Raises:
+        InvalidInputError: a number that no run can have.
+        UnsupportedError: a layout or format that pipelines do not have.
     """
 
     dtype: DType
-    torch: str = "2.4"
-    attention: str = "auto"
-    compiled: bool = False
-    cuda_graphs: bool = False
-    fused_qkv: bool = False
+    execution: Execution = field(default_factory=Execution)
     text_encoder_dtype: DType | None = None
     decoder_dtype: DType | None = None
     placement: Placement = Placement.RESIDENT
@@ -77,9 +75,7 @@ class Run:
     cached_share: float = 0.0
     cache_probe: float = 0.0
     linear_attention: bool = False
-    sequence_parallel: int = 1
     cfg_parallel: int = 1
-    launch_us: float | None = None
     pcie_gb_s: float | None = None
     pinned: bool = False
 
@@ -90,22 +86,24 @@ class Run:
 
     @property
     def gpus(self) -> int:
-        return self.sequence_parallel * self.cfg_parallel
+        return self.execution.gpus * self.cfg_parallel
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.cached_share < 1.0:
             raise InvalidInputError(f"the share of cached steps must be from 0 to below 1, not {self.cached_share:g}")
         if self.cfg_parallel not in (1, 2):
             raise InvalidInputError(f"CFG parallelism splits two passes: 1 or 2 GPUs, not {self.cfg_parallel}")
-        if self.sequence_parallel < 1:
-            raise InvalidInputError(f"sequence parallelism needs at least 1 GPU, not {self.sequence_parallel}")
-        if self.torch not in TORCH_RELEASES:
-            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
-        if self.attention not in ATTENTION:
-            raise UnknownNameError("attention kernel", self.attention, ATTENTION)
-        for name, value in (("launch-us", self.launch_us), ("pcie-gb-s", self.pcie_gb_s)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInputError(f"--{name} must be a positive number, not {value}")
+        if self.execution.data_parallel > 1 or self.execution.pipeline_parallel > 1:
+            raise UnsupportedError(
+                "a generation is shared by its sequence or its two passes (--sequence-parallel, lever cfg-parallel); "
+                "replicas are `archsearch serve`'s to count"
+            )
+        if self.decoder_dtype is not None and self.decoder_dtype.itemsize < 2:
+            raise UnsupportedError(
+                f"--decoder-dtype {self.decoder_dtype.value}: autoencoders run in 16 or 32 bits (bf16, fp16, fp32)"
+            )
+        if self.pcie_gb_s is not None and not (math.isfinite(self.pcie_gb_s) and self.pcie_gb_s > 0):
+            raise InvalidInputError(f"--pcie-gb-s must be a positive number, not {self.pcie_gb_s}")
 
 
 def make_request(
@@ -174,6 +172,9 @@ def check_request(pipeline: GenerationPipeline, request: Request) -> None:
     """
     _whole("batch-size", request.batch_size, 1, MAX_DIMENSION)
     _whole("steps", request.steps, 1, pipeline.record.max_steps)
+    decoder = pipeline.record.decoder
+    if decoder is not None and decoder.denoises and np.any(np.asarray(request.steps) < 2):
+        raise InvalidInputError(f"--steps {request.steps}: the decoder takes the last step, so at least 2 are needed")
     step = pixel_step(pipeline)
     for side in ("height", "width"):
         value = getattr(request, side)
@@ -229,8 +230,3 @@ def _divisible(flag: str, value: Any, step: Any, offset: int, why: str) -> None:
     legal = [v for v in (below, below + unit) if v >= 1]
     form = f"1 more than a multiple of {unit}" if offset else f"a multiple of {unit} pixels"
     raise InvalidInputError(f"{flag} {size} must be {form} ({why}); nearest legal: {' or '.join(map(str, legal))}")
-
-
-def run_with(run: Run, changes: Mapping[str, Any]) -> Run:
-    """The run with some fields changed."""
-    return replace(run, **changes)

@@ -146,7 +146,7 @@ def verifier_s(name: str, plan: Plan, pricer: Pricer) -> float:
     config = load_model(known[name]["model"])
     phase = Phase.PREFILL if Phase.PREFILL in getattr(config, "phases", ()) else Phase.FORWARD
     w = Workload(phase=phase, seq_len=known[name]["seq_len"], dtype=plan.run.base_dtype)
-    return float(np.asarray(pricer.call(config, w, plan.run).latency_s))
+    return float(np.asarray(pricer.call(config, w, plan.run.execution.beside()).latency_s))
 
 
 def compare(small: Search, large: Search) -> Comparison:

@@ -3,78 +3,81 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ModelConfig
-from archsearch.ops import Collective, as_float
+from archsearch.ops import Collective, OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.pricing import Call, Pricer, weights_in
 from archsearch.pipeline.records import TilingRecord
 from archsearch.pipeline.request import Placement, Request, Run
+from archsearch.pipeline.transforms import WithLinearAttention
+from archsearch.segments import Segment
 from archsearch.workload import Phase, Workload
 
 DENOISE = "denoise"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A model that works on one workload, ``calls`` times in a row (a number or an array that broadcasts)."""
+
+    config: ModelConfig
+    workload: Workload
+    calls: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Calls of one component. ``calls`` pairs a call with how often it runs; ``component`` names the weights.
-
-    ``extra_s`` is time on the GPUs beside the calls (exchange between GPUs). Numbers may be arrays.
-    """
+    """What one component of a pipeline does. ``component`` names its weights; ``beside`` marks all but the
+    transformer. ``weights_of`` is the workload whose weights it holds."""
 
     name: str
     component: str
-    calls: tuple[tuple[Call, Any], ...]
-    weights_bytes: Any
-    extra_s: Any = 0.0
-
-    def total(self, field: str) -> Any:
-        """A field of the calls summed over all of them."""
-        return sum((as_float(getattr(call, field)) * as_float(n) for call, n in self.calls), as_float(0.0))
+    parts: tuple[Part, ...]
+    weights_of: Part
+    beside: bool = True
 
     @property
     def number(self) -> Any:
-        return sum((np.asarray(n) for _, n in self.calls), np.asarray(0))
+        """Calls of all its parts."""
+        return sum((np.asarray(part.calls) for part in self.parts), np.asarray(0))
 
-    @property
-    def activation_bytes(self) -> Any:
-        """The largest of its calls'."""
-        most: Any = as_float(0.0)
-        for call, _ in self.calls:
-            most = np.maximum(most, call.activation_bytes)
-        return most
+    def segments(self, lowered: Callable[[ModelConfig, Workload], OpList]) -> list[Segment]:
+        """The stage as segments of a run."""
+        return [
+            Segment(
+                name=self.name,
+                ops=lowered(part.config, part.workload),
+                calls=part.calls,
+                workload=part.workload,
+                beside=self.beside,
+            )
+            for part in self.parts
+        ]
 
-    def layer_bytes(self) -> Any:
-        most: Any = as_float(0.0)
-        for call, _ in self.calls:
-            most = np.maximum(most, call.largest_layer_bytes)
-        return most
 
-
-def stages_of(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> tuple[Stage, ...]:
-    """All stages in the order in which they run.
+def stages_of(pipeline: GenerationPipeline, request: Request, run: Run) -> tuple[Stage, ...]:
+    """All stages in the order in which they run; nothing is priced.
 
     Raises:
-        InvalidInputError, UnsupportedError: what the models, the GPU or the levers refuse.
+        InvalidInputError, UnsupportedError: what the models or the levers refuse.
     """
-    found = [*_caption(pipeline, request, run, pricer), *_encoders(pipeline, request, run, pricer)]
+    found = [*_caption(pipeline, request, run), *_encoders(pipeline, request, run)]
     decoder = pipeline.record.decoder
     if decoder is not None and decoder.encodes_reference:
-        found.append(_autoencoder(pipeline, request, run, pricer, Phase.ENCODE))
-    found.append(_denoise(pipeline, request, run, pricer))
+        found.append(_autoencoder(pipeline, request, run, Phase.ENCODE))
+    found.append(_denoise(pipeline, request, run))
     if pipeline.decoder is not None:
-        found.append(_autoencoder(pipeline, request, run, pricer, Phase.DECODE))
+        found.append(_autoencoder(pipeline, request, run, Phase.DECODE))
     return tuple(found)
 
 
-def _caption(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> Iterator[Stage]:
+def _caption(pipeline: GenerationPipeline, request: Request, run: Run) -> Iterator[Stage]:
     """The language model that rewrites the prompt: one prefill, then one pass per token, each costed at the mean
     context length."""
     captioner = pipeline.captioner
@@ -84,89 +87,73 @@ def _caption(pipeline: GenerationPipeline, request: Request, run: Run, pricer: P
     read = Workload(phase=Phase.PREFILL, batch_size=batch, seq_len=captioner.prompt_tokens, dtype=dtype)
     context = captioner.prompt_tokens + -(-captioner.new_tokens // 2)
     write = Workload(phase=Phase.DECODE, batch_size=batch, seq_len=context, dtype=dtype)
-    first, each = (pricer.call(captioner.config, w, run) for w in (read, write))
-    calls = ((first, 1), (each, captioner.new_tokens - 1)) if captioner.new_tokens > 1 else ((first, 1),)
-    yield Stage(name="caption", component="captioner", calls=calls, weights_bytes=first.weights_bytes)
+    first = Part(captioner.config, read, 1)
+    parts = (first, Part(captioner.config, write, captioner.new_tokens - 1)) if captioner.new_tokens > 1 else (first,)
+    yield Stage(name="caption", component="captioner", parts=parts, weights_of=first)
 
 
-def _encoders(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> Iterator[Stage]:
+def _encoders(pipeline: GenerationPipeline, request: Request, run: Run) -> Iterator[Stage]:
     for encoder in pipeline.text_encoders:
         dtype = encoder.record.dtype or run.base_dtype
         w = Workload(batch_size=request.batch_size, seq_len=encoder.record.seq_len, dtype=dtype)
-        call = pricer.call(encoder.config, w, run)
-        stored = run.text_encoder_dtype or dtype
-        prompts = 2 if request.passes == 2 and encoder.record.negative else 1
+        stored = replace(w, dtype=run.text_encoder_dtype or dtype)
+        twice = (np.asarray(request.passes) == 2) & encoder.record.negative
         yield Stage(
             name=f"text:{encoder.record.name}",
             component=encoder.record.name,
-            calls=((call, prompts),),
-            weights_bytes=weights_in(encoder.config, w, stored),
+            parts=(Part(encoder.config, w, _plain(np.where(twice, 2, 1))),),
+            weights_of=Part(encoder.config, stored, 1),
         )
 
 
-def _denoise(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer) -> Stage:
+def _denoise(pipeline: GenerationPipeline, request: Request, run: Run) -> Stage:
     """The transformer in every step. Guidance doubles the batch, runs twice, or is shared by two GPUs."""
-    if run.cfg_parallel == 2 and request.passes != 2:
+    if run.cfg_parallel == 2 and not np.all(np.asarray(request.passes) == 2):
         raise UnsupportedError(f"CFG parallelism needs two passes a step; guidance is {request.guidance.value}")
-    both = request.passes == 2 and run.cfg_parallel == 1
-    batched = pipeline.record.guidance.batched and both
-    batch: Any = np.asarray(request.batch_size) * (2 if batched else 1)
+    here = np.asarray(request.passes) // run.cfg_parallel
+    batched = pipeline.record.guidance.batched
     w = Workload(
-        batch_size=batch.item() if batch.ndim == 0 else batch,
+        batch_size=_plain(np.asarray(request.batch_size) * here) if batched else request.batch_size,
         height=request.height,
         width=request.width,
         frames=request.frames,
         dtype=run.dtype,
-        seq_len=text_tokens(pipeline),
     )
-    call = pricer.call(pipeline.transformer, w, run, levers=True)
-    steps = denoising_steps(pipeline, request)
-    run_twice = 2 if both and not batched else 1
+    number = denoising_steps(pipeline, request) * (1 if batched else here)
     share = 1.0 if not run.cached_share else 1.0 - run.cached_share * (1.0 - run.cache_probe)
-    number = np.asarray(steps) * run_twice
-    return Stage(
-        name=DENOISE,
-        component="transformer",
-        calls=((call, number if share == 1.0 else as_float(number) * share),),
-        weights_bytes=call.weights_bytes,
-        extra_s=_exchange(pipeline, w, run, pricer, steps),
-    )
+    part = Part(transformer_of(pipeline, run), w, _plain(number) if share == 1.0 else as_float(number) * share)
+    return Stage(name=DENOISE, component="transformer", parts=(part,), weights_of=part, beside=False)
 
 
-def text_tokens(pipeline: GenerationPipeline) -> Any:
-    """Text tokens of the transformer where its config has no default of its own."""
-    return None
+def _plain(value: Any) -> Any:
+    return value.item() if np.ndim(value) == 0 and isinstance(value, np.ndarray | np.generic) else value
+
+
+def transformer_of(pipeline: GenerationPipeline, run: Run) -> Any:
+    """The transformer as a run has it."""
+    return WithLinearAttention(pipeline.transformer) if run.linear_attention else pipeline.transformer
 
 
 def denoising_steps(pipeline: GenerationPipeline, request: Request) -> Any:
-    """Steps of the transformer: one fewer where the decoder takes the last.
-
-    Raises:
-        InvalidInputError: a single step, which the decoder would have to take.
-    """
+    """Steps of the transformer: one fewer where the decoder takes the last."""
     decoder = pipeline.record.decoder
-    if decoder is None or not decoder.denoises:
-        return request.steps
-    if np.any(np.asarray(request.steps) < 2):
-        raise InvalidInputError(f"--steps {request.steps}: the decoder takes the last step, so at least 2 are needed")
-    return np.asarray(request.steps) - 1
+    return np.asarray(request.steps) - (1 if decoder is not None and decoder.denoises else 0)
 
 
-def _exchange(pipeline: GenerationPipeline, w: Workload, run: Run, pricer: Pricer, steps: Any) -> Any:
+def exchange(pipeline: GenerationPipeline, stage: Stage, run: Run) -> Collective | None:
     """Predictions that GPUs swap once a step: of both passes, and of the parts of the sequence."""
-    if run.gpus == 1:
-        return as_float(0.0)
+    if run.gpus == 1 or stage.beside:
+        return None
+    w = stage.parts[0].workload
     scale = as_float(getattr(pipeline.transformer, "vae_scale_factor", 1))
     frames = as_float(1 if w.frames is None else w.frames)
     channels = as_float(getattr(pipeline.transformer, "in_channels", 16))
     latents = channels * as_float(w.height) * as_float(w.width) / scale**2 * frames  # at most: time is not divided
     payload = latents * as_float(w.batch_size) * w.activation_dtype.itemsize
-    op = Collective(name="predictions", kind="all_gather", payload_bytes=payload, group_size=run.gpus)
-    cost = pricer.model.estimate([op])
-    return as_float(cost.latency_s) * as_float(steps)
+    return Collective(name="predictions", kind="all_gather", payload_bytes=payload, group_size=run.gpus)
 
 
-def _autoencoder(pipeline: GenerationPipeline, request: Request, run: Run, pricer: Pricer, phase: Phase) -> Stage:
+def _autoencoder(pipeline: GenerationPipeline, request: Request, run: Run, phase: Phase) -> Stage:
     """Decoding (or encoding the reference), whole, image by image, or tile by tile."""
     record, config = pipeline.record.decoder, pipeline.decoder
     assert record is not None
@@ -181,13 +168,13 @@ def _autoencoder(pipeline: GenerationPipeline, request: Request, run: Run, price
         dtype=dtype,
     )
     repeats = request.batch_size if run.slicing else 1
-    calls = tuple(
-        (pricer.call(config, tile, run), np.asarray(n) * np.asarray(repeats))
+    parts = tuple(
+        Part(config, tile, _plain(np.asarray(n) * np.asarray(repeats)))
         for tile, n in _tiles(w, record.tiling, run.tiling)
     )
-    whole = weights_in(config, replace(w, phase=Phase.FORWARD), dtype)
     name = "decode" if phase is Phase.DECODE else "encode:reference"
-    return Stage(name=name, component="decoder", calls=calls, weights_bytes=whole)
+    whole = Part(config, replace(w, phase=Phase.FORWARD), 1)
+    return Stage(name=name, component="decoder", parts=parts, weights_of=whole)
 
 
 def _tiles(w: Workload, tiling: TilingRecord | None, asked: bool | None) -> list[tuple[Workload, int]]:
@@ -211,19 +198,16 @@ def _tiles(w: Workload, tiling: TilingRecord | None, asked: bool | None) -> list
     return [(replace(w, height=h, width=v), n) for (h, v), n in counted.items()]
 
 
-def stored_dtype(run: Run) -> DType:
-    """The format in which text encoders keep their linear layers."""
-    return run.text_encoder_dtype or run.base_dtype
+def transfers_s(numbers: Sequence[Any], weights: Sequence[Any], run: Run, bandwidth_bytes_s: float) -> list[Any]:
+    """Seconds of PCIe copies in each stage, from its number of calls and its weights in bytes.
 
-
-def transfers_s(stages: tuple[Stage, ...], run: Run, bandwidth_bytes_s: float) -> list[Any]:
-    """Seconds of PCIe copies in each stage. Model offload fetches a component once and puts it back; sequential offload
+    Model offload fetches a component once and puts it back; sequential offload
     fetches every layer in every call and drops it (accelerate's hooks leave it on the meta device)."""
     if run.placement is Placement.RESIDENT:
-        return [as_float(0.0) for _ in stages]
+        return [as_float(0.0) for _ in weights]
     if run.placement is Placement.MODEL_OFFLOAD:
-        return [2.0 * as_float(s.weights_bytes) / bandwidth_bytes_s for s in stages]
-    return [as_float(s.weights_bytes) * as_float(s.number) / bandwidth_bytes_s for s in stages]
+        return [2.0 * as_float(w) / bandwidth_bytes_s for w in weights]
+    return [as_float(w) * as_float(n) / bandwidth_bytes_s for n, w in zip(numbers, weights, strict=True)]
 
 
 def config_layers(config: ModelConfig) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archsearch.pipeline.describe import quality_left
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 

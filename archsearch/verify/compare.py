@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
 from archsearch.bench.micro.device import free_bytes, release
+from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.model import CostModel
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -116,7 +117,8 @@ def verify(
     device_name: str,
     hardware: str | None = None,
     top: int = 3,
-    compiled: bool | None = None,
+    execution: Execution | str | None = None,
+    changes: Mapping[str, Any] | None = None,
     storage: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
@@ -126,19 +128,21 @@ def verify(
         source: a stored study's name or a space; ``hardware`` as for ``recommend``.
         gpu: the profile that predictions are made for.
         device: a torch device; ``device_name`` is what it calls itself.
-        compiled: overrides the space's execution.
+        execution: how it runs, in place of the space's execution, and ``changes`` of its fields; torch runs it eagerly
+            or compiled.
 
     Raises:
         ArchSearchError: nothing to recommend, or no library to build modules with.
     """
     found, workload, attributes = candidates_of(source, hardware, top, storage)
-    fused = bool(attributes["execution"]["compiled"]) if compiled is None else compiled
+    stated = Execution(**attributes["execution"]) if execution is None else execution
+    chosen = chosen_execution(workload, stated, changes).resolved(workload)
     rows: list[Checked] = []
     for candidate in found:
         progress(f"{attributes['space']}: {candidate.name}")
         twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)  # type: ignore[attr-defined]
         if twin is None:
-            rows.append(_checked(candidate, workload, gpu, device, fused))
+            rows.append(_checked(candidate, workload, gpu, device, chosen))
         else:  # timed already
             rows.append(replace(twin, rank=candidate.rank, name=candidate.name, note=f"the same as {twin.name}"))
     return Verification(
@@ -146,19 +150,19 @@ def verify(
         family=attributes["family"],
         hardware=gpu.id,
         device=device_name,
-        execution="compiled" if fused else "eager",
+        execution=chosen.line(),
         workload={k: v for k, v in attributes["workload"].items() if v is not None},
         rows=tuple(rows),
         **_agreement(rows),
     )
 
 
-def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, *, compiled: bool) -> tuple[Any, float | None]:
+def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: Execution) -> tuple[Any, float | None]:
     """The estimate of a whole model as torch runs it, and of what one more layer adds to it."""
     model = CostModel(gpu)
 
     def cost(c: ModelConfig) -> Any:
-        return model.estimate(c.lower(workload), compiled=compiled, attention="sdpa" if gpu.vendor != "cpu" else "auto")
+        return model.price(c, workload, execution)
 
     layers = getattr(config, "num_layers", None)
     if layers is None or layers < 2:
@@ -167,12 +171,12 @@ def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, *, compiled
     return cost(config), float(two.latency_s - one.latency_s)
 
 
-def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any, compiled: bool) -> Checked:
+def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any, execution: Execution) -> Checked:
     config = candidate.config
-    answer, layer = predicted(config, workload, gpu, compiled=compiled)
+    answer, layer = predicted(config, workload, gpu, execution)
     measured, layer_measured, method, note = None, None, "", ""
     try:
-        measured, layer_measured, method = _measured(config, workload, device, compiled)
+        measured, layer_measured, method = _measured(config, workload, device, execution.compiled)
     except ArchSearchError:
         raise
     except RuntimeError as error:  # out of memory, or a compiler that gave up: told, and the next one is tried

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from archsearch.bench.micro.cases import Case
-from archsearch.cost.execution import AttentionKernel, Kernel, kernels_of
+from archsearch.cost.execution import AttentionChoice
+from archsearch.cost.launches import Kernel, kernels_of
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import ModelConfig
 from archsearch.ops import Attention, MatMul, MemoryOp
@@ -21,7 +22,7 @@ PURPOSE = "model"
 
 def kernel_cases(models: Iterable[ModelConfig], workload: Workload, gpu: GpuSpec) -> list[Case]:
     """Each different product, attention and bandwidth-bound kernel of the models' eager execution, once."""
-    attention = AttentionKernel.EAGER if gpu.vendor == "cpu" else AttentionKernel.SDPA
+    attention = AttentionChoice.EAGER if gpu.vendor == "cpu" else AttentionChoice.SDPA
     cases: dict[str, Case] = {}
     for config in models:
         for op in config.lower(workload):

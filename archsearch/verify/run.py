@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from archsearch.bench.measurements import read_timed
+from archsearch.cost.execution import Execution
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
@@ -20,7 +21,8 @@ def run_verify(
     device: str,
     gpu: str | None = None,
     hardware: str | None = None,
-    compiled: bool | None = None,
+    execution: Execution | str | None = None,
+    changes: Mapping[str, Any] | None = None,
     recalibrate: Path | None = None,
     storage: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -54,7 +56,8 @@ def run_verify(
         device_name=who.device,
         hardware=hardware,
         top=top,
-        compiled=compiled,
+        execution=execution,
+        changes=changes,
         storage=storage,
         progress=progress,
     )

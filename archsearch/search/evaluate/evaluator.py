@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.estimate import Provenance
+from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.memory import memory_on
+from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
@@ -30,6 +32,7 @@ from archsearch.search.evaluate.limits import (
 )
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.evaluate.pricing import LatencyModel, cost_models
+from archsearch.search.evaluate.sampling import SpaceSampler
 from archsearch.search.evaluate.training import TrainingCost
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.schema import Objective
@@ -53,6 +56,11 @@ class Evaluation:
     rules: tuple[Requirement, ...]
     violations: Mapping[str, Any]
     provenance: Mapping[str, Provenance]
+    estimates: Mapping[str, Estimate]
+
+    def host_bound(self, gpu_id: str) -> NDArray[np.bool_]:
+        """[shape] where a GPU waits for its host's launches, so that wider layers cost no time."""
+        return np.broadcast_to(np.asarray(self.estimates[gpu_id].host_bound), self.shape)
 
     @cached_property
     def legal(self) -> NDArray[np.bool_]:
@@ -111,10 +119,6 @@ class Evaluator:
     """
 
     def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
-        if space.record.pipeline is not None and models is None:
-            from archsearch.search.evaluate.pricing import pipeline_models
-
-            models = pipeline_models(pool)
         self.space = space
         self.pool = pool
         self._refuse_unsupported()
@@ -125,6 +129,7 @@ class Evaluator:
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+        self.sampling = SpaceSampler(space, self.proxy.direction)
 
     def _training_cost(self) -> TrainingCost | None:
         record = self.space.record.training
@@ -179,7 +184,7 @@ class Evaluator:
         with np.errstate(all="ignore"):
             sizes = {
                 "parameters": as_float(config.parameters()),
-                "memory_bytes": as_float(config.memory(self.space.workload).total),
+                "memory_bytes": self._memory(config),
             }
             kept = legal.copy()
             for amount in size_violations(self.space, self.pool, sizes).values():
@@ -197,7 +202,8 @@ class Evaluator:
         return mask, config
 
     def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
-        return kernel_rules(self.space, self.pool, config)
+        rules, served = kernel_rules(self.space, self.pool, config)
+        return (*rules, *self.sampling.rules(config)), served
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -209,36 +215,33 @@ class Evaluator:
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
-    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
-        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
-        factor = error if self.proxy.direction == "minimize" else 1.0 / error
-        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
-
     def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
-        ops = config.lower(workload)
         tokens = as_float(config.tokens(workload))
-        flops = as_float(ops.flops())
+        estimates = price_on(self.models, config, workload, self.space.execution)
+        flops = as_float(next(iter(estimates.values())).flops)
         values: dict[str, Any] = {
             "parameters": as_float(config.parameters()),
             "flops": flops,
-            "memory_bytes": as_float(config.memory(workload).total),
+            "memory_bytes": self._memory(config),
         }
-        values |= self._quality(config, values["parameters"], flops)
-        provenance = {}
-        execution = self.space.record.execution
-        for gpu in self.pool.gpus:
-            estimate = self.models[gpu.id].estimate(ops, compiled=execution.compiled, attention=execution.attention)
-            values[f"latency_s:{gpu.id}"] = as_float(estimate.latency_s)
-            values[f"latency_low_s:{gpu.id}"] = as_float(estimate.low_s)
-            values[f"latency_high_s:{gpu.id}"] = as_float(estimate.high_s)
-            provenance[gpu.id] = estimate.provenance
-        if hasattr(config, "sampler_factor"):
-            values |= self._sampled(values, config.sampler_factor())
+        one_pass = as_float(config.pass_flops(workload)) if hasattr(config, "pass_flops") else flops
+        values |= self._quality(config, values["parameters"], one_pass)
+        for gpu_id, estimate in estimates.items():
+            values[f"latency_s:{gpu_id}"] = as_float(estimate.latency_s)
+            values[f"latency_low_s:{gpu_id}"] = as_float(estimate.low_s)
+            values[f"latency_high_s:{gpu_id}"] = as_float(estimate.high_s)
+        provenance = {gpu_id: estimate.provenance for gpu_id, estimate in estimates.items()}
+        values |= self.sampling.columns(config, values)
         values["tokens"] = tokens
         if self.training is not None:
             values |= self.training.columns(config)
-        return Evaluation(shape, values, rules, self._violations(values), provenance)
+        return Evaluation(shape, values, rules, self._violations(values), provenance, estimates)
+
+    def _memory(self, config: ModelConfig) -> Any:
+        """Bytes of one run on the GPU of the pool where its kernels need most."""
+        uses = memory_on(config, self.space.workload, self.space.execution, self.pool.gpus)
+        return reduce(np.maximum, (as_float(use.total) for use in uses))
 
     def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
         """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""

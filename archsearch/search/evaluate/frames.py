@@ -63,7 +63,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
         "dimensions": [*space.dimensions, *space.derived],
         "objectives": dict(evaluator.objective_columns),
         "workload": space.record.workload.model_dump(mode="json", exclude_none=True),
-        "execution": space.record.execution.model_dump(mode="json"),
+        "execution": space.execution.to_dict(),
         **_economy(evaluator),
         "quality": {
             "proxy": proxy.name,

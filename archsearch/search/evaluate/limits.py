@@ -88,8 +88,8 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
 
     A GPU that has no such kernel for any of them is left to the cost model, which refuses it.
     """
-    attention = space.record.execution.attention
-    if attention not in ("flash", "sdpa") or "head_dim" not in space.config_fields:
+    attention = space.execution.attention
+    if attention not in ("flash", "fa2") or "head_dim" not in space.config_fields:
         return (), config
     widths = np.asarray(config.head_width)  # type: ignore[attr-defined]
     known, where = np.unique(widths, return_inverse=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from archsearch.cost.estimate import Estimate
+from archsearch.cost.model import CostModel, Prices
+from archsearch.cost.remember import PriceCache
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool, GpuSpec
-from archsearch.ops import OpList
 
 if TYPE_CHECKING:
     from archsearch.search.space.space import SearchSpace
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 Hardware = str | Sequence[str] | GpuPool | GpuSpec
 
 
-class LatencyModel(Protocol):
-    """What prices an op list on one GPU: ``archsearch.cost.CostModel``, or a stand-in."""
-
-    def estimate(self, ops: OpList, *, compiled: bool = False, attention: str = "auto") -> Estimate: ...
+LatencyModel = Prices
+"""What prices an op list on one GPU: ``archsearch.cost.CostModel``, or a stand-in."""
 
 
 def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) -> GpuPool:
@@ -42,15 +40,6 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
     return GpuPool.parse(",".join(hardware))
 
 
-def pipeline_models(pool: GpuPool) -> dict[str, LatencyModel]:
-    """The cost model of each GPU under the continuous load of a generation."""
-    from archsearch.cost.clocks import SustainedCostModel
-
-    return {gpu.id: SustainedCostModel(gpu) for gpu in pool.gpus}
-
-
 def cost_models(pool: GpuPool) -> dict[str, LatencyModel]:
     """The calibrated cost model of each GPU, each distinct shape priced once."""
-    from archsearch.cost.remember import SearchCostModel
-
-    return {gpu.id: SearchCostModel(gpu) for gpu in pool.gpus}
+    return {gpu.id: CostModel(gpu, cache=PriceCache()) for gpu in pool.gpus}

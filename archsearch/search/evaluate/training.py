@@ -12,7 +12,8 @@ A layout splits ``gpus`` into tensor × pipeline × data parallel groups:
 * data parallel: one all-reduce of the stage's gradients a step, not overlapped with the backward pass (an upper bound);
   ``zero`` 1 divides the optimizer's state by the d replicas (ZeRO, https://arxiv.org/abs/1910.02054).
 
-Collectives are costed from the node's links (``archsearch.cost.kernels.collective``, within one node).
+Layouts, what they exchange and what the exchange costs are ``archsearch.cost.layouts``'s; each part of a step takes the
+longer of the GPU and its host.
 
     step = (m + p − 1) · micro-batch + all-reduce + optimizer        train = tokens / tokens per step · step
 """
@@ -20,26 +21,27 @@ Collectives are costed from the node's links (``archsearch.cost.kernels.collecti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from archsearch.cost.kernels.collective import collective_cost, link_of
+from archsearch.cost.execution import Execution
+from archsearch.cost.layouts import exchanges, output_bytes, shard
+from archsearch.cost.memory import with_attention
+from archsearch.cost.model import CostModel
+from archsearch.cost.remember import PriceCache
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import MemoryUse
-from archsearch.ops import Collective, OpList, as_float
+from archsearch.ops import Collective, Op, OpList, as_float
 from archsearch.search.evaluate.pricing import LatencyModel
 from archsearch.search.space.schema import TrainingRecord
-from archsearch.workload import Phase, Workload
+from archsearch.segments import Segment, SegmentedOps
+from archsearch.workload import Workload
 
 PARALLEL = (1, 2, 4, 8)
 """Sizes tried where the record names none."""
-REDUCES_PER_LAYER = 4
-RECOMPUTED_REDUCES = 2
-SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
-"""Fields that tensor parallelism divides."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,12 @@ class TrainingCost:
     """
 
     def __init__(self, record: TrainingRecord, *, splittable: bool = True, usd_per_hour: float | None = None) -> None:
-        from archsearch.cost.remember import SearchCostModel
-
         self.record = record
+        self.execution = record.run().resolved(record.workload())
         self.gpu: GpuSpec = load_gpu(record.hardware)
         if not self.gpu.supports(record.dtype):
             raise UnsupportedError(f"training on {self.gpu.id}: {self.gpu.why_unsupported(record.dtype)}")
-        self.model: LatencyModel = SearchCostModel(self.gpu)
+        self.model: LatencyModel = CostModel(self.gpu, cache=PriceCache())
         listed = np.nan if self.gpu.price is None else self.gpu.price.usd_per_hour
         self.usd_per_hour = listed if usd_per_hour is None else usd_per_hour
         self.layouts = tuple(self._layouts(splittable))
@@ -124,33 +125,44 @@ class TrainingCost:
         }
 
     def _layout_columns(self, config: Any, layout: Layout) -> dict[str, Any]:
-        stage, legal = _stage(config, layout)
+        """One step: (m + p − 1) micro-batches of a stage with its exchanges, the gradients' all-reduce, the update."""
         r, work = self.record, self.workload
+        run = replace(self.execution, tensor_parallel=layout.tensor, pipeline_parallel=layout.pipeline)
+        stage, legal = shard(config, run)
         with np.errstate(all="ignore"):
-            ops = stage.lower(work)
-            optimizer = OpList(tuple(op for op in ops if op.name.startswith("optimizer.")))
-            passes = OpList(tuple(op for op in ops if not op.name.startswith("optimizer.")))
-            micro = as_float(self.model.estimate(passes, compiled=r.compiled).latency_s)
-            update = as_float(self.model.estimate(optimizer, compiled=r.compiled).latency_s)
             turns = r.batch_size // (layout.data * r.micro_batch)
-            micro = micro + self._tensor_s(stage, layout) + self._pipeline_s(stage, layout)
-            sync = self._all_reduce_s(stage.parameters() * work.activation_dtype.itemsize, layout.data)
-            memory = stage.memory(work)
-            step = (turns + layout.pipeline - 1) * micro + sync + update / (layout.data if r.zero else 1)
-            share = self._bytes(memory, layout, turns) / self.gpu.memory_bytes
+            parts = self._segments(stage, layout, turns + layout.pipeline - 1)
+            step = as_float(self.model.estimate(SegmentedOps.of(parts), self.execution).latency_s)
+            use = with_attention(stage.memory(work), work, self.execution, self.gpu)
+            share = self._bytes(use, layout, turns) / self.gpu.memory_bytes
         return {
             "step_s": np.where(legal, step, np.inf),
             "memory_share": np.where(legal, share, np.inf),
             "layout": as_float(layout.code),
         }
 
+    def _segments(self, stage: Any, layout: Layout, turns: int) -> list[Segment]:
+        ops, work = stage.lower(self.workload), self.workload
+        update = OpList(tuple(op for op in ops if op.name.startswith("optimizer.")))
+        passes = tuple(op for op in ops if not op.name.startswith("optimizer."))
+        tensor = Execution(tensor_parallel=layout.tensor)
+        sends: tuple[Op, ...] = ()
+        if layout.pipeline > 1:  # its output on, and its gradient back
+            payload = output_bytes(stage, work)
+            sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
+        found = [
+            Segment(name="micro-batch", ops=OpList((*passes, *exchanges(stage, work, tensor), *sends)), calls=turns),
+            Segment(name="update", ops=update, calls=1.0 / layout.data if self.record.zero else 1),
+        ]
+        if layout.data > 1:
+            shared = Execution(data_parallel=layout.data)
+            found.append(Segment(name="gradients", ops=OpList(tuple(exchanges(stage, work, shared)))))
+        return found
+
     @property
     def workload(self) -> Workload:
         """One micro-batch."""
-        r = self.record
-        sizes = {"seq_len": r.seq_len, "height": r.height, "width": r.width, "frames": r.frames}
-        run = {"batch_size": r.micro_batch, "dtype": r.dtype, "checkpointing": r.checkpointing}
-        return Workload(phase=Phase.TRAIN, **run, **sizes)  # type: ignore[arg-type]
+        return self.record.workload()
 
     def _units(self, config: Any) -> Any:
         """Tokens (images, videos) of a micro-batch."""
@@ -160,46 +172,6 @@ class TrainingCost:
         kept = min(layout.pipeline, turns)
         optimizer = as_float(memory.optimizer) / (layout.data if self.record.zero else 1)
         return as_float(memory.weights) + as_float(memory.activations) * kept + optimizer
-
-    def _payload(self, stage: Any) -> Any:
-        tokens = self.record.micro_batch * (self.record.seq_len or 1)
-        return as_float(tokens) * as_float(stage.hidden_size) * self.workload.activation_dtype.itemsize
-
-    def _tensor_s(self, stage: Any, layout: Layout) -> Any:
-        each = REDUCES_PER_LAYER + (RECOMPUTED_REDUCES if self.record.checkpointing else 0)
-        return self._all_reduce_s(self._payload(stage), layout.tensor) * each * as_float(stage.num_layers)
-
-    def _pipeline_s(self, stage: Any, layout: Layout) -> Any:
-        if layout.pipeline == 1:
-            return 0.0
-        return 2 * self._payload(stage) / link_of(self.gpu).bandwidth
-
-    def _all_reduce_s(self, payload_bytes: Any, size: int) -> Any:
-        if size == 1:
-            return 0.0
-        op = Collective(name="all_reduce", kind="all_reduce", payload_bytes=payload_bytes, group_size=size)
-        return collective_cost(self.gpu, op).latency_s
-
-
-def _stage(config: Any, layout: Layout) -> tuple[Any, Any]:
-    """One GPU's part of a model as a config of its own, and where the layout divides it evenly.
-
-    Raises:
-        UnsupportedError: tensor parallelism of a family whose heads have no width of their own.
-    """
-    names = {f.name for f in fields(config)}
-    legal = np.asarray(config.num_layers) >= layout.pipeline
-    changes: dict[str, Any] = {"num_layers": -(-np.asarray(config.num_layers) // layout.pipeline)}
-    if layout.tensor > 1:
-        changes["head_dim"] = config.head_width
-        for name in SHARDED:
-            value = getattr(config, name, None)
-            if value is not None:
-                legal = legal & (np.asarray(value) % layout.tensor == 0)
-                changes[name] = np.maximum(np.asarray(value) // layout.tensor, 1)
-        if "vocab_size" in names:
-            changes["vocab_size"] = -(-np.asarray(config.vocab_size) // layout.tensor)
-    return replace(config, **changes), legal
 
 
 def _better(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
+from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
 
@@ -25,6 +27,7 @@ Metric = Literal[
     "training_usd",
     "training_energy_j",
     "lifetime_usd",
+    "distillation_gpu_hours",
 ]
 _BEST = {"throughput": "maximize"}
 MAX_CHOICES = 10_000
@@ -112,11 +115,18 @@ class WorkloadRecord(_Record):
         return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
-class Execution(_Record):
-    """How the model runs: ``compiled`` fuses bandwidth-bound ops; ``attention`` picks the kernel."""
+Run = str | dict[str, bool | int | float | str | None]
+"""How something runs: the name of an execution, or fields of one over the workload's default (``name`` starts from a
+named one; see ``archsearch.cost.execution``)."""
 
-    compiled: bool = False
-    attention: Literal["auto", "flash", "sdpa", "fa2", "eager"] = "auto"
+
+def execution_from(value: Run, workload: Workload) -> Execution:
+    """The execution that a section stands for.
+
+    Raises:
+        UnknownNameError, InvalidInputError: it names none.
+    """
+    return parse_execution(value, workload) if isinstance(value, str) else execution_of(value, workload)
 
 
 class QualityRecord(_Record):
@@ -128,8 +138,27 @@ class QualityRecord(_Record):
     proxy: str | None = None
     tokens: PositiveFloat | None = None
     num_inference_steps: PositiveInt | None = None
-    guidance: Literal["none", "cfg"] | None = None
+    guidance: Literal["none", "cfg", "distilled"] | None = None
     distilled: bool | None = None
+
+
+class SpaceSampling(SamplingRecord):
+    """What steps, guidance and distillation do to quality in this space: figures in the form of ``quality/sampling.yaml``,
+    each with a source, which stand before the shipped ones.
+
+    ``checkpoint`` is the one that these models are taken to sample like, where it is not the pipeline's. ``alike`` says
+    that all architectures sample alike, so that the law alone ranks them.
+    """
+
+    checkpoint: str | None = None
+    alike: bool = False
+
+
+class Distillation(_Record):
+    """What distilling the steps of one architecture takes, in GPU-hours, and who says so."""
+
+    gpu_hours: PositiveFloat
+    source: str
 
 
 class TrainingRecord(_Record):
@@ -152,7 +181,7 @@ class TrainingRecord(_Record):
     frames: PositiveInt | None = None
     dtype: DType = DType.BF16
     checkpointing: bool = False
-    compiled: bool = True
+    execution: Run = {}
     zero: Literal[0, 1] = 1
     tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
     pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
@@ -161,6 +190,20 @@ class TrainingRecord(_Record):
     @classmethod
     def _parse_dtype(cls, value: object) -> DType:
         return _dtype(value)
+
+    def workload(self) -> Workload:
+        """One micro-batch."""
+        sizes = {"seq_len": self.seq_len, "height": self.height, "width": self.width, "frames": self.frames}
+        run = {"batch_size": self.micro_batch, "dtype": self.dtype, "checkpointing": self.checkpointing}
+        return Workload(phase=Phase.TRAIN, **run, **sizes)  # type: ignore[arg-type]
+
+    def run(self) -> Execution:
+        """How it runs.
+
+        Raises:
+            UnknownNameError, InvalidInputError: ``execution`` names none.
+        """
+        return execution_from(self.execution, self.workload())
 
 
 class Lifetime(_Record):
@@ -195,7 +238,8 @@ class SpaceRecord(_Record):
     """A search space file. docs/search.md explains every field.
 
     ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
-    and held in memory is a whole generation, and ``num_inference_steps`` and ``guidance_passes`` are fields too.
+    and held in memory is a whole generation, and ``num_inference_steps``, ``guidance_passes`` and ``distilled`` are fields
+    too. ``distillation`` is what ``distilled: 1`` costs, where no source of the checkpoint's student says so.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -210,8 +254,10 @@ class SpaceRecord(_Record):
     width_multiple: PositiveInt = 64
     budget: Budget = Budget()
     workload: WorkloadRecord = WorkloadRecord()
-    execution: Execution = Execution()
+    execution: Run = {}
     quality: QualityRecord = QualityRecord()
+    sampling: SpaceSampling = SpaceSampling()
+    distillation: Distillation | None = None
     objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
     pool: PoolRecord = PoolRecord()
     training: TrainingRecord | None = None
@@ -232,9 +278,26 @@ class SpaceRecord(_Record):
         return value
 
     @model_validator(mode="after")
+    def _runs(self) -> SpaceRecord:
+        try:
+            execution_from(self.execution, self.workload.workload())
+            if self.training is not None:
+                self.training.run()
+        except ArchSearchError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> SpaceRecord:
         if (self.family is None) == (self.builder is None):
             raise ValueError("give either 'family' or 'builder: module:function'")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling(self) -> SpaceRecord:
+        varied = [n for n in ("num_inference_steps", "guidance_passes", "distilled") if n in self.dimensions]
+        if self.sampling.alike and varied:
+            raise ValueError(f"sampling.alike: {varied[0]!r} is a dimension, so architectures do not sample alike")
         return self
 
     @model_validator(mode="after")

@@ -20,11 +20,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from archsearch.cost.execution import Execution
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.search.space.expressions import Expression
-from archsearch.search.space.schema import Objective, SpaceRecord
+from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
 from archsearch.yaml_records import parse_record
@@ -64,6 +65,11 @@ class SearchSpace:
     @cached_property
     def workload(self) -> Workload:
         return self.record.workload.workload()
+
+    @cached_property
+    def execution(self) -> Execution:
+        """How its models run."""
+        return execution_from(self.record.execution, self.workload).resolved(self.workload)
 
     @cached_property
     def dimensions(self) -> dict[str, NDArray[Any]]:
