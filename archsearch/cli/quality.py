@@ -156,7 +156,8 @@ def sampling_line(d: dict[str, Any]) -> str:
     asked = f"{d['steps']} steps, guidance {d['guidance']}, of {d['of']} ({d['kind']})"
     if d["ratio"] is None:
         return f"{asked}: unknown ({d['reason']})"
-    return f"{asked}: {d['metric']} {d['value']:.4g}, {d['ratio']:.4g} of the reference sampling's ({d['known']}); {d['sources'][0]}"
+    of = f"{d['metric']} {d['value']:.4g}, {d['ratio']:.4g} of the reference sampling's ({d['known']})"
+    return f"{asked}: {of}; {d['sources'][0]}"
 
 
 _TEXTS = {

@@ -154,7 +154,11 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
         last = step
     return {
         "baseline": document(before.estimate),
-        "best": {**document(found.best.estimate), "levers": list(found.best.ids), "retained": share(found.best.retained)},
+        "best": {
+            **document(found.best.estimate),
+            "levers": list(found.best.ids),
+            "retained": share(found.best.retained),
+        },
         "speedup": number(before.estimate.latency_s) / number(found.best.estimate.latency_s),
         "levers": rows,
         "combinations": {"judged": found.judged, "legal": found.legal, "quality_unknown": found.unknown},

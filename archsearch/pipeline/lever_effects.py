@@ -1,9 +1,9 @@
 """What levers leave of a pipeline's quality, in the terms of ``quality.sampling``: metric, ratio, how known, source.
 
 Steps and guidance are one effect together, that of the sampling of the finished plan, from the one function that every
-verb asks. Other levers have figures that a source measured on the plan's checkpoint, or change no number (``exact``), or
-are ``unknown``. ``retained`` is the share of the plan's own quality that is left: the product of 1 / error factors; NaN
-where a part is unknown.
+verb asks. Other levers have figures that a source measured on the plan's checkpoint, or change no number (``exact``),
+or are ``unknown``. ``retained`` is the share of the plan's own quality that is left: the product of 1 / error factors;
+NaN where a part is unknown.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ EXACT, STATED = "exact", "stated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One lever's effect. ``ratio`` is of ``metric`` with the lever to without (of sampling: to the reference sampling);
-    ``retained`` the share of quality that is left, NaN where unknown."""
+    """One lever's effect. ``ratio`` is of ``metric`` with the lever to without (of sampling: to the reference
+    sampling); ``retained`` the share of quality that is left, NaN where unknown."""
 
     known: str
     retained: float
@@ -75,7 +75,9 @@ def lever_effect(plan: Plan, lever: Lever, stated: Mapping[str, float] | None = 
                     known=MEASURED, retained=left, metric=metric, direction=direction, ratio=ratio,
                     checkpoint=checkpoint, source=source,
                 )  # fmt: skip
-    return Effect(known=UNKNOWN, retained=nan, reason=f"no source measured {lever.id} on {plan.pipeline.checkpoint.name}")
+    return Effect(
+        known=UNKNOWN, retained=nan, reason=f"no source measured {lever.id} on {plan.pipeline.checkpoint.name}"
+    )
 
 
 def _sampling_effect(plan: Plan, final: Plan) -> Effect:
@@ -93,8 +95,8 @@ def _sampling_effect(plan: Plan, final: Plan) -> Effect:
 def retained(plan: Plan, chosen: Sequence[Lever], stated: Mapping[str, float] | None = None) -> float:
     """The share of a plan's quality that a combination leaves; NaN where a part of it is unknown.
 
-    Levers of steps and guidance count once, as the sampling that they lead to; a share that the user states replaces its
-    lever's part.
+    Levers of steps and guidance count once, as the sampling that they lead to; a share that the user states replaces
+    its lever's part.
     """
     stated = stated or {}
     sampling = [lever for lever in chosen if lever.sampling]

@@ -35,8 +35,8 @@ class Goal:
     """What a combination has to keep, and what it should minimise.
 
     ``latency`` is seconds end to end, ``cost`` GPU-seconds per output (a price, where the GPU has one), ``energy``
-    joules per output. ``training`` is the most that may be trained; ``retained`` the least share of quality: where it is
-    given, combinations whose quality is unknown are left out and counted.
+    joules per output. ``training`` is the most that may be trained; ``retained`` the least share of quality: where it
+    is given, combinations whose quality is unknown are left out and counted.
     """
 
     objective: str = "latency"

@@ -31,7 +31,8 @@ def features_of(
 ) -> dict[str, Any]:
     """The named features of a config of scalars or arrays.
 
-    ``given`` holds what the config cannot tell, ``tokens`` of training, and may hold features that are known already. What neither tells is left out.
+    ``given`` holds what the config cannot tell, ``tokens`` of training, and may hold features that are known already.
+    What neither tells is left out.
 
     Raises:
         InvalidInputError: the family has no such feature.

@@ -2,11 +2,11 @@
 
     quality = law(architecture) * ratio(checkpoint, steps, guidance)
 
-The ratio is a metric measured at that sampling over the same metric at the checkpoint's reference sampling (a student's:
-its teacher's), from ``sampling.yaml``. Between measured steps of one checkpoint, metric and guidance it is interpolated
-in the logarithm of the steps and said to be ``interpolated``; beyond them, or at a guidance that nobody measured, it is
-``unknown``: NaN, with the reason, never a guess. A ratio r of a score (of which more is better) counts as a factor 1/r
-on an error; where the metric is not the law's own, that is a transfer, and the answer names the metric.
+The ratio is a metric measured at that sampling over the same metric at the checkpoint's reference sampling (of a
+student: its teacher's), from ``sampling.yaml``. Between measured steps of one checkpoint, metric and guidance it is
+interpolated in the logarithm of the steps and said to be ``interpolated``; beyond them, or at a guidance that nobody
+measured, it is ``unknown``: NaN, with the reason, never a guess. A ratio r of a score (of which more is better) counts
+as a factor 1/r on an error; where the metric is not the law's own, that is a transfer, and the answer names the metric.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MEASURED, INTERPOLATED, UNKNOWN = "measured", "interpolated", "unknown"
 class Sampled:
     """What is known of samplings. Arrays of one shape, that of steps and guidance:
 
-    ``ratio`` to the reference sampling and the measured ``value`` itself, NaN where unknown; ``known``: measured, interpolated or unknown; ``metric`` and
-    ``checkpoint`` by name (empty where unknown); ``minimize``: whether less of the metric is better. ``sources`` are
-    those of all figures used, ``reason`` says why some are unknown.
+    ``ratio`` to the reference sampling and the measured ``value`` itself, NaN where unknown; ``known``: measured,
+    interpolated or unknown; ``metric`` and ``checkpoint`` by name (empty where unknown); ``minimize``: whether less of
+    the metric is better. ``sources`` are those of all figures used, ``reason`` says why some are unknown.
     """
 
     ratio: NDArray[np.float64]
@@ -70,7 +70,9 @@ class Sampled:
         return found | {"sources": [str(source) for source in self.sources]}
 
 
-def sampling_ratio(checkpoint: Checkpoint, steps: Any, guidance: Any, table: SamplingTable | None = None) -> Sampled:
+def sampling_ratio(
+    checkpoint: Checkpoint, steps: Any, guidance: Any, table: SamplingTable | None = None, metric: str | None = None
+) -> Sampled:
     """What sampling a checkpoint with so many steps and this guidance leaves, relative to its reference sampling.
 
     Args:
@@ -78,18 +80,19 @@ def sampling_ratio(checkpoint: Checkpoint, steps: Any, guidance: Any, table: Sam
         steps: inference steps, a number or an array.
         guidance: ``none``, ``cfg`` or ``distilled``, one or an array that broadcasts with ``steps``.
         table: the measured figures, else those of ``sampling.yaml``.
+        metric: the only metric to look at; else, where two are measured, the one that stands first in the table counts.
 
     Returns:
-        Arrays of the broadcast shape. Where two metrics are measured, the one that stands first in the table counts.
+        Arrays of the broadcast shape.
     """
     table = table or shipped_table()
     count, mode = np.broadcast_arrays(np.asarray(steps, dtype=np.float64), np.asarray(guidance, dtype=np.str_))
     shape = count.shape
     ratio, printed = np.full(shape, np.nan), np.full(shape, np.nan)
     known = np.full(shape, UNKNOWN, dtype="<U12")
-    metric, minimize = np.full(shape, "", dtype="<U24"), np.ones(shape, dtype=bool)
+    named, minimize = np.full(shape, "", dtype="<U24"), np.ones(shape, dtype=bool)
     sources: list[Source] = []
-    curves = table.curves.get(checkpoint.name, ())
+    curves = tuple(c for c in table.curves.get(checkpoint.name, ()) if metric in (None, c.metric))
     for curve in curves:
         low, high = curve.steps[0], curve.steps[-1]
         here = (known == UNKNOWN) & (mode == curve.guidance) & (count >= low) & (count <= high)
@@ -99,7 +102,7 @@ def sampling_ratio(checkpoint: Checkpoint, steps: Any, guidance: Any, table: Sam
         ratio = np.where(here, np.interp(at, measured, curve.ratios), ratio)
         printed = np.where(here, np.interp(at, measured, curve.values), printed)
         known = np.where(here, np.where(np.isin(count, curve.steps), MEASURED, INTERPOLATED), known)
-        metric = np.where(here, curve.metric, metric)
+        named = np.where(here, curve.metric, named)
         minimize = np.where(here, curve.direction == "minimize", minimize)
         sources += curve.sources
     there = known != UNKNOWN
@@ -107,7 +110,7 @@ def sampling_ratio(checkpoint: Checkpoint, steps: Any, guidance: Any, table: Sam
         ratio=ratio,
         value=printed,
         known=known,
-        metric=metric,
+        metric=named,
         minimize=minimize,
         checkpoint=np.where(there, checkpoint.name, ""),
         sources=tuple(dict.fromkeys(sources)),

@@ -1,6 +1,7 @@
 """The table of measured samplings (``sampling.yaml``): checkpoints, sources and figures, checked by pydantic.
 
-A search space may bring figures of its own in the same form (``sampling`` in its file); they stand before the shipped ones.
+A search space may bring figures of its own in the same form (``sampling`` in its file); they stand before the shipped
+ones.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ class CheckpointRecord(_Record):
         return self
 
 
-Row = tuple[
-    str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode, PositiveFloat, PositiveFloat, str
-]
+Row = tuple[str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode, PositiveFloat, PositiveFloat, str]
 
 
 class SamplingRecord(_Record):
@@ -136,8 +135,8 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One metric of one checkpoint and guidance over its measured steps, ascending: ``values`` as printed, ``ratios`` to
-    the reference."""
+    """One metric of one checkpoint and guidance over its measured steps, ascending: ``values`` as printed, ``ratios``
+    to the reference."""
 
     metric: str
     direction: str

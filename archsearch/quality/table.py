@@ -50,8 +50,8 @@ def predict_frame(
     Columns are config fields; ``family`` (unless given as an argument) and ``tokens`` may be columns too. Columns that
     are no field are carried along and named in ``attrs["unread"]``, ``attrs["assumed"]`` says which fields were filled
     in. Rows are predicted together, one group per family and per combination of non-numeric fields. ``sampler`` holds
-    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models; then ``attrs["sampling"]`` says what
-    is known of that sampling, by family, and a quality that is not known is NaN.
+    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models; then ``attrs["sampling"]`` says
+    what is known of that sampling, by family, and a quality that is not known is NaN.
 
     Raises:
         InvalidInputError: no family, missing fields, a column that is nearly a field's name, or values that describe no

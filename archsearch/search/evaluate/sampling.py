@@ -1,4 +1,4 @@
-"""What sampling leaves of a space's qualities, and what distillation costs: ``quality.sampling`` over a space's settings."""
+"""What sampling leaves of a space's qualities, and what distillation costs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SpaceSampler:
         return None if asked is None else asked.ratio(self.table)
 
     def columns(self, config: ModelConfig, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Qualities with what sampling leaves of them (NaN where unknown), and GPU-hours of distillation where known."""
+        """Qualities with what sampling leaves of them (NaN where unknown), GPU-hours of distillation where known."""
         found: dict[str, Any] = {}
         sampled = self.sampled(config)
         if sampled is not None:

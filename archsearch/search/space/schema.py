@@ -143,8 +143,8 @@ class QualityRecord(_Record):
 
 
 class SpaceSampling(SamplingRecord):
-    """What steps, guidance and distillation do to quality in this space: figures in the form of ``quality/sampling.yaml``,
-    each with a source, which stand before the shipped ones.
+    """What steps, guidance and distillation do to quality in this space: figures in the form of
+    ``quality/sampling.yaml``, each with a source, which stand before the shipped ones.
 
     ``checkpoint`` is the one that these models are taken to sample like, where it is not the pipeline's. ``alike`` says
     that all architectures sample alike, so that the law alone ranks them.
@@ -238,8 +238,8 @@ class SpaceRecord(_Record):
     """A search space file. docs/search.md explains every field.
 
     ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
-    and held in memory is a whole generation, and ``num_inference_steps``, ``guidance_passes`` and ``distilled`` are fields
-    too. ``distillation`` is what ``distilled: 1`` costs, where no source of the checkpoint's student says so.
+    and held in memory is a whole generation, and ``num_inference_steps``, ``guidance_passes`` and ``distilled`` are
+    fields too. ``distillation`` is what ``distilled: 1`` costs, where no source of the checkpoint's student says so.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
