@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.execution import ExecutionOptions, runs
 from archsearch.cli.options import (
     AllowCode,
-    AttentionOption,
     BatchSize,
-    Compiled,
+    Checkpointing,
     DtypeOption,
     Frames,
     Height,
@@ -24,10 +24,14 @@ from archsearch.cli.options import (
 )
 from archsearch.cli.output import print_json
 
+if TYPE_CHECKING:
+    from archsearch.search.answers.explain import Explanation
 
+
+@runs
 def explain(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|STUDY:RANK", help="A model, or a study's rank-th architecture.")
+        str, typer.Argument(metavar="MODEL|STUDY:RANK", help="A model, or a study's (or space's) rank-th architecture.")
     ],
     hardware: Pool = None,
     dtype: DtypeOption = "bf16",
@@ -37,17 +41,27 @@ def explain(
     width: Width = None,
     frames: Frames = None,
     phase: PhaseOption = "forward",
-    attention: AttentionOption = "auto",
-    compiled: Compiled = False,
+    checkpointing: Checkpointing = False,
     storage: Storage = None,
     allow_code: AllowCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    how: ExecutionOptions,
 ) -> None:
-    """Explain an architecture on a GPU. A study's architecture keeps the study's workload."""
-    study, _, rank = model.rpartition(":")
-    if study and rank.isdigit():
-        explanation = _explain_ranked(study, int(rank), hardware, storage)
+    """Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload."""
+    source, _, rank = model.rpartition(":")
+    if source and rank.isdigit():
+        from archsearch.errors import InvalidInputError
+        from archsearch.search.answers.ranked import explain_ranked
+
+        asked = {"dtype": dtype != "bf16", "batch-size": batch_size != 1, "seq-len": seq_len, "height": height}
+        asked |= {"width": width, "frames": frames, "phase": phase != "forward", "checkpointing": checkpointing}
+        extra = [f"--{name}" for name, given in asked.items() if given]
+        if extra or how.any:
+            told = f"leave out {', '.join(extra or ['how it runs'])}"
+            raise InvalidInputError(f"{model}: a study's architecture keeps its workload and execution; {told}")
+        explanation: Explanation = explain_ranked(source, int(rank), hardware, storage=storage)
     else:
         from archsearch.api import explain as run
         from archsearch.search.evaluate.pricing import resolve_pool
@@ -62,32 +76,12 @@ def explain(
             width=width,
             frames=frames,
             phase=phase,
-            attention=attention,
-            compiled=compiled,
+            checkpointing=checkpointing,
+            execution=how.execution,
             allow_code=allow_code,
+            **how.changes,
         )
     if json:
         print_json(explanation.to_dict())
     else:
         print("\n".join(explanation.lines()))
-
-
-def _explain_ranked(study: str, rank: int, hardware: str | None, storage: str | None) -> Any:
-    from archsearch.errors import InvalidInputError
-    from archsearch.models.registry.families import get_family
-    from archsearch.search.answers.explain import explain as run
-    from archsearch.search.answers.recommend import config_of, recommend
-    from archsearch.search.studies.storage import load_study
-    from archsearch.search.studies.study import study_space
-
-    if rank < 1:
-        raise InvalidInputError(f"ranks count from 1, not {rank}")
-    stored = load_study(study, storage)
-    frame = recommend(stored, top=rank, storage=storage)
-    if len(frame) < rank:
-        raise InvalidInputError(f"study {study!r} has {len(frame)} recommended architectures; there is no rank {rank}")
-    space = study_space(stored)
-    config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
-    execution = space.record.execution
-    pool = hardware or ",".join(frame.attrs["hardware"])
-    return run(config, space.workload, pool, compiled=execution.compiled, attention=execution.attention)

@@ -42,6 +42,10 @@ def recommend(
     faster_on: Annotated[
         str | None, typer.Option(metavar="GPU[,GPU...]", help="Faster than the reference on these GPUs.")
     ] = None,
+    prefer: Annotated[
+        str | None,
+        typer.Option("--prefer", help="What ranks first: quality, speed, cost or knee (default: what the space says)."),
+    ] = None,
     top: Annotated[
         int | None, typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf or yaml).")
     ] = None,
@@ -69,6 +73,7 @@ def recommend(
         where=where,
         reference=reference,
         faster_on=[name.strip() for name in faster_on.split(",")] if faster_on else [],
+        prefer=prefer,
         top=max(rank or 0, 1 if one else 5) if top is None else top if rank is None else max(rank, top),
         storage=storage,
     )
@@ -81,6 +86,8 @@ def recommend(
             "hardware",
             "provenance",
             "objectives",
+            "prefer",
+            "per",
             "workload",
             "execution",
             "quality",
@@ -139,12 +146,16 @@ def _print_yaml(frame: pd.DataFrame) -> None:
 
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
+    from archsearch.cost.execution import Execution
+
     attrs: dict[str, Any] = {str(key): value for key, value in frame.attrs.items()}
     gpus = list(attrs["hardware"])
     work = ", ".join(f"{k} {v}" for k, v in attrs["workload"].items() if v is not None)
-    how = "compiled" if attrs["execution"].get("compiled") else "eager"
+    how = Execution(**attrs["execution"]).line()
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
-    print(f"{attrs['space']} on {', '.join(gpus)}: {work}, {how}; {exact}, {attrs['front']} architectures")
+    size = f"{attrs['front']} architectures, prefers {attrs['prefer']}"
+    print(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
+    print(f"execution: {how}")
     shown = {str(record["rank"]): record for record in records}
     for beside in (_baseline(frame), _baseline(frame, "reference")):
         if beside is not None:
@@ -158,8 +169,19 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
     print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
-    if quality.get("compared"):
-        print(f"ranks by quality on the front are compared over {', '.join(quality['compared'])}")
+    _print_compared(attrs)
+
+
+def _print_compared(attrs: dict[str, Any]) -> None:
+    """Which proxies the ranks by quality are compared over, or why they are not."""
+    compared = attrs["quality"].get("compared")
+    if compared:
+        whole = attrs["per"]["run"] != attrs["per"]["step"]
+        apart = " (of the architecture: steps and guidance left out)" if whole else ""
+        print(f"ranks by quality on the front are compared over {', '.join(compared)}{apart}")
+    else:
+        told = f"no second proxy of another base or source than {attrs['quality']['proxy']}"
+        print(f"ranks by quality are not compared: {told} speaks for family {attrs['family']}")
 
 
 def _known(provenance: dict[str, str]) -> str:
@@ -208,10 +230,16 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     unit = attrs["throughput_unit"]
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
-    cells["TFLOPs"] = record["flops"] / 1e12
+    run, step = attrs["per"]["run"], attrs["per"]["step"]
+    if run != step and "pass_flops" in record:
+        cells[f"TFLOPs per {step}"] = record["pass_flops"] / 1e12
+    cells[f"TFLOPs per {run}"] = record["flops"] / 1e12
     cells["memory, GiB"] = gibibytes(record["memory_bytes"])
-    cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
-    cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
+    if record["quality"] is None:  # steps or guidance that nobody measured
+        cells[f"predicted {attrs['quality']['metric']}"] = "unknown"
+    else:
+        cells[f"predicted {attrs['quality']['metric']}"] = f"{record['quality']:.4g}"
+        cells["  80 % band"] = f"{record['quality_low']:.4g}-{record['quality_high']:.4g}"
     if "quality_rank_best" in record:
         best, worst = record["quality_rank_best"], record["quality_rank_worst"]
         span = f"{best}" if best == worst else f"{best}-{worst}"
@@ -226,10 +254,24 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     if "lifetime_usd" in record:
         cells["lifetime, USD"] = _usd(record["lifetime_usd"])
     for gpu in attrs["hardware"]:
-        cells[f"{gpu}, ms"] = milliseconds(record["latency_s"][gpu])
+        cells[f"{gpu}, ms per {run}"] = milliseconds(record["latency_s"][gpu])
         low, high = (milliseconds(record[f"latency_{end}_s"][gpu]) for end in ("low", "high"))
         cells[f"{gpu}, 80 % band"] = f"{low}-{high}"
         cells[f"{gpu}, {unit}"] = rate(record["throughput"][gpu])
+    return cells | _other_objectives(record, attrs)
+
+
+def _other_objectives(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
+    """The objectives that have no cell yet."""
+    shown = ["quality", "parameters", "flops", "memory_bytes", "latency_s", "throughput"]
+    shown += ["training_hours", "training_usd", "lifetime_usd"]
+    shown += ["latency_worst", "latency_weighted", "throughput_worst", "throughput_weighted"]
+    cells = {}
+    for column in attrs["objectives"]:
+        stem, _, gpu = column.partition(":")
+        value = record.get(stem)
+        if stem not in shown and value is not None:
+            cells[column.replace(":", ", ")] = value.get(gpu) if isinstance(value, dict) else value
     return cells
 
 

@@ -177,7 +177,10 @@ def list_all(storage: Storage = None, json: Json = False) -> None:
     if frame.empty:
         note("no studies yet; run one with `archsearch study run SPACE --hardware GPU`")
         return
-    print_table("", list(frame.columns), frame.itertuples(index=False), left=("name", "space", "hardware", "strategy"))
+    if frame["problem"].isna().all():
+        frame = frame.drop(columns="problem")
+    left = ("name", "space", "hardware", "strategy", "problem")
+    print_table("", list(frame.columns), frame.itertuples(index=False), left=left)
 
 
 @app.command("show")

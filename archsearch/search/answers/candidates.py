@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
-from archsearch.search.explore.enumeration import Sweep, sweep
+from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.storage import load_study, study_names
@@ -77,7 +79,7 @@ class Limits:
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
-        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
             Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
         return tightened
@@ -99,6 +101,9 @@ class Limits:
                 f"--reference {self.reference} is of family {config.family}, the space {evaluator.space.name} of "
                 f"{evaluator.space.family}: their predicted qualities do not compare"
             )
+        if evaluator.space.record.pipeline is not None:  # in the space's pipeline, with its steps and guidance
+            own = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+            config = evaluator.space.family_class(**own)
         return evaluator.columns(evaluator.evaluate_config(config), np.zeros(1, dtype=np.int64))
 
     def bounds(self, evaluator: Evaluator) -> tuple[Bound, ...]:
@@ -160,11 +165,11 @@ def gather_candidates(
         UnknownNameError: the name is neither a study nor a space.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
-    found = _resolve(source, storage)
+    found = resolve_source(source, storage)
+    pricer = evaluator or source_evaluator(found, hardware, storage)
     if isinstance(found, SearchSpace):
-        return _from_space(found, evaluator or Evaluator(found, resolve_pool(hardware, found)), limits, progress)
+        return _from_space(found, pricer, limits, progress)
     record = study_record(found)
-    pricer = evaluator or study_evaluator(found)
     analytic = study_fidelity(found).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         if not analytic:
@@ -183,7 +188,24 @@ def gather_candidates(
     return _from_trials(found, pricer, limits)
 
 
-def _resolve(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
+def source_evaluator(
+    found: optuna.Study | SearchSpace, hardware: Hardware | None, storage: str | None = None
+) -> Evaluator:
+    """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own.
+
+    ``storage`` is where a study was loaded from: what was traced of a user's modules lies beside it.
+    """
+    if isinstance(found, SearchSpace):
+        return Evaluator(found, resolve_pool(hardware, found))
+    return study_evaluator(found, storage)
+
+
+def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
+    """The study or space of a name; a space file, or the object itself.
+
+    Raises:
+        UnknownNameError: the name is neither a study nor a space.
+    """
     if isinstance(source, SearchSpace):
         return source
     if not isinstance(source, str | Path):
@@ -201,7 +223,8 @@ def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progre
     tightened.bounds = limits.bounds(evaluator)
     result = sweep(tightened.space, progress=progress, evaluator=tightened)
     if not len(result.front_cells):
-        raise ArchSearchError(_why_nothing(result))
+        asked = () if limits.where is None else (limits.where,)
+        raise ArchSearchError(why_nothing(result, asked, progress=progress))
     labels: dict[int, list[str]] = {}
     for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
         for cell in cells.tolist():
@@ -216,7 +239,7 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
     frame = study_frame(study)
     if frame.empty:
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
-    amounts: dict[str, Any] = {"the study's budget": frame["violation"].to_numpy(float)}
+    amounts = _stored_misses(study, frame)
     if limits.max_parameters is not None:
         amounts[f"parameters at most {limits.max_parameters:.6g}"] = frame["parameters"] / limits.max_parameters - 1
     if limits.max_memory_gib is not None:
@@ -237,39 +260,16 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
         rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
         names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
         amounts[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
-    table = np.stack([np.asarray(values, dtype=float) for values in amounts.values()])
-    worst = table.max(axis=0)
+    worst = np.stack([np.asarray(values, dtype=float) for values in amounts.values()]).max(axis=0)
     if not (worst <= 0).any():
-        nearest = int(np.argmin(worst))
-        binding = list(amounts)[int(np.argmax(table[:, nearest]))]
-        row = frame.iloc[nearest]
-        shown = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
-        raise ArchSearchError(
-            f"no trial of study {study.study_name!r} is feasible: {binding} binds; "
-            f"the nearest trial misses it by {worst[nearest]:.1%} ({shown})"
-        )
+        raise ArchSearchError(why_no_trial(study.study_name, amounts, frame, evaluator))
     return Candidates(frame[worst <= 0].reset_index(drop=True), evaluator, exact=False)
 
 
-def _why_nothing(result: Sweep) -> str:
-    """Which limit binds and which architecture comes nearest."""
-    name = result.space.name
-    if not result.legal:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in result.rejected.most_common(3))
-        return f"space {name} holds no legal architecture; most are excluded by: {reasons}"
-    if result.nearest is None:
-        return f"no architecture of {name} is feasible on {', '.join(result.pool.ids)}"
-    amount, cell = result.nearest
-    cells = np.asarray([cell], dtype=np.int64)
-    dimensions = result.space.decode(cells)
-    violations = result.evaluator.evaluate(dimensions).violation_columns(np.zeros(1, dtype=np.int64))
-    binding = max(violations, key=lambda reason: float(violations[reason][0]))
-    columns = result.columns(cells)
-    shown = ", ".join(f"{key}={value[0]:g}" for key, value in dimensions.items())
-    figures = f"{columns['parameters'][0] / 1e6:.4g} M parameters, {columns['memory_bytes'][0] / 2**30:.3g} GiB, " + (
-        ", ".join(f"{columns[f'latency_s:{gpu}'][0] * 1e3:.3g} ms on {gpu}" for gpu in result.pool.ids)
-    )
-    return (
-        f"no architecture of {name} is feasible: {binding} binds. The nearest misses it by {amount:.1%}: "
-        f"{shown} ({figures})"
-    )
+def _stored_misses(study: optuna.Study, frame: pd.DataFrame) -> dict[str, Any]:
+    """Misses [N] of the study's own limits, as its trials keep them; one column where they keep no names."""
+    trials = study.get_trials(deepcopy=False)
+    kept = [trials[number].constraints for number in frame["trial"]]
+    names = list(dict.fromkeys(name for constraints in kept for name in constraints))
+    misses = {str(name): np.array([float(c.get(name, -1.0)) for c in kept]) for name in names}
+    return misses or {"the study's budget": frame["violation"].to_numpy(float)}

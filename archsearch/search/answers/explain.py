@@ -1,37 +1,34 @@
 """Where an architecture's time goes, what each of its dimensions costs, and which shapes nearby are better.
 
-All neighbours of an architecture (each dimension one step down and up, and pairs of such steps) are evaluated
-as one batch by the same formulas as a search.
+All neighbours of an architecture (``archsearch.search.answers.moves``) are evaluated as one batch by the same formulas
+as a search: latency, parameters, FLOPs, memory, and quality by the family's default proxy where one exists, trained on
+as many tokens as the architecture itself. The objectives are latency and that quality: a neighbour is *better* where
+it gains in one and loses in neither. Where no proxy speaks for the family, or its law does not see the step, nothing
+is called better. ``explain_ranked`` (``archsearch.search.answers.ranked``) explains an architecture of a study or
+space in that space's terms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Estimate
+from archsearch.cost.execution import Execution, default_execution
+from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
 from archsearch.models.base import ModelConfig
 from archsearch.ops import as_float
+from archsearch.search.answers.moves import DEFAULT_STEPS, Move
+from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
+from archsearch.search.answers.terms import run_of
+from archsearch.search.evaluate.pools import SIZES
 from archsearch.search.evaluate.pricing import Hardware, LatencyModel, cost_models, resolve_pool
 from archsearch.workload import Workload
 
-DEFAULT_STEPS: Mapping[str, int] = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_layers": 1,
-    "num_attention_heads": 1,
-    "num_key_value_heads": 1,
-    "head_dim": 32,
-    "vocab_size": 64,
-    "patch_size": 2,
-}
-_ALIGNED = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
 _SHOWN = 5
 
 
@@ -39,8 +36,9 @@ _SHOWN = 5
 class GpuExplanation:
     """One GPU's view. Times in seconds.
 
-    ``groups`` add up the breakdown by block part, largest first. ``dimensions`` hold the change per single
-    step. ``better`` are neighbours that are faster with no fewer parameters, or as fast with more.
+    ``groups`` add up the breakdown by block part, largest first. ``dimensions`` hold the change per single step.
+    ``better`` are neighbours that are better in one objective and worse in none. ``sensitivities`` are per cent of
+    latency for one per cent of a dimension, of those dimensions that are sizes.
     """
 
     gpu: str
@@ -53,11 +51,13 @@ class GpuExplanation:
     breakdown: list[dict[str, Any]]
     dimensions: list[dict[str, Any]]
     better: list[dict[str, Any]]
+    sensitivities: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer of ``explain``."""
+    """The answer of ``explain``. Latencies and FLOPs are per ``per``. ``neighbours`` hold every step with its metrics
+    and ``why`` it is better, loses, or is out of the question. ``space`` is None where the model belongs to none."""
 
     family: str
     config: dict[str, Any]
@@ -65,6 +65,12 @@ class Explanation:
     flops: float
     memory_bytes: float
     per_gpu: tuple[GpuExplanation, ...]
+    per: str = "run"
+    execution: dict[str, Any] = field(default_factory=dict)
+    objectives: tuple[str, ...] = ()
+    quality: dict[str, Any] | None = None
+    neighbours: list[dict[str, Any]] = field(default_factory=list)
+    space: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -74,20 +80,36 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """Sentences for people, GPU by GPU."""
-        told = [f"{self.family}: {self.parameters / 1e6:.4g} M parameters, {self.flops / 1e12:.4g} TFLOPs per run"]
+        told = [
+            f"{self.family}: {self.parameters / 1e6:.4g} M parameters, {self.flops / 1e12:.4g} TFLOPs per {self.per}, "
+            f"{self.memory_bytes / 2**30:.4g} GiB"
+        ]
+        if self.quality is not None:
+            known = self.quality
+            apart = "" if known["in_range"] else ", beyond the law's range"
+            value = "unknown" if known["value"] is None else f"{known['value']:.4g}"
+            told.append(f"predicted {known['metric']} {value} ({known['proxy']}{apart})")
+        if self.execution:
+            told.append(f"execution: {Execution(**self.execution).line()}")
+        told.append(f"objectives: {', '.join(self.objectives) or 'none that is known'}")
         for view in self.per_gpu:
-            told.append(
-                f"{view.gpu}: {view.latency_s * 1e3:.3g} ms ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
-                f"{view.provenance})"
-            )
-            told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
-            told += [
-                f"  {item['dimension']} {item['from']} -> {item['to']}: latency {item['latency_change']:+.1%}, "
-                f"parameters {item['parameters_change']:+.1%}"
-                for item in view.dimensions
-            ]
-            told += [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
+            told += _view_lines(view, self.per)
+        told += [f"  {item['label']}: {item['why']}" for item in self.neighbours if item["single"]]
+        if not any(view.better for view in self.per_gpu):
+            told.append("  no step nearby is better in one objective and worse in none")
         return told
+
+
+def _view_lines(view: GpuExplanation, per: str) -> list[str]:
+    told = [
+        f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
+        f"{view.provenance})"
+    ]
+    told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
+    if view.sensitivities:
+        each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
+        told.append(f"  per cent of latency per per cent of a dimension: {each}")
+    return told + [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
 
 
 def _shape(changes: Mapping[str, Any]) -> str:
@@ -99,42 +121,42 @@ def explain(
     workload: Workload,
     gpus: Hardware,
     *,
-    compiled: bool = False,
-    attention: str = "auto",
+    execution: Execution | None = None,
     steps: Mapping[str, int] | None = None,
     models: Mapping[str, LatencyModel] | None = None,
 ) -> Explanation:
-    """Explain one architecture (a config of scalars) on one or several GPUs.
+    """Explain one architecture (a config of scalars) on one or several GPUs, under an execution (by default the
+    workload's).
 
     ``steps`` gives the step of each dimension to vary; by default the widths move by 64, layers and heads by
     one. A width that is off its step's multiple moves to the multiples around it.
 
     Raises:
-        UnsupportedError: a GPU cannot run the workload.
+        UnsupportedError: a GPU cannot run the workload under this execution.
         InvalidInputError: the config describes no real model.
     """
     for requirement in config.requirements():
         if not np.all(requirement.holds):
-            from archsearch.errors import InvalidInputError
-
             raise InvalidInputError(f"{config.family} config: {requirement.reason}")
     pool = resolve_pool(gpus)
     pricers = cost_models(pool) if models is None else models
-    grid = _Neighbours.of(config, DEFAULT_STEPS if steps is None else steps)
-    ops = config.lower(workload)
-    run = {"compiled": compiled, "attention": attention}
-    views = []
-    for gpu in pool.gpus:
-        here = pricers[gpu.id].estimate(ops, compiled=compiled, attention=attention)
-        there = pricers[gpu.id].estimate(grid.config.lower(workload), **run) if grid.size else None  # type: ignore[arg-type]
-        views.append(_view(gpu, config, workload, here, there, grid))
+    run = (default_execution(workload) if execution is None else execution).resolved(workload)
+    question = Question(config, workload, pool, pricers, run, Law.of(config, workload))
+    own = question.ask([Move("", {})])
+    around = neighbours_of(question, DEFAULT_STEPS if steps is None else steps)
+    rows = [row for part in around for row in neighbour_rows(question, own, part)]
     return Explanation(
         family=config.family,
         config=_scalars(config),
-        parameters=int(as_float(config.parameters())),
-        flops=float(as_float(ops.flops())),
-        memory_bytes=float(as_float(config.memory(workload).total)),
-        per_gpu=tuple(views),
+        parameters=int(own.values["parameters"][0]),
+        flops=float(own.values["flops"][0]),
+        memory_bytes=float(own.values["memory_bytes"][0]),
+        per_gpu=tuple(_view(gpu, config, workload, own.estimates[gpu.id], rows) for gpu in pool.gpus),
+        per=run_of(config, workload),
+        execution=run.to_dict(),
+        objectives=question.objectives,
+        quality=question.law.answer(own.values["quality"][0]),
+        neighbours=rows,
     )
 
 
@@ -143,72 +165,27 @@ def _scalars(config: ModelConfig) -> dict[str, Any]:
     return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Neighbours:
-    """Architectures around one, as one array-valued config; ``changes[i]`` says how the i-th differs."""
-
-    config: ModelConfig
-    changes: list[dict[str, int]]
-    legal: NDArray[np.bool_]
-
-    @property
-    def size(self) -> int:
-        return len(self.changes)
-
-    @classmethod
-    def of(cls, config: ModelConfig, steps: Mapping[str, int]) -> _Neighbours:
-        moves = [(name, value) for name, step in steps.items() for value in _moves(config, name, step)]
-        changes = [{name: value} for name, value in moves]
-        changes += [dict(pair) for pair in combinations(moves, 2) if pair[0][0] != pair[1][0]]
-        names = dict.fromkeys(name for name, _ in moves)
-        columns = {n: np.array([c.get(n, int(getattr(config, n))) for c in changes]) for n in names}
-        many: Any = replace(config, **columns) if changes else config  # type: ignore[type-var]
-        legal = np.ones(len(changes), dtype=bool)
-        for requirement in many.requirements():
-            legal &= np.asarray(requirement.holds, dtype=bool)
-        return cls(many, changes, legal)
-
-
-def _moves(config: ModelConfig, name: str, step: int) -> list[int]:
-    """The values one step below and above a field's, where the config has such a field."""
-    value = getattr(config, name, None)
-    if value is None or isinstance(value, bool | str | float):
-        return []
-    here = int(value)
-    off = here % step if name in _ALIGNED else 0
-    around = (here - off, here - off + step) if off else (here - step, here + step)
-    return [moved for moved in around if moved > 0]
-
-
 def _view(
-    gpu: GpuSpec, config: ModelConfig, workload: Workload, here: Estimate, there: Estimate | None, grid: _Neighbours
+    gpu: GpuSpec, config: ModelConfig, workload: Workload, here: Estimate, rows: list[dict[str, Any]]
 ) -> GpuExplanation:
     latency = float(as_float(here.latency_s))
-    tokens = float(as_float(config.tokens(workload)))
-    dimensions: list[dict[str, Any]] = []
-    better: list[dict[str, Any]] = []
-    if there is not None:
-        times = np.broadcast_to(as_float(there.latency_s), (grid.size,)) / latency - 1
-        sizes = (
-            np.broadcast_to(as_float(grid.config.parameters()), (grid.size,)) / float(as_float(config.parameters())) - 1
-        )
-        dimensions = _dimension_rows(config, grid, times, sizes)
-        better = _better_rows(grid, times, sizes)
+    singles = [row for row in rows if row["single"]]
     return GpuExplanation(
         gpu=gpu.id,
         latency_s=latency,
         low_s=float(as_float(here.low_s)),
         high_s=float(as_float(here.high_s)),
         provenance=here.provenance.value,
-        throughput=tokens / latency,
-        groups=_groups(here.rows(), latency),
+        throughput=float(as_float(config.tokens(workload))) / latency,
+        groups=time_groups(here.rows(), latency),
         breakdown=here.rows(),
-        dimensions=dimensions,
-        better=better,
+        dimensions=[_dimension_row(config, row, gpu.id) for row in singles],
+        better=_better_rows(rows, gpu.id),
+        sensitivities=_sensitivities(config, singles, gpu.id),
     )
 
 
-def _groups(rows: Sequence[Mapping[str, Any]], latency: float) -> list[dict[str, Any]]:
+def time_groups(rows: Sequence[Mapping[str, Any]], latency: float) -> list[dict[str, Any]]:
     """Time by the first part of the ops' dotted names, largest first."""
     totals: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -221,38 +198,48 @@ def _groups(rows: Sequence[Mapping[str, Any]], latency: float) -> list[dict[str,
     return sorted(totals.values(), key=lambda group: -float(group["latency_s"]))
 
 
-def _dimension_rows(
-    config: ModelConfig, grid: _Neighbours, times: NDArray[np.float64], sizes: NDArray[np.float64]
-) -> list[dict[str, Any]]:
-    """Relative changes of latency and parameters for every legal single step."""
-    rows = []
-    for index, change in enumerate(grid.changes):
-        if len(change) == 1 and grid.legal[index]:
-            ((name, value),) = change.items()
-            throughput_per_parameter = 1 / ((1 + times[index]) * (1 + sizes[index])) - 1
-            rows.append(
-                {
-                    "dimension": name,
-                    "from": int(getattr(config, name)),
-                    "to": value,
-                    "latency_change": float(times[index]),
-                    "parameters_change": float(sizes[index]),
-                    "throughput_per_parameter_change": float(throughput_per_parameter),
-                }
-            )
-    return rows
+def _dimension_row(config: ModelConfig, row: Mapping[str, Any], gpu: str) -> dict[str, Any]:
+    """Relative changes of a single step on one GPU, and the difference of the predicted quality."""
+    name, found = row["dimension"], row["differences"]
+    slower, larger = found["latency_s"][gpu], found["parameters"]
+    return {
+        "dimension": name,
+        "from": plain_size(getattr(config, name)),
+        "to": row["changes"][name],
+        "changes": row["changes"],
+        "latency_change": slower,
+        "parameters_change": larger,
+        "flops_change": found["flops"],
+        "memory_change": found["memory_bytes"],
+        "quality_change": found["quality"],
+        "throughput_per_parameter_change": 1 / ((1 + slower) * (1 + larger)) - 1,
+        "verdict": row["verdict"][gpu],
+    }
 
 
-def _better_rows(grid: _Neighbours, times: NDArray[np.float64], sizes: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """Neighbours that are faster without losing parameters, or larger without losing time; best first."""
-    wins = np.flatnonzero(grid.legal & (times <= 0) & (sizes >= 0) & (sizes - times > 1e-4))
-    order = wins[np.argsort(times[wins] - sizes[wins], kind="stable")][:_SHOWN]
+def _better_rows(rows: Sequence[Mapping[str, Any]], gpu: str) -> list[dict[str, Any]]:
+    """Neighbours that are better in one objective and worse in none, the fastest first."""
+    wins = [row for row in rows if row["verdict"][gpu] == "better"]
+    wins.sort(key=lambda row: float(row["differences"]["latency_s"][gpu]))
     return [
         {
-            "changes": grid.changes[i],
-            "latency_change": float(times[i]),
-            "parameters_change": float(sizes[i]),
-            "why": f"{times[i]:+.1%} latency with {sizes[i]:+.1%} parameters",
+            "changes": row["changes"],
+            "latency_change": row["differences"]["latency_s"][gpu],
+            "parameters_change": row["differences"]["parameters"],
+            "quality_change": row["differences"]["quality"],
+            "why": row["why"],
         }
-        for i in order
+        for row in wins[:_SHOWN]
     ]
+
+
+def _sensitivities(config: ModelConfig, singles: Sequence[Mapping[str, Any]], gpu: str) -> dict[str, float]:
+    """Per cent of latency for one per cent of each size: the mean over its steps of ln(t'/t) / ln(value'/value)."""
+    found: dict[str, list[float]] = {}
+    for row in singles:
+        name = row["dimension"]
+        resized = abs(row["differences"]["parameters"]) > UNSEEN  # wider heads in place of more are no size
+        if name in SIZES and resized and not isinstance(row["changes"][name], list):
+            growth = np.log(row["changes"][name] / int(getattr(config, name)))
+            found.setdefault(name, []).append(float(np.log1p(row["differences"]["latency_s"][gpu]) / growth))
+    return {name: float(np.mean(values)) for name, values in found.items()}

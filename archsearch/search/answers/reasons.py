@@ -1,4 +1,4 @@
-"""Why an architecture is recommended, in words with numbers."""
+"""Why an architecture is recommended, in words with numbers: in the objectives of its study or space, and no others."""
 
 from __future__ import annotations
 
@@ -6,99 +6,105 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.answers.ranking import metric_of
+from archsearch.search.answers.steps import judge, neighbour_cells
+from archsearch.search.answers.terms import Term, objective_terms, priced_terms
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_EQUAL = 0.1
+"""Share of the 80 % band's half-width within which predicted qualities are called equal."""
+
 
 def reasons(
     chosen: pd.DataFrame, evaluator: Evaluator, baseline: dict[str, Any] | None, *, knee: int, front: pd.DataFrame
 ) -> list[str]:
-    """One text per recommended row: its place on the front, the comparison with the baseline, its neighbours."""
+    """One text per recommended row: its place on the front, the comparison with the baseline, its neighbours.
+
+    All three in the objectives of ``front.attrs``; of neighbours, what is measured or trained is told as predicted.
+    """
+    signs: dict[str, float] = front.attrs["objectives"]
+    terms = objective_terms(evaluator, signs)
     texts = []
     for position, row in enumerate(plain_rows(chosen)):
-        parts = [_place(row, evaluator, front, is_knee=position == knee)]
+        parts = [_place(row, terms, front, is_knee=position == knee)]
         if baseline is not None:
-            parts.append(_against_baseline(row, evaluator, baseline))
-        if not row["quality_in_range"]:
+            parts.append(_against_baseline(row, terms, evaluator, baseline))
+        if not row["quality_in_range"] and any(metric_of(term.column) == "quality" for term in terms):
             parts.append(f"quality extrapolates beyond the range of {evaluator.proxy.name}")
-        parts.append(_neighbours(row, evaluator))
+        parts.append(_neighbours(row, evaluator, priced_terms(evaluator, signs)))
         texts.append("; ".join(part for part in parts if part))
     return texts
 
 
-def _speed_column(evaluator: Evaluator) -> tuple[str, str]:
-    """The column that stands for speed, and how to call it."""
-    if len(evaluator.pool) == 1:
-        gpu = evaluator.pool.ids[0]
-        return f"throughput:{gpu}", f"throughput on {gpu}"
-    return "throughput_worst", "throughput on the GPU that gains least"
+def _place(row: dict[str, Any], terms: list[Term], front: pd.DataFrame, *, is_knee: bool) -> str:
+    """Where on the front it stands: in which objectives it is the best, whether it is the knee, with its values."""
+    best = [t for t in terms if t.sign * row[t.column] <= (t.sign * front[t.column].to_numpy(float)).min()]
+    names = ["knee"] if is_knee else []
+    names += [f"best {term.label}" for term in best]
+    place = f"{' and '.join(names)} of the front of {len(front)}" if names else f"on the front of {len(front)}"
+    values = ", ".join(f"{term.label} {term.value(row[term.column])}" for term in terms if term.unit != "x")
+    return f"{place} ({values})" if values else place
 
 
-def _place(row: dict[str, Any], evaluator: Evaluator, front: pd.DataFrame, *, is_knee: bool) -> str:
-    column, words = _speed_column(evaluator)
-    best_quality = front["quality"].min() if evaluator.proxy.direction == "minimize" else front["quality"].max()
-    if is_knee:
-        return f"knee of the front of {len(front)}"
-    if row["quality"] == best_quality:
-        return f"best {evaluator.proxy.metric} on the front of {len(front)}"
-    if row[column] == front[column].max():
-        return f"highest {words} on the front of {len(front)}"
-    return f"on the front of {len(front)}"
+def _against_baseline(row: dict[str, Any], terms: list[Term], evaluator: Evaluator, baseline: dict[str, Any]) -> str:
+    """The differences from the baseline, objective by objective; speed on a pool from the least gain to the most."""
+    told: list[str] = []
+    metrics: list[str] = []
+    for term in terms:
+        metric = metric_of(term.column)
+        if metric in metrics:
+            continue
+        metrics.append(metric)
+        if metric in ("throughput", "latency_s") and not term.column.startswith("measured_"):
+            told.append(_speed(row, term, metric, evaluator, baseline))
+        elif metric == "quality" and term.column == "quality":
+            told.append(_quality(row, term, baseline))
+        elif term.column in baseline:
+            told.append(term.change(row[term.column], baseline[term.column]))
+    if not told:
+        return ""
+    if "parameters" not in metrics:
+        told.append(f"parameters {row['parameters'] / baseline['parameters'] - 1:+.1%}")
+    return f"against {baseline['name']}: {', '.join(told)}"
 
 
-def _against_baseline(row: dict[str, Any], evaluator: Evaluator, baseline: dict[str, Any]) -> str:
-    gains = {g: row[f"throughput:{g}"] / baseline[f"throughput:{g}"] - 1 for g in evaluator.pool.ids}
-    worst, best = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
+def _speed(row: dict[str, Any], term: Term, metric: str, evaluator: Evaluator, baseline: dict[str, Any]) -> str:
+    gains = {g: row[f"{metric}:{g}"] / baseline[f"{metric}:{g}"] - 1 for g in evaluator.pool.ids}
+    up = 1.0 if metric == "throughput" else -1.0
+    order = sorted(gains, key=lambda gpu: up * gains[gpu])
+    label = term.label.partition(" on ")[0].partition(" over ")[0].partition(" of the ")[0]
     if len(gains) == 1:
-        speed = f"{gains[worst]:+.1%} throughput"
-    else:
-        speed = f"throughput {gains[worst]:+.1%} ({worst}) to {gains[best]:+.1%} ({best})"
+        return f"{label} {gains[order[0]]:+.1%}"
+    return f"{label} {gains[order[0]]:+.1%} ({order[0]}) to {gains[order[-1]]:+.1%} ({order[-1]})"
+
+
+def _quality(row: dict[str, Any], term: Term, baseline: dict[str, Any]) -> str:
     delta = row["quality"] - baseline["quality"]
-    metric = evaluator.proxy.metric
     band = max((row["quality_high"] - row["quality_low"]) / 2, 1e-12)
-    level = f"equal predicted {metric}" if abs(delta) < 0.1 * band else f"predicted {metric} {delta:+.3g}"
-    extra = row["parameters"] / baseline["parameters"] - 1
-    return f"against {baseline['name']}: {speed} at {level} ({extra:+.1%} parameters)"
+    return f"equal {term.label}" if abs(delta) < _EQUAL * band else term.change(row["quality"], baseline["quality"])
 
 
-def _neighbours(row: dict[str, Any], evaluator: Evaluator) -> str:
-    """What one step of each dimension would change, and the best of the legal steps that gain speed."""
+def _neighbours(row: dict[str, Any], evaluator: Evaluator, terms: list[Term]) -> str:
+    """What one step of each dimension would change, and the best of the steps that gain something."""
     cells, labels = neighbour_cells(row, evaluator)
     if not labels:
         return ""
-    evaluation = evaluator.evaluate(cells)
-    columns = evaluator.columns(evaluation, np.arange(len(labels)))
-    fit = evaluation.feasible
-    column, _ = _speed_column(evaluator)
-    sign = 1.0 if evaluator.proxy.direction == "minimize" else -1.0
-    better = sign * (columns["quality"] - row["quality"])
-    speed = columns[column] / row[column] - 1
-    losing = fit & (better >= 0) & (speed <= 0)
-    traded = fit & ~losing
-    told = f"{int(np.count_nonzero(~fit))} of {len(labels)} single steps leave the budget or the rules"
-    if losing.any():
-        told += f", {int(np.count_nonzero(losing))} are worse in both"
+    found = judge(row, cells, evaluator, terms)
+    told = f"{int(np.count_nonzero(~found.feasible))} of {len(labels)} single steps leave the budget or the rules"
+    worse = found.feasible & found.loses
+    if worse.any():
+        told += f", {int(np.count_nonzero(worse))} gain in no objective"
+    traded = found.feasible & ~found.loses
     if traded.any():
-        gain = np.where(traded, speed, -np.inf)
-        pick = int(np.argmax(gain))
-        told += (
-            f"; of the rest {labels[pick]} gives {speed[pick]:+.1%} throughput for "
-            f"{columns['quality'][pick] - row['quality']:+.2g} {evaluator.proxy.metric}"
-        )
+        gains = np.where(traded[:, None] & np.isfinite(found.gains), found.gains, -np.inf)
+        column = next((i for i, t in enumerate(terms) if t.relative), 0)
+        pick = int(np.argmax(gains[:, column]))
+        if not gains[pick, column] > 0:
+            pick = int(np.argmax(gains.max(axis=1)))
+        changes = [term.change(found.columns[term.column][pick], row[term.column]) for term in terms]
+        told += f"; of the rest {labels[pick]} gives {', '.join(changes)}"
     return told
-
-
-def neighbour_cells(row: dict[str, Any], evaluator: Evaluator) -> tuple[Columns, list[str]]:
-    """Dimension columns [N] of all single steps from an architecture, with a label each."""
-    space = evaluator.space
-    moves: list[tuple[str, Any]] = []
-    for name, values in space.dimensions.items():
-        index = int(np.searchsorted(values, row[name]))
-        moves += [(name, values[i]) for i in (index - 1, index + 1) if 0 <= i < len(values)]
-    columns = {
-        name: np.array([value if name == moved else row[name] for moved, value in moves]) for name in space.dimensions
-    }
-    return columns, [f"{name} {row[name]:g} -> {value:g}" for name, value in moves]

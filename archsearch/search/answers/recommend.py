@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
 from archsearch.search.answers.agreement import add_agreement, front_agreement
 from archsearch.search.answers.candidates import Candidates, Limits, gather_candidates
+from archsearch.search.answers.ranking import checked_preference, metric_of, preferred_order, spread_twins
 from archsearch.search.answers.reasons import reasons
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.answers.terms import pass_flops, run_of, space_run
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame, config_of, plain, to_records
+from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE
 from archsearch.search.evaluate.pools import add_pool_report
 from archsearch.search.evaluate.pricing import Hardware
-from archsearch.search.pareto import knee_order, non_dominated, normalize, objective_matrix
+from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import SearchSpace
 from archsearch.search.space.user_code import with_leave
 
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["config_of", "recommend", "to_records"]
-
-_TWIN_GAP = 0.05
 
 
 @with_leave
@@ -41,6 +42,7 @@ def recommend(
     where: str | None = None,
     reference: str | None = None,
     faster_on: Sequence[str] = (),
+    prefer: str | None = None,
     top: int = 5,
     weights: Mapping[str, float] | None = None,
     storage: str | None = None,
@@ -50,27 +52,30 @@ def recommend(
 ) -> pd.DataFrame:
     """The ``top`` architectures of a study or space, best first, with the reason for each.
 
-    Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the
-    Pareto front. First come those that match or beat the baseline in every objective, then the others. Within
-    each group the knee is first: the architecture that lies deepest below the rate at which the front as a whole
-    trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts more, and
-    then the baseline plays no part in the order; near twins of a better-ranked one (all
-    objectives within 5 % of the front's range) only fill places that would stay empty.
+    Only architectures that keep every budget and limit, on every GPU, are considered, and of those only the Pareto
+    front. ``prefer`` (by default what the space says) is the order: ``quality``, ``speed`` or ``cost`` put the best in
+    that objective first, whatever the others lose; ``knee`` first those that match or beat the baseline in every
+    objective, then the others, and within each group the architecture that lies deepest below the rate at which the
+    front as a whole trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts
+    more, and then the baseline plays no part in the order. Near twins of a better-ranked one (all objectives within
+    5 % of the front's range) only fill places that would stay empty.
 
     ``where`` is a condition on the space's names. With a ``reference`` model only architectures of at least its
     predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
     ``attrs["reference"]`` holds its row.
 
-    The table has the columns of an enumeration plus ``rank`` and ``why``, and ``quality_rank_best`` and
-    ``quality_rank_worst``: the range of its rank by quality on the front over the proxies that
-    ``attrs["quality"]["compared"]`` names. ``attrs["baseline"]`` is the naive
-    reference's row, ``attrs["pool"]`` what each GPU alone would choose at no lower quality than rank 1, and
-    the regret of rank 1 on that GPU (how much faster its own choice runs there).
+    The table has the columns of an enumeration plus ``rank``, ``why`` and ``pass_flops`` (FLOPs of one pass of the
+    model, where ``flops`` are those of the run that the latency is of; ``attrs["per"]`` names both), and, where two
+    independent proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of
+    its rank by quality on the front over the proxies that ``attrs["quality"]["compared"]`` names.
+    ``attrs["baseline"]`` is the naive reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each
+    GPU alone would choose at no lower quality than rank 1, and the regret of rank 1 on that GPU (how much faster its
+    own choice runs there).
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
-        InvalidInputError: a limit, weight or ``top`` that makes no sense.
+        InvalidInputError: a limit, weight, preference or ``top`` that makes no sense.
     """
     if top < 1:
         raise InvalidInputError(f"top must be at least 1, not {top}")
@@ -80,19 +85,18 @@ def recommend(
     signs: dict[str, float] = found.frame.attrs["objectives"]
     points = objective_matrix(_columns(found.frame), signs)
     front = np.flatnonzero(non_dominated(points))
-    order = knee_order(points[front], _weights(signs, weights))
-    knee = front[order[0]]
-    if weights is None:
-        order = _baseline_first(points[front], order, pricer, signs)
-    places = _spread(points[front], order)[:top]
+    preferred = checked_preference(prefer, weights, pricer, signs)
+    order, knee = preferred_order(points[front], signs, pricer, preferred, weights)
+    places = spread_twins(points[front], order)[:top]
     rows = front[places]
     chosen = found.frame.iloc[rows].reset_index(drop=True)
     chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
     compared = add_agreement(chosen, places, front_agreement(pricer, found.frame.iloc[front]))
     baseline = _baseline_row(pricer)
-    chosen["why"] = reasons(
-        chosen, pricer, baseline, knee=list(rows).index(knee) if knee in rows else -1, front=found.frame.iloc[front]
-    )
+    place = places.index(knee) if knee in places else -1
+    chosen["why"] = reasons(chosen, pricer, baseline, knee=place, front=found.frame.iloc[front])
+    config = pricer.config({name: chosen[name].to_numpy() for name in pricer.space.dimensions})
+    chosen["pass_flops"] = np.broadcast_to(pass_flops(pricer, config, chosen["flops"].to_numpy()), (len(chosen),))
     chosen.attrs = {
         **found.frame.attrs,
         "provenance": _provenance(pricer, chosen),
@@ -101,11 +105,18 @@ def recommend(
         "baseline": baseline,
         "quality": {**found.frame.attrs["quality"], "compared": compared},
         "reference": _reference_row(pricer, limits),
-        "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 else [],
+        "prefer": preferred,
+        "per": {"run": space_run(pricer), "step": run_of(pricer.space.family_class, pricer.space.workload)},
+        "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 and _speeds(signs) else [],
     }
     if len(pricer.pool) > 1:
         add_pool_report(chosen, pricer)
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
+
+
+def _speeds(signs: Mapping[str, float]) -> bool:
+    """Whether an objective is decided by how fast a GPU is."""
+    return bool({metric_of(name) for name in signs} & {"throughput", "latency_s", *PER_GPU_ABSOLUTE})
 
 
 def _provenance(evaluator: Evaluator, chosen: pd.DataFrame) -> dict[str, str]:
@@ -118,54 +129,12 @@ def _columns(frame: pd.DataFrame) -> Columns:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def _weights(signs: Mapping[str, float], weights: Mapping[str, float] | None) -> NDArray[np.float64]:
-    """One weight per objective column; the views of one metric over a pool share its weight."""
-    given = dict(weights or {})
-    stems = [_metric(name) for name in signs]
-    for name, value in given.items():
-        if name not in stems:
-            raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
-        if not value > 0:
-            raise InvalidInputError(f"weight for {name!r} must be positive, not {value}")
-    return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
-
-
-def _metric(column: str) -> str:
-    """The metric of a space's objectives that a column is a view of."""
-    stem = column.split(":")[0].removeprefix("measured_")
-    for view in ("_worst", "_weighted", "_fleet"):
-        stem = stem.removesuffix(view)
-    return {"latency": "latency_s", "regret": "throughput", "trained_loss": "quality"}.get(stem, stem)
-
-
-def _baseline_first(
-    points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator, signs: Mapping[str, float]
-) -> NDArray[np.int64]:
-    """The order with the points that match or beat the baseline in every objective before the others."""
-    baseline = evaluator.baseline_columns
-    if baseline is None or not set(signs) <= set(baseline):  # what is measured is not known of the baseline
-        return order
-    reached = objective_matrix(baseline, signs)[0]
-    lose = (points > reached + 1e-12 * np.abs(reached)).any(axis=1)
-    return order[np.argsort(lose[order], kind="stable")]
-
-
-def _spread(points: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
-    """The order with near twins of an earlier point moved to the end: a short list shows real alternatives."""
-    scaled = normalize(points)
-    distinct: list[int] = []
-    twins: list[int] = []
-    for index in order.tolist():
-        gaps = np.abs(scaled[distinct] - scaled[index]).max(axis=1)
-        (twins if (gaps < _TWIN_GAP).any() else distinct).append(index)
-    return distinct + twins
-
-
 def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
     columns = evaluator.baseline_columns
     if columns is None:
         return None
     row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    row["pass_flops"] = float(pass_flops(evaluator, evaluator.baseline_config(), row["flops"]))  # type: ignore[arg-type]
     preset = evaluator.space.record.baseline
     name = preset if isinstance(preset, str) else "baseline"
     config = evaluator.baseline_config()

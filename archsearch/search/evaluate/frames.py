@@ -3,7 +3,8 @@
 Columns of a table: the space's dimensions and derived fields; ``parameters``, ``flops``, ``memory_bytes``,
 ``quality``, ``quality_low``, ``quality_high``, ``quality_in_range``, ``proxy``; per GPU ``latency_s:<gpu>``,
 ``latency_low_s:<gpu>``, ``latency_high_s:<gpu>``, ``throughput:<gpu>`` and ``memory_share:<gpu>`` (of the GPU's
-memory); over the pool ``throughput_worst`` and ``throughput_weighted``, relative to the reference architecture.
+memory); over the pool ``throughput_worst`` and ``throughput_weighted``, relative to the reference architecture, and
+``latency_worst`` ... where they are objectives.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.metrics import ENERGY_BASIS, price_sources
 from archsearch.search.evaluate.training import layout_of
 from archsearch.search.space.schema import WorkloadRecord
@@ -23,14 +25,16 @@ from archsearch.workload import Workload
 if TYPE_CHECKING:
     import pandas as pd
 
-_HIDDEN = ("tokens", "latency_worst", "latency_weighted", "latency_fleet")
+HIDDEN = ("tokens", "latency_worst", "latency_weighted", "latency_fleet")
+"""Columns that a table leaves out: throughput's views say the same. What is an objective is always shown."""
 
 
 def columns_frame(evaluator: Evaluator, columns: Columns) -> pd.DataFrame:
     """A table from metric columns [N]; ``attrs`` name space, hardware, fixed fields and proxy."""
     import pandas as pd
 
-    shown = {name: value for name, value in columns.items() if name not in _HIDDEN}
+    hidden = set(HIDDEN) - set(evaluator.objective_columns)
+    shown = {name: value for name, value in columns.items() if name not in hidden}
     for gpu in evaluator.pool.gpus:
         shown[f"memory_share:{gpu.id}"] = columns["memory_bytes"] / gpu.memory_bytes
     frame = pd.DataFrame(shown)
@@ -62,6 +66,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
         "config_fields": list(space.config_fields),
         "dimensions": [*space.dimensions, *space.derived],
         "objectives": dict(evaluator.objective_columns),
+        "prefer": space.record.prefer,
         "workload": space.record.workload.model_dump(mode="json", exclude_none=True),
         "execution": space.execution.to_dict(),
         **_economy(evaluator),

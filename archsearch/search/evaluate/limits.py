@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from archsearch.search.space.space import SearchSpace
 
 
+LATENCY = "budget: latency"
+DEVICE_MEMORY = "memory of"
+AT_LEAST = "at least"
+
+
+def limit_of(text: str) -> str:
+    """The limit that a violation is a part of: one latency budget, and one question whether the GPUs' memory holds it,
+    over all GPUs of a pool."""
+    if text.startswith(LATENCY):
+        return text.rpartition(" on ")[0]
+    return DEVICE_MEMORY if text.startswith(f"{DEVICE_MEMORY} ") else text
+
+
+def relaxation(text: str, miss: Any) -> Any:
+    """ln of the factor by which a limit missed by ``miss`` (relative to it) has to move: comparable over limits from
+    above and from below."""
+    with np.errstate(all="ignore"):
+        return -np.log1p(-np.asarray(miss)) if f" {AT_LEAST} " in text else np.log1p(miss)
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A limit beside the space's budget: ``sign`` · column (per unit for latencies) is at most ``limit``.
@@ -52,7 +72,7 @@ def size_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, Any]
         limit = budget.memory_gib * 2**30
         amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
     for gpu in pool.gpus:
-        fits = f"memory of {gpu.id} ({gpu.memory.size_gib:g} GiB)"
+        fits = f"{DEVICE_MEMORY} {gpu.id} ({gpu.memory.size_gib:g} GiB)"
         amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
     return amounts
 
@@ -64,7 +84,7 @@ def latency_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, A
         return {}
     limit = latency_ms / 1e3
     return {
-        f"budget: latency at most {latency_ms:g} ms on {gpu.id}": (values[f"latency_s:{gpu.id}"] - limit) / limit
+        f"{LATENCY} at most {latency_ms:g} ms on {gpu.id}": (values[f"latency_s:{gpu.id}"] - limit) / limit
         for gpu in pool.gpus
     }
 

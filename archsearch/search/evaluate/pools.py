@@ -7,7 +7,9 @@ g, t_g. Where the space's rules let no other value stand alone, one more dimensi
     cost of a dimension on g = mean over its steps of  ln(t_g(b) / t_g(a)) / ln(N(b) / N(a))
 
 the per cent of latency that one per cent more parameters costs (1: time follows size; below 1 the dimension pays; a
-step that tile and wave quantisation makes free counts 0). Dimensions that change no parameter count have no cost.
+step that tile and wave quantisation makes free counts 0). Dimensions that change no parameter count have no cost, and
+only those have one that are continuous in meaning (``continuous``): a ratio of changes says nothing of a patch size, a
+compression, steps or a vocabulary, whose values are different models.
 """
 
 from __future__ import annotations
@@ -18,25 +20,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.space.space import SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_CHANGE = 1e-4
+SIZES = frozenset(
+    {
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "shared_expert_intermediate_size",
+        "num_layers",
+        "num_single_layers",
+        "num_dual_attention_layers",
+        "num_refiner_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "num_cross_attention_heads",
+        "head_dim",
+        "base_dim",
+    }
+)
+"""Fields of configs that are widths, depths, heads or feed-forwards: more of the same."""
+
+
+def continuous(space: SearchSpace, name: str) -> bool:
+    """Whether a dimension is continuous in meaning: all config fields that it decides, itself or through expressions,
+    are sizes. A builder's own parameters are where they are given as a range."""
+    if space.record.builder is not None:
+        return space.record.dimensions[name].range is not None
+    decided = {name}
+    for field, expression in space.derived.items():  # each stands after what it reads
+        if expression.names & decided:
+            decided.add(field)
+    fields = decided & set(space.config_fields)
+    return bool(fields) and fields <= SIZES
 
 
 def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str, Any]]:
     """Each dimension's cost on every GPU around an architecture (a row of a table).
 
-    One dict per dimension that changes the parameter count: ``dimension``, ``cost`` {gpu: per cent of latency for one
-    per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the values compared), ``with``
-    (the dimension that had to change along, or None).
+    One dict per dimension that is continuous in meaning and changes the parameter count: ``dimension``, ``cost`` {gpu:
+    per cent of latency for one per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the
+    values compared), ``with`` (the dimension that had to change along, or None).
     """
     found = []
     for name in evaluator.space.dimensions:
+        if not continuous(evaluator.space, name):
+            continue
         alone = {n: np.array([row[n]]) for n in evaluator.space.dimensions} | {name: evaluator.space.dimensions[name]}
         free = np.count_nonzero(evaluator.legal(alone)) > 1  # then a pair would tell of the other dimension
-        for other in (None, *(n for n in evaluator.space.dimensions if n != name and not free)):
+        others = [n for n in evaluator.space.dimensions if n != name and not free and continuous(evaluator.space, n)]
+        for other in (None, *others):
             item = _cost_along(evaluator, row, name, other)
             if item is not None:
                 found.append(item)

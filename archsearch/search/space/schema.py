@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -29,6 +30,22 @@ Metric = Literal[
     "lifetime_usd",
     "distillation_gpu_hours",
 ]
+Preference = Literal["quality", "speed", "cost", "knee"]
+"""What ranks first on a front."""
+PREFERRED: dict[str, tuple[str, ...]] = {
+    "quality": ("quality",),
+    "speed": ("throughput", "latency_s"),
+    "cost": (
+        "lifetime_usd",
+        "usd_per_million",
+        "training_usd",
+        "training_hours",
+        "distillation_gpu_hours",
+        "energy_j",
+        "training_energy_j",
+    ),
+}
+"""The objectives that a preference is about; ``knee`` is about all of them."""
 _BEST = {"throughput": "maximize"}
 MAX_CHOICES = 10_000
 
@@ -259,6 +276,7 @@ class SpaceRecord(_Record):
     sampling: SpaceSampling = SpaceSampling()
     distillation: Distillation | None = None
     objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
+    prefer: Preference = "knee"
     pool: PoolRecord = PoolRecord()
     training: TrainingRecord | None = None
     lifetime: Lifetime | None = None
@@ -311,3 +329,22 @@ class SpaceRecord(_Record):
         if len({objective.metric for objective in self.objectives}) != len(self.objectives):
             raise ValueError("objectives must name different metrics")
         return self
+
+    @model_validator(mode="after")
+    def _preferable(self) -> SpaceRecord:
+        told = why_not_preferred(self.prefer, [objective.metric for objective in self.objectives])
+        if told is not None:
+            raise ValueError(told)
+        return self
+
+
+def why_not_preferred(prefer: str, metrics: Sequence[str]) -> str | None:
+    """Why a preference says nothing about objectives of these metrics; None where it does."""
+    wanted = PREFERRED.get(prefer)
+    if wanted is None or set(wanted) & set(metrics):
+        return None
+    legal = [name for name, about in PREFERRED.items() if set(about) & set(metrics)]
+    return (
+        f"prefer {prefer} needs an objective of {', '.join(wanted)}; the objectives are {', '.join(metrics)}: "
+        f"prefer {' or '.join([*legal, 'knee'])}"
+    )

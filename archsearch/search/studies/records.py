@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError
+from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware import GpuPool
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import name_layouts
+from archsearch.search.evaluate.frames import HIDDEN, name_layouts
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
 from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.traces import kept_traces
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 RECORD = "archsearch"
 """User attribute of a study under which archsearch keeps what is needed to repeat it."""
+LISTED = ("name", "space", "hardware", "strategy", "trials", "feasible", "front")
 
 
 def study_fidelity(study: optuna.Study) -> Fidelity:
@@ -42,15 +44,15 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
     return dict(record)
 
 
-def study_space(study: optuna.Study) -> SearchSpace:
-    """The space of a study, from the text that the study keeps."""
-    return space_from_text(study_record(study)["space"], f"study {study.study_name}")
+def study_space(study: optuna.Study, storage: str | None = None) -> SearchSpace:
+    """The space of a study, from the text and the traces that the study keeps."""
+    return space_from_text(study_record(study)["space"], f"study {study.study_name}", kept_traces(study, storage))
 
 
-def study_evaluator(study: optuna.Study) -> Evaluator:
+def study_evaluator(study: optuna.Study, storage: str | None = None) -> Evaluator:
     """The evaluator that a study was run with, rebuilt from its record."""
     record = study_record(study)
-    return Evaluator(study_space(study), GpuPool.parse(",".join(record["hardware"])))
+    return Evaluator(study_space(study, storage), GpuPool.parse(",".join(record["hardware"])))
 
 
 def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
@@ -66,13 +68,10 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
         for trial in study.get_trials(deepcopy=False)
         if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
     ]
+    hidden = set(HIDDEN) - {"tokens", *attributes["objectives"]}
     rows = [
         {name: trial.params[name] for name in trial.params}
-        | {
-            n: v
-            for n, v in trial.user_attrs["metrics"].items()
-            if n not in ("latency_worst", "latency_weighted", "latency_fleet")
-        }
+        | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in hidden}
         | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
         | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
         | {name: trial.user_attrs[name] for name in ("measured_on",) if name in trial.user_attrs}
@@ -120,17 +119,27 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
 
 
 def list_studies(storage: str | None = None) -> pd.DataFrame:
-    """The stored studies, one a row: name, space, hardware, strategy, trials, front."""
+    """The stored studies, one a row: name, space, hardware, strategy, trials, feasible, front, problem.
+
+    A study that cannot be read stands in the list too: ``problem`` says what is wrong with it, None with the others.
+    """
     import pandas as pd
 
-    shown = ("name", "space", "hardware", "strategy", "trials", "feasible", "front")
-    rows = []
-    for name in study_names(storage):
+    rows = [row for name in study_names(storage) if (row := _listed(name, storage)) is not None]
+    return pd.DataFrame(rows, columns=[*LISTED, "problem"], dtype=object)
+
+
+def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
+    """A study's row of the list, None for other programs' studies; what is wrong with it stops no other row."""
+    try:
         study = load_study(name, storage)
-        if RECORD in study.user_attrs:
-            summary = summarize_study(study)
-            rows.append({key: summary[key] for key in shown} | {"hardware": ",".join(summary["hardware"])})
-    return pd.DataFrame(rows, columns=list(shown))
+        if RECORD not in study.user_attrs:
+            return None
+        summary = summarize_study(study)
+        return {key: summary[key] for key in LISTED} | {"hardware": ",".join(summary["hardware"]), "problem": None}
+    except Exception as error:
+        told = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
+        return dict.fromkeys(LISTED) | {"name": name, "problem": f"cannot be read ({told}); `archsearch study delete`"}
 
 
 def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:

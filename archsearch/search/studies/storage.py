@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from archsearch.data import user_data_dir
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.search.studies.places import artifacts_dir, default_storage_url, studies_dir
 
 if TYPE_CHECKING:
     import optuna
@@ -35,16 +35,6 @@ PROXY_TIMEOUT_S = 10
 _PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
 _QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
-
-
-def studies_dir() -> Path:
-    """Directory of the studies that are stored by default."""
-    return user_data_dir() / "studies"
-
-
-def default_storage_url(name: str | None = None) -> str:
-    """The default place of a study (of all studies where no name is given), as ``--storage`` takes it."""
-    return str(studies_dir() / f"{name}.journal") if name else str(studies_dir())
 
 
 def check_name(name: str) -> str:
@@ -228,11 +218,15 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     """
     import optuna
 
+    _require_study(name, storage)
+    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+
+
+def _require_study(name: str, storage: str | None) -> None:
     known = study_names(storage)
     if name not in known:
         where = shown(storage) if storage else str(studies_dir())
         raise UnknownNameError("study", name, known, hint=f"(in {where}; `archsearch study list` shows all)")
-    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
 
 
 def delete_study(name: str, storage: str | None = None) -> None:
@@ -243,10 +237,8 @@ def delete_study(name: str, storage: str | None = None) -> None:
     """
     import optuna
 
-    from archsearch.search.studies.artifacts import artifacts_dir
-
-    load_study(name, storage)
-    if storage is None:
+    _require_study(name, storage)
+    if storage is None:  # a file that cannot be read can still be deleted
         Path(default_storage_url(name)).unlink()
     else:
         with storage_errors(storage):

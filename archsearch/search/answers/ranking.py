@@ -1,0 +1,106 @@
+"""The order of a front: what is preferred first, and near twins of a better-ranked architecture last.
+
+``knee`` prefers no objective: first stand the architectures that match or beat the baseline in every objective, and
+within each group the one that lies deepest below the rate at which the front as a whole trades one objective for
+another (``archsearch.search.pareto.knee_order``). ``quality``, ``speed`` and ``cost`` order by the objectives that
+they are about (``PREFERRED`` of the schema), the best first, whatever the others lose; a pool's views of one metric
+count together, each scaled to the front's range. Ties go by the knee.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.pareto import knee_order, normalize, objective_matrix
+from archsearch.search.space.schema import PREFERRED, Preference, why_not_preferred
+
+TWIN_GAP = 0.05
+"""Share of the front's range within which two architectures are near twins."""
+_TIE = 1e-12
+
+
+def metric_of(column: str) -> str:
+    """The metric of a space's objectives that a column is a view of."""
+    stem = column.split(":")[0].removeprefix("measured_")
+    for view in ("_worst", "_weighted", "_fleet"):
+        stem = stem.removesuffix(view)
+    return {"latency": "latency_s", "regret": "throughput", "trained_loss": "quality"}.get(stem, stem)
+
+
+def checked_preference(
+    prefer: str | None, weights: Mapping[str, float] | None, evaluator: Evaluator, signs: Mapping[str, float]
+) -> str:
+    """What is preferred: what was asked for, the knee under weights, else what the space says.
+
+    Raises:
+        UnknownNameError: no such preference.
+        InvalidInputError: it is about none of the objectives (columns ``signs``), or stands beside weights.
+    """
+    if prefer is None:
+        prefer = "knee" if weights else evaluator.space.record.prefer
+    elif weights:
+        raise InvalidInputError("give either prefer or weights: both say what counts more")
+    if prefer not in get_args(Preference):
+        raise UnknownNameError("preference", prefer, get_args(Preference))
+    told = why_not_preferred(prefer, list(dict.fromkeys(metric_of(name) for name in signs)))
+    if told is not None:
+        raise InvalidInputError(f"{evaluator.space.name}: {told}")
+    return prefer
+
+
+def preferred_order(
+    points: NDArray[np.float64],
+    signs: Mapping[str, float],
+    evaluator: Evaluator,
+    prefer: str,
+    weights: Mapping[str, float] | None,
+) -> tuple[NDArray[np.int64], int]:
+    """Order [N] of a front's points [N, M] (columns as in ``signs``, all minimised), and which of them is the knee."""
+    order = knee_order(points, _weights(signs, weights))
+    knee = int(order[0])
+    if prefer != "knee":
+        about = [i for i, name in enumerate(signs) if metric_of(name) in PREFERRED[prefer]]
+        level = points[:, about[0]] if len(about) == 1 else normalize(points[:, about]).mean(axis=1)
+        return order[np.argsort(level[order], kind="stable")], knee
+    return (order if weights else _baseline_first(points, order, evaluator, signs)), knee
+
+
+def spread_twins(points: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
+    """The order with near twins of an earlier point moved to the end: a short list shows real alternatives."""
+    scaled = normalize(points)
+    distinct: list[int] = []
+    twins: list[int] = []
+    for index in order.tolist():
+        gaps = np.abs(scaled[distinct] - scaled[index]).max(axis=1)
+        (twins if (gaps < TWIN_GAP).any() else distinct).append(index)
+    return distinct + twins
+
+
+def _weights(signs: Mapping[str, float], weights: Mapping[str, float] | None) -> NDArray[np.float64]:
+    """One weight per objective column; the views of one metric over a pool share its weight."""
+    given = dict(weights or {})
+    stems = [metric_of(name) for name in signs]
+    for name, value in given.items():
+        if name not in stems:
+            raise InvalidInputError(f"weight for {name!r}: the objectives are {', '.join(dict.fromkeys(stems))}")
+        if not value > 0:
+            raise InvalidInputError(f"weight for {name!r} must be positive, not {value}")
+    return np.array([given.get(stem, 1.0) / stems.count(stem) for stem in stems])
+
+
+def _baseline_first(
+    points: NDArray[np.float64], order: NDArray[np.int64], evaluator: Evaluator, signs: Mapping[str, float]
+) -> NDArray[np.int64]:
+    """The order with the points that match or beat the baseline in every objective before the others."""
+    baseline = evaluator.baseline_columns
+    if baseline is None or not set(signs) <= set(baseline):  # what is measured is not known of the baseline
+        return order
+    reached = objective_matrix(baseline, signs)[0]
+    lose = (points > reached + _TIE * np.abs(reached)).any(axis=1)
+    return order[np.argsort(lose[order], kind="stable")]
