@@ -185,6 +185,8 @@ def test_an_unknown_quality_is_said_and_not_guessed(capsys: Any) -> None:
     assert document["sampling"]["known"] == "unknown"
     assert cli(["quality", "flux1-dev", "--steps", "4"]) == 0
     assert "unknown at this sampling" in capsys.readouterr().out
+    assert cli(["quality", "pixart-sigma", "--steps", "4", "--distilled"]) == 0
+    assert "no measured figure of pixart-sigma, steps distilled, is known" in capsys.readouterr().out
 
 
 def test_a_table_of_configs_gets_the_ratio_of_its_family() -> None:
@@ -237,3 +239,28 @@ def test_shipped_baselines_are_measured() -> None:
             if distilled is not None:
                 rows["distilled"] = np.array([0, 1])
             assert np.isfinite(evaluator.evaluate(rows).take(np.arange(2))["quality"]).any(), (name, value)
+
+
+def test_a_pipeline_of_ones_own_describes_its_checkpoint(tmp_path: Any) -> None:
+    lines = [
+        "name: mine",
+        "description: a test",
+        "modality: image",
+        "transformer: {model: sana-0.6b}",
+        "checkpoint: {kind: step-distilled, method: ours, guidance: [distilled], steps: [2, 8]}",
+        "guidance: {default: distilled, modes: [distilled]}",
+        "defaults: {height: 1024, width: 1024, steps: 4}",
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    found = load_pipeline(path)
+    assert (found.checkpoint.distilled, found.checkpoint.steps) == (True, (2, 8))
+    assert make_request(found)[0].passes == 1
+    with pytest.raises(InvalidInputError, match="made for 2 to 8 steps"):
+        make_request(found, steps=1)
+    path.write_text("\n".join(lines).replace("modes: [distilled]", "modes: [distilled, cfg]"))
+    with pytest.raises(InvalidInputError, match="runs with distilled, not with cfg"):
+        load_pipeline(path)
+    path.write_text("\n".join(lines).replace("method: ours, ", ""))
+    with pytest.raises(InvalidInputError, match="names its method"):
+        load_pipeline(path)

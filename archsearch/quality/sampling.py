@@ -120,7 +120,7 @@ def sampling_ratio(
 
 def _reason(checkpoint: Checkpoint, curves: tuple[Curve, ...]) -> str:
     if not curves:
-        return f"no measured figure of {checkpoint.name} is known"
+        return f"no measured figure of {checkpoint.name}{',' if ',' in checkpoint.name else ''} is known"
     parts = [f"{c.metric} with guidance {c.guidance} at {', '.join(map(str, c.steps))} steps" for c in curves]
     return f"{checkpoint.name} is measured by {'; '.join(parts)}; nothing is known beyond"
 
@@ -133,7 +133,7 @@ def unmeasured(checkpoint: Checkpoint, *, method: str = "unnamed") -> Checkpoint
         method=method,
         teacher=checkpoint.name,
         family=checkpoint.family,
-        guidance=checkpoint.guidance,
+        guidance=tuple(dict.fromkeys((*checkpoint.guidance, "distilled"))),
     )
 
 
