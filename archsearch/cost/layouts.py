@@ -21,7 +21,7 @@ import numpy as np
 from archsearch.cost.execution import Execution
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
-from archsearch.segments import SegmentedOps
+from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
 SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
@@ -48,7 +48,12 @@ def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
     if execution.sequence_parallel > 1:
         ops = _by_segment(ops, lambda o: sequence_shared(o, work, execution.sequence_parallel))
     exchanged = OpList(tuple(exchanges(whole, work, execution)))
-    return _by_segment(ops, lambda o: o + exchanged) if len(exchanged) else ops
+    if not len(exchanged):
+        return ops
+    parts = list(segments_of(ops))
+    own = next(i for i, part in enumerate(parts) if not part.beside)
+    parts[own] = replace(parts[own], ops=OpList((*parts[own].ops, *exchanged)))
+    return SegmentedOps.of(parts)
 
 
 def _by_segment(ops: OpList, change: Any) -> OpList:

@@ -35,6 +35,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "pipeline": e.pipeline.name,
         "hardware": e.gpu.id,
         "gpus": e.gpus,
+        "models": {"transformer": _model(e.pipeline.transformer), "decoder": _model(e.pipeline.decoder)},
         "request": {
             "height": r.height,
             "width": r.width,
@@ -72,6 +73,10 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         found["video_s"] = video_s
         found["usd_per_video_s"] = None if e.usd is None else number(e.usd) / video_s
     return found
+
+
+def _model(config: Any) -> dict[str, Any] | None:
+    return None if config is None else {"family": config.family, "config": config.to_dict()}
 
 
 def _step(e: PipelineEstimate) -> Workload:

@@ -133,8 +133,8 @@ class WorkloadRecord(_Record):
 
 
 Run = str | dict[str, bool | int | float | str | None]
-"""How something runs: the name of an execution, or fields of one over the workload's default (``name`` starts from a
-named one; see ``archsearch.cost.execution``)."""
+"""How something runs: the name of an execution, or fields of one (``name`` starts from a named one); nothing is the
+workload's default (see ``archsearch.cost.execution``)."""
 
 
 def execution_from(value: Run, workload: Workload) -> Execution:
