@@ -13,7 +13,7 @@ from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ops import Dim
-from archsearch.pipeline.catalog import GenerationPipeline
+from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
 from archsearch.workload import MAX_DIMENSION
 
@@ -123,7 +123,7 @@ def make_request(
 
     Raises:
         InvalidInputError: a size that the latents or patches do not divide, frames of an image pipeline, steps out of
-            range; the text names the nearest legal values.
+            range, steps or guidance that the checkpoint is not made for; the text names what is legal.
         UnknownNameError: no such guidance.
     """
     defaults, assumed = pipeline.record.defaults, []
@@ -153,6 +153,7 @@ def make_request(
         caption_tokens=caption_tokens,
     )
     check_request(pipeline, request)
+    check_asked(pipeline, request.steps, chosen.value)
     return request, tuple(assumed)
 
 
