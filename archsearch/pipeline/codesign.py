@@ -111,7 +111,7 @@ class PipelineConfig(ConfigMixin):
             frames=workload.frames if self.template.video else None,
             steps=np.maximum(self.num_inference_steps, 1),
             guidance=self.template.record.guidance.default,
-            passes=np.maximum(self.guidance_passes, 1),
+            guidance_passes=np.maximum(self.guidance_passes, 1),
             batch_size=workload.batch_size,
         )
         run = Run(dtype=workload.dtype)

@@ -331,7 +331,7 @@ def _set_guidance(plan: Plan, lever: Lever) -> Plan:
     if plan.request.guidance is not Guidance.CFG:
         return plan
     pipeline = plan.pipeline.with_checkpoint(distilled_guidance(plan.pipeline.checkpoint))
-    return replace(plan, pipeline=pipeline, request=replace(plan.request, guidance=Guidance.DISTILLED, passes=1))
+    return replace(plan, pipeline=pipeline, request=replace(plan.request, guidance=Guidance.DISTILLED))
 
 
 def _set_steps(plan: Plan, lever: Lever) -> Plan:
@@ -342,7 +342,7 @@ def _set_steps(plan: Plan, lever: Lever) -> Plan:
     if student is None:
         return replace(plan, pipeline=plan.pipeline.with_checkpoint(unmeasured(teacher)), request=request)
     guidance = Guidance(student.one_pass)
-    request = replace(request, guidance=guidance, passes=guidance.passes)
+    request = replace(request, guidance=guidance)
     return replace(plan, pipeline=plan.pipeline.with_checkpoint(student), request=request)
 
 
