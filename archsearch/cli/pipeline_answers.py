@@ -164,7 +164,7 @@ def answer_optimum(
     plan: Plan, pricer: Pricer, goal: Goal, retained: list[str], report: Path | None, json: bool
 ) -> None:
     from archsearch.pipeline.api import parse_retained
-    from archsearch.pipeline.describe import optimum_document
+    from archsearch.pipeline.describe import optimum_document, quality_left
     from archsearch.pipeline.optimize import optimize
 
     found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
@@ -182,7 +182,7 @@ def answer_optimum(
     say(f"           -> {found.best.estimate.run.step_execution.line()}")
     if b["usd_per_output"] is not None:
         say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
-    say(f"  {d['speedup']:.2f} times as fast, {d['best']['retained']:.1%} of the quality score left")
+    say(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
     print_table(
         "",
         ("lever", "s", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
@@ -193,7 +193,7 @@ def answer_optimum(
                 f"{r['speedup']:.2f}",
                 gibibytes(r["memory_bytes"]),
                 r["gpus"],
-                f"{r['retained']:.0%}" + (" assumed" if r["retained_assumed"] else ""),
+                r["quality_text"],
                 r["training"],
                 r["source"],
             )
@@ -203,6 +203,8 @@ def answer_optimum(
     )
     c = d["combinations"]
     say(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+    if c["quality_unknown"]:
+        say(f"left out, quality unknown: {c['quality_unknown']}")
 
 
 def answer_comparison(
@@ -283,8 +285,9 @@ def print_levers(json: bool) -> None:
     if json:
         print_json({"levers": rows})
         return
-    columns = ("id", "group", "training", "retained", "assumed", "title", "source")
-    print_table("", columns, [[r[c] for c in columns] for r in rows], left=columns)
+    columns = ("id", "group", "training", "quality", "title", "source")
+    told = [{**r, "quality": r["quality"] if isinstance(r["quality"], str) else "measured"} for r in rows]
+    print_table("", columns, [[r[c] for c in columns] for r in told], left=columns)
 
 
 def print_pipelines(json: bool) -> None:

@@ -61,6 +61,8 @@ def make_plan(
             the reason.
     """
     found = load_pipeline(pipeline)
+    levers = list(levers)
+    _refuse_two_steps(steps, levers)
     _refuse_idle(
         found,
         {"caption-tokens": caption_tokens, "prompt-tokens": prompt_tokens} if caption_model is None else {},
@@ -88,7 +90,7 @@ def make_plan(
         pcie_gb_s=pcie_gb_s,
     )
     asked = Plan(found, request, plan)
-    made = apply(asked, list(levers), gpu)
+    made = apply(asked, levers, gpu)
     named: dict[str, Any] = {
         "dtype": dtype,
         "text_encoder_dtype": text_encoder_dtype,
@@ -156,6 +158,20 @@ def _told(value: Any) -> str:
 
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
+
+
+def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:
+    """Refuse two numbers of steps, the request's and a lever's.
+
+    Raises:
+        InvalidInputError: both are given, and differ.
+    """
+    for lever in map(get_lever, levers):
+        if lever.group == "steps" and steps is not None and steps != lever.value:
+            raise InvalidInputError(
+                f"--steps {steps} and --lever {lever.id} both set the steps: give one (the lever starts from the "
+                "pipeline's own steps)"
+            )
 
 
 def _placement(text: str | None) -> Placement:
