@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,14 +196,35 @@ def workload_of(
 
     Raises:
         UnknownNameError: no such dtype or phase.
-        InvalidInputError: a size that is out of range.
+        InvalidInputError: a size that is out of range or that the model does not have, or checkpointing of what is not
+            trained.
     """
+    _refuse_idle(sizes, config)
     assumed = _complete(sizes, config)
     numbers: dict[str, Any] = {**sizes}
-    return (
-        Workload(phase=_phase(phase), dtype=DType.parse(dtype), checkpointing=checkpointing, **numbers),
-        assumed,
-    )
+    found = Workload(phase=_phase(phase), dtype=DType.parse(dtype), checkpointing=checkpointing, **numbers)
+    if checkpointing and found.phase is not Phase.TRAIN:
+        raise InvalidInputError(f"--checkpointing has no effect on phase {found.phase.value}: add --phase train")
+    return found, assumed
+
+
+def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
+    """Refuse sizes that nothing of the model reads. What a traced module reads is its function's to say.
+
+    Raises:
+        InvalidInputError: the first of them.
+    """
+    known = set(config.default_sizes)
+    if not known or config.family == "traced":
+        return
+    if hasattr(config, "text_seq_len"):
+        known.add("seq_len")
+    if "height" in known:
+        known.add("frames")  # an image model says itself that it makes one
+    for name, value in sizes.items():
+        if value is not None and name not in {*known, "batch_size"}:
+            has = ", ".join(f"--{n.replace('_', '-')}" for n in sizes if n in known)
+            raise InvalidInputError(f"--{name.replace('_', '-')} has no effect on {config.family}: it has {has}")
 
 
 def _load(model: str | Path | ModelConfig, allow_code: bool = False) -> tuple[ModelConfig, str]:

@@ -19,7 +19,7 @@ from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware import load_gpu
+from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.pipeline.catalog import load_pipeline
@@ -172,8 +172,8 @@ def _config(value: tuple[str, tuple[tuple[str, Any], ...]]) -> ModelConfig:
 
 
 @lru_cache(maxsize=8)
-def _model(gpu_id: str) -> CostModel:
-    return CostModel(load_gpu(gpu_id), cache=PriceCache())
+def _model(gpu: GpuSpec) -> CostModel:
+    return CostModel(gpu, cache=PriceCache())
 
 
 def _model_price(fields: Fields) -> float:
@@ -181,7 +181,9 @@ def _model_price(fields: Fields) -> float:
     dtype, phase = DType.parse(work.pop("dtype")), Phase(work.pop("phase"))
     workload = Workload(dtype=dtype, phase=phase, **work)
     execution = _execution(fields, workload)
-    return float(_model(fields["hardware.gpu"]).price(_config(fields["model.config"]), workload, execution).latency_s)
+    return float(
+        _model(load_gpu(fields["hardware.gpu"])).price(_config(fields["model.config"]), workload, execution).latency_s
+    )
 
 
 def _execution(fields: Fields, workload: Workload) -> Execution:
@@ -196,8 +198,8 @@ def _pipeline_fields(d: Mapping[str, Any]) -> Fields:
 
 
 @lru_cache(maxsize=8)
-def _pricer(gpu_id: str) -> Pricer:
-    return Pricer(load_gpu(gpu_id))
+def _pricer(gpu: GpuSpec) -> Pricer:
+    return Pricer(gpu)
 
 
 def _pipeline_price(fields: Fields) -> float:
@@ -213,7 +215,7 @@ def _pipeline_price(fields: Fields) -> float:
     formats = {n: DType.parse(v) for n, v in told.items() if n.endswith("dtype")}
     step = Workload(height=1, width=1, dtype=formats["dtype"])
     run = Run(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
-    pricer = _pricer(fields["hardware.gpu"])
+    pricer = _pricer(load_gpu(fields["hardware.gpu"]))
     return float(estimate_pipeline(pipeline, pricer.gpu, request, run, pricer=pricer).latency_s)
 
 

@@ -164,13 +164,16 @@ def calibrate(
         typer.Option("--from", metavar="DIR", help="Instead: folders of tables of many GPUs, all fitted together."),
     ] = None,
     only: Annotated[
-        str, typer.Option("--only", metavar="PREFIX", help="With --from: kernel families to fit, e.g. attention/.")
-    ] = "",
+        str | None,
+        typer.Option("--only", metavar="PREFIX", help="With --from: kernel families to fit, e.g. attention/."),
+    ] = None,
     gpu: Annotated[
         str | None,
         typer.Option("--gpu", metavar="GPU", help="The device's profile; a new name writes one of the device here."),
     ] = None,
-    device: DeviceOption = "cuda",
+    device: Annotated[
+        str | None, typer.Option("--device", help="What torch calls it: cuda (default), cuda:1, cpu.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where profile and calibration go (default: your data)."),
@@ -186,11 +189,15 @@ def calibrate(
 
     if (file is None) == (not source):
         raise InvalidInputError("name a FILE of one device's results, or folders of tables with --from")
+    idle = {"--only": only} if file is not None else {"--gpu": gpu, "--device": device}
+    if given := [name for name, value in idle.items() if value is not None]:
+        told = "tables of many GPUs (--from)" if file is not None else "one device's FILE"
+        raise InvalidInputError(f"{', '.join(given)} without effect: it is for {told}")
     day = date or datetime.date.today().isoformat()
     if file is None:
-        _calibrate_all(list(source or ()), only, output, day, json)
+        _calibrate_all(list(source or ()), only or "", output, day, json)
     else:
-        _calibrate_one(file, gpu, device, output, day, json)
+        _calibrate_one(file, gpu, device or "cuda", output, day, json)
 
 
 def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None, day: str, json: bool) -> None:

@@ -113,6 +113,21 @@ class PlacementOptions:
                 "auto"
             )
 
+    def refuse_idle_format(self, plans: Sequence[Plan]) -> None:
+        """Refuse ``--text-encoder-dtype`` where only time is told, which the format of resident weights leaves alone.
+
+        Raises:
+            InvalidInputError: it was given, and all plans keep their weights on the GPU.
+        """
+        from archsearch.errors import InvalidInputError
+        from archsearch.pipeline.request import Placement
+
+        if self.text_encoder_dtype is not None and all(p.run.placement is Placement.RESIDENT for p in plans):
+            raise InvalidInputError(
+                "--text-encoder-dtype has no effect on the time of resident weights: give --placement model-offload, "
+                "sequential-offload or auto"
+            )
+
 
 def plan_of(
     pipeline: str, gpu: GpuSpec, request: RequestOptions, how: ExecutionOptions, *, batch_size: int = 1

@@ -182,6 +182,7 @@ def compare(
     gpu = load_gpu(hardware)
     plans = [asked.plan(name, gpu, batch_size=batch_size)[0] for name in (small, large)]
     asked.placing.refuse_idle_link(plans)
+    asked.placing.refuse_idle_format(plans)
     answer_comparison(plans[0], plans[1], gpu, verifier, samples, score or [], (spread, fidelity), json)
 
 

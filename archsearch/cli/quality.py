@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +36,9 @@ def quality(
     ] = False,
     train_steps: Annotated[int | None, typer.Option("--train-steps", help="Steps of --train's survivors.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Text file or directory for --train.")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda, for --training-free and --train.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu (default) or cuda, for --training-free and --train.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table with predictions.")] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Explain each proxy: source, validity, families.")] = False,
     json: Json = False,
@@ -43,9 +46,21 @@ def quality(
     """Predict the quality of a model, or of every row of a CSV whose columns are config fields."""
     from archsearch.errors import InvalidInputError
 
+    asked: dict[str, Any] = {"proxy": proxy, "tokens": tokens, "inference-tokens": inference_tokens, "steps": steps}
+    asked |= {"guidance": guidance, "distilled": distilled or None, "family": family, "output": output}
+    asked |= {"training-free": training_free or None, "train": train or None}
+    trained: dict[str, Any] = {"train-steps": train_steps, "data": data}
     if list_all:
+        _refuse_idle(asked | trained | {"device": device}, "--list prints every proxy and reads nothing else")
+        if model is not None:
+            raise InvalidInputError(f"--list prints every proxy: leave out {model}, or --list")
         _list(json)
         return
+    if not train:
+        _refuse_idle(trained, "there is no training to change: add --train")
+    if not (train or training_free):
+        _refuse_idle({"device": device}, "nothing runs on a device: add --training-free or --train")
+    place = device or "cpu"
     if model is None:
         raise InvalidInputError("name a MODEL or a FILE.csv, or use --list")
     for option, value in (("--tokens", tokens), ("--inference-tokens", inference_tokens), ("--steps", steps)):
@@ -58,19 +73,34 @@ def quality(
         from archsearch.cli import quality_torch
 
         if training_free or train:
-            quality_torch.check_torch(device)
+            quality_torch.check_torch(place)
         scored = _scored(Path(model), proxy, tokens, sampler, family)
         if training_free:
-            scored = quality_torch.add_training_free(scored, family, device)
+            scored = quality_torch.add_training_free(scored, family, place)
         if train:
-            scored = quality_torch.add_training(scored, family, device, train_steps, data)
+            scored = quality_torch.add_training(scored, family, place, train_steps, data)
         _write(scored, output, json)
     else:
         if training_free or train:
             raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
         if output is not None:
             raise InvalidInputError("--output is for a table; use --json for one model")
+        if family is not None:
+            raise InvalidInputError(f"--family is for a table without that column; {model} has its own")
         _model(model, proxy, tokens, inference_tokens, sampler, json)
+
+
+def _refuse_idle(options: Mapping[str, Any], why: str) -> None:
+    """Refuse options that nothing would read.
+
+    Raises:
+        InvalidInputError: one was given.
+    """
+    from archsearch.errors import InvalidInputError
+
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise InvalidInputError(f"{', '.join(given)} without effect: {why}")
 
 
 def _list(json: bool) -> None:
@@ -114,6 +144,9 @@ def _model(
 
     config = load_model(model)
     law = get_proxy(proxy) if proxy else default_proxy(config.family)
+    if "tokens" not in law.features:
+        idle = {"tokens": tokens, "inference-tokens": inference_tokens}
+        _refuse_idle(idle, f"{law.name} does not read training tokens; see --list")
     workload = Workload(**config.default_sizes)  # type: ignore[arg-type]
     features = training_features(config, law, workload, {"tokens": tokens})
     answer = law.predict(features)

@@ -73,9 +73,14 @@ def recommend(
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
     from archsearch.cli import exports
+    from archsearch.errors import InvalidInputError
     from archsearch.search.answers.recommend import recommend as run
 
-    one = output_format in (Format.HF, Format.YAML, Format.PIPELINE) and not json
+    if top is not None and rank is not None:
+        raise InvalidInputError("--top and --rank: give one, so many or the one of this rank")
+    if json and output_format not in (Format.TABLE, Format.JSON):
+        raise InvalidInputError(f"--json and --format {output_format.value} are two documents: give one of both")
+    one = output_format in (Format.HF, Format.YAML, Format.PIPELINE)
     frame = run(
         _source(source, how, storage) if how.any else source,
         gpus.pool,
@@ -86,7 +91,7 @@ def recommend(
         reference=reference,
         faster_on=[name.strip() for name in faster_on.split(",")] if faster_on else [],
         prefer=prefer,
-        top=max(rank or 0, 1 if one else 5) if top is None else top if rank is None else max(rank, top),
+        top=max(rank or 0, 1 if one else 5) if top is None else top,
         storage=storage,
     )
     if rank is not None:

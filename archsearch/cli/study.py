@@ -103,14 +103,17 @@ def run(
     how: ExecutionOptions,
 ) -> None:
     """Search a space on a GPU or pool and store the study."""
+    from archsearch.errors import InvalidInputError
     from archsearch.search.studies.storage import delete_study, study_names
     from archsearch.search.studies.study import run_study, summarize_study
 
+    if overwrite and name is None:
+        raise InvalidInputError("--overwrite replaces the study of a name: give --name")
     options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
     options |= {"fidelity": tried.fidelity, "allow_code": allow_code}
     searched, pool = how.on(space), gpus.pool
-    if overwrite and name and name in study_names(storage):
-        delete_study(name, storage)
+    if overwrite and name in study_names(storage):
+        delete_study(str(name), storage)
     study = run_study(searched, pool, trials=trials, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
@@ -242,11 +245,14 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a study's architectures and metrics to a file."""
+    from archsearch.errors import InvalidInputError
     from archsearch.search.studies.artifacts import read_artifact
     from archsearch.search.studies.storage import load_study
     from archsearch.search.studies.study import export_study
     from archsearch.tables import write_table
 
+    if front and table is not None:
+        raise InvalidInputError("--front and --table name two tables: give one of both")
     study = load_study(name, storage)
     if table is None:
         written = export_study(study, output, front_only=front)

@@ -139,6 +139,8 @@ def verify(
     found, workload, attributes = candidates_of(source, hardware, top, storage)
     stated = Execution(**attributes["execution"]) if execution is None else execution
     chosen = chosen_execution(workload, stated, changes).resolved(workload)
+    if chosen.gpus > 1:
+        raise UnsupportedError("bench verify times one device: leave out layouts over several GPUs (--*-parallel)")
     rows: list[Checked] = []
     for candidate in found:
         progress(f"{attributes['space']}: {candidate.name}")
