@@ -17,12 +17,12 @@ EVERYWHERE = {"--json", "--profiles", "--report", "--help"}
 
 BASES = {
     "pipeline estimate": "flux-schnell -g h100-sxm",
-    "pipeline optimize": "flux-schnell -g h100-sxm",
+    "pipeline optimize": "dit-xl-2 -g h100-sxm",
     "pipeline fits": "flux-schnell -g h100-sxm",
     "pipeline student": "sana-0.6b -g h100-sxm --share 0.7",
     "pipeline compare": "sana-0.6b flux-schnell -g h100-sxm",
     "serve fleet": "flux-schnell -g h100-sxm --rate 2 --p95-s 12 --max-batch 1",
-    "serve simulate": "dit-xl-2 -g h100-sxm --rate 2 --p95-s 12 --max-batch 1",
+    "serve simulate": "flux-schnell -g h100-sxm --rate 2 --p95-s 12 --max-batch 1",
     "serve trace": "flux-schnell TRACE -g h100-sxm --p95-s 12 --max-batch 1",
 }
 """A call of each job that answers."""
