@@ -65,11 +65,11 @@ OWN = {
     "--price": "h100-sxm=1",
     "--objective": "energy --lever batch-4",
     "--max-latency-ms": "1",
-    "--max-memory-gib": "20",
+    "--max-memory-gib": "0.01",
     "--max-gpus": "2",
     "--training": "distill",
     "--min-retained": "0.999",
-    "--retained": "int8=0.5",
+    "--retained": "feature-cache=0.5",
     "--output": "OUT",
     "--verifier": "vlm-7b",
     "--samples": "3",
@@ -134,7 +134,8 @@ def known() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("job", "option"), CASES, ids=str)
-def test_an_option_has_its_effect_or_is_refused(job, option, trace, known, tmp_path, capsys):
+def test_an_option_has_its_effect_or_is_refused(job, option, trace, known, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("archsearch.serving.report.SIMULATED_REQUESTS", 2000)
     base = f"{job} {BASES[job]}".replace("TRACE", str(trace))
     if option in BESIDE and BESIDE[option].split()[0] in options(job):
         base = f"{base} {BESIDE[option]}"
