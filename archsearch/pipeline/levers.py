@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from archsearch.cost.kernels.collective import node_gpus
+from archsearch.cost.legality import compile_reason, graphs_reason
 from archsearch.cost.rewrites import can_merge
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.dtypes import DType
@@ -26,7 +27,7 @@ from archsearch.ops import Attention, Convolution, OpList
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.pricing import lowered
 from archsearch.pipeline.records import Guidance
-from archsearch.pipeline.request import Placement, Request, Run, check_request
+from archsearch.pipeline.request import Placement, Request, Run, check_request, run_reasons
 from archsearch.pipeline.stages import config_layers
 from archsearch.quality.sampling import distilled_guidance, unmeasured
 from archsearch.quality.sampling_table import shipped_table
@@ -220,23 +221,11 @@ def _after(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
 
 
 def _compile_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
-    if gpu.vendor == "nvidia" and gpu.compute_capability_tuple < (7, 0):
-        return f"Triton needs compute capability 7.0, {gpu.id} has {gpu.compute_capability}"
-    if gpu.vendor not in ("nvidia", "amd"):
-        return f"inductor's Triton kernels need an NVIDIA or AMD GPU, not {gpu.vendor}"
-    if plan.run.placement is Placement.SEQUENTIAL_OFFLOAD:
-        return "sequential offload moves every layer's weights in a hook, which breaks the graph at each of them"
-    return None
+    return compile_reason(gpu) or run_reasons(plan.run).get("compile")
 
 
 def _graphs_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
-    if gpu.vendor != "nvidia":
-        return f"CUDA graphs need an NVIDIA GPU, not {gpu.vendor}"
-    if plan.run.placement is not Placement.RESIDENT:
-        return "a captured graph holds its weights' addresses: they must stay resident"
-    if plan.run.cached_share:
-        return "a feature cache decides at run time which blocks run: a captured graph cannot"
-    return None
+    return graphs_reason(gpu) or run_reasons(plan.run).get("graphs")
 
 
 def _attention_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
@@ -267,8 +256,8 @@ def _sequence_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str
     gpus = plan.run.execution.sequence_parallel
     if gpu.interconnect is None and gpu.pcie is None:
         return f"{gpu.id}'s profile names no link to other GPUs"
-    if plan.run.placement is not Placement.RESIDENT:
-        return "offloading moves weights in turn; GPUs that share a sequence need them resident"
+    if shared := run_reasons(plan.run).get("shared"):
+        return shared
     if gpus * plan.run.cfg_parallel > node_gpus(gpu):
         return f"{gpus * plan.run.cfg_parallel} GPUs are more than one node joins ({node_gpus(gpu)})"
     for op in ops:
@@ -286,9 +275,7 @@ def _cfg_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | No
         return f"guidance is {plan.request.guidance.value}: there are no two passes to share"
     if gpu.interconnect is None and gpu.pcie is None:
         return f"{gpu.id}'s profile names no link to other GPUs"
-    if plan.run.placement is not Placement.RESIDENT:
-        return "offloading moves weights in turn; GPUs that share the passes need them resident"
-    return None
+    return run_reasons(plan.run).get("shared")
 
 
 def _cache_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
