@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.hardware import GpuPool, GpuSpec, database, gpu_ids, list_gpus, load_gpu, profiles_dirs
+from archsearch.hardware import (
+    GpuPool,
+    GpuSpec,
+    database,
+    gpu_ids,
+    list_gpus,
+    load_gpu,
+    parse_prices,
+    price_of,
+    price_source,
+    profiles_dirs,
+)
 
 SHIPPED = data_path("hardware_profiles")
 FILES = sorted(SHIPPED.glob("*.yaml"))
@@ -485,25 +496,54 @@ def test_broken_yaml_is_reported_with_its_line(tmp_path: Path, text: str, line: 
 # ---------------------------------------------------------------- pools
 
 
-def test_a_pool_parses_names_and_weights() -> None:
+def test_a_pool_parses_names_and_counts_and_weights_follow() -> None:
     pool = GpuPool.parse("t4, NVIDIA A10 ,h100-sxm=2")
     assert pool.ids == ("t4", "a10", "h100-sxm")
+    assert pool.counts == (None, None, 2)
     assert pool.weights == (0.25, 0.25, 0.5)
     assert [gpu.id for gpu, _ in pool] == list(pool.ids)
     assert len(pool) == 3
     assert GpuPool.of([load_gpu("t4"), load_gpu("l4")]).weights == (0.5, 0.5)
 
 
+def test_shares_of_a_pool_are_given_apart_from_its_counts() -> None:
+    pool = GpuPool.parse("t4=8,a10", weights="NVIDIA A10=3,t4=1")
+    assert pool.counts == (8, None)
+    assert pool.weights == (0.25, 0.75)
+    for weights, says in (
+        ("t4=1", "leaves out a10"),
+        ("t4=1,a10=1,l4=1", "adds l4"),
+        ("t4=1,l4=1", "leaves out a10 and adds l4"),
+        ("t4=1,a10", "'a10' needs a number"),
+        ("t4=1,a10=0", "positive"),
+        ("t4=1,a10=nan", "positive"),
+        ("t4=1,a10=inf", "positive"),
+        ("t4=1,Tesla T4=1,a10=1", "names t4 twice"),
+        ("t4=1,,a10=1", "empty item"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            GpuPool.parse("t4=8,a10", weights=weights)
+
+
+def test_a_stored_pool_keeps_its_weights() -> None:
+    """Studies of before counts hold weights, fractions among them: ``weighted`` reads what ``parse`` refuses."""
+    pool = GpuPool.weighted("t4=0.3333333333333333,a10=0.6666666666666666")
+    assert pool.weights == (0.3333333333333333, 0.6666666666666666)
+    assert GpuPool.weighted(pool.to_text()).members == pool.members
+    with pytest.raises(InvalidInputError, match="--weights"):
+        GpuPool.parse("t4=0.3333333333333333,a10=0.6666666666666666")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("t4,Tesla T4", "t4 is in the pool twice"),
-        ("t4=0", "positive"),
-        ("t4=-1", "positive"),
-        ("t4=nan", "positive"),
-        ("t4=inf", "positive"),
-        ("t4=lots", "must be a number"),
-        ("t4=", "must be a number"),
+        ("t4=0", "whole number of GPUs"),
+        ("t4=-1", "whole number of GPUs"),
+        ("t4=nan", "whole number of GPUs"),
+        ("t4=1.5", "--weights"),
+        ("t4=lots", "whole number of GPUs"),
+        ("t4=", "whole number of GPUs"),
         ("t4,,l4", "empty item"),
         ("", "empty item"),
     ],
@@ -522,7 +562,8 @@ def test_an_unknown_gpu_of_a_pool_is_refused() -> None:
 @given(st.lists(st.floats(min_value=1e-3, max_value=1e6), min_size=1, max_size=8))
 def test_weights_sum_to_one_and_keep_their_ratios(weights: list[float]) -> None:
     ids = sorted(BY_ID)[: len(weights)]
-    pool = GpuPool.parse(",".join(f"{gpu_id}={weight!r}" for gpu_id, weight in zip(ids, weights, strict=True)))
+    pool = GpuPool.weighted(",".join(f"{gpu_id}={weight!r}" for gpu_id, weight in zip(ids, weights, strict=True)))
+    assert GpuPool.weighted(pool.to_text()).weights == pytest.approx(pool.weights, rel=1e-15)
     assert sum(pool.weights) == pytest.approx(1)
     for stored, given_weight in zip(pool.weights, weights, strict=True):
         assert stored / pool.weights[0] == pytest.approx(given_weight / weights[0])
@@ -538,3 +579,32 @@ def test_missing_data_says_where_it_was_sought() -> None:
 
 def test_specs_can_be_dictionary_keys() -> None:
     assert {load_gpu("t4"): 1}[load_gpu("Tesla T4")] == 1
+
+
+# ---------------------------------------------------------------- prices
+
+
+def test_a_price_is_the_users_else_the_profiles_else_unknown() -> None:
+    listed = load_gpu("h100-sxm")
+    assert listed.price is not None
+    assert price_of(listed) == listed.price.usd_per_hour
+    assert price_of(listed, {"h100-sxm": 1.25, "l4": 9.0}) == 1.25
+    assert price_source(listed, {"l4": 9.0}) == f"{listed.price.provider}, {listed.price.date}, {listed.price.url}"
+    unpriced = listed.model_copy(update={"price": None})
+    assert price_of(unpriced) is None
+    assert price_source(unpriced) is None
+    assert price_source(unpriced, {"h100-sxm": 2.0}) == "given"
+
+
+def test_prices_are_read_by_gpu_and_bad_ones_refused() -> None:
+    assert parse_prices(["H100=2.5", "l4=0.5"], ["h100-sxm", "l4"]) == {"h100-sxm": 2.5, "l4": 0.5}
+    for items, says in (
+        (["l4"], "write GPU=USD_PER_HOUR"),
+        (["l4=free"], "write GPU=USD_PER_HOUR"),
+        (["l4=0"], "write GPU=USD_PER_HOUR"),
+        (["l4=inf"], "write GPU=USD_PER_HOUR"),
+        (["l4=1", "l4=2"], "names l4 twice"),
+        (["t4=1"], "no effect: the hardware is h100-sxm, l4"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            parse_prices(items, ["h100-sxm", "l4"])

@@ -71,9 +71,9 @@ def test_wheel_carries_the_spaces(installed, tmp_path):
 
 
 def test_wheel_carries_the_pipelines(installed, tmp_path):
-    arguments = ("pipeline", "dit-xl-2", "--hardware", "h100-sxm")
+    arguments = ("pipeline", "estimate", "dit-xl-2", "--hardware", "h100-sxm")
     assert call(installed, tmp_path, *arguments)["pipeline"] == "dit-xl-2"
-    names = {p["name"] for p in call(installed, tmp_path, "pipeline", "--list")["pipelines"]}
+    names = {p["name"] for p in call(installed, tmp_path, "pipeline", "list")["pipelines"]}
     assert names == {path.stem for path in (CHECKOUT / "pipelines").glob("*.yaml")}
 
 

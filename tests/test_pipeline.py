@@ -298,15 +298,15 @@ def test_caption_stage_prefills_once_and_decodes_each_token(pricer):
 
 
 def test_the_command_prints_the_contract(capsys):
-    command = "pipeline flux-dev --hardware h100-sxm --height 1024 --width 1024 --steps 4 --guidance distilled --json"
-    assert cli(command.split()) == 0
+    command = "pipeline estimate flux-dev --hardware h100-sxm --height 1024 --width 1024 --steps 4 --guidance distilled"
+    assert cli([*command.split(), "--json"]) == 0
     d = json.loads(capsys.readouterr().out)
     assert {"latency_s", "stages", "memory_bytes", "fits"} <= d.keys()
     assert {"peak", "by_stage", "weights"} <= d["memory_bytes"].keys()
     assert all({"name", "calls", "latency_s"} <= s.keys() for s in d["stages"])
     assert d["fits"] is True
     for bad in ("flux-dev -g a100-sxm-80gb --dtype fp8", "flux-dev -g h100-sxm --height 1001", "fluxx -g h100-sxm"):
-        assert cli(["pipeline", *bad.split()]) == 2
+        assert cli(["pipeline", "estimate", *bad.split()]) == 2
     told = capsys.readouterr().err
     assert "nearest legal" in told
     assert "flux-dev" in told

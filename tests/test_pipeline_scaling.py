@@ -57,11 +57,11 @@ def test_one_sample_needs_no_verifier_and_scores_stay_shares():
 
 
 def test_the_command_compares(capsys):
-    assert cli(["pipeline", "sana-0.6b", "-g", "h100-sxm", "--against", "flux-schnell", "--json"]) == 0
+    assert cli(["pipeline", "compare", "sana-0.6b", "flux-schnell", "-g", "h100-sxm", "--json"]) == 0
     d = json.loads(capsys.readouterr().out)
     assert d["equal_cost_samples"] >= 1
     assert d["assumed"] == ["spread", "fidelity", "score of flux-schnell"]
-    assert cli(["pipeline", "dit-xl-2", "-g", "h100-sxm", "--against", "flux-dev"]) == 2
+    assert cli(["pipeline", "compare", "dit-xl-2", "flux-dev", "-g", "h100-sxm"]) == 2
     assert "--score dit-xl-2" in capsys.readouterr().err
-    assert cli(["pipeline", "sana-0.6b", "-g", "h100-sxm", "--against", "flux-dev", "--spread", "2"]) == 2
-    assert cli(["pipeline", "sana-0.6b", "-g", "h100-sxm", "--against", "flux-dev", "--verifier", "me"]) == 2
+    assert cli(["pipeline", "compare", "sana-0.6b", "flux-dev", "-g", "h100-sxm", "--spread", "2"]) == 2
+    assert cli(["pipeline", "compare", "sana-0.6b", "flux-dev", "-g", "h100-sxm", "--verifier", "me"]) == 2

@@ -192,18 +192,18 @@ def test_quantiles_of_a_mixture():
 
 
 def test_the_command_answers_and_refuses(capsys):
-    command = "serve dit-xl-2 --hardware h100-sxm --rate 3 --p95-s 2 --max-batch 1 --simulate --json"
+    command = "serve simulate dit-xl-2 --hardware h100-sxm --rate 3 --p95-s 2 --max-batch 1 --json"
     assert cli(command.split()) == 0
     d = json.loads(capsys.readouterr().out)
     assert d["response_s"]["p95"] <= 2.0
     assert all(abs(v) < 0.05 for v in d["simulation"]["calculated_over_simulated"].values())
     assert d["usd_per_output"] > 0
     for bad in (
-        "serve flux-dev --hardware h100-sxm --p95-s 2",
-        "serve flux-dev --hardware h100-sxm --rate 1 --p95-s 2",
-        "serve flux-dev --hardware h100-sxm --rate -1 --p95-s 20",
-        "serve flux-dev --hardware h100-sxm=none --rate 1",
-        "serve flux-dev --hardware l4 --rate 1 --p95-s 2000",
+        "serve fleet flux-dev --hardware h100-sxm --p95-s 2",
+        "serve fleet flux-dev --hardware h100-sxm --rate 1 --p95-s 2",
+        "serve fleet flux-dev --hardware h100-sxm --rate -1 --p95-s 20",
+        "serve fleet flux-dev --hardware h100-sxm=none --rate 1",
+        "serve fleet flux-dev --hardware l4 --rate 1 --p95-s 2000",
     ):
         assert cli(bad.split()) == 2, bad
     assert "Traceback" not in capsys.readouterr().err
@@ -215,13 +215,13 @@ def test_no_fleet_names_the_reasons():
 
 
 def test_a_mix_of_sizes_is_served_by_its_own_times(capsys):
-    command = "serve dit-xl-2 -g h100-sxm --rate 3 --p95-s 6 --simulate --mix 256x256=0.6 --mix 512x512=0.4 --json"
+    command = "serve simulate dit-xl-2 -g h100-sxm --rate 3 --p95-s 6 --mix 256x256=0.6 --mix 512x512=0.4 --json"
     assert cli(command.split()) == 0
     d = json.loads(capsys.readouterr().out)
     assert d["fleet"][0]["batch_limit"] == 1
     assert all(abs(v) < 0.05 for v in d["simulation"]["calculated_over_simulated"].values())
     for bad in ("--mix 256x256=0.6", "--mix 256=1", "--mix 256x256=2", "--mix 250x256=1"):
-        assert cli(["serve", "dit-xl-2", "-g", "h100-sxm", "--rate", "3", *bad.split()]) == 2, bad
+        assert cli(["serve", "fleet", "dit-xl-2", "-g", "h100-sxm", "--rate", "3", *bad.split()]) == 2, bad
     assert "Traceback" not in capsys.readouterr().err
 
 

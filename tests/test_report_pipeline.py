@@ -18,7 +18,7 @@ def answer(capsys, command: str, page: Path) -> dict:
 
 def test_bars_stack_to_what_the_answer_says(capsys, tmp_path):
     page = tmp_path / "p.html"
-    d = answer(capsys, "pipeline dit-xl-2 -g h100-sxm --placement model-offload", page)
+    d = answer(capsys, "pipeline estimate dit-xl-2 -g h100-sxm --placement model-offload", page)
     bars = stage_bars(d)
     for i, stage in enumerate(d["stages"]):
         assert sum(values[i] for values in bars.series.values()) == pytest.approx(stage["latency_s"])
@@ -33,7 +33,7 @@ def test_bars_stack_to_what_the_answer_says(capsys, tmp_path):
 
 
 def test_levers_fall_to_the_best(capsys, tmp_path):
-    d = answer(capsys, "pipeline dit-xl-2 -g h100-sxm --optimize", tmp_path / "o.html")
+    d = answer(capsys, "pipeline optimize dit-xl-2 -g h100-sxm", tmp_path / "o.html")
     bars = lever_bars(d)
     assert bars.labels[0] == "none"
     assert bars.series["s"][0] == d["baseline"]["latency_s"]
@@ -43,5 +43,5 @@ def test_levers_fall_to_the_best(capsys, tmp_path):
 
 def test_a_fleet_has_a_page(capsys, tmp_path):
     page = tmp_path / "s.html"
-    answer(capsys, "serve dit-xl-2 -g h100-sxm --rate 3 --p95-s 2 --max-batch 1", page)
+    answer(capsys, "serve fleet dit-xl-2 -g h100-sxm --rate 3 --p95-s 2 --max-batch 1", page)
     assert "requests/s" in page.read_text()

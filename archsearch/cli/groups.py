@@ -36,6 +36,11 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
+def options_of(group: type[Any]) -> list[str]:
+    """Names of the parameters that a group of options brings to a verb."""
+    return [p.name for p in _parameters(group)]
+
+
 def said(group: Any) -> dict[str, Any]:
     """The fields of a group of options that were given: those that are not None."""
     return {f.name: value for f in fields(group) if (value := getattr(group, f.name)) is not None}

@@ -115,12 +115,12 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         ArchSearchError: no GPU can run what was asked; the text has the reasons.
     """
     from archsearch.errors import ArchSearchError, UnknownNameError
-    from archsearch.hardware import GpuPool, gpu_ids, load_gpu
+    from archsearch.hardware import gpu_ids, load_gpu
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
     from archsearch.pipeline.pricing import Pricer
 
     rows: list[dict[str, Any]] = []
-    for gpu in [load_gpu(name) for name in gpu_ids()] if where == "all" else GpuPool.parse(where).gpus:
+    for gpu in [load_gpu(name) for name in gpu_ids()] if where == "all" else _kinds(where):
         row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
         try:
             plan, pricer = plan_on(gpu), Pricer(gpu)
@@ -158,6 +158,24 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         ],
         left=("GPU", "fastest that fits", "text encoders", "why not"),
     )
+
+
+def _kinds(text: str) -> tuple[GpuSpec, ...]:
+    """Kinds of GPU by name.
+
+    Raises:
+        UnknownNameError: a name is no known GPU.
+        InvalidInputError: a number of GPUs, which one request does not fill.
+    """
+    from archsearch.errors import InvalidInputError
+    from archsearch.hardware import GpuPool
+
+    pool = GpuPool.parse(text)
+    if any(count is not None for count in pool.counts):
+        raise InvalidInputError(
+            f"--hardware {text!r}: a number of GPUs has no effect here; --sequence-parallel 2 uses two"
+        )
+    return pool.gpus
 
 
 def answer_optimum(
