@@ -38,7 +38,8 @@ class GpuExplanation:
 
     ``groups`` add up the breakdown by block part, largest first. ``dimensions`` hold the change per single step.
     ``better`` are neighbours that are better in one objective and worse in none. ``sensitivities`` are per cent of
-    latency for one per cent of a dimension, of those dimensions that are sizes.
+    latency for one per cent of a dimension, of those dimensions that are sizes. Where ``host_bound``, the GPU waits for
+    the host's launches, and widths cost no time until it no longer does.
     """
 
     gpu: str
@@ -52,6 +53,7 @@ class GpuExplanation:
     dimensions: list[dict[str, Any]]
     better: list[dict[str, Any]]
     sensitivities: dict[str, float] = field(default_factory=dict)
+    host_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
         f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
         f"{view.provenance})"
     ]
+    if view.host_bound:
+        told.append("  host bound: the GPU waits for launches; width costs no time until it no longer does")
     told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
     if view.sensitivities:
         each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
@@ -182,6 +186,7 @@ def _view(
         dimensions=[_dimension_row(config, row, gpu.id) for row in singles],
         better=_better_rows(rows, gpu.id),
         sensitivities=_sensitivities(config, singles, gpu.id),
+        host_bound=bool(np.any(here.host_bound)),
     )
 
 

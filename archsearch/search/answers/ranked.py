@@ -250,6 +250,7 @@ def _view(
         dimensions=_dimensions(gpu.id, own, around),
         better=[{"changes": row["changes"], "objectives": row["objectives"], "why": row["why"]} for row in better],
         sensitivities=_sensitivities(evaluator, gpu.id, own, around),
+        host_bound=bool(np.any(here.host_bound)),
     )
 
 
