@@ -37,7 +37,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        from archsearch.version import version
+
+        return version()
     if name in __all__:
         return getattr(import_module("archsearch.api"), name)
     raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
@@ -45,12 +47,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("archsearch")
-    except metadata.PackageNotFoundError:  # a checkout on the path, not installed
-        return "0+unknown"

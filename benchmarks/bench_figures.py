@@ -83,6 +83,7 @@ def alignment(frame: pd.DataFrame, axes: Any) -> None:
 
 def block_times(file: Path) -> pd.DataFrame:
     """Measured and predicted microseconds of one transformer layer each, which no fit has seen."""
+    from archsearch.cost.execution import BURST
     from archsearch.dtypes import DType
     from archsearch.hardware import load_gpu
     from archsearch.models.registry.families import load_preset
@@ -100,8 +101,12 @@ def block_times(file: Path) -> pd.DataFrame:
         side = int(seq**0.5) * 16
         shape = {"height": side, "width": side} if family == "dit" else {"seq_len": seq}
         workload = Workload(phase=Phase.FORWARD, batch_size=batch, dtype=DType.parse(row["dtype"]), **shape)
-        compiled = row["kernel"] == "compiled"
-        _, layer = predict(replace(config, **sizes), workload, load_gpu(row["gpu"]), compiled=compiled)
+        _, layer = predict(
+            replace(config, **sizes),
+            workload,
+            load_gpu(row["gpu"]),
+            replace(BURST, attention="sdpa", compiled=row["kernel"] == "compiled"),
+        )
         about = f"{family} {sizes['hidden_size']}, {batch} × {seq} tokens, {row['kernel']}"
         found.append({"layer": about, "measured_us": row["latency_us"], "predicted_us": 1e6 * float(layer or np.nan)})
     return pd.DataFrame(found)

@@ -5,12 +5,12 @@ python benchmarks/pipelines.py
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import published
 
+from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
@@ -31,10 +31,8 @@ def estimate(row: dict[str, Any], pricers: dict[str, Pricer]) -> PipelineEstimat
     sizes = {k: row[k] for k in ("height", "width", "frames", "batch_size") if k in row}
     request, _ = make_request(found, steps=row["steps"], guidance=guidance, **sizes)
     gpu = load_gpu(row["gpu"])
-    flash = row["attention"] == "flash" and gpu.architecture == "hopper"
-    run = Run(dtype=DType.parse(row["dtype"]), attention="flash" if flash else "auto", compiled=row["compiled"])
-    if "fuse_qkv True" in row["located"]:
-        run = replace(run, fused_qkv=True)
+    execution = Execution(**published.run_of(row), fused_qkv="fuse_qkv True" in row["located"])
+    run = Run(dtype=DType.parse(row["dtype"]), execution=execution)
     return estimate_pipeline(found, gpu, request, run, pricer=pricers.setdefault(gpu.id, Pricer(gpu)))
 
 

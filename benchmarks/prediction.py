@@ -9,10 +9,12 @@ import argparse
 import os
 import platform
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from archsearch.cost.calibration import Calibration
+from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.routes import gemm_route
 from archsearch.dtypes import DType
@@ -26,13 +28,13 @@ def shapes(count: int) -> dict[str, np.ndarray]:
     return {"m": 2.0 ** rng.integers(0, 15, count), **widths, "batch": np.ones(count)}
 
 
-def rate(model: CostModel, dtype: DType, dims: dict[str, np.ndarray], repeat: int = 3) -> float:
+def rate(model: CostModel, dtype: DType, dims: dict[str, np.ndarray], execution: Execution, repeat: int = 3) -> float:
     """Shapes per second of the fastest of several calls."""
     route = gemm_route(model.gpu, dtype, dims, weights=True)
     fastest = float("inf")
     for _ in range(repeat):
         start = time.perf_counter()
-        model.route_cost(route)
+        model.route_cost(route, execution)
         fastest = min(fastest, time.perf_counter() - start)
     return len(dims["m"]) / fastest
 
@@ -49,9 +51,10 @@ def main() -> None:
         if not gpu.supports(dtype):
             continue
         for corrected in (True, False):
-            model = CostModel(gpu, Calibration.load(), correction=corrected)
+            model = CostModel(gpu, Calibration.load())
             name = "with correction" if corrected else "mechanism alone"
-            print(f"{rate(model, dtype, dims):12,.0f} shapes/s  {gpu.id} {dtype.value} {name}")
+            rated = rate(model, dtype, dims, replace(BURST, correction=corrected))
+            print(f"{rated:12,.0f} shapes/s  {gpu.id} {dtype.value} {name}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,15 @@ import yaml
 import archsearch
 
 TIMINGS = Path(__file__).parent / "published_timings.yaml"
-_WORKLOAD = ("batch_size", "height", "width", "frames", "seq_len", "phase", "dtype", "compiled", "attention")
+_WORKLOAD = (
+    "batch_size",
+    "height",
+    "width",
+    "frames",
+    "seq_len",
+    "phase",
+    "dtype",
+)
 _SIZES = ("batch_size", "height", "width", "frames")
 PHASES = {"vae-decode": "decode", "vae-encode": "encode"}
 
@@ -31,11 +39,11 @@ def predict(row: dict[str, Any]) -> tuple[float, float, float]:
     """Seconds that a row's settings should take, and the 80 % band: every step of the transformer, and in a pipeline
     its text encoders (once per evaluation) and its decoder.
 
-    Host time is left out, as is what surrounds the models (scheduler, saving files) and parts of a pipeline that no
-    family describes (see the file).
+    What surrounds the models (scheduler, saving files) is left out, as are parts of a pipeline that no family describes
+    (see the file).
     """
     phase = PHASES.get(row["scope"], row.get("phase", "forward"))
-    work = {k: row[k] for k in _WORKLOAD if k in row} | {"phase": phase}
+    work = {k: row[k] for k in _WORKLOAD if k in row} | {"phase": phase, **run_of(row)}
     passes = int(row.get("steps", 1)) * int(row.get("evaluations_per_step", 1))
     calls = [(row["model"], work, passes)]
     if row["scope"] == "pipeline":
@@ -49,17 +57,23 @@ def predict(row: dict[str, Any]) -> tuple[float, float, float]:
     return total, low, high
 
 
+def run_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the execution that a row's settings say; torch before 2.8 where the row names no release."""
+    return {"torch": row.get("torch", "2.4"), "attention": row["attention"], "compiled": row["compiled"]}
+
+
 def _surroundings(row: dict[str, Any]) -> Any:
     """(model, settings, times) of the text encoders and the decoder of a row's pipeline."""
     parts = load()[1].get(row["model"], {})
-    run = {"dtype": row["dtype"], "compiled": False}  # pipelines compile their transformer alone
+    beside = {"torch": run_of(row)["torch"]}  # pipelines compile their transformer alone
+    run = {"dtype": row["dtype"], **beside}
     for encoder, tokens in parts.get("text_encoders", {}).items():
         batch = int(row.get("batch_size", 1)) * int(row.get("evaluations_per_step", 1))
         yield encoder, {**run, "batch_size": batch, "seq_len": tokens}, 1
     if "decoder" in parts:
         sizes = {k: row[k] for k in _SIZES if k in row}
         dtype = parts.get("decoder_dtype", row["dtype"])
-        yield parts["decoder"], {**sizes, "dtype": dtype, "compiled": False, "phase": "decode"}, 1
+        yield parts["decoder"], {**sizes, "dtype": dtype, "phase": "decode", **beside}, 1
 
 
 def table() -> pd.DataFrame:

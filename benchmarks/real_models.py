@@ -123,7 +123,9 @@ def described(model: str, sizes: dict[str, Any]) -> tuple[Any, Any]:
 
 def rows_of(file: Path, hardware: str | None = None) -> list[dict[str, Any]]:
     """Measured rows with ``predicted_us``, ``low``, ``high`` and ``predicted_bytes``."""
-    from archsearch.cost import CostModel
+    from archsearch.cost.execution import Execution
+    from archsearch.cost.memory import memory
+    from archsearch.cost.model import CostModel
     from archsearch.hardware import load_gpu
 
     found = []
@@ -132,10 +134,12 @@ def rows_of(file: Path, hardware: str | None = None) -> list[dict[str, Any]]:
             continue
         config, workload = described(row["model"], json.loads(row["sizes"]))
         model = CostModel(load_gpu(hardware or row["gpu"]))
-        answer = model.estimate(config.lower(workload), compiled=row["execution"] == "compiled", attention="sdpa")
+        graphs = "graph" in file.stem
+        run = Execution(attention="sdpa", compiled=row["execution"] == "compiled", cuda_graphs=graphs)
+        answer = model.price(config, workload, run)
         predicted = {"predicted_us": 1e6 * float(answer.latency_s), "provenance": answer.provenance.value}
         predicted |= {"predicted_low_us": 1e6 * float(answer.low_s), "predicted_high_us": 1e6 * float(answer.high_s)}
-        predicted["predicted_bytes"] = float(config.memory(workload).total)
+        predicted["predicted_bytes"] = float(memory(config, workload, run, model.gpu).total)
         found.append({**row, **predicted})
     return found
 

@@ -28,9 +28,19 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     for row in csv.DictReader(file.open()):
         config = get_family(family_of(json.loads(row["config"]))).from_dict(json.loads(row["config"]))
         workload = workload_from(json.loads(row["workload"]))
-        answer, layer = predicted(config, workload, load_gpu(row["gpu"]), compiled=row["execution"] == "compiled")
+        answer, layer = predicted(config, workload, load_gpu(row["gpu"]), run_of(row["execution"]))
         found.append({**row, "now_s": float(answer.latency_s), "layer_now_s": layer})
     return found
+
+
+def run_of(text: str) -> Any:
+    """A row's execution: as verify writes it now, or ``eager`` and ``compiled`` of earlier files."""
+    from archsearch.cost.execution import Execution, parse_execution
+    from archsearch.workload import Workload
+
+    if text in ("eager", "compiled"):
+        return Execution(compiled=text == "compiled")
+    return parse_execution(text, Workload())
 
 
 def family_of(config: dict[str, Any]) -> str:

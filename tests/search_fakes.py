@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.execution import BURST, Execution
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
 from archsearch.ops import MatMul, OpList, as_float
@@ -63,7 +64,7 @@ class ToyModel:
         self.peak, self.tile, self.launch_s = peak, tile, launch_s
         self.calls = 0
 
-    def estimate(self, ops: OpList, *, compiled: bool = False, attention: str = "auto") -> Estimate:
+    def estimate(self, ops: OpList, execution: Execution = BURST) -> Estimate:
         self.calls += 1
         total: Any = as_float(0.0)
         for op in ops:
@@ -76,7 +77,6 @@ class ToyModel:
             high_s=total * 1.1,
             provenance=Provenance.ANALYTIC,
             flops=ops.flops(),
-            breakdown=(),
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from archsearch.cost import CostModel
+from archsearch.cost.execution import BURST
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import get_family
@@ -44,7 +46,7 @@ def test_mesh_and_single_architectures_cost_the_same(
 
     def cost(hidden_size: Any, head_dim: Any) -> Any:
         ops: OpList = encoder(hidden_size, head_dim).lower(work)
-        return model.estimate(ops, compiled=compiled, attention=attention)
+        return model.estimate(ops, replace(BURST, compiled=compiled, attention=attention))
 
     mesh = cost(hidden, head_dims)
     for row, head_dim in enumerate(head_dims[:, 0].tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from archsearch.bench.correction import FOLDS, folds_of, train
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.correction import FEATURES, Correction, corrected, gemm_features, read_corrections
+from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.cost.routes import gemm_route
 from archsearch.dtypes import DType
@@ -40,7 +42,9 @@ def constant(log_factor: float, limit: float = 0.3) -> Correction:
 def predict(gpu: str, dtype: DType, correction: bool = True, **dims: object):
     columns = {k: np.atleast_1d(np.asarray(v, dtype=float)) for k, v in dims.items()}
     spec = load_gpu(gpu)
-    return CostModel(spec, correction=correction).route_cost(gemm_route(spec, dtype, columns, weights=True))
+    return CostModel(spec).route_cost(
+        gemm_route(spec, dtype, columns, weights=True), replace(BURST, correction=correction)
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from archsearch.bench.measurements import route_rows
 from archsearch.bench.validate import predict_frame
 from archsearch.cost import Calibration, CostModel, Provenance
+from archsearch.cost.execution import BURST
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import list_gpus, load_gpu
@@ -86,7 +89,7 @@ def test_compiled_execution_is_never_slower_on_a_fused_chain():
     )
     group = FusedGroup(name="g", kind="layernorm", members=members, reads=2.0, writes=2.0, **dims)
     model = CostModel(load_gpu("h100-sxm"))
-    eager, compiled = (float(model.estimate([group], compiled=c).latency_s) for c in (False, True))
+    eager, compiled = (float(model.estimate([group], replace(BURST, compiled=c)).latency_s) for c in (False, True))
     assert compiled < eager
 
 
@@ -102,13 +105,13 @@ def test_compiled_norms_cost_alike_alone_in_a_group_and_in_a_grid():
         return FusedGroup(name="g", kind="rmsnorm", members=(norm(cols),), **dims)
 
     widths = np.array([128, 1024, 2048])
-    grids = [model.estimate([op(widths)], compiled=True) for op in (norm, group)]
+    grids = [model.estimate([op(widths)], replace(BURST, compiled=True)) for op in (norm, group)]
     for index, cols in enumerate(map(int, widths)):
-        alone = model.estimate([norm(cols)], compiled=True)
+        alone = model.estimate([norm(cols)], replace(BURST, compiled=True))
         for grid in grids:
             for name in ("latency_s", "low_s", "high_s"):
                 assert getattr(grid, name)[index] == pytest.approx(float(getattr(alone, name)))
-    eager = model.estimate([norm(widths)], compiled=False)
+    eager = model.estimate([norm(widths)], replace(BURST, compiled=False))
     assert grids[0].latency_s[0] < eager.latency_s[0] / 2
     assert grids[0].latency_s[2] == eager.latency_s[2]
 
@@ -118,11 +121,11 @@ def test_unfused_attention_is_its_two_products_and_the_kernels_between():
         name="x", batch=2, heads_q=4, heads_kv=4, seq_q=256, seq_kv=256, head_dim=64, dtype=DType.FP16, causal=True
     )
     model = CostModel(load_gpu("t4"))
-    answer = model.estimate([op], attention="eager")
+    answer = model.estimate([op], replace(BURST, attention="eager"))
     assert int(answer.breakdown[0].cost.kernels) == 5  # product, scale, mask, softmax, product
     assert float(answer.flops) == 4 * 2 * 4 * 256 * 256 * 64
     with pytest.raises(UnsupportedError, match=r"flash.*t4"):
-        model.estimate([op], attention="flash")
+        model.estimate([op], replace(BURST, attention="flash"))
 
 
 def convolution(channels: int = 256, side: int = 512, **changes: object) -> Convolution:
@@ -137,7 +140,7 @@ def test_a_patch_embedding_is_a_matrix_product():
     )
     model = CostModel(load_gpu("a100-sxm-80gb"))
     gemm = MatMul(name="p", m=2 * 256, n=128, k=32, dtype=DType.BF16)
-    theirs, ours = (model.estimate([op], compiled=True) for op in (gemm, conv))
+    theirs, ours = (model.estimate([op], replace(BURST, compiled=True)) for op in (gemm, conv))
     assert float(ours.latency_s) == float(theirs.latency_s)
     assert ours.provenance is theirs.provenance
 
@@ -145,12 +148,12 @@ def test_a_patch_embedding_is_a_matrix_product():
 def test_a_convolution_reads_its_input_from_dram_about_once():
     """Nine windows overlap at every position: the implicit product's operand is nine times the input."""
     model, conv = CostModel(load_gpu("a100-sxm-80gb")), convolution()
-    item = model.estimate([conv], compiled=True).breakdown[0]
+    item = model.estimate([conv], replace(BURST, compiled=True)).breakdown[0]
     assert float(item.flops) == 2 * 512**2 * 256 * 256 * 9
     assert float(item.memory_bytes) == conv.memory_bytes() == 2 * (2 * 512**2 * 256 + 9 * 256**2)
     moved = float(item.cost.details["dram_bytes"])
     assert conv.memory_bytes() * 0.5 < moved < conv.memory_bytes() * 1.5
-    product = model.estimate([conv.as_matmul()], compiled=True).breakdown[0]
+    product = model.estimate([conv.as_matmul()], replace(BURST, compiled=True)).breakdown[0]
     assert float(product.cost.details["dram_bytes"]) > 2 * moved
     assert item.cost.provenance is Provenance.ANALYTIC
 
@@ -160,7 +163,7 @@ def test_eager_convolutions_change_layouts_and_add_the_bias_apart():
     first, last = convolution(), convolution(channels_last=True)
     kernels = [int(model.estimate([op]).breakdown[0].cost.kernels) for op in (first, last)]
     assert kernels == [5, 3]
-    assert int(model.estimate([first], compiled=True).breakdown[0].cost.kernels) == 1
+    assert int(model.estimate([first], replace(BURST, compiled=True)).breakdown[0].cost.kernels) == 1
     assert float(model.estimate([first]).latency_s) > float(model.estimate([last]).latency_s)
     assert "tile_m" in model.estimate([first]).breakdown[0].cost.details
 
@@ -174,7 +177,9 @@ def test_32_bit_convolutions_run_in_tf32_where_there_is_any():
 
 def test_few_channels_are_padded_to_whole_vectors():
     model = CostModel(load_gpu("h100-sxm"))
-    few, padded = (model.estimate([convolution(in_channels=c)], compiled=True).latency_s for c in (3, 8))
+    few, padded = (
+        model.estimate([convolution(in_channels=c)], replace(BURST, compiled=True)).latency_s for c in (3, 8)
+    )
     assert float(few) == float(padded)
 
 

@@ -11,7 +11,9 @@ import pytest
 from archsearch.cli.main import run as cli
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.clocks import sustained_fraction
-from archsearch.cost.host import copy_bandwidth_bytes_s
+from archsearch.cost.estimate import Provenance
+from archsearch.cost.execution import Execution
+from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
@@ -27,6 +29,7 @@ from archsearch.pipeline import (
 )
 from archsearch.pipeline.describe import document
 from archsearch.pipeline.pricing import Pricer
+from archsearch.workload import Workload
 
 GIB = 2**30
 H100 = load_gpu("h100-sxm")
@@ -101,7 +104,8 @@ def test_flux_weights_and_peak_are_the_published_ones(pricer):
 def test_published_latency_within_15_percent(name, gpu, settings, run, seconds):
     found = load_pipeline(name)
     request, _ = make_request(found, **settings)
-    answer = estimate_pipeline(found, load_gpu(gpu), request, Run(dtype=DType.BF16, **run))
+    old = Execution(torch="2.4", **run)  # the releases of these timings' time
+    answer = estimate_pipeline(found, load_gpu(gpu), request, Run(dtype=DType.BF16, execution=old))
     assert float(answer.latency_s) == pytest.approx(seconds, rel=0.15)
 
 
@@ -241,37 +245,42 @@ def test_custom_pipeline_file_and_its_errors(tmp_path: Path):
 
 
 def test_host_bound_steps_take_the_hosts_time_until_graphs_replay_them(pricer):
-    eager = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, launch_us=50.0))
+    eager = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, execution=Execution(launch_us=50.0)))
     denoise = eager.stages[-2]
     assert float(denoise.latency_s) == pytest.approx(float(denoise.host_s))
     assert float(denoise.host_s) == pytest.approx(50e-6 * float(denoise.kernels))
-    graphs = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, launch_us=50.0, cuda_graphs=True))
+    graphs = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, execution=Execution(launch_us=50.0, cuda_graphs=True)))
     assert float(graphs.stages[-2].latency_s) == pytest.approx(float(graphs.stages[-2].gpu_s))
 
 
 def test_power_limit_follows_peak_per_watt():
-    from archsearch.cost.estimate import Provenance
+    known = Calibration.load().lookup(H100, "gemm/16bit").fit
 
-    assert sustained_fraction(H100, 0.2, Provenance.CALIBRATED) == 0.2
-    assert sustained_fraction(load_gpu("h200-sxm"), 0.2, Provenance.TRANSFERRED) == pytest.approx(0.2, abs=0.01)
-    l40s, l4, l20 = (load_gpu(n) for n in ("l40s", "l4", "l20"))
-    assert sustained_fraction(l4, 0.18, Provenance.TRANSFERRED) == pytest.approx(0.18)  # published at half of its peak
-    assert sustained_fraction(l20, 0.18, Provenance.TRANSFERRED) == 0.0  # published at 96 % of its peak
-    assert sustained_fraction(l40s, 0.18, Provenance.ANALYTIC) == 0.0
+    def slower(gpu, measured, fraction, provenance, limit=None):
+        fit = known.model_copy(
+            update={"fitted_on": (measured,), "coefficients": {**known.coefficients, "throttle_fraction": fraction}}
+        )
+        return sustained_fraction(load_gpu(gpu), fit, provenance, limit)
+
+    assert slower("h100-sxm", "h100-sxm", 0.2, Provenance.CALIBRATED) == pytest.approx(0.2)
+    assert slower("h200-sxm", "h100-sxm", 0.2, Provenance.TRANSFERRED) == pytest.approx(0.2, abs=0.01)
+    assert slower("l4", "l40s", 0.18, Provenance.TRANSFERRED) == pytest.approx(0.18)  # published at half of its peak
+    assert slower("l20", "l40s", 0.18, Provenance.TRANSFERRED) == 0.0  # published at 96 % of its peak
+    assert slower("l40s", "l40s", 0.18, Provenance.ANALYTIC) == 0.0
+    # half of 700 W: the same energy a FLOP takes twice the time where the whole board is the limit already
+    assert slower("h100-sxm", "h100-sxm", 0.2, Provenance.CALIBRATED, 350.0) == pytest.approx(1.4)
+    with pytest.raises(UnsupportedError, match="no measurement says how l40s slows down"):
+        slower("l40s", "l40s", 0.18, Provenance.ANALYTIC, 200.0)
 
 
 def test_sustained_load_slows_products_and_leaves_memory_bound_kernels(pricer):
-    short = Pricer(H100, sustained=False)
-    for config in (load_preset("flux1-dev"),):
-        from archsearch.workload import Workload
-
-        w = Workload(height=1024, width=1024)
-        run = Run(dtype=DType.BF16, attention="flash")
-        cold = short.call(config, w, run, levers=True).by_kind
-        warm = pricer.call(config, w, run, levers=True).by_kind
-        assert float(warm["elementwise"]) == pytest.approx(float(cold["elementwise"]))
-        fraction = Calibration.load().lookup(H100, "gemm/16bit").fit.coefficients["throttle_fraction"]
-        assert 1.0 < float(warm["matmul"] / cold["matmul"]) < 1.0 + fraction
+    config, w = load_preset("flux1-dev"), Workload(height=1024, width=1024)
+    cold, warm = (
+        pricer.call(config, w, Execution(attention="flash", clock=clock)).by_kind for clock in ("burst", "sustained")
+    )
+    assert float(warm["elementwise"]) == pytest.approx(float(cold["elementwise"]))
+    fraction = Calibration.load().lookup(H100, "gemm/16bit").fit.coefficients["throttle_fraction"]
+    assert 1.0 < float(warm["matmul"] / cold["matmul"]) < 1.0 + fraction
 
 
 def test_caption_stage_prefills_once_and_decodes_each_token(pricer):
@@ -305,11 +314,12 @@ def test_the_command_prints_the_contract(capsys):
 
 
 def test_torch_before_2_8_runs_rms_norms_in_eight_kernels(pricer):
-    new = estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch="2.8"), steps=1).stages[-2]
-    old = estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch="2.4"), steps=1).stages[-2]
+    new = estimated("flux-dev", pricer, Run(dtype=DType.BF16, execution=Execution(torch="2.8")), steps=1).stages[-2]
+    old = estimated("flux-dev", pricer, Run(dtype=DType.BF16, execution=Execution(torch="2.4")), steps=1).stages[-2]
     norms = 2 * (2 * 19 + 38)  # queries and keys of both streams of the double blocks, and of the single ones
     assert float(old.kernels - new.kernels) == 7 * norms
-    compiled = [estimated("flux-dev", pricer, Run(dtype=DType.BF16, torch=t, compiled=True)) for t in ("2.4", "2.8")]
+    runs = [Run(dtype=DType.BF16, execution=Execution(torch=t, compiled=True)) for t in ("2.4", "2.8")]
+    compiled = [estimated("flux-dev", pricer, run) for run in runs]
     assert float(compiled[0].stages[-2].kernels) == float(compiled[1].stages[-2].kernels)
     with pytest.raises(ArchSearchError, match="unknown torch release"):
-        Run(dtype=DType.BF16, torch="1.0")
+        Execution(torch="1.0")

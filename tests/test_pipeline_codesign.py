@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from archsearch.cost.clocks import SustainedCostModel
+from archsearch.cost.execution import Execution
+from archsearch.cost.memory import memory
+from archsearch.cost.model import CostModel
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
@@ -57,17 +59,18 @@ def test_a_generation_is_what_the_pipeline_estimates(name, passes):
     gpu = load_gpu("a100-sxm-80gb")
     found = load_pipeline(name)
     request, _ = make_request(found, steps=6, guidance="cfg" if passes == 2 else "none", **sizes)
-    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, torch="2.8", launch_us=1e-6))
+    execution = Execution(compiled=True, launch_us=3.0)
+    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, execution=execution))
     config = pipeline_family(name, family)(
         **load_preset(preset).to_dict(), num_inference_steps=6, guidance_passes=passes
     )
     w = Workload(dtype=DType.BF16, **sizes)
-    ops = config.lower(w)
-    ours = SustainedCostModel(gpu).estimate(ops, attention="sdpa")
-    assert float(ours.latency_s) == pytest.approx(float(answer.latency_s), rel=0.005)
-    memory = config.memory(w)
-    assert float(memory.weights) == pytest.approx(sum(float(v) for v in answer.weights_bytes.values()), rel=1e-6)
-    assert float(memory.total) == pytest.approx(float(answer.peak_memory_bytes), rel=0.01)
+    ours = CostModel(gpu).price(config, w, execution)
+    assert float(ours.latency_s) == pytest.approx(float(answer.latency_s), rel=1e-9)
+    assert float(ours.low_s) == pytest.approx(float(answer.total("low_s")), rel=1e-9)
+    use = memory(config, w, execution, gpu)
+    assert float(use.weights) == pytest.approx(sum(float(v) for v in answer.weights_bytes.values()), rel=1e-9)
+    assert float(use.total) == pytest.approx(float(answer.peak_memory_bytes), rel=1e-9)
     assert config.parameters() == load_preset(preset).parameters()
 
 
@@ -80,17 +83,17 @@ def test_arrays_say_what_scalars_say():
     changes = {"vae_scale_factor": scale, "patch_size": patch, "in_channels": channels, "out_channels": channels}
     many = family(**{**base, **changes}, num_inference_steps=steps, guidance_passes=passes)
     w = Workload(height=512, width=512)
-    model = SustainedCostModel(load_gpu("h100-sxm"))
-    seconds = model.estimate(many.lower(w)).latency_s
-    memory = many.memory(w).total
+    model = CostModel(load_gpu("h100-sxm"))
+    seconds = model.price(many, w).latency_s
+    held = many.memory(w).total
     for i in range(3):
         one = family(
             **{**base, **{k: int(v[i]) for k, v in changes.items()}},
             num_inference_steps=int(steps[i]),
             guidance_passes=int(passes[i]),
         )
-        assert float(seconds[i]) == pytest.approx(float(model.estimate(one.lower(w)).latency_s))
-        assert float(memory[i]) == pytest.approx(float(one.memory(w).total))
+        assert float(seconds[i]) == pytest.approx(float(model.price(one, w).latency_s))
+        assert float(held[i]) == pytest.approx(float(one.memory(w).total))
 
 
 def test_what_no_pipeline_can_be_is_refused():

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archsearch.cost.execution import Execution
+from archsearch.cost.layouts import laid_out
+from archsearch.cost.rewrites import rewritten
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import gpu_ids, load_gpu
@@ -18,7 +21,7 @@ from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, loa
 from archsearch.pipeline.levers import Plan, apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
 from archsearch.pipeline.pricing import Pricer
-from archsearch.pipeline.transforms import transformed
+from archsearch.pipeline.transforms import WithLinearAttention
 from archsearch.workload import Workload
 
 GPUS = gpu_ids()
@@ -68,6 +71,7 @@ def combination_allows(plan, names, gpu) -> bool:
     chosen = set(names)
     final = build(plan, [get_lever(n) for n in names])
     run, request = final.run, final.request
+    shares = run.execution.sequence_parallel
     offloaded = run.placement is not Placement.RESIDENT
     heads = {int(np.max(o.heads_q)) for o in _attentions(final)}
     rules = [
@@ -78,8 +82,11 @@ def combination_allows(plan, names, gpu) -> bool:
         not ("cfg-parallel" in chosen and (request.guidance is not Guidance.CFG or offloaded)),
         not ("feature-cache" in chosen and request.steps < 8),
         not (any(n.startswith("steps-") for n in chosen) and request.steps >= plan.request.steps),
-        not (run.sequence_parallel > 1 and (offloaded or any(h % run.sequence_parallel for h in heads))),
-        not (run.sequence_parallel > 1 and run.linear_attention),
+        not (
+            run.execution.sequence_parallel > 1
+            and (offloaded or any(h % run.execution.sequence_parallel for h in heads))
+        ),
+        not (shares > 1 and run.linear_attention),
         not ("latent-f32" in chosen and plan.pipeline.video),
         not ("latent-ltx" in chosen and not plan.pipeline.video),
     ]
@@ -173,7 +180,7 @@ def test_merged_projections_keep_their_flops():
     config = load_preset("flux1-dev")
     w = Workload(height=512, width=512)
     ops = config.lower(w)
-    merged = transformed(ops, w, Run(dtype=DType.BF16, fused_qkv=True))
+    merged = rewritten(ops, Execution(fused_qkv=True))
     assert float(merged.flops()) == float(ops.flops())
     wide = [o for o in merged if isinstance(o, MatMul) and o.name.endswith("q_proj+k_proj+v_proj")]
     assert {int(o.n) for o in wide} == {3 * 3072}
@@ -183,7 +190,7 @@ def test_sequence_parallel_shares_the_work_and_pays_for_it():
     config = load_preset("flux1-dev")
     w = Workload(height=1024, width=1024)
     whole = config.lower(w)
-    part = transformed(whole, w, Run(dtype=DType.BF16, sequence_parallel=4))
+    part = laid_out(config, w, Execution(sequence_parallel=4))
     assert float(part.flops()) == pytest.approx(float(whole.flops()) / 4, rel=0.01)
     swaps = [o for o in part if isinstance(o, Collective)]
     assert sum(int(o.count) for o in swaps) == 4 * (19 + 38)
@@ -192,12 +199,12 @@ def test_sequence_parallel_shares_the_work_and_pays_for_it():
 
 def test_linear_attention_grows_linearly_with_tokens():
     config = load_preset("flux1-dev")
-    run = Run(dtype=DType.BF16, linear_attention=True)
+    linear = WithLinearAttention(config)
 
     def flops(side):
         w = Workload(height=side, width=side, seq_len=0 + 256)
-        products = [o for o in transformed(config.lower(w), w, run) if o.name.endswith((".state", ".read"))]
-        assert not any(isinstance(o, Attention) for o in transformed(config.lower(w), w, run))
+        products = [o for o in linear.lower(w) if o.name.endswith((".state", ".read"))]
+        assert not any(isinstance(o, Attention) for o in linear.lower(w))
         return sum(float(o.flops()) * float(o.count) for o in products), (side // 16) ** 2 + 256
 
     (small, a), (large, b) = flops(512), flops(2048)
@@ -241,7 +248,7 @@ def test_a_levers_number_may_be_set():
     gpu, plan = load_gpu("h100-sxm"), plan_of("flux-dev")
     final = apply(plan, ["feature-cache=0.5", "sequence-parallel-2=3"], gpu)
     assert final.run.cached_share == 0.5
-    assert final.run.sequence_parallel == 3
+    assert final.run.execution.sequence_parallel == 3
     assert apply(plan, ["steps-4=6"], gpu).request.steps == 6
     for bad in ("feature-cache=1.5", "feature-cache=x", "compile=2", "steps-4=0", "batch-2=1.5"):
         with pytest.raises(InvalidInputError):

@@ -12,8 +12,9 @@ import pytest
 
 from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.report import accuracy, accuracy_html
-from archsearch.report.accuracy import accuracy_info, write_accuracy_report
+from archsearch.report import accuracy, accuracy_file, accuracy_html
+from archsearch.report.accuracy import accuracy_info
+from archsearch.report.accuracy_file import write_accuracy_report
 
 ROWS = pd.DataFrame(
     # signed errors: +10, −10, +20 | 0, −30, +50 %; of the roofline: −50, −50, −50 | 0, −10, −10 %
@@ -213,9 +214,9 @@ def test_png_of_many_groups_names_the_largest(tmp_path):
 
 
 def test_png_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(accuracy.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(accuracy_file.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match=re.escape("pip install 'archsearch[report]'")):
-        accuracy.check_report_path(tmp_path / "r.png")
+        accuracy_file.check_report_path(tmp_path / "r.png")
     monkeypatch.undo()
     for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)

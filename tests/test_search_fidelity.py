@@ -21,10 +21,11 @@ from archsearch.hardware import GpuPool
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore import fidelity as module
-from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, enqueue, release_dead, work
+from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, release_dead, waiting_trials, work
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import load_space
 from archsearch.search.studies import storage as storage_module
+from archsearch.search.studies.ledger import insert
 from archsearch.search.studies.storage import load_study
 from archsearch.search.studies.study import create_study, resume_study, run_study, study_frame, summarize_study
 
@@ -91,7 +92,7 @@ def slow_is_wide(config: Any, workload: Any) -> float:
 def benchmark_study(evaluator: Evaluator, place: str, timer: Any = slow_is_wide, trials: int = 12) -> optuna.Study:
     fidelity = Fidelity(objective="benchmark", keep=0.5)
     study = create_study(evaluator.space, evaluator=evaluator, name="b", storage=place, fidelity=fidelity)
-    enqueue(study, evaluator, candidates(evaluator, trials, fidelity.keep, 0, progress=False))
+    insert(study, waiting_trials(evaluator, candidates(evaluator, trials, fidelity.keep, 0, progress=False)))
     assert work(study, evaluator, fidelity, allow_code=False, progress=False, timer=timer) == trials
     return study
 
@@ -120,11 +121,8 @@ def test_a_failing_architecture_fails_alone(evaluator: Evaluator, tmp_path: Path
     fidelity = Fidelity(objective="benchmark")
     place = str(tmp_path / "p.journal")
     study = create_study(evaluator.space, evaluator=evaluator, name="p", storage=place, fidelity=fidelity)
-    enqueue(
-        study,
-        evaluator,
-        np.arange(evaluator.space.size)[evaluator.evaluate(evaluator.space.mesh()).feasible.ravel()][:20],
-    )
+    feasible = np.flatnonzero(evaluator.evaluate(evaluator.space.mesh()).feasible)
+    insert(study, waiting_trials(evaluator, feasible[:20]))
     done = work(study, evaluator, fidelity, allow_code=False, progress=False, timer=picky)
     states = Counter(t.state.name for t in study.trials)
     assert states["COMPLETE"] == done == sum(t.params["num_layers"] % 2 == 0 for t in study.trials)
@@ -158,7 +156,7 @@ def test_hyperband_stops_bad_runs_early(evaluator: Evaluator, tmp_path: Path) ->
     place = str(tmp_path / "h.journal")
     study = create_study(evaluator.space, evaluator=evaluator, name="h", storage=place, fidelity=fidelity)
     study.pruner = module.make_pruner(fidelity)
-    enqueue(study, evaluator, candidates(evaluator, 40, 1.0, 0, progress=False))
+    insert(study, waiting_trials(evaluator, candidates(evaluator, 40, 1.0, 0, progress=False)))
     assert work(study, evaluator, fidelity, allow_code=True, progress=False, trainer=train) == 40
     states = Counter(t.state.name for t in study.trials)
     assert states["PRUNED"] > 5
@@ -244,7 +242,7 @@ def test_heartbeats_release_a_silent_worker(
     fidelity = Fidelity(objective="benchmark")
     place = str(tmp_path / "s.db")
     study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
-    enqueue(study, evaluator, candidates(evaluator, 2, 1.0, 0, progress=False))
+    insert(study, waiting_trials(evaluator, candidates(evaluator, 2, 1.0, 0, progress=False)))
     taken = study._pop_waiting_trial_id()
     assert taken is not None
     study._storage.record_heartbeat(taken)
@@ -266,7 +264,7 @@ def test_journals_release_a_silent_worker(
     fidelity = Fidelity(objective="benchmark")
     place = str(tmp_path / "s.journal")
     study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
-    enqueue(study, evaluator, candidates(evaluator, 2, 1.0, 0, progress=False))
+    insert(study, waiting_trials(evaluator, candidates(evaluator, 2, 1.0, 0, progress=False)))
     taken = study._pop_waiting_trial_id()
     assert taken is not None
     study._storage.set_trial_system_attr(taken, module.WORKER, "elsewhere/1/1")

@@ -13,9 +13,11 @@ import pytest
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.keys import KEY
 from archsearch.search.explore.samplers import cell_trials, directions
-from archsearch.search.studies.artifacts import artifacts_dir, read_artifact
-from archsearch.search.studies.ledger import KEY, LIMIT, LockedJournal, guard, insert
+from archsearch.search.studies.artifacts import read_artifact
+from archsearch.search.studies.ledger import LIMIT, LockedJournal, guard, insert
+from archsearch.search.studies.places import artifacts_dir
 from archsearch.search.studies.storage import (
     delete_study,
     load_study,

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from archsearch.cost import CostModel
-from archsearch.cost.kernels.collective import collective_cost, link_of
+from archsearch.cost.execution import Execution
+from archsearch.cost.kernels.collective import collective_cost
+from archsearch.cost.layouts import shard
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Collective, MatMul, OpList
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
-from archsearch.search.evaluate.training import Layout, TrainingCost, _stage, layout_of
+from archsearch.search.evaluate.training import TrainingCost, layout_of
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.search.space.space import load_space, parse_space
@@ -113,6 +115,7 @@ def test_what_nothing_gives_is_refused(evaluator: Evaluator, toy_file: Path) -> 
 
 def record(**changes: Any) -> TrainingRecord:
     values = {"hardware": "h100-sxm", "gpus": 8, "tokens": 1e9, "batch_size": 64, "seq_len": 1024, "micro_batch": 2}
+    values |= {"execution": "torch-compiled"}
     return TrainingRecord.model_validate(values | changes)
 
 
@@ -121,7 +124,7 @@ def steps_of(config: Any, work: Workload, gpu: str) -> tuple[float, float]:
     ops = list(config.lower(work))
     split = [[op for op in ops if op.name.startswith("optimizer.") is late] for late in (False, True)]
     model = CostModel(load_gpu(gpu))
-    passes, update = (float(model.estimate(OpList(tuple(part)), compiled=True).latency_s) for part in split)
+    passes, update = (float(model.estimate(OpList(tuple(part)), Execution(compiled=True)).latency_s) for part in split)
     return passes, update
 
 
@@ -157,7 +160,8 @@ def test_layouts_cost_their_collectives() -> None:
         op = Collective(name="r", kind="all_reduce", payload_bytes=size, group_size=2)
         return float(collective_cost(gpu, op).latency_s)
 
-    micro = passes + 4 * 8 * reduce(payload) + 2 * payload / link_of(gpu).bandwidth
+    send = float(collective_cost(gpu, Collective(name="s", kind="send", payload_bytes=payload, group_size=2)).latency_s)
+    micro = passes + 4 * 8 * reduce(payload) + 2 * send
     turns = 64 // (2 * 2)
     step = (turns + 1) * micro + reduce(float(stage.parameters()) * 2) + update / 2
     assert float(cost["training_hours"]) == pytest.approx(step * np.ceil(1e9 / (64 * 1024)) / 3600)
@@ -169,7 +173,7 @@ def test_layouts_cost_their_collectives() -> None:
 @pytest.mark.parametrize("tensor", [2, 4, 8])
 def test_shards_hold_and_compute_their_share(tensor: int) -> None:
     config = load_preset("llama-3-8b")
-    stage, legal = _stage(config, Layout(tensor, 1, 1))
+    stage, legal = shard(config, Execution(tensor_parallel=tensor))
     assert bool(np.all(legal))
     work = Workload(phase=Phase.FORWARD, batch_size=1, seq_len=512)
 

@@ -12,10 +12,11 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameErr
 from archsearch.hardware import GpuPool
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.explore.fidelity import Fidelity, candidates, enqueue, work
+from archsearch.search.explore.fidelity import Fidelity, candidates, waiting_trials, work
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.schema import Budget
 from archsearch.search.space.space import SearchSpace, load_space
+from archsearch.search.studies.ledger import insert
 from archsearch.search.studies.study import create_study, run_study
 
 pytest_plugins = ("search_fakes",)
@@ -103,7 +104,7 @@ def test_running_studies_answer_from_what_is_done(evaluator: Evaluator, tmp_path
     study = create_study(evaluator.space, evaluator=evaluator, name="b", storage=place, fidelity=fidelity)
     with pytest.raises(ArchSearchError, match="no finished trials"):
         recommend("b", storage=place, evaluator=evaluator, progress=False)
-    enqueue(study, evaluator, candidates(evaluator, 6, 1.0, 0, progress=False))
+    insert(study, waiting_trials(evaluator, candidates(evaluator, 6, 1.0, 0, progress=False)))
     seen: list[int] = []
 
     def timer(config: Any, workload: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from archsearch.cost import CostModel
-from archsearch.cost.remember import SearchCostModel
+from archsearch.cost.execution import BURST
+from archsearch.cost.remember import PriceCache
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import get_family
 from archsearch.ops import weighted_total
@@ -91,10 +93,10 @@ def test_remembered_prices_are_the_prices(phase: Phase, attention: str) -> None:
         tie_word_embeddings=True,
     )
     ops = config.lower(Workload(phase=phase, batch_size=2, seq_len=256))
-    plain, search = CostModel(gpu), SearchCostModel(gpu)
-    expected = plain.estimate(ops, compiled=True, attention=attention)
+    plain, search = CostModel(gpu), CostModel(gpu, cache=PriceCache())
+    expected = plain.estimate(ops, replace(BURST, compiled=True, attention=attention))
     for _ in range(2):  # priced, then remembered
-        answer = search.estimate(ops, compiled=True, attention=attention)
+        answer = search.estimate(ops, replace(BURST, compiled=True, attention=attention))
         for name in ("latency_s", "low_s", "high_s", "flops"):
             np.testing.assert_allclose(getattr(answer, name), getattr(expected, name), rtol=1e-12)
         assert answer.provenance == expected.provenance

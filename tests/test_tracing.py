@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import archsearch
 from archsearch.cli.main import run as cli
 from archsearch.cost import CostModel
+from archsearch.cost.execution import BURST
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.tracing import is_builder, load_traced
@@ -43,7 +45,7 @@ def test_same_latency_as_our_own_lowering(name: str, compiled: bool) -> None:
     assert float(trace.ops.flops()) == float(ours.flops())
     assert trace.unknown == ()
     model = CostModel(load_gpu("h100-sxm"))
-    latency = [float(model.estimate(ops, compiled=compiled).latency_s) for ops in (trace.ops, ours)]
+    latency = [float(model.estimate(ops, replace(BURST, compiled=compiled)).latency_s) for ops in (trace.ops, ours)]
     assert latency[0] == pytest.approx(latency[1], rel=0.05)
 
 

@@ -18,7 +18,6 @@ In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turn
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ import numpy as np
 from archsearch.bench.columns import positive_numbers, whole_numbers
 from archsearch.bench.fit import Group
 from archsearch.bench.own_tables import is_results, reuse
+from archsearch.bench.routed import Routed
 from archsearch.bench.whole_models import is_whole_model_table, tidy
 from archsearch.cost.routes import (
     Route,
@@ -56,16 +56,6 @@ DIMENSIONS = {
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """Rows of a table that one kernel family serves on one GPU: their positions and their route."""
-
-    index: np.ndarray[Any, np.dtype[np.int64]]
-    op: str
-    dtype_text: str
-    route: Route
 
 
 def read_measurements(path: str | Path) -> pd.DataFrame:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from archsearch.bench.routed import Routed
 from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op, as_float
-
-if TYPE_CHECKING:
-    from archsearch.bench.measurements import Routed
 
 
 def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:

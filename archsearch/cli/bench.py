@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archsearch.cli.execution import ExecutionOptions, runs
-from archsearch.cli.options import Json, Pool, Profiles, Storage
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table
 
 app = typer.Typer(help="Measure this device, calibrate on measurements, verify recommendations.", no_args_is_help=True)
@@ -89,6 +89,7 @@ def verify(
         Path | None, typer.Option("--output", "-o", help="Write the rows (.csv, .parquet, .json).")
     ] = None,
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
     *,

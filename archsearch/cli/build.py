@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archsearch.cli.options import (
+    AllowStudyCode,
     BatchSize,
     DtypeOption,
     Frames,
@@ -41,6 +42,7 @@ def build(
     frames: Frames = None,
     phase: PhaseOption = "forward",
     storage: Storage = None,
+    allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -76,8 +78,9 @@ def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -
 
     Raises:
         InvalidInputError: no such rank.
+        UnsupportedError: the space is over modules of the user's.
     """
-    from archsearch.errors import InvalidInputError
+    from archsearch.errors import InvalidInputError, UnsupportedError
     from archsearch.models.registry.families import get_family
     from archsearch.search.answers.recommend import config_of, recommend
     from archsearch.search.evaluate.frames import workload_from
@@ -85,5 +88,8 @@ def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -
     frame = recommend(source, hardware, top=max(rank, 1), storage=storage)
     if not 1 <= rank <= len(frame):
         raise InvalidInputError(f"{source} has {len(frame)} recommended architectures; there is no rank {rank}")
+    if frame.attrs["family"] == "traced":
+        given = ", ".join(f"{name}={value}" for name, value in config_of(frame, rank).items())
+        raise UnsupportedError(f"{source}:{rank} is a module of your own: call the space's builder with {given}")
     config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
     return config, workload_from(frame.attrs["workload"])

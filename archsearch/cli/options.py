@@ -96,4 +96,9 @@ AllowStudyCode = Annotated[
     bool,
     typer.Option("--allow-code", callback=_use_code, help="Run the code that a space or study names."),
 ]
-AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let MODEL be module:function and run that code.")]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code", callback=_use_code, help="Run the code that MODEL (module:function) or its study names."
+    ),
+]

@@ -34,7 +34,7 @@ def validate(
     """Compare predictions with measured latencies (which predictions do not read)."""
     from archsearch.bench.validate import predicted_table, scores_of
     from archsearch.errors import InvalidInputError
-    from archsearch.report.accuracy import check_report_path, write_accuracy_report
+    from archsearch.report.accuracy_file import check_report_path, write_accuracy_report
     from archsearch.tables import write_table
 
     columns = [c.strip() for c in by.split(",") if c.strip()]

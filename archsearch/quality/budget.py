@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.quality.laws import TOKENS_PER_PARAMETER
+from archsearch.quality.features import TOKENS_PER_PARAMETER
 
 _GRID = 4001
 _DECADES = 3.0

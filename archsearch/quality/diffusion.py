@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.quality.proxy import Quality
+from archsearch.quality.proxy import Quality, get_proxy
 from archsearch.yaml_records import read_mapping
 
 FAMILIES = ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video")
@@ -110,8 +110,6 @@ class LatentDiffusionFid:
         Raises:
             InvalidInputError: a needed feature is missing or not positive, or the sampler's settings are none.
         """
-        from archsearch.quality.proxy import get_proxy
-
         law = get_proxy("dit-fid-any-patch")
         base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
         f, c = _positive(self, features, "vae_scale_factor"), _positive(self, features, "latent_channels")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FID_SIDE = 256
 """Pixels along a side at which the laws of FID count tokens: ImageNet's, as in DiT (arXiv 2212.09748)."""
+TOKENS_PER_PARAMETER = 20.0
+"""Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
+section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
 LANGUAGE_FAMILIES = ("decoder", "encoder")
 _MEASURED = ("tokens", "num_inference_steps", "guidance", "distilled")
 """Features that no architecture has: the training's and the sampler's."""
@@ -65,8 +68,6 @@ def training_features(
     Raises:
         InvalidInputError: the family lacks a feature.
     """
-    from archsearch.quality.laws import TOKENS_PER_PARAMETER
-
     try:
         features = features_of(config, proxy.features, workload, given)
     except InvalidInputError as error:

@@ -17,9 +17,6 @@ from archsearch.quality.proxy import Quality, QualityProxy
 from archsearch.yaml_records import read_mapping
 
 LAW_FILES = ("laws.yaml", "laws_diffusion.yaml")
-TOKENS_PER_PARAMETER = 20.0
-"""Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
-section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
 
 
 class Band(BaseModel):

@@ -1,8 +1,8 @@
-"""The interface of quality proxies, and the register that finds them by name."""
+"""The interface of quality proxies, and the register that finds them by name; it knows no proxy itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +83,7 @@ DEFAULTS = {
     **dict.fromkeys(("cogvideox", "wan", "ltx", "hunyuan-video"), "latent-diffusion-fid"),
 }
 """The proxy of each family where none is named. Autoencoders have none: they are not searched."""
+_SHIPPED: list[Callable[[], Mapping[str, QualityProxy]]] = []
 _REGISTERED: dict[str, QualityProxy] = {}
 
 
@@ -97,14 +98,16 @@ def register_proxy(proxy: QualityProxy) -> None:
     _REGISTERED[proxy.name] = proxy
 
 
-def _known() -> dict[str, QualityProxy]:
-    """Every proxy by name: laws from files, laws in code, and what was registered."""
-    from archsearch.quality.diffusion import LatentDiffusionFid, ReconstructionPsnr
-    from archsearch.quality.ensemble import EnsembleProxy
-    from archsearch.quality.laws import published_laws
+def ship_proxies(source: Callable[[], Mapping[str, QualityProxy]]) -> None:
+    """Make archsearch's own proxies known; ``source`` gives them by name and is called when a name is first asked for,
+    so that files are read only then. ``archsearch/quality/__init__.py`` is the one place that calls it."""
+    _SHIPPED.append(source)
 
-    own: tuple[QualityProxy, ...] = (LatentDiffusionFid(), ReconstructionPsnr(), EnsembleProxy())
-    return {**published_laws(), **{p.name: p for p in own}, **_REGISTERED}
+
+def _known() -> dict[str, QualityProxy]:
+    """Every proxy by name: archsearch's own, and what was registered."""
+    shipped = {name: proxy for source in _SHIPPED for name, proxy in source().items()}
+    return {**shipped, **_REGISTERED}
 
 
 def list_proxies() -> list[str]:

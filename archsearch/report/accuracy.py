@@ -1,26 +1,23 @@
-"""How predictions compare with measurements: a self-contained page (HTML) or a picture (PNG).
+"""How predictions compare with measurements, as plain values and the words for them.
 
-``accuracy_info`` computes what is shown; ``accuracy_html`` and ``accuracy_png`` draw it.
+``accuracy_info`` computes what is shown; ``accuracy_html`` and ``accuracy_png`` draw it; ``accuracy_file`` writes it.
 """
 
 from __future__ import annotations
 
 import colorsys
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archsearch.bench.validate import score
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".html", ".png")
 MAX_POINTS = 20_000
 """Points of one figure; a browser draws more of them only slowly."""
 DIMENSIONS = ("m", "n", "k", "rows", "cols", "seq_q", "head_dim", "batch")
@@ -112,52 +109,15 @@ class AccuracyInfo:
     against: tuple[Against, ...]
 
 
-def check_report_path(path: Path) -> None:
-    """Refuse, before any work, a report that could not be written.
-
-    Raises:
-        InvalidInputError: a suffix other than .html and .png, or no such directory.
-        UnsupportedError: a .png without matplotlib.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InvalidInputError(f"{path}: a report is .html or .png, not {suffix or 'without suffix'}; rename it")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path}: no directory {path.parent}; make it or name another")
-    if suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
-        raise UnsupportedError(f"{path}: a .png needs matplotlib: pip install 'archsearch[report]', or write .html")
-
-
-def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by: Sequence[str]) -> None:
-    """Write the report as .html (one file, no network) or .png, by the path's suffix.
+def accuracy_info(
+    predicted: pd.DataFrame, *, title: str, by: Sequence[str], max_points: int = MAX_POINTS
+) -> AccuracyInfo:
+    """The numbers of the report.
 
     Args:
         predicted: ``bench.validate.predicted_table``; rows whose ``predicted_us`` is NaN are counted and left out.
         by: columns that make a group.
-
-    Raises:
-        InvalidInputError: see ``check_report_path`` and ``accuracy_info``, or a path that cannot be written.
-        UnsupportedError: a .png without matplotlib.
-    """
-    check_report_path(path)
-    info = accuracy_info(predicted, title=title, by=by)
-    try:
-        if path.suffix.lower() == ".html":
-            from archsearch.report.accuracy_html import page
-
-            path.write_text(page(info), encoding="utf-8")
-        else:
-            from archsearch.report.accuracy_png import draw_png
-
-            draw_png(info, path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def accuracy_info(
-    predicted: pd.DataFrame, *, title: str, by: Sequence[str], max_points: int = MAX_POINTS
-) -> AccuracyInfo:
-    """The numbers of the report; see ``write_accuracy_report``.
+        max_points: points drawn at most.
 
     Raises:
         InvalidInputError: missing columns, no grouping column, more groups than points, or no predicted row.

@@ -96,6 +96,8 @@ def candidates_of(
     frame = recommend(source, hardware, top=top, storage=storage, progress=False)
     attributes = {str(name): value for name, value in frame.attrs.items()}
     workload = workload_from(attributes["workload"])
+    if attributes["family"] == "traced":
+        raise UnsupportedError(f"space {attributes['space']!r} is over modules of your own: time them as they are")
     family = get_family(attributes["family"])
     baseline = attributes.get("baseline")
     if not baseline:

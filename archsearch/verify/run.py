@@ -75,13 +75,13 @@ def _recalibrated(
     """
     import datetime
 
-    from archsearch import __version__
     from archsearch.bench.micro.run import run_cases
     from archsearch.bench.personal import calibrate_file
     from archsearch.hardware.database import user_profiles
     from archsearch.models.registry.families import get_family
     from archsearch.search.evaluate.frames import workload_from
     from archsearch.verify.kernels_of_models import kernel_cases
+    from archsearch.version import version
 
     configs = [get_family(result.family).from_dict(row.config) for row in result.rows]
     cases = kernel_cases(configs, workload_from(result.workload), spec)
@@ -93,7 +93,7 @@ def _recalibrated(
     folder = user_profiles()
     folder.mkdir(parents=True, exist_ok=True)
     day = datetime.date.today().isoformat()
-    found = calibrate_file(summary.path, folder, gpu=spec.id, date=day, code_version=__version__)
+    found = calibrate_file(summary.path, folder, gpu=spec.id, date=day, code_version=version())
     return {**found.to_dict(), "kernels_measured": summary.measured}
 
 

@@ -13,7 +13,7 @@ import pytest
 from processes import archsearch, free_port
 
 import archsearch as package
-from archsearch.search.studies.ledger import KEY
+from archsearch.search.explore.keys import KEY
 from archsearch.search.studies.storage import load_study
 
 pytestmark = pytest.mark.services

@@ -1,9 +1,10 @@
-"""The shape shared by all kernel models: named, bounded, physical coefficients and one array-valued formula."""
+"""The shape shared by all kernel models: named, bounded, physical coefficients, one array-valued formula, a cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +42,38 @@ class KernelTime:
 
     latency_s: Array
     bound: NDArray[np.str_]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Provenance(StrEnum):
+    """How a latency is known, best first."""
+
+    MEASURED = "measured"
+    CALIBRATED = "calibrated"
+    TRANSFERRED = "transferred"
+    ANALYTIC = "analytic"
+
+    @staticmethod
+    def worst(items: list[Provenance]) -> Provenance:
+        """The weakest of several: a sum is known no better than its least-known part."""
+        order = list(Provenance)
+        return max(items, key=order.index, default=Provenance.ANALYTIC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCost:
+    """Time of one call of an op. Fields are arrays of the op's broadcast shape (0-d for scalars).
+
+    ``bound`` is an array of strings (compute, memory, latency). ``details`` holds what explains the time,
+    where it applies: tile_m, tile_n, split_k, waves, wave_efficiency, tile_efficiency, kernel.
+    """
+
+    latency_s: Any
+    low_s: Any
+    high_s: Any
+    provenance: Provenance
+    bound: Any
+    kernels: Any = 1
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from archsearch.cost.estimate import KernelCost, Provenance
+from archsearch.cost.kernels.base import KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective, as_float
@@ -85,11 +85,13 @@ def _by_size(gpu: GpuSpec, op: Collective, payload: Any, size: Any) -> KernelCos
     where = [size == n for n in sizes]
     nothing: dict[str, Any] = {"link": "none", "link_gb_s": 0.0, "protocol": "none"}
     details = {
-        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in found])
+        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in found], none)
         for name, none in nothing.items()
     }
     latency = np.select(where, [cost.latency_s for cost in found])
-    return _cost(latency, np.select(where, [cost.bound for cost in found]), np.where(size == 1, 0, 1), details)
+    return _cost(
+        latency, np.select(where, [cost.bound for cost in found], "latency"), np.where(size == 1, 0, 1), details
+    )
 
 
 def joined_gpus(gpu: GpuSpec) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
 from threading import Lock
 from typing import Any, ClassVar
@@ -49,21 +49,49 @@ def family_of(builder: str, workload: Workload) -> type[TracedGrid]:
     own = [p for p in parameters if p.name not in (*SIZES, "dtype")]
     if not own:
         raise InvalidInputError(f"{builder}: the function takes no dimensions besides {', '.join((*SIZES, 'dtype'))}")
-    required = [(p.name, "Dim") for p in own if p.default is p.empty]
-    optional = [(p.name, "Dim", p.default) for p in own if p.default is not p.empty]
-    made = make_dataclass("Traced", [*required, *optional], bases=(TracedGrid,), frozen=True, kw_only=True)
-    family: type[TracedGrid] = made
+    required = [p.name for p in own if p.default is p.empty]
+    return made_family(builder, workload, required, [(p.name, p.default) for p in own if p.default is not p.empty])
+
+
+def made_family(
+    builder: str, workload: Workload, required: Iterable[str], optional: Iterable[tuple[str, Any]]
+) -> type[TracedGrid]:
+    """The family of a function with these parameters; ``optional`` come with their defaults."""
+    own: list[tuple[str, Any] | tuple[str, Any, Any]] = [(name, "Dim") for name in required]
+    own += [(name, "Dim", default) for name, default in optional]
+    family: type[TracedGrid] = make_dataclass("Traced", own, bases=(TracedGrid,), frozen=True, kw_only=True)
     family.builder, family.workload = builder, workload
     return family
 
 
+def sizes_of(workload: Workload) -> tuple[Any, ...]:
+    """What of a workload a trace depends on, as plain values."""
+    w = workload
+    return (w.batch_size, w.seq_len, w.height, w.width, w.frames, w.dtype.value)
+
+
+def traces_of(family: type[TracedGrid]) -> dict[tuple[tuple[str, Any], ...], Trace | str]:
+    """What was traced of a family in this process, or why its function refused, by the function's own parameters."""
+    own = (family.builder, sizes_of(family.workload))
+    return {cell: trace for (*of, cell), trace in _TRACES.items() if tuple(of) == own}
+
+
+def _no_leave_needed() -> None:
+    """Whoever made the family from its function may call the function."""
+
+
 class TracedGrid(ConfigMixin):
-    """Base of the families that ``family_of`` makes."""
+    """Base of the families that ``family_of`` makes.
+
+    ``known`` are traces that need no tracing (``stored.py``); ``leave`` is called before any other is made.
+    """
 
     family: ClassVar[str] = "traced"
     throughput_unit: ClassVar[str] = "runs/s"
     builder: ClassVar[str]
     workload: ClassVar[Workload]
+    known: ClassVar[Mapping[tuple[tuple[str, Any], ...], Trace | str]] = {}
+    leave: ClassVar[Callable[..., None]] = staticmethod(_no_leave_needed)
 
     def parameters(self) -> Any:
         return self._collect(lambda trace: trace.parameters, 1.0)
@@ -108,9 +136,11 @@ class TracedGrid(ConfigMixin):
         return arrays[0].shape, [self._trace(dict(zip(names, row, strict=True))) for row in rows]
 
     def _trace(self, dimensions: Mapping[str, Any]) -> Trace | str:
-        w = self.workload
-        sizes = (w.batch_size, w.seq_len, w.height, w.width, w.frames, w.dtype)
-        key = (self.builder, sizes, tuple(dimensions.items()))
+        cell = tuple(dimensions.items())
+        if cell in self.known:
+            return self.known[cell]
+        self.leave()
+        w, key = self.workload, (self.builder, sizes_of(self.workload), cell)
         with _LOCK:  # one module at a time: tracing sets torch's modes
             if key not in _TRACES:
                 try:
@@ -138,13 +168,13 @@ def side_by_side(lists: list[OpList], shape: tuple[int, ...]) -> OpList:
     """Op lists of cells [N] as one with arrays of ``shape``: equal kinds share an operation."""
     rows: dict[Any, _Row] = {}
     for cell, ops in enumerate(lists):
-        for key, op, count in _counted(ops):
+        for key, op, count in counted(ops):
             row = rows.setdefault(key, _Row([None] * len(lists), [0.0] * len(lists)))
             row.ops[cell], row.counts[cell] = op, count
     return OpList(tuple(_stacked(row, shape) for row in rows.values()))
 
 
-def _counted(ops: OpList) -> Iterator[tuple[Any, Op, float]]:
+def counted(ops: OpList) -> Iterator[tuple[Any, Op, float]]:
     """Distinct operations with how often they run; the key is the kind and its place among the list's of that kind."""
     found: dict[Any, list[Any]] = {}
     for op in ops:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
@@ -78,7 +79,7 @@ class Limits:
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
-        tightened = SearchSpace(space.record.model_copy(update=update), space.origin, space.source_text)
+        tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
             Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
         return tightened
@@ -190,10 +191,13 @@ def gather_candidates(
 def source_evaluator(
     found: optuna.Study | SearchSpace, hardware: Hardware | None, storage: str | None = None
 ) -> Evaluator:
-    """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own."""
+    """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own.
+
+    ``storage`` is where a study was loaded from: what was traced of a user's modules lies beside it.
+    """
     if isinstance(found, SearchSpace):
         return Evaluator(found, resolve_pool(hardware, found))
-    return study_evaluator(found)
+    return study_evaluator(found, storage)
 
 
 def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:

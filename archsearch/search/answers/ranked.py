@@ -24,7 +24,8 @@ from archsearch.search.answers.neighbours import UNSEEN
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.answers.steps import Judged, judge, moved_cells, pair_moves, single_moves
 from archsearch.search.answers.terms import Term, priced_terms, space_run
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, plain, plain_rows
 from archsearch.search.evaluate.pools import continuous
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool

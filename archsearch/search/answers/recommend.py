@@ -14,7 +14,8 @@ from archsearch.search.answers.candidates import Candidates, Limits, gather_cand
 from archsearch.search.answers.ranking import checked_preference, metric_of, preferred_order, spread_twins
 from archsearch.search.answers.reasons import reasons
 from archsearch.search.answers.terms import pass_flops, run_of, space_run
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame, config_of, plain, to_records
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE
 from archsearch.search.evaluate.pools import add_pool_report

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.answers.terms import Term
-from archsearch.search.evaluate.evaluator import Columns, Evaluation, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluation, Evaluator
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
+from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.limits import (
     Bound,
     kernel_rules,
@@ -37,7 +38,6 @@ from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.schema import Objective
 from archsearch.search.space.space import Cells, SearchSpace
 
-Columns = dict[str, NDArray[Any]]
 ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)
 """Metrics that each GPU has its own value of."""
 

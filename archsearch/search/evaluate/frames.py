@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.metrics import ENERGY_BASIS, price_sources
 from archsearch.search.evaluate.training import layout_of
 from archsearch.search.space.schema import WorkloadRecord

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,8 @@ from numpy.typing import NDArray
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
+from archsearch.search.evaluate.columns import Columns
 from archsearch.search.space.schema import SpaceRecord
-
-if TYPE_CHECKING:
-    from archsearch.search.evaluate.evaluator import Columns
 
 PER_GPU_ABSOLUTE = ("energy_j", "usd_per_million")
 NEED_PRICE = ("usd_per_million", "lifetime_usd")

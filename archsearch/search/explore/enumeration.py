@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_frame, to_records
 from archsearch.search.evaluate.metrics import OwnFronts
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool

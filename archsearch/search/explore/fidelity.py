@@ -19,7 +19,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from threading import Event, Thread
@@ -35,21 +35,14 @@ from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.measured import device_name, short_training, torch_timer
 from archsearch.search.explore.progress import progress_bar
 from archsearch.search.explore.samplers import BatchSearch, cell_trials, distributions
+from archsearch.search.explore.tried import Report, Timer, Trainer
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import Cells
 from archsearch.search.space.user_code import allowing_code, require_leave
-from archsearch.workload import Workload
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-
-Timer = Callable[[ModelConfig, Workload], float]
-"""Seconds of one run of a workload on the device at hand."""
-Report = Callable[[int, float], None]
-"""Told (step, loss so far) during training; ends the run where the pruner has given it up."""
-Trainer = Callable[[Mapping[str, Any], Report], float]
-"""From a config's fields to the loss of a short run."""
 
 OBJECTIVES = ("analytic", "benchmark", "train")
 PRUNERS = ("hyperband", "median", "none")
@@ -157,11 +150,9 @@ def best_first(points: Any, count: int) -> Any:
     return chosen
 
 
-def enqueue(study: optuna.Study, evaluator: Evaluator, cells: Cells) -> int:
-    """Queue architectures as waiting trials, those aside that the study holds; returns how many."""
+def waiting_trials(evaluator: Evaluator, cells: Cells) -> list[FrozenTrial]:
+    """Architectures as trials that wait for a worker."""
     from optuna.trial import TrialState
-
-    from archsearch.search.studies.ledger import insert
 
     waiting = []
     for trial in cell_trials(evaluator, cells):
@@ -170,7 +161,7 @@ def enqueue(study: optuna.Study, evaluator: Evaluator, cells: Cells) -> int:
         trial.state = TrialState.WAITING
         trial.datetime_start = trial.datetime_complete = None
         waiting.append(trial)
-    return sum(insert(study, waiting))
+    return waiting
 
 
 def work(

@@ -10,6 +10,7 @@ architectures per second; no trial is spent.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -38,7 +39,7 @@ def coarsened(space: SearchSpace, max_cells: int = COARSE_CELLS) -> SearchSpace:
         values[longest] = _every_second(values[longest])
     kept = {name: Dimension(choices=tuple(chosen)) for name, chosen in values.items()}
     record = space.record.model_copy(update={"dimensions": kept})
-    return SearchSpace(record, space.origin, space.source_text)
+    return replace(space, record=record)
 
 
 def _every_second(values: list[int | float]) -> list[int | float]:

@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ModelConfig
+from archsearch.search.explore.tried import Report, Timer, Trainer
 from archsearch.workload import Workload
-
-if TYPE_CHECKING:
-    from archsearch.search.explore.fidelity import Report, Timer, Trainer
 
 BYTES = 256
 TEXT_BYTES = 4_000_000

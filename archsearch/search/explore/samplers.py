@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import UnsupportedError
-from archsearch.search.evaluate.evaluator import Columns, Evaluator
+from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import plain
 from archsearch.search.explore.enumeration import canonical_keys, cell_columns, ensure_own_fronts
 from archsearch.search.explore.hybrid import seed_cells
+from archsearch.search.explore.keys import KEY, encode_key
 from archsearch.search.space.space import Cells, SearchSpace
 
 if TYPE_CHECKING:
@@ -113,8 +115,6 @@ def cell_trials(
     ``labels`` gives, by cell, the fronts that it stands on (``user_attrs["front_of"]``).
     """
     from optuna.trial import create_trial
-
-    from archsearch.search.studies.ledger import KEY, encode_key
 
     if not len(cells):
         return []

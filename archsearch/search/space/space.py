@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -30,6 +30,9 @@ from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
 from archsearch.yaml_records import parse_record
 
+if TYPE_CHECKING:
+    from archsearch.models.tracing.stored import StoredTraces
+
 SPACES_VARIABLE = "ARCHSEARCH_SPACES"
 CHUNK_CELLS = 2**18
 WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
@@ -39,11 +42,15 @@ Cells = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A checked space file. ``origin`` is where it was read from, ``source_text`` what it says."""
+    """A checked space file. ``origin`` is where it was read from, ``source_text`` what it says.
+
+    ``traces`` are of its builder's modules, as a study keeps them: what they tell needs no leave to run code.
+    """
 
     record: SpaceRecord
     origin: str
     source_text: str
+    traces: StoredTraces | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -89,11 +96,7 @@ class SearchSpace:
     def family_class(self) -> type[Any]:
         family: type[Any]
         if self.record.builder is not None:
-            require_leave(f"space {self.name} builds its models by {self.record.builder!r}")
-            from archsearch.models.tracing.grid import family_of
-
-            family = family_of(self.record.builder, self.workload)
-            return family
+            return self._traced_family(self.record.builder)
         from archsearch.models.registry.families import get_family
 
         if self.record.pipeline is not None:
@@ -102,6 +105,18 @@ class SearchSpace:
             return pipeline_family(self.record.pipeline, self.family)
         family = get_family(self.family)
         return family
+
+    def _traced_family(self, builder: str) -> type[Any]:
+        from archsearch.models.tracing.grid import family_of
+
+        def leave() -> None:
+            require_leave(f"space {self.name} builds its models by {builder!r}")
+
+        known = self.traces.family(builder, self.workload, leave) if self.traces else None
+        if known is not None:
+            return known
+        leave()
+        return family_of(builder, self.workload)
 
     @cached_property
     def config_fields(self) -> tuple[str, ...]:
@@ -256,7 +271,7 @@ def parse_space(path: Path) -> SearchSpace:
     return space
 
 
-def space_from_text(text: str, origin: str) -> SearchSpace:
+def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) -> SearchSpace:
     """A space from YAML text that was checked before (as studies store it).
 
     Raises:
@@ -266,7 +281,7 @@ def space_from_text(text: str, origin: str) -> SearchSpace:
         record = SpaceRecord.model_validate(yaml.safe_load(text))
     except (ValueError, yaml.YAMLError) as error:
         raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
-    space = SearchSpace(record, origin, text)
+    space = SearchSpace(record, origin, text, traces)
     space.validate()
     return space
 

@@ -12,19 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.errors import UnknownNameError
-from archsearch.search.studies.storage import studies_dir
+from archsearch.search.studies.places import artifacts_dir
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-
-
-def artifacts_dir(study_name: str, storage: str | None) -> Path:
-    """Where a study's tables lie."""
-    if storage is None or "://" in storage:
-        return studies_dir() / f"{study_name}.artifacts"
-    path = Path(storage).expanduser()
-    return path.with_name(f"{path.name}.{study_name}.artifacts")
 
 
 def write_artifact(study: optuna.Study, storage: str | None, name: str, frame: pd.DataFrame) -> None:

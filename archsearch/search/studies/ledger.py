@@ -27,12 +27,12 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.errors import ArchSearchError
+from archsearch.search.explore.keys import KEY, key_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from sqlalchemy.orm import Session
 
-KEY = "archsearch:key"
 WRITER = "archsearch:writer"
 LIMIT = "archsearch:limit"
 """Study's system attribute: most trials that it may hold, for the proxy's server to keep."""
@@ -60,16 +60,6 @@ def insert(study: Study, trials: Sequence[FrozenTrial], *, limit: int | None = N
     if isinstance(study._storage, InMemoryStorage | JournalStorage):
         return _insert_one_by_one(study, trials, limit)
     return _insert_through_proxy(study, trials, limit)
-
-
-def key_of(trial: FrozenTrial) -> str | None:
-    """The architecture that a trial stands for, as stored."""
-    key: str | None = trial.system_attrs.get(KEY)
-    return key
-
-
-def encode_key(key: Sequence[Any]) -> str:
-    return json.dumps(list(key), separators=(",", ":"))
 
 
 def _insert_one_by_one(study: Study, trials: Sequence[FrozenTrial], limit: int | None) -> list[bool]:

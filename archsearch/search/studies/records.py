@@ -15,6 +15,7 @@ from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
 from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.traces import kept_traces
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
     return dict(record)
 
 
-def study_space(study: optuna.Study) -> SearchSpace:
-    """The space of a study, from the text that the study keeps."""
-    return space_from_text(study_record(study)["space"], f"study {study.study_name}")
+def study_space(study: optuna.Study, storage: str | None = None) -> SearchSpace:
+    """The space of a study, from the text and the traces that the study keeps."""
+    return space_from_text(study_record(study)["space"], f"study {study.study_name}", kept_traces(study, storage))
 
 
-def study_evaluator(study: optuna.Study) -> Evaluator:
+def study_evaluator(study: optuna.Study, storage: str | None = None) -> Evaluator:
     """The evaluator that a study was run with, rebuilt from its record."""
     record = study_record(study)
-    return Evaluator(study_space(study), GpuPool.parse(",".join(record["hardware"])))
+    return Evaluator(study_space(study, storage), GpuPool.parse(",".join(record["hardware"])))
 
 
 def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:

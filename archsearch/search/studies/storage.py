@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from archsearch.data import user_data_dir
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.search.studies.places import artifacts_dir, default_storage_url, studies_dir
 
 if TYPE_CHECKING:
     import optuna
@@ -35,16 +35,6 @@ PROXY_TIMEOUT_S = 10
 _PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
 _QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
-
-
-def studies_dir() -> Path:
-    """Directory of the studies that are stored by default."""
-    return user_data_dir() / "studies"
-
-
-def default_storage_url(name: str | None = None) -> str:
-    """The default place of a study (of all studies where no name is given), as ``--storage`` takes it."""
-    return str(studies_dir() / f"{name}.journal") if name else str(studies_dir())
 
 
 def check_name(name: str) -> str:
@@ -246,8 +236,6 @@ def delete_study(name: str, storage: str | None = None) -> None:
         UnknownNameError: no such study.
     """
     import optuna
-
-    from archsearch.search.studies.artifacts import artifacts_dir
 
     _require_study(name, storage)
     if storage is None:  # a file that cannot be read can still be deleted

@@ -7,7 +7,6 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import frame_attributes, plain
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
 from archsearch.search.explore.enumeration import Sweep, sweep
-from archsearch.search.explore.fidelity import Fidelity, candidates, enqueue, make_pruner, release_dead, work
+from archsearch.search.explore.fidelity import Fidelity, candidates, make_pruner, release_dead, waiting_trials, work
 from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.progress import progress_bar
 from archsearch.search.explore.samplers import BatchSearch, cell_trials, directions
@@ -45,6 +44,8 @@ from archsearch.search.studies.storage import (
     storage_errors,
     study_names,
 )
+from archsearch.search.studies.traces import keep_traces
+from archsearch.version import version
 
 if TYPE_CHECKING:
     import optuna
@@ -151,6 +152,7 @@ def run_study(
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
     run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
     _continue(study, pricer, storage, seed=seed, trials=trials, **run)
+    keep_traces(study, storage, pricer.space)
     return study
 
 
@@ -182,10 +184,11 @@ def resume_study(
     record = study_record(study)
     if record["strategy"] == "exhaustive" and record.get("complete"):
         raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
-    pricer = evaluator or study_evaluator(study)
+    pricer = evaluator or study_evaluator(study, storage)
     own = record["seed"] if seed is None else seed
     run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
     _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
+    keep_traces(study, storage, pricer.space)
     return study
 
 
@@ -251,7 +254,7 @@ def _try_candidates(
     """
     from optuna.trial import TrialState
 
-    from archsearch.search.studies.ledger import COUNTED
+    from archsearch.search.studies.ledger import COUNTED, insert
 
     study.pruner = make_pruner(fidelity)
     release_dead(study)
@@ -260,7 +263,8 @@ def _try_candidates(
         wanted = known + trials if until is None else min(known + trials, until)
         if wanted > known:
             seed = study_record(study)["seed"]
-            enqueue(study, evaluator, candidates(evaluator, wanted, fidelity.keep, seed, progress=progress))
+            chosen = candidates(evaluator, wanted, fidelity.keep, seed, progress=progress)
+            insert(study, waiting_trials(evaluator, chosen))
     work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
 
 
@@ -268,7 +272,7 @@ def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) 
     baseline = evaluator.baseline_columns
     space = evaluator.space
     return {
-        "version": _version(),
+        "version": version(),
         "space_name": space.name,
         "space": space.source_text,
         "hardware": [f"{gpu.id}={weight!r}" for gpu, weight in evaluator.pool],
@@ -280,13 +284,6 @@ def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) 
         "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
         "complete": False,
     }
-
-
-def _version() -> str:
-    try:
-        return version("archsearch")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def _store_sweep(study: optuna.Study, result: Sweep, storage: str | None, progress: bool) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
+from archsearch.models.language.decoder.fields import LayerFields
 from archsearch.ops import Dim, as_float
 from archsearch.workload import Phase, Workload
 
-if TYPE_CHECKING:
-    from archsearch.models.language.decoder.config import DecoderConfig
 
-
-def embeddings(c: DecoderConfig, a: Assembly, rows: Dim, positions: Dim) -> None:
+def embeddings(c: LayerFields, a: Assembly, rows: Dim, positions: Dim) -> None:
     """Token and position embeddings, rotary tables, and the first layer's norm."""
     h = c.hidden_size
     a.op(blocks.embedding("embeddings.tokens", rows, h, a.w))
@@ -33,12 +31,12 @@ def embeddings(c: DecoderConfig, a: Assembly, rows: Dim, positions: Dim) -> None
     a.weigh(blocks.norm_parameters(c.norm, h))  # of the last norm: each layer counts the norms before its branches
 
 
-def rotary_columns(c: DecoderConfig) -> Any:
+def rotary_columns(c: LayerFields) -> Any:
     """Columns of a head that turn."""
     return c.head_width if c.rotary_dim is None else np.asarray(c.rotary_dim)
 
 
-def queries_keys_values(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def queries_keys_values(c: LayerFields, a: Assembly, rows: Dim) -> None:
     """Projections, and what is done to queries and keys before the rotation."""
     h, bias = c.hidden_size, c.attention_bias or c.qkv_bias
     q, k = c.query_width, c.key_width
@@ -58,12 +56,12 @@ def queries_keys_values(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
         a.save(as_float(rows) * _norm_inputs(c, q + k, a.w))
 
 
-def _norm_inputs(c: DecoderConfig, width: Any, w: Workload) -> Any:
+def _norm_inputs(c: LayerFields, width: Any, w: Workload) -> Any:
     """Columns that a norm saves besides its output."""
     return footprint.norm_saved(c.norm, width, w) - as_float(width)
 
 
-def attention(c: DecoderConfig, a: Assembly, rows: Dim, new: Dim, seq: Dim) -> None:
+def attention(c: LayerFields, a: Assembly, rows: Dim, new: Dim, seq: Dim) -> None:
     """Rotation, cache, attention (global and local layers apart) and output projection."""
     q, k = c.query_width, c.key_width
     if c.positions == "rope":
@@ -85,7 +83,7 @@ def attention(c: DecoderConfig, a: Assembly, rows: Dim, new: Dim, seq: Dim) -> N
     a.linear("attention.o_proj", rows, q, c.hidden_size, bias=c.attention_bias, saves=0)
 
 
-def _core(c: DecoderConfig, a: Assembly, new: Dim, seq: Dim) -> None:
+def _core(c: LayerFields, a: Assembly, new: Dim, seq: Dim) -> None:
     local = np.asarray(c.num_layers) - c.global_layers
     window: Any = np.asarray(c.sliding_window) if np.any(local) else None
     if window is not None and not np.all(window):  # a mesh that mixes 0 with windows
@@ -110,13 +108,13 @@ def _core(c: DecoderConfig, a: Assembly, new: Dim, seq: Dim) -> None:
             a.keep_cache(as_float(a.w.batch_size) * as_float(kept) * 2 * c.key_width, total=layers)
 
 
-def parallel_norm(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def parallel_norm(c: LayerFields, a: Assembly, rows: Dim) -> None:
     """The feed-forward's own norm of the layer's input, which attention's norm has saved."""
     a.op(blocks.norm("mlp.norm", c.norm, rows, c.hidden_size, a.w))
     a.weigh(blocks.norm_parameters(c.norm, c.hidden_size))
 
 
-def residual_norm(c: DecoderConfig, a: Assembly, part: str, rows: Dim) -> None:
+def residual_norm(c: LayerFields, a: Assembly, part: str, rows: Dim) -> None:
     """A branch's residual sum and the norm after it: the feed-forward's, the next layer's or the last."""
     name, h = f"{part}.residual_norm", c.hidden_size
     a.weigh(blocks.norm_parameters(c.norm, h) * (2.0 if c.post_norms else 1.0))
@@ -129,7 +127,7 @@ def residual_norm(c: DecoderConfig, a: Assembly, part: str, rows: Dim) -> None:
     a.op(blocks.residual_norm(name, c.norm, rows, h, a.w, count=1, keep_sum=True), saves=inputs)
 
 
-def feed_forward(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def feed_forward(c: LayerFields, a: Assembly, rows: Dim) -> None:
     """A dense feed-forward."""
     h, i = c.hidden_size, c.intermediate_size
     name, calls = ("mlp.gate_proj+up_proj", 2) if c.gated_mlp else ("mlp.up_proj", 1)
@@ -139,7 +137,7 @@ def feed_forward(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
     a.linear("mlp.down_proj", rows, i, h, bias=c.mlp_bias, saves=0)
 
 
-def head(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def head(c: LayerFields, a: Assembly, rows: Dim) -> None:
     """Logits in the activation format (published 8-bit checkpoints leave the head alone), and the loss of training."""
     if not c.lm_head:
         return
@@ -156,7 +154,7 @@ def head(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
             a.save(as_float(rows) * as_float(c.vocab_size))
 
 
-def alive(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def alive(c: LayerFields, a: Assembly, rows: Dim) -> None:
     """Moments of inference.
 
     The embeddings, the layer's input and its normed input live beside the largest of: q, k, v and their rotation (or

@@ -7,20 +7,18 @@ decoding, only as many experts are read as there are copies.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
+from archsearch.models.language.decoder.fields import ExpertFields
 from archsearch.ops import Dim, MatMul, MemoryOp, as_float
 
-if TYPE_CHECKING:
-    from archsearch.models.language.decoder.config import DecoderConfig
 
-
-def experts(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def experts(c: ExpertFields, a: Assembly, rows: Dim) -> None:
     """Router, routed experts and, where there is one, the shared expert."""
     if np.any(c.shared_expert_intermediate_size):
         _shared(c, a, rows)
@@ -40,7 +38,7 @@ def experts(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
     _combine(c, a, rows, copies)
 
 
-def _route(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def _route(c: ExpertFields, a: Assembly, rows: Dim) -> None:
     """Scores of all experts, their softmax in 32 bits, the chosen ones, and the copies sorted by expert."""
     half = a.w.activation_dtype.itemsize < 4
     a.linear("moe.router", rows, c.hidden_size, c.num_experts, bias=False, quantized=False)
@@ -57,12 +55,12 @@ def _route(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
     a.pointwise("moe.sort", "gather", rows, c.num_experts, reads=3.0, writes=3.0, kernels=small)
 
 
-def _weights_in_half(c: DecoderConfig, a: Assembly) -> bool:
+def _weights_in_half(c: ExpertFields, a: Assembly) -> bool:
     """Whether routing weights are cast to the activations' 16 bits: not in Mixtral, whose sum stays in 32."""
     return a.w.activation_dtype.itemsize < 4 and c.moe_intermediate_size is not None
 
 
-def _products(c: DecoderConfig, a: Assembly, name: str, copies: Any, in_features: Dim, out_features: Dim) -> None:
+def _products(c: ExpertFields, a: Assembly, name: str, copies: Any, in_features: Dim, out_features: Dim) -> None:
     """The products of all experts: those with one copy more, and the rest."""
     total, number = np.asarray(copies), np.asarray(c.num_experts)
     fewer, extra = total // number, total % number
@@ -82,7 +80,7 @@ def _products(c: DecoderConfig, a: Assembly, name: str, copies: Any, in_features
             )
 
 
-def _combine(c: DecoderConfig, a: Assembly, rows: Dim, copies: Any) -> None:
+def _combine(c: ExpertFields, a: Assembly, rows: Dim, copies: Any) -> None:
     """Weighted outputs, put back in the tokens' order and summed."""
     h = c.hidden_size
     wide = 1.0 if _weights_in_half(c, a) or a.w.activation_dtype.itemsize >= 4 else 2.0
@@ -99,7 +97,7 @@ def _combine(c: DecoderConfig, a: Assembly, rows: Dim, copies: Any) -> None:
     a.alive(as_float(rows) * (4 + shared) * h_all + as_float(copies) * live)
 
 
-def _shared(c: DecoderConfig, a: Assembly, rows: Dim) -> None:
+def _shared(c: ExpertFields, a: Assembly, rows: Dim) -> None:
     """An expert that every token runs, scaled by its own gate."""
     h, i = c.hidden_size, c.shared_expert_intermediate_size
     a.linear("moe.shared.gate_proj+up_proj", rows, h, i, bias=False, calls=2, saves=0)

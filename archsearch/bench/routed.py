@@ -1,0 +1,20 @@
+"""Rows of a measured table and the kernel that serves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archsearch.cost.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Rows of a table that one kernel family serves on one GPU: their positions and their route."""
+
+    index: np.ndarray[Any, np.dtype[np.int64]]
+    op: str
+    dtype_text: str
+    route: Route

@@ -1,0 +1,56 @@
+"""The accuracy report as a file: a self-contained page (HTML) or a picture (PNG), by the path's suffix."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.report.accuracy import accuracy_info
+from archsearch.report.accuracy_html import page
+from archsearch.report.accuracy_png import draw_png
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".html", ".png")
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse, before any work, a report that could not be written.
+
+    Raises:
+        InvalidInputError: a suffix other than .html and .png, or no such directory.
+        UnsupportedError: a .png without matplotlib.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InvalidInputError(f"{path}: a report is .html or .png, not {suffix or 'without suffix'}; rename it")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"{path}: no directory {path.parent}; make it or name another")
+    if suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
+        raise UnsupportedError(f"{path}: a .png needs matplotlib: pip install 'archsearch[report]', or write .html")
+
+
+def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by: Sequence[str]) -> None:
+    """Write the report as .html (one file, no network) or .png, by the path's suffix.
+
+    Args:
+        predicted: ``bench.validate.predicted_table``; rows whose ``predicted_us`` is NaN are counted and left out.
+        by: columns that make a group.
+
+    Raises:
+        InvalidInputError: see ``check_report_path`` and ``accuracy_info``, or a path that cannot be written.
+        UnsupportedError: a .png without matplotlib.
+    """
+    check_report_path(path)
+    info = accuracy_info(predicted, title=title, by=by)
+    try:
+        if path.suffix.lower() == ".html":
+            path.write_text(page(info), encoding="utf-8")
+        else:
+            draw_png(info, path)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None

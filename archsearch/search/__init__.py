@@ -1,0 +1,1 @@
+"""Spaces of architectures, their fronts, studies of them, and what to take from them."""

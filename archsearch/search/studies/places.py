@@ -1,0 +1,25 @@
+"""Where studies and their tables lie on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archsearch.data import user_data_dir
+
+
+def studies_dir() -> Path:
+    """Directory of the studies that are stored by default."""
+    return user_data_dir() / "studies"
+
+
+def default_storage_url(name: str | None = None) -> str:
+    """The default place of a study (of all studies where no name is given), as ``--storage`` takes it."""
+    return str(studies_dir() / f"{name}.journal") if name else str(studies_dir())
+
+
+def artifacts_dir(study_name: str, storage: str | None) -> Path:
+    """Where a study's tables lie."""
+    if storage is None or "://" in storage:
+        return studies_dir() / f"{study_name}.artifacts"
+    path = Path(storage).expanduser()
+    return path.with_name(f"{path.name}.{study_name}.artifacts")
