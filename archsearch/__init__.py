@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archsearch.api import (
         EstimateResult,
+        diff,
         enumerate_space,
         estimate,
         explain,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EstimateResult",
     "__version__",
+    "diff",
     "enumerate_space",
     "estimate",
     "explain",

@@ -14,6 +14,7 @@ from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.layouts import laid_out
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel
+from archsearch.differences import diff
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from archsearch.search.evaluate.pricing import Hardware
     from archsearch.search.space.space import SearchSpace
 
-__all__ = ["EstimateResult", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
+__all__ = ["EstimateResult", "diff", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class EstimateResult:
     model: str
     hardware: str
     gpus: int
+    family: str
     config: dict[str, Any]
     workload: dict[str, Any]
     execution: dict[str, Any]
@@ -269,6 +271,7 @@ def _result(
         model=name,
         hardware=gpu.id,
         gpus=execution.gpus,
+        family=config.family,
         config=config.to_dict(),  # type: ignore[attr-defined]
         workload=described,
         execution=execution.to_dict(),

@@ -41,20 +41,20 @@ def script_of(name: str, phase: Phase) -> tuple[dict[str, Any], Any, Any]:
 
 @pytest.mark.parametrize(("name", "phase"), CALLS)
 def test_the_call_of_a_script_is_the_workload(name: str, phase: Phase) -> None:
-    """Parameters, and FLOPs by torch's counter; what a script's class adds (diffusers' DiT) aside."""
+    """Parameters, and FLOPs by torch's counter."""
     script, config, workload = script_of(name, phase)
     module, arguments = script["build"](), script["inputs"]("meta")
     assert sum(p.numel() for p in module.parameters()) == script["PARAMETERS"]
     arguments.pop("attention_mask", None)  # of ones, which the meta device cannot see
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("one_op")
-    if hasattr(module.config, "num_experts"):
+    if hasattr(getattr(module, "config", None), "num_experts"):
         module.set_experts_implementation("batched_mm")  # the counter misses grouped products
     method = getattr(module, phase.value) if phase is not Phase.FORWARD else module
     with torch.no_grad(), fused_sdpa(), FlopCounterMode(display=False) as counter:
         method(**arguments)
     expected = float(config.lower(workload).flops())
-    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02 if name.startswith("dit") else 1e-3)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=1e-3)
 
 
 def test_phases_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

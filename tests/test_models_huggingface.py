@@ -150,10 +150,15 @@ def test_files_that_the_real_class_of_a_preset_writes(name: str, tmp_path: Path)
 
 
 def test_legacy_dit_class_name() -> None:
-    document = {**to_hf(load_preset("dit-xl-2")), "_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero"}
+    document = {
+        **to_hf(replace(load_preset("dit-xl-2"), layout="diffusers")),
+        "_class_name": "Transformer2DModel",
+        "norm_type": "ada_norm_zero",
+    }
     assert from_hf_dict(document).parameters() == replace(load_preset("dit-xl-2"), layout="diffusers").parameters()
 
 
+DIT = replace(load_preset("dit-s-2"), layout="diffusers")
 LLAMA = to_hf(load_preset("llama-3-8b"))
 QWEN2 = to_hf(load_preset("qwen2.5-7b"))
 QWEN3_MOE = to_hf(load_preset("qwen3-30b-a3b"))
@@ -188,8 +193,8 @@ MODERN = to_hf(load_preset("modernbert-base"))
         ({**to_hf(load_preset("bert-base")), "is_decoder": True}, UnsupportedError, "is_decoder=true"),
         ({**MODERN, "norm_bias": True}, UnsupportedError, "norm_bias"),
         ({**MODERN, "layer_types": ["sliding_attention"] * 22}, UnsupportedError, "layer_types"),
-        ({**to_hf(load_preset("dit-s-2")), "norm_type": "layer_norm"}, UnsupportedError, "norm_type"),
-        ({**to_hf(load_preset("dit-s-2")), "caption_channels": 4096}, UnsupportedError, "caption_channels"),
+        ({**to_hf(DIT), "norm_type": "layer_norm"}, UnsupportedError, "norm_type"),
+        ({**to_hf(DIT), "caption_channels": 4096}, UnsupportedError, "caption_channels"),
     ],
 )
 def test_refused_fields_are_named(document: dict[str, Any], error: type[ArchSearchError], says: str) -> None:
@@ -208,6 +213,7 @@ def test_refused_fields_are_named(document: dict[str, Any], error: type[ArchSear
         (replace(load_preset("bert-base"), type_vocab_size=0), "type_vocab_size"),
         (replace(load_preset("modernbert-base"), gated_mlp=False), "gated_mlp=True"),
         (replace(load_preset("dit-xl-2"), intermediate_size=4096), "intermediate_size"),
+        (load_preset("dit-xl-2"), r"embedders .* in every layer \(749.8 M parameters, not 674.8 M\)"),
     ],
 )
 def test_shapes_without_a_class(config: Any, says: str) -> None:

@@ -113,17 +113,23 @@ def test_what_no_pipeline_can_be_is_refused():
         family(**base).lower(Workload(phase=Phase.TRAIN, height=512, width=512))
 
 
-def test_fewer_steps_cost_quality():
+def test_steps_cost_what_was_measured():
+    """FLUX.1 [dev] in ChebBooster's table 2 (CLIP score) and [schnell] in SANA-Sprint's (GenEval)."""
     space = load_space("flux-class-12b")
     evaluator = Evaluator(space, resolve_pool(None, space))
     middle = {name: values[len(values) // 2] for name, values in space.dimensions.items()}
-    rows = {name: np.full(4, value) for name, value in middle.items()}
-    rows |= {"vae_scale_factor": np.full(4, 8), "patch_size": np.full(4, 2), "guidance_passes": np.ones(4, dtype=int)}
-    rows["num_inference_steps"] = np.array([4, 8, 16, 28])
-    answer = evaluator.evaluate(rows).take(np.arange(4))
-    assert np.all(np.diff(answer["quality"]) < 0)  # an FID
-    assert np.all(np.diff(answer["latency_s:h100-sxm"]) > 0)
-    assert answer["quality"][0] / answer["quality"][3] == pytest.approx((1 + (5 / 4) ** 2) / (1 + (5 / 28) ** 2))
+    rows = {name: np.full(5, value) for name, value in middle.items()}
+    rows |= {"vae_scale_factor": np.full(5, 8), "patch_size": np.full(5, 2), "distilled": np.array([0, 0, 0, 1, 1])}
+    rows["num_inference_steps"] = np.array([16, 50, 4, 4, 16])
+    evaluation = evaluator.evaluate(rows)
+    answer = evaluation.take(np.arange(5))
+    quality = answer["quality"]  # an FID
+    assert quality[0] / quality[1] == pytest.approx(31.63 / 31.13)
+    assert quality[3] / quality[1] == pytest.approx(0.67 / 0.71)
+    assert np.isnan(quality[[2, 4]]).all()  # neither [dev] at 4 nor [schnell] at 16 steps is measured
+    assert evaluation.rejected()["sampling quality unknown"] == 2
+    assert not evaluation.feasible[[2, 4]].any()
+    assert answer["latency_s:h100-sxm"][0] < answer["latency_s:h100-sxm"][1]
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -18,6 +18,7 @@ from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
 from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline.lever_effects import retained
 from archsearch.pipeline.levers import Plan, apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
 from archsearch.pipeline.pricing import Pricer
@@ -151,7 +152,7 @@ def test_the_optimiser_finds_what_brute_force_finds():
     best = float("inf")
     for setting in product(*groups.values()):
         chosen = tuple(x for x in setting if x is not None)
-        if np.prod([x.retained for x in chosen]) < goal.retained or refusals(plan, chosen, gpu):
+        if refusals(plan, chosen, gpu) or not retained(plan, chosen) >= goal.retained:
             continue
         final = build(plan, chosen)
         answer = estimate_pipeline(final.pipeline, gpu, final.request, final.run, pricer=pricer)

@@ -1,4 +1,4 @@
-"""Latent diffusion: published comparisons, the autoencoder's ceiling, the sampler."""
+"""Latent diffusion: published comparisons and the autoencoder's ceiling."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsearch.errors import InvalidInputError
 from archsearch.models.registry.families import load_preset
 from archsearch.quality import get_proxy, training_features
-from archsearch.quality.diffusion import reconstruction_fid, sampler_factor
+from archsearch.quality.diffusion import reconstruction_fid
 from archsearch.workload import Workload
 
 LAW = get_proxy("latent-diffusion-fid")
@@ -63,17 +62,6 @@ VIDEOS = ("wan2.1-14b", "ltx-video-2b", "hunyuan-video", "cogvideox-5b")
 def test_every_image_and_video_family_gets_an_answer(preset: str) -> None:
     answer = quality(load_preset(preset))
     assert 0 < answer.low < answer.value < answer.high
-
-
-def test_sampler_terms() -> None:
-    assert float(sampler_factor({"guidance": "cfg"})) == pytest.approx(2.27 / 9.62, rel=1e-3)
-    assert float(sampler_factor({"distilled": True})) == pytest.approx(6.54 / 5.81, rel=5e-3)
-    few, many = sampler_factor({"num_inference_steps": np.array([4, 50])})
-    assert few > many > 1
-    with pytest.raises(InvalidInputError, match="guidance"):
-        sampler_factor({"guidance": "loud"})
-    with pytest.raises(InvalidInputError, match="steps"):
-        sampler_factor({"num_inference_steps": 0})
 
 
 def test_band_holds_what_dc_ae_measured_at_another_resolution() -> None:

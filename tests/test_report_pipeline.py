@@ -38,7 +38,7 @@ def test_levers_fall_to_the_best(capsys, tmp_path):
     assert bars.labels[0] == "none"
     assert bars.series["s"][0] == d["baseline"]["latency_s"]
     assert bars.series["s"][-1] == pytest.approx(d["best"]["latency_s"])
-    assert "quality score left" in (tmp_path / "o.html").read_text()
+    assert "quality left" in (tmp_path / "o.html").read_text()
 
 
 def test_a_fleet_has_a_page(capsys, tmp_path):

@@ -32,7 +32,7 @@ class Built:
 
 
 def build_module(config: ModelConfig, workload: Workload, device: Any) -> Built:
-    """The transformers or diffusers class of a config, ready for inference.
+    """The module of a config (``models/huggingface/script.py``), ready for inference.
 
     Raises:
         UnsupportedError: no class has this shape, or its library is not installed.

@@ -46,50 +46,62 @@ def build(
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
-    """Write a small torch script that builds an architecture's real class and calls it.
+    """Write a small torch script that builds an architecture's module and calls it.
 
-    A recommendation keeps the workload that it was chosen for.
+    The module is the published class that is this architecture, else plain torch. A recommendation keeps the workload
+    that it was chosen for; of a pipeline it is the transformer, in one call.
     """
     from archsearch.api import workload_of
-    from archsearch.models.huggingface import to_hf
-    from archsearch.models.huggingface.script import build_script, to_parameters
+    from archsearch.models.huggingface import published_class
+    from archsearch.models.huggingface.script import build_script, script_module
     from archsearch.models.registry.load import load_model
 
     sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     source, _, rank = model.rpartition(":")
     if source and rank.isdigit():
-        config, workload = _ranked(source, int(rank), hardware, storage)
+        config, workload, about = _ranked(source, int(rank), hardware, storage)
     else:
+        about = ""
         config = load_model(model)
         workload = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)[0]
-    text = build_script(config, workload, f"{model}, built by archsearch.")
+    text = build_script(config, workload, f"{model}, built by archsearch.{about}")
     if output is not None:
         output.write_text(text, encoding="utf-8")
         note(f"wrote {output}")
     if json:
-        document = to_hf(config)
-        print_json({"model": model, "config": document, "parameters": int(to_parameters(document)), "script": text})
+        published = published_class(config)
+        print_json(
+            {
+                "model": model,
+                "config": script_module(config, workload).config,
+                "parameters": int(config.parameters()),
+                "hf_class": None if published.difference else published.name,
+                "hf_difference": published.difference or None,
+                "script": text,
+            }
+        )
     elif output is None:
         print(text, end="")
 
 
-def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -> tuple[Any, Any]:
-    """The architecture of a rank of a stored study or a space, and the workload it was chosen for.
+def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -> tuple[Any, Any, str]:
+    """The architecture of a rank of a stored study or a space, the workload of one call of it, and how a pipeline
+    samples it.
 
     Raises:
         InvalidInputError: no such rank.
-        UnsupportedError: the space is over modules of the user's.
+        UnsupportedError: a module of the user's own.
     """
-    from archsearch.errors import InvalidInputError, UnsupportedError
-    from archsearch.models.registry.families import get_family
-    from archsearch.search.answers.recommend import config_of, recommend
-    from archsearch.search.evaluate.frames import workload_from
+    from archsearch.errors import InvalidInputError
+    from archsearch.search.answers.export import export_of
+    from archsearch.search.answers.recommend import recommend
 
     frame = recommend(source, hardware, top=max(rank, 1), storage=storage)
     if not 1 <= rank <= len(frame):
         raise InvalidInputError(f"{source} has {len(frame)} recommended architectures; there is no rank {rank}")
-    if frame.attrs["family"] == "traced":
-        given = ", ".join(f"{name}={value}" for name, value in config_of(frame, rank).items())
-        raise UnsupportedError(f"{source}:{rank} is a module of your own: call the space's builder with {given}")
-    config = get_family(frame.attrs["family"]).from_dict(config_of(frame, rank))
-    return config, workload_from(frame.attrs["workload"])
+    export = export_of(frame, rank)
+    if export.whole is None:
+        return export.config, export.workload, ""
+    told = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
+    about = f" The transformer of pipeline {export.whole.template.name}, sampled\nwith {told}."
+    return export.config, export.workload, about

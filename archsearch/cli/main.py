@@ -13,6 +13,7 @@ import typer
 from archsearch.cli import (
     bench,
     build,
+    diff,
     enumerate_space,
     estimate,
     explain,
@@ -48,6 +49,7 @@ app.add_typer(bench.app, name="bench")
 app.command("estimate")(estimate.estimate)
 app.command("enumerate")(enumerate_space.enumerate_space)
 app.command("build")(build.build)
+app.command("diff")(diff.diff)
 app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)

@@ -165,7 +165,7 @@ def answer_optimum(
     plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], report: Path | None, json: bool
 ) -> None:
     from archsearch.pipeline.api import parse_retained
-    from archsearch.pipeline.describe import optimum_document
+    from archsearch.pipeline.describe import optimum_document, quality_left
     from archsearch.pipeline.optimize import Goal, optimize
 
     objective, latency, memory, gpus, training, share = limits
@@ -188,7 +188,7 @@ def answer_optimum(
         return
     b = d["baseline"]
     print(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
-    print(f"  {d['speedup']:.2f} times as fast, {d['best']['retained']:.1%} of the quality score left")
+    print(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
     print_table(
         "",
         ("lever", "s", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
@@ -199,7 +199,7 @@ def answer_optimum(
                 f"{r['speedup']:.2f}",
                 gibibytes(r["memory_bytes"]),
                 r["gpus"],
-                f"{r['retained']:.0%}" + (" assumed" if r["retained_assumed"] else ""),
+                r["quality_text"],
                 r["training"],
                 r["source"],
             )
@@ -209,6 +209,8 @@ def answer_optimum(
     )
     c = d["combinations"]
     print(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+    if c["quality_unknown"]:
+        print(f"left out, quality unknown: {c['quality_unknown']}")
 
 
 def answer_scaling(
@@ -283,8 +285,9 @@ def answer_list(*, levers: bool, json: bool) -> None:
         if json:
             print_json({"levers": rows})
             return
-        columns = ("id", "group", "training", "retained", "assumed", "title", "source")
-        print_table("", columns, [[r[c] for c in columns] for r in rows], left=columns)
+        columns = ("id", "group", "training", "quality", "title", "source")
+        told = [{**r, "quality": r["quality"] if isinstance(r["quality"], str) else "measured"} for r in rows]
+        print_table("", columns, [[r[c] for c in columns] for r in told], left=columns)
         return
     from archsearch.pipeline.catalog import list_pipelines, load_pipeline
 

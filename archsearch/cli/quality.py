@@ -24,8 +24,8 @@ def quality(
         float | None, typer.Option("--inference-tokens", help="Tokens served over the model's life: its best size.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps of image and video models.")] = None,
-    guidance: Annotated[str | None, typer.Option("--guidance", help="none or cfg.")] = None,
-    distilled: Annotated[bool, typer.Option("--distilled", help="Timestep-distilled: a few steps.")] = False,
+    guidance: Annotated[str | None, typer.Option("--guidance", help="none, cfg or distilled.")] = None,
+    distilled: Annotated[bool, typer.Option("--distilled", help="The model's step-distilled student.")] = False,
     family: Annotated[str | None, typer.Option("--family", help="Family of a table without that column.")] = None,
     training_free: Annotated[
         bool, typer.Option("--training-free", help="Add scores of small real modules to a table (needs torch).")
@@ -105,20 +105,28 @@ def _model(
     sampler: dict[str, Any],
     json: bool,
 ) -> None:
+    from math import isnan
+
     from archsearch.models.registry.load import load_model
     from archsearch.quality import default_proxy, get_proxy, training_features
+    from archsearch.quality.sampling import asked_sampling, sampled_quality
     from archsearch.workload import Workload
 
     config = load_model(model)
     law = get_proxy(proxy) if proxy else default_proxy(config.family)
     workload = Workload(**config.default_sizes)  # type: ignore[arg-type]
-    features = training_features(config, law, workload, {**sampler, "tokens": tokens})
+    features = training_features(config, law, workload, {"tokens": tokens})
     answer = law.predict(features)
+    sampling = asked_sampling(config.family, sampler, model)
+    sampled = None if sampling is None else sampling.ratio()
+    if sampled is not None:
+        answer = sampled_quality(answer, law.direction, sampled)
+    value, low, high = (None if isnan(float(v)) else float(v) for v in (answer.value, answer.low, answer.high))
     document: dict[str, Any] = {
         "model": model,
-        f"predicted_{law.metric}": float(answer.value),
-        "low": float(answer.low),
-        "high": float(answer.high),
+        f"predicted_{law.metric}": value,
+        "low": low,
+        "high": high,
         "in_range": bool(answer.in_range),
         "proxy": law.name,
         "unit": law.unit,
@@ -127,15 +135,29 @@ def _model(
     }
     document |= _training(law, features, inference_tokens)
     document |= _ceiling(config, workload)
+    if sampling is not None and sampled is not None:
+        document["sampling"] = {**sampling.document(), **sampled.document()}
     if json:
         print_json(document)
         return
-    outside = "" if document["in_range"] else "; outside the law's range, band widened"
-    print(f"{model}: {law.metric} {answer.value:.4g} ({answer.low:.4g} to {answer.high:.4g}), {law.name}{outside}")
+    outside = "" if document["in_range"] or value is None else "; outside the law's range, band widened"
+    shown = "unknown at this sampling" if value is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
+    print(f"{model}: {law.metric} {shown}, {law.name}{outside}")
+    if "sampling" in document:
+        print(f"  {sampling_line(document['sampling'])}")
     for key, text in _TEXTS.items():
         if key in document:
             print(f"  {text.format(**document)}")
     print(f"  {law.source} {law.url}")
+
+
+def sampling_line(d: dict[str, Any]) -> str:
+    """What is known of a sampling, in a line."""
+    asked = f"{d['steps']} steps, guidance {d['guidance']}, of {d['of']} ({d['kind']})"
+    if d["ratio"] is None:
+        return f"{asked}: unknown ({d['reason']})"
+    of = f"{d['metric']} {d['value']:.4g}, {d['ratio']:.4g} of the reference sampling's ({d['known']})"
+    return f"{asked}: {of}; {d['sources'][0]}"
 
 
 _TEXTS = {
@@ -187,6 +209,8 @@ def _scored(
         note(f"columns that are no config field are carried along unread: {', '.join(scored.attrs['unread'])}")
     if scored.attrs["assumed"]:
         note(f"the table does not give: {'; '.join(scored.attrs['assumed'])}")
+    for sampling in scored.attrs["sampling"].values():
+        note(sampling_line(sampling))
     return scored
 
 
@@ -197,6 +221,11 @@ def _write(scored: pd.DataFrame, output: Path | None, json: bool) -> None:
         write_table(scored, output)
         note(f"wrote {output}")
     if json:
-        print_json({"rows": scored.to_dict(orient="records"), "assumed": scored.attrs.get("assumed", [])})
+        print_json({"rows": _plain_rows(scored), **{n: scored.attrs.get(n) for n in ("assumed", "sampling")}})
     elif output is None:
         print_table("", list(scored.columns), scored.itertuples(index=False))
+
+
+def _plain_rows(scored: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with None where nothing is known: JSON has no NaN."""
+    return [{str(k): None if v != v else v for k, v in row.items()} for row in scored.to_dict(orient="records")]

@@ -9,7 +9,6 @@ import typer
 
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
-from archsearch.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +24,7 @@ class Format(StrEnum):
     JSON = "json"
     HF = "hf"
     YAML = "yaml"
+    PIPELINE = "pipeline"
 
 
 def recommend(
@@ -47,12 +47,17 @@ def recommend(
         typer.Option("--prefer", help="What ranks first: quality, speed, cost or knee (default: what the space says)."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf or yaml).")
+        int | None,
+        typer.Option("--top", "-k", help="How many to print (default: 5; 1 with --format hf, yaml or pipeline)."),
     ] = None,
     rank: Annotated[int | None, typer.Option("--rank", help="Only the architecture of this rank.")] = None,
     output_format: Annotated[
         Format,
-        typer.Option("--format", help="table, json, hf (a Hugging Face config.json) or yaml (an archsearch YAML)."),
+        typer.Option(
+            "--format",
+            help="table, json, hf (a Hugging Face config.json), yaml (a model for `estimate`) or pipeline (a whole "
+            "pipeline for `pipeline`).",
+        ),
     ] = Format.TABLE,
     storage: Storage = None,
     allow_code: AllowStudyCode = False,
@@ -60,10 +65,10 @@ def recommend(
     profiles: Profiles = None,
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
+    from archsearch.cli import exports
     from archsearch.search.answers.recommend import recommend as run
-    from archsearch.search.answers.recommend import to_records
 
-    one = output_format in (Format.HF, Format.YAML) and not json
+    one = output_format in (Format.HF, Format.YAML, Format.PIPELINE) and not json
     frame = run(
         source,
         hardware,
@@ -83,6 +88,7 @@ def recommend(
         keep = (
             "space",
             "family",
+            "pipeline",
             "hardware",
             "provenance",
             "objectives",
@@ -96,13 +102,23 @@ def recommend(
         )
         attributes = {k: frame.attrs[k] for k in (*keep, "exact", "front") if k in frame.attrs}
         beside = {"baseline": _baseline(frame), "reference": _baseline(frame, "reference")}
-        print_json({**attributes, **beside, "recommendations": to_records(frame)})
+        print_json({**attributes, **beside, "recommendations": _records(frame)})
     elif output_format is Format.HF:
-        print_json(_hf(frame))
+        print_json(exports.hf_documents(frame))
     elif output_format is Format.YAML:
-        _print_yaml(frame)
+        print(exports.yaml_text(frame), end="")
+    elif output_format is Format.PIPELINE:
+        print(exports.pipeline_text(frame), end="")
     else:
-        _print_table(frame, to_records(frame))
+        _print_table(frame, _records(frame))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, each with the published class that it is, or how the nearest differs."""
+    from archsearch.cli.exports import class_fields
+    from archsearch.search.answers.recommend import to_records
+
+    return [record | class_fields(frame, row) for row, record in enumerate(to_records(frame), start=1)]
 
 
 def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
@@ -118,31 +134,6 @@ def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
     chosen = frame.iloc[[rank - 1]]
     chosen.attrs = frame.attrs
     return chosen
-
-
-def _configs(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    from archsearch.search.answers.recommend import config_of
-
-    return [config_of(frame, rank) for rank in range(1, len(frame) + 1)]
-
-
-def _hf(frame: pd.DataFrame) -> Any:
-    """The Hugging Face config of the one row; a list where more were asked for."""
-    from archsearch.models.huggingface import to_hf
-    from archsearch.models.registry.families import get_family
-
-    if frame.attrs["family"] == "traced":
-        raise UnsupportedError("a builder's modules have no Hugging Face config; use --format yaml or json")
-    family = get_family(frame.attrs["family"])
-    configs = [to_hf(family.from_dict(config)) for config in _configs(frame)]
-    return configs[0] if len(configs) == 1 else configs
-
-
-def _print_yaml(frame: pd.DataFrame) -> None:
-    import yaml
-
-    documents = [{"family": frame.attrs["family"], **config} for config in _configs(frame)]
-    print(yaml.safe_dump_all(documents, sort_keys=False), end="")
 
 
 def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
@@ -163,6 +154,9 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     _print_comparison(shown, attrs)
     for record in records:
         print(f"{record['rank']}. {record['why']}")
+    for difference in dict.fromkeys(r["hf_difference"] for r in records if r["hf_difference"]):
+        ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
+        print(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
     _print_pool(attrs.get("pool", []))
     _print_dimensions(attrs)
     print(f"latencies: {_known(attrs['provenance'])}")
@@ -230,6 +224,8 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
     unit = attrs["throughput_unit"]
     cells = {name: value for name, value in record["config"].items() if name not in attrs["fixed"]}
     cells["parameters"] = millions(record["parameters"])
+    if "hf_class" in record:
+        cells["class"] = record["hf_class"] or "none published"
     run, step = attrs["per"]["run"], attrs["per"]["step"]
     if run != step and "pass_flops" in record:
         cells[f"TFLOPs per {step}"] = record["pass_flops"] / 1e12

@@ -208,11 +208,12 @@ def parse_execution(text: str, workload: Workload) -> Execution:
     if "=" not in text:
         return named_execution(text, workload)
     pairs = [item.partition("=") for item in text.split(",") if item.strip()]
-    return execution_of({name.strip(): yaml.safe_load(value) for name, _, value in pairs}, workload, text)
+    return execution_of({name.strip(): _read_value(value.strip()) for name, _, value in pairs}, workload, text)
 
 
 def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "execution") -> Execution:
-    """An execution from field values over the default of the workload; ``name`` starts from a named one.
+    """An execution from field values over ``name``'s, a named execution; over ``torch-eager``'s where none is named, so
+    that what an answer prints means the same everywhere. No values at all are the workload's default.
 
     Raises:
         UnknownNameError: no such field or name.
@@ -220,7 +221,9 @@ def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "ex
     """
     given = dict(values)
     name = given.pop("name", None)
-    base = default_execution(workload) if name is None else named_execution(str(name), workload)
+    if not values:
+        return default_execution(workload)
+    base = Execution() if name is None else named_execution(str(name), workload)
     return with_changes(base, given, where)
 
 
@@ -280,7 +283,15 @@ def _is_legal(field: str, value: Any) -> bool:
     return isinstance(value, str | int | float) and not boolean
 
 
+def _read_value(text: str) -> Any:
+    """A value of a line: a number, true, false, null or a word. YAML alone takes ``2e-05`` for a word."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "null" if value is None else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -21,11 +21,13 @@ import numpy as np
 from archsearch.cost.execution import Execution
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
-from archsearch.segments import SegmentedOps
+from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
 SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
 """Fields that tensor parallelism divides."""
+LANGUAGE_FIELDS = {"num_layers", "head_dim", "vocab_size"}
+"""Fields of the families that have tensor and pipeline parallel layouts here."""
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
 """All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
 RECOMPUTED_REDUCES = 2
@@ -48,7 +50,12 @@ def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
     if execution.sequence_parallel > 1:
         ops = _by_segment(ops, lambda o: sequence_shared(o, work, execution.sequence_parallel))
     exchanged = OpList(tuple(exchanges(whole, work, execution)))
-    return _by_segment(ops, lambda o: o + exchanged) if len(exchanged) else ops
+    if not len(exchanged):
+        return ops
+    parts = list(segments_of(ops))
+    own = next(i for i, part in enumerate(parts) if not part.beside)
+    parts[own] = replace(parts[own], ops=OpList((*parts[own].ops, *exchanged)))
+    return SegmentedOps.of(parts)
 
 
 def _by_segment(ops: OpList, change: Any) -> OpList:
@@ -83,7 +90,7 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
     if tensor == 1 and stages == 1:
         return config, np.asarray(True)
     names = {f.name for f in fields(config)}
-    if "head_dim" not in names or "num_layers" not in names or not hasattr(config, "head_width"):
+    if not (names >= LANGUAGE_FIELDS and hasattr(config, "head_width")):
         raise UnsupportedError(f"{_name(config)}: only language models have tensor and pipeline parallel layouts here")
     legal = np.asarray(config.num_layers) >= stages
     changes: dict[str, Any] = {}
@@ -96,8 +103,7 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
             if value is not None:
                 legal = legal & (np.asarray(value) % tensor == 0)
                 changes[name] = np.maximum(np.asarray(value) // tensor, 1)
-        if "vocab_size" in names:
-            changes["vocab_size"] = -(-np.asarray(config.vocab_size) // tensor)
+        changes["vocab_size"] = -(-np.asarray(config.vocab_size) // tensor)
     plain = {
         n: v.item() if isinstance(v, np.ndarray | np.generic) and np.ndim(v) == 0 else v for n, v in changes.items()
     }

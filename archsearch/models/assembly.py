@@ -23,6 +23,7 @@ import numpy as np
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, UnfusedAttention
+from archsearch.models.tally import Tally
 from archsearch.models.training import training_step
 from archsearch.ops import Attention, Convolution, Dim, FloatArray, MatMul, MemoryOp, Op, OpList, as_float
 from archsearch.workload import Phase, Workload
@@ -32,27 +33,30 @@ class Assembly:
     """Collects what a family says of its modules under one workload.
 
     ``parameters`` and ``linear_parameters`` (weights of the layers' linear products, which 8-bit formats apply to)
-    count elements; ``peak``, ``saved``, ``loss`` and ``cache`` count elements of the activation format.
+    count elements; ``peak``, ``loss`` and ``cache`` count elements of the activation format.
     """
 
     def __init__(self, workload: Workload) -> None:
         self.w = workload
+        self._trains = workload.phase is Phase.TRAIN
         self.ops: list[Op] = []
         self.recomputed: list[Op] = []
         self.unfused: list[UnfusedAttention] = []
-        self.parameters: Any = as_float(0.0)
-        self.linear_parameters: Any = as_float(0.0)
         self.peak: Any = as_float(0.0)
-        self.saved: Any = as_float(0.0)
         self.cache: Any = as_float(0.0)
         self.loss: Any = as_float(0.0)
         self._widest: Any = as_float(0.0)
-        self._carried: Any = as_float(0.0)
-        self._layer_saved: Any = as_float(0.0)
-        self._outside_saved: Any = as_float(0.0)
+        self._weights, self._linear_weights, self._saved, self._carried = (Tally() for _ in range(4))
         self._repeats: Any = 1
         self._inside = False
-        self._in_this_layer: Any = as_float(0.0)
+
+    @property
+    def parameters(self) -> Any:
+        return self._weights.total()
+
+    @property
+    def linear_parameters(self) -> Any:
+        return self._linear_weights.total()
 
     @property
     def training_live(self) -> Any:
@@ -60,8 +64,9 @@ class Assembly:
         (see ``footprint.training_live``; several kinds of layers are taken as one)."""
         gradients = 2 * self._widest
         if self.w.checkpointing:
-            return self._carried + np.maximum(self._outside_saved + self.loss, self._layer_saved + gradients)
-        return self.saved + np.maximum(self.loss, gradients)
+            layer = self._saved.largest_layer() + gradients
+            return self._carried.total() + np.maximum(self._saved.outside() + self.loss, layer)
+        return self._saved.total() + np.maximum(self.loss, gradients)
 
     @contextmanager
     def layers(self, count: Dim, *, carries: Any = 0.0) -> Iterator[None]:
@@ -69,22 +74,27 @@ class Assembly:
         checkpointing keeps. Layers do not nest."""
         if self._inside:
             raise RuntimeError("layers() do not nest: multiply the counts")
-        self._repeats, self._inside, self._in_this_layer = np.asarray(count), True, as_float(0.0)
+        tallies = (self._weights, self._linear_weights, self._saved, self._carried)
+        for tally in tallies:
+            tally.enter(count)
+        self._carried.add(carries)
+        self._repeats, self._inside = np.asarray(count), True
         try:
             yield
         finally:
-            self._carried = self._carried + as_float(count) * carries
-            self._layer_saved = np.maximum(self._layer_saved, self._in_this_layer)
+            for tally in tallies:
+                tally.leave()
             self._repeats, self._inside = 1, False
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """Modules inside run once more: their weights do not count a second time."""
-        counted = self.parameters, self.linear_parameters
+        counted = [(tally, tally.mark()) for tally in (self._weights, self._linear_weights)]
         try:
             yield
         finally:
-            self.parameters, self.linear_parameters = counted
+            for tally, mark in counted:
+                tally.forget_since(mark)
 
     def linear(
         self,
@@ -107,11 +117,11 @@ class Assembly:
         modules = as_float(calls if copies is None else copies)
         dtype = self.w.linear_dtype if inside else self.w.activation_dtype
         self.op(blocks.linear(name, rows, in_features, out_features, dtype, count=calls, bias=bias))
-        weights = modules * as_float(in_features) * as_float(out_features)
-        self.weigh(weights + (modules * as_float(out_features) if bias else 0.0))
-        self._widest = np.maximum(self._widest, as_float(rows) * as_float(in_features))
-        if inside:
-            self.linear_parameters = self.linear_parameters + as_float(self._repeats) * weights
+        self.weigh(modules * as_float(in_features) * as_float(out_features), quantized=inside)
+        if bias:
+            self.weigh(modules * as_float(out_features))
+        if self._trains:
+            self._widest = np.maximum(self._widest, as_float(rows) * as_float(in_features))
         if saves:
             self.save(saves * as_float(rows) * as_float(in_features))
 
@@ -245,17 +255,17 @@ class Assembly:
         if self._inside:
             self.recomputed.append(counted)
 
-    def weigh(self, elements: Any) -> None:
-        """Parameters of a module (or table) that no other call has counted."""
-        self.parameters = self.parameters + as_float(self._repeats) * elements
+    def weigh(self, elements: Any, *, quantized: bool = False) -> None:
+        """Parameters of a module (or table) that no other call has counted; ``quantized`` ones take the linear
+        format."""
+        self._weights.add(elements)
+        if quantized:
+            self._linear_weights.add(elements)
 
     def save(self, elements: Any) -> None:
-        """Elements that autograd keeps for the backward pass."""
-        self.saved = self.saved + as_float(self._repeats) * elements
-        if self._inside:
-            self._in_this_layer = self._in_this_layer + elements
-        else:
-            self._outside_saved = self._outside_saved + elements
+        """Elements that autograd keeps for the backward pass; inference keeps none."""
+        if self._trains:
+            self._saved.add(elements)
 
     def at_the_loss(self, elements: Any) -> None:
         """Elements that live in the loss's backward besides what is saved, and are gone when the layers' begins."""

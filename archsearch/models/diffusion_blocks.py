@@ -92,13 +92,20 @@ def gate_residual(a: Assembly, name: str, rows: Dim, hidden: Dim, *, calls: Dim 
     a.op(blocks.group(name, "add", members, reads=2.0, count=calls), saves=as_float(rows) * as_float(hidden))
 
 
-def gate_residual_norm_modulate(a: Assembly, name: str, rows: Dim, hidden: Dim, *, calls: Dim = 1) -> None:
-    """The gated residual sum and the modulated norm after it; both the sum and the norm's result are written."""
+def gate_residual_norm_modulate(
+    a: Assembly, name: str, rows: Dim, hidden: Dim, *, calls: Dim = 1, rescaled: bool = False
+) -> None:
+    """The gated residual sum and the modulated norm after it; both the sum and the norm's result are written.
+
+    ``rescaled`` attention divides its output by a factor (1) first, in a kernel of its own.
+    """
     members = (
         blocks.pointwise(f"{name}.gate", "modulate", rows, hidden, a.w),
         blocks.pointwise(f"{name}.add", "add", rows, hidden, a.w, reads=2.0),
         *modulated_norm(name, rows, hidden, a.w),
     )
+    if rescaled:
+        members = (blocks.pointwise(f"{name}.rescale", "divu", rows, hidden, a.w), *members)
     a.op(
         blocks.group(name, "layernorm", members, reads=2.0, writes=2.0, count=calls),
         saves=3 * as_float(rows) * as_float(hidden),

@@ -18,6 +18,7 @@ import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.segments import Segment, SegmentedOps
 from archsearch.workload import Workload
 
 OPTIMIZER_ROW = 1024
@@ -25,14 +26,16 @@ OPTIMIZER_ROW = 1024
 
 
 def training_step(forward: OpList, parameters: Any, w: Workload, recomputed: tuple[Op, ...] = ()) -> OpList:
-    """Forward, backward in reverse order, and the AdamW update of ``parameters`` weights.
+    """Forward, backward in reverse order, and the AdamW update of ``parameters`` weights, in two segments: the pass,
+    and the update, which a step of several micro-batches makes once.
 
     ``recomputed`` are forward ops that activation checkpointing runs a second time (Chen et al. 2016,
     https://arxiv.org/abs/1604.06174).
     """
     again = tuple(replace(op, name=f"{op.name}.recomputed") for op in recomputed)
     backward = tuple(step for op in reversed(forward.ops) for step in _backward(op, w))
-    return forward + OpList((*again, *backward, _adamw(parameters, w)))
+    whole = Segment(name="pass", ops=OpList((*forward, *again, *backward)))
+    return SegmentedOps.of([whole, Segment(name="update", ops=OpList((_adamw(parameters, w),)))])
 
 
 def _adamw(parameters: Any, w: Workload) -> MemoryOp:

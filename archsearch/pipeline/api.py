@@ -51,6 +51,8 @@ def make_plan(
         UnsupportedError: a format or lever that this GPU or combination does not have, with the reason.
     """
     found = load_pipeline(pipeline)
+    levers = list(levers)
+    _refuse_two_steps(steps, levers)
     request, assumed = make_request(
         found, height=height, width=width, frames=frames, steps=steps, guidance=guidance, batch_size=batch_size
     )
@@ -70,7 +72,21 @@ def make_plan(
         slicing=slicing,
         pcie_gb_s=pcie_gb_s,
     )
-    return apply(Plan(found, request, plan), list(levers), gpu), assumed
+    return apply(Plan(found, request, plan), levers, gpu), assumed
+
+
+def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:
+    """Refuse two numbers of steps, the request's and a lever's.
+
+    Raises:
+        InvalidInputError: both are given, and differ.
+    """
+    for lever in map(get_lever, levers):
+        if lever.group == "steps" and steps is not None and steps != lever.value:
+            raise InvalidInputError(
+                f"--steps {steps} and --lever {lever.id} both set the steps: give one (the lever starts from the "
+                "pipeline's own steps)"
+            )
 
 
 def _placement(text: str | None) -> Placement:

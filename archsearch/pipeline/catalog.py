@@ -14,6 +14,8 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.models.registry.load import load_model
 from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
+from archsearch.quality.sampling import check_sampling
+from archsearch.quality.sampling_table import Checkpoint, shipped_table
 from archsearch.workload import Phase
 from archsearch.yaml_records import parse_record
 
@@ -50,6 +52,7 @@ class GenerationPipeline:
     text_encoders: tuple[TextEncoder, ...]
     transformer: ModelConfig
     decoder: ModelConfig | None
+    checkpoint: Checkpoint
     captioner: Captioner | None = None
 
     @property
@@ -68,6 +71,10 @@ class GenerationPipeline:
     def with_transformer(self, config: ModelConfig) -> GenerationPipeline:
         """The pipeline around another transformer."""
         return replace(self, transformer=config)
+
+    def with_checkpoint(self, checkpoint: Checkpoint) -> GenerationPipeline:
+        """The pipeline around a checkpoint that samples otherwise."""
+        return replace(self, checkpoint=checkpoint)
 
     def with_decoder(self, config: ModelConfig, **changes: Any) -> GenerationPipeline:
         """The pipeline with another autoencoder; ``changes`` are fields of its record."""
@@ -102,7 +109,44 @@ def resolve(record: PipelineRecord, origin: str) -> GenerationPipeline:
     )
     transformer = _config(record.transformer, f"{origin}: transformer", decoder=False)
     decoder = None if record.decoder is None else _config(record.decoder, f"{origin}: decoder", decoder=True)
-    return GenerationPipeline(record, encoders, transformer, decoder)
+    return GenerationPipeline(record, encoders, transformer, decoder, _checkpoint(record, transformer, origin))
+
+
+def _checkpoint(record: PipelineRecord, transformer: ModelConfig, origin: str) -> Checkpoint:
+    """What samples: the named or described checkpoint, else one that only the file's guidance and steps describe.
+
+    Raises:
+        InvalidInputError: no such checkpoint, or guidance that it does not run with.
+    """
+    modes = tuple(mode.value for mode in record.guidance.modes)
+    if record.checkpoint is None:
+        limits = (1, record.max_steps)
+        return Checkpoint(name=record.name, family=transformer.family, guidance=modes, steps=limits)
+    if isinstance(record.checkpoint, str):
+        known = shipped_table().checkpoints
+        if record.checkpoint not in known:
+            raise UnknownNameError("checkpoint", record.checkpoint, known, hint=f"({origin})")
+        found = known[record.checkpoint]
+    else:
+        found = Checkpoint(name=record.name, **{**dict(record.checkpoint), "family": transformer.family})
+    foreign = [mode for mode in modes if mode not in found.guidance]
+    if foreign:
+        raise InvalidInputError(
+            f"{origin}: guidance.modes: {found.name} runs with {', '.join(found.guidance)}, not with {foreign[0]}"
+        )
+    return replace(found, guidance=modes)
+
+
+def check_asked(pipeline: GenerationPipeline, steps: Any, guidance: str) -> None:
+    """Refuse steps and guidance that the pipeline's checkpoint is not made for.
+
+    Raises:
+        InvalidInputError: with what it runs.
+    """
+    try:
+        check_sampling(pipeline.checkpoint, steps, guidance)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{pipeline.name}: {error}") from None
 
 
 def _config(component: ComponentRecord, where: str, *, decoder: bool) -> ModelConfig:

@@ -4,6 +4,7 @@
 
     num_inference_steps   denoising steps
     guidance_passes       1: none, or distilled; 2: classifier-free
+    distilled             1: the steps are distilled, into the checkpoint's known student; 0: they are not
 
 ``lower()`` gives the operations of one whole generation (text encoders, transformer times steps times passes, decoder),
 so that whatever searches model configs searches pipelines. Fields may be arrays that broadcast. Latents of 8, 32 or 64
@@ -13,14 +14,12 @@ at 32 for video. FLOPs and parameters are those of one pass of the transformer, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import field, fields, make_dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import yaml
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement, UnfusedAttention
@@ -29,11 +28,12 @@ from archsearch.ops import OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.request import Request, Run
 from archsearch.pipeline.stages import Part, Stage, stages_of
+from archsearch.quality.sampling import Sampled, sampling_ratio, unmeasured
+from archsearch.quality.sampling_table import Checkpoint, SamplingTable, shipped_table
 from archsearch.segments import SegmentedOps
 from archsearch.workload import Phase, Workload
 
-SAMPLER_FILE = Path(__file__).with_name("sampler.yaml")
-VARIABLES = ("num_inference_steps", "guidance_passes")
+VARIABLES = ("num_inference_steps", "guidance_passes", "distilled")
 DEEP_DECODERS = {
     "image": {32: "dc-ae-f32c32", 64: "dc-ae-f64c128"},
     "video": {32: "ltx-video-vae"},
@@ -49,6 +49,7 @@ class PipelineConfig(ConfigMixin):
     video: ClassVar[bool] = False
     num_inference_steps: Any
     guidance_passes: Any
+    distilled: Any
 
     def transformer(self) -> ModelConfig:
         """The transformer alone."""
@@ -71,6 +72,7 @@ class PipelineConfig(ConfigMixin):
                 reason="num_inference_steps must be at least 1", holds=np.asarray(self.num_inference_steps) >= 1
             ),
             Requirement(reason="guidance_passes must be 1 or 2", holds=(passes == 1) | (passes == 2)),
+            Requirement(reason="distilled must be 0 or 1", holds=np.isin(np.asarray(self.distilled), (0, 1))),
             Requirement(
                 reason=f"vae_scale_factor must be one of {', '.join(map(str, self.decoders()))}: no decoder for others",
                 holds=known,
@@ -109,7 +111,7 @@ class PipelineConfig(ConfigMixin):
             frames=workload.frames if self.template.video else None,
             steps=np.maximum(self.num_inference_steps, 1),
             guidance=self.template.record.guidance.default,
-            passes=np.maximum(self.guidance_passes, 1),
+            guidance_passes=np.maximum(self.guidance_passes, 1),
             batch_size=workload.batch_size,
         )
         run = Run(dtype=workload.dtype)
@@ -158,12 +160,23 @@ class PipelineConfig(ConfigMixin):
                 unfused += [replace(u, alive_bytes=there * u.alive_bytes, beside=stage.beside) for u in use.unfused]
         return MemoryUse(weights=weights, activations=live, unfused=tuple(unfused))
 
-    def sampler_factor(self) -> Any:
-        """Factor on an error metric of the number of steps and of distilled guidance (``sampler.yaml``)."""
-        known = sampler_figures()
-        steps = np.maximum(as_float(self.num_inference_steps), 1.0)
-        one = np.asarray(self.guidance_passes) == 1
-        return np.exp(known["distilled"] * one) * (1.0 + (known["steps0"] / steps) ** 2)
+    def sampling(self, table: SamplingTable | None = None, checkpoint: str | None = None) -> Sampled:
+        """What steps, passes and distillation leave of the quality, relative to the reference sampling.
+
+        Args:
+            table: the measured figures, else those of ``quality/sampling.yaml``.
+            checkpoint: the one of the table that these models are taken to sample like, else the pipeline's own.
+        """
+        table = table or shipped_table()
+        own = self.template.checkpoint if checkpoint is None else table.checkpoints[checkpoint]
+        student = own if own.distilled else table.student(own) or unmeasured(own)
+        if own.distilled and own.teacher is not None:
+            own = table.checkpoints.get(own.teacher, own)
+        return self._sampled(student, table).where(np.asarray(self.distilled) == 1, self._sampled(own, table))
+
+    def _sampled(self, checkpoint: Checkpoint, table: SamplingTable) -> Sampled:
+        guidance = np.where(np.asarray(self.guidance_passes) == 2, "cfg", checkpoint.one_pass)
+        return sampling_ratio(checkpoint, self.num_inference_steps, guidance, table)
 
 
 def _lower(config: ModelConfig, workload: Workload) -> OpList:
@@ -189,13 +202,6 @@ def _whole(stage: Stage, part: Part) -> Workload:
     return held.workload if held.config is part.config else replace(part.workload, phase=Phase.FORWARD)
 
 
-@lru_cache(maxsize=1)
-def sampler_figures() -> Mapping[str, Any]:
-    """``sampler.yaml``."""
-    loaded: dict[str, Any] = yaml.safe_load(SAMPLER_FILE.read_text(encoding="utf-8"))
-    return loaded
-
-
 @lru_cache(maxsize=32)
 def pipeline_family(pipeline: str, family: str) -> type[Any]:
     """The config class of a pipeline around transformers of a family.
@@ -212,7 +218,8 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
     base = get_family(family)
     own = [(f.name, f.type, field(default=f.default) if _has_default(f) else field()) for f in fields(base)]
     steps, passes = template.record.defaults.steps, template.record.guidance.default.passes
-    extra = [("num_inference_steps", "Dim", field(default=steps)), ("guidance_passes", "Dim", field(default=passes))]
+    own_values = (steps, passes, int(template.checkpoint.distilled))
+    extra = [(name, "Dim", field(default=value)) for name, value in zip(VARIABLES, own_values, strict=True)]
     constants = {
         name: getattr(base, name)
         for name in ("patch_size", "patch_size_t", "throughput_unit", "default_sizes", "video")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from archsearch.pipeline.estimate import PipelineEstimate, StageCost
+from archsearch.pipeline.lever_effects import lever_effect
+from archsearch.pipeline.levers import Lever
 from archsearch.pipeline.optimize import Optimum, Option
 from archsearch.pipeline.request import Run
 from archsearch.workload import Workload
@@ -33,6 +35,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "pipeline": e.pipeline.name,
         "hardware": e.gpu.id,
         "gpus": e.gpus,
+        "models": {"transformer": _model(e.pipeline.transformer), "decoder": _model(e.pipeline.decoder)},
         "request": {
             "height": r.height,
             "width": r.width,
@@ -70,6 +73,10 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         found["video_s"] = video_s
         found["usd_per_video_s"] = None if e.usd is None else number(e.usd) / video_s
     return found
+
+
+def _model(config: Any) -> dict[str, Any] | None:
+    return None if config is None else {"family": config.family, "config": config.to_dict()}
 
 
 def _step(e: PipelineEstimate) -> Workload:
@@ -144,8 +151,7 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
                 "speedup": number(last.estimate.latency_s) / number(step.estimate.latency_s),
                 "memory_bytes": number(step.estimate.peak_memory_bytes),
                 "gpus": step.estimate.gpus,
-                "retained": step.levers[-1].retained,
-                "retained_assumed": step.levers[-1].assumed,
+                **_quality(found, step.levers[-1]),
                 "training": step.levers[-1].training,
                 "source": step.levers[-1].source,
             }
@@ -153,11 +159,32 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
         last = step
     return {
         "baseline": document(before.estimate),
-        "best": {**document(found.best.estimate), "levers": list(found.best.ids), "retained": found.best.retained},
+        "best": {
+            **document(found.best.estimate),
+            "levers": list(found.best.ids),
+            "retained": share(found.best.retained),
+        },
         "speedup": number(before.estimate.latency_s) / number(found.best.estimate.latency_s),
         "levers": rows,
-        "combinations": {"judged": found.judged, "legal": found.legal},
+        "combinations": {"judged": found.judged, "legal": found.legal, "quality_unknown": found.unknown},
     }
+
+
+def _quality(found: Optimum, lever: Lever) -> dict[str, Any]:
+    """What one lever leaves of the quality: ``retained``, ``quality`` and ``quality_text``."""
+    effect = lever_effect(found.plan, lever, found.stated)
+    told = effect.document()
+    return {"retained": told.pop("retained"), "quality": told, "quality_text": effect.text}
+
+
+def share(retained: float) -> float | None:
+    """A share of quality as JSON has it: None where it is unknown."""
+    return None if np.isnan(retained) else float(retained)
+
+
+def quality_left(retained: float | None) -> str:
+    """A share of quality in words."""
+    return "quality left unknown" if retained is None else f"{retained:.1%} of the quality left"
 
 
 def option_row(option: Option) -> dict[str, Any]:
@@ -168,7 +195,7 @@ def option_row(option: Option) -> dict[str, Any]:
         "latency_s": number(e.latency_s),
         "memory_bytes": number(e.peak_memory_bytes),
         "fits": bool(np.all(e.fits)),
-        "retained": option.retained,
+        "retained": share(option.retained),
     }
 
 

@@ -28,6 +28,8 @@ from archsearch.pipeline.pricing import lowered
 from archsearch.pipeline.records import Guidance
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import config_layers
+from archsearch.quality.sampling import distilled_guidance, unmeasured
+from archsearch.quality.sampling_table import shipped_table
 from archsearch.workload import Workload
 
 LEVERS_FILE = Path(__file__).with_name("levers.yaml")
@@ -49,16 +51,21 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lever:
-    """One lever of ``levers.yaml``. ``value`` is its number (steps, GPUs, batch, share), where it has one."""
+    """One lever of ``levers.yaml``. ``value`` is its number (steps, GPUs, batch, share), where it has one; ``quality``
+    what it leaves of the quality: ``exact``, ``sampling``, ``unknown`` or measured rows (``lever_effects``)."""
 
     id: str
     title: str
     group: str
     training: str
-    retained: float
-    assumed: bool
     source: str
+    quality: str | tuple[tuple[Any, ...], ...] = "unknown"
     value: Any = None
+
+    @property
+    def sampling(self) -> bool:
+        """Whether it changes what is sampled: steps or guidance."""
+        return self.quality == "sampling"
 
 
 @lru_cache(maxsize=1)
@@ -68,9 +75,9 @@ def levers() -> dict[str, Lever]:
     found = {}
     for name, fields in raw.items():
         values = [fields.pop(key) for key in ("steps", "gpus", "batch", "share", "release") if key in fields]
-        found[name] = Lever(
-            id=name, assumed=bool(fields.pop("assumed", False)), value=values[0] if values else None, **fields
-        )
+        quality = fields.pop("quality", "unknown")
+        rows = quality if isinstance(quality, str) else tuple(tuple(row) for row in quality)
+        found[name] = Lever(id=name, value=values[0] if values else None, quality=rows, **fields)
     return found
 
 
@@ -86,7 +93,10 @@ def get_lever(text: str) -> Lever:
     if name not in known:
         raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline --levers` lists all)")
     lever = known[name]
-    return replace(lever, id=text, value=_number(lever, number)) if separator else lever
+    if not separator:
+        return lever
+    changed = replace(lever, id=text, value=_number(lever, number))
+    return changed if isinstance(lever.quality, str) else replace(changed, quality="unknown")
 
 
 def _number(lever: Lever, text: str) -> Any:
@@ -316,6 +326,26 @@ def _set_attention(plan: Plan, lever: Lever) -> Plan:
     return _executed(plan, attention="flash" if lever.id == "fa3" else "fa2")
 
 
+def _set_guidance(plan: Plan, lever: Lever) -> Plan:
+    """Guidance in one pass; a student may have it built in already."""
+    if plan.request.guidance is not Guidance.CFG:
+        return plan
+    pipeline = plan.pipeline.with_checkpoint(distilled_guidance(plan.pipeline.checkpoint))
+    return replace(plan, pipeline=pipeline, request=replace(plan.request, guidance=Guidance.DISTILLED))
+
+
+def _set_steps(plan: Plan, lever: Lever) -> Plan:
+    """The checkpoint's known student with the guidance that is built into it, else a student that nobody measured."""
+    teacher = plan.pipeline.checkpoint
+    student = teacher if teacher.distilled else shipped_table().student(teacher)
+    request = replace(plan.request, steps=lever.value)
+    if student is None:
+        return replace(plan, pipeline=plan.pipeline.with_checkpoint(unmeasured(teacher)), request=request)
+    guidance = Guidance(student.one_pass)
+    request = replace(request, guidance=guidance)
+    return replace(plan, pipeline=plan.pipeline.with_checkpoint(student), request=request)
+
+
 def _set_student(plan: Plan, lever: Lever) -> Plan:
     """Fewer blocks of every kind; widths, heads and interfaces stay the teacher's."""
     transformer: Any = plan.pipeline.transformer
@@ -362,8 +392,8 @@ _CHANGES: dict[str, Callable[[Plan, Lever], Plan]] = {
     "qkv": lambda p, _: _executed(p, fused_qkv=True),
     "attention": _set_attention,
     "dtype": lambda p, lever: _linear(p, dtype=DType(lever.id)),
-    "guidance": lambda p, _: replace(p, request=replace(p.request, guidance=Guidance.DISTILLED)),
-    "steps": lambda p, lever: replace(p, request=replace(p.request, steps=lever.value)),
+    "guidance": _set_guidance,
+    "steps": _set_steps,
     "student": _set_student,
     "latent": _set_latent,
     "cache": _set_cache,
@@ -374,7 +404,7 @@ _CHANGES: dict[str, Callable[[Plan, Lever], Plan]] = {
     "text": lambda p, _: _linear(p, text_encoder_dtype=DType.INT8),
     "placement": lambda p, lever: _linear(p, placement=Placement(lever.id)),
 }
-_ORDER = {"student": 0, "latent": 1, "cache": 2}
+_ORDER = {"steps": -1, "student": 0, "latent": 1, "cache": 2}
 _Rule = Callable[[Plan, Lever, GpuSpec, OpList], str | None]
 _LEGAL: dict[str, _Rule] = {
     "compile": _compile_reason,

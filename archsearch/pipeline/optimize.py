@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import isnan, prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
+from archsearch.pipeline.lever_effects import retained as quality_left
 from archsearch.pipeline.levers import TRAINING, Lever, Plan, build, levers, refusals
 from archsearch.pipeline.pricing import Pricer
 
@@ -34,7 +35,8 @@ class Goal:
     """What a combination has to keep, and what it should minimise.
 
     ``latency`` is seconds end to end, ``cost`` GPU-seconds per output (a price, where the GPU has one), ``energy``
-    joules per output. ``training`` is the most that may be trained; ``retained`` the least share of quality.
+    joules per output. ``training`` is the most that may be trained; ``retained`` the least share of quality: where it
+    is given, combinations whose quality is unknown are left out and counted.
     """
 
     objective: str = "latency"
@@ -58,11 +60,16 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One combination with its estimate and the share of quality that is left."""
+    """One combination with its estimate and the share of the plan's quality that is left (NaN: unknown)."""
 
     levers: tuple[Lever, ...]
     estimate: PipelineEstimate
     retained: float
+
+    @property
+    def loss(self) -> float:
+        """What to minimise for quality: the negative share, of an unknown one more than of any known."""
+        return 0.0 if isnan(self.retained) else -self.retained
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -80,7 +87,9 @@ class Option:
 class Optimum:
     """The best option, the plan without levers, and how many combinations were judged.
 
-    ``steps`` pulls the best option's levers one after the other, each time the one that gains most.
+    ``steps`` pulls the best option's levers one after the other, each time the one that gains most. ``unknown`` is how
+    many legal combinations were left out because nobody measured what they leave of the quality. ``plan`` is what was
+    asked, ``stated`` the user's own shares.
     """
 
     baseline: Option
@@ -88,6 +97,9 @@ class Optimum:
     steps: tuple[Option, ...]
     judged: int
     legal: int
+    unknown: int
+    plan: Plan
+    stated: Mapping[str, float]
 
 
 def optimize(
@@ -101,7 +113,7 @@ def optimize(
     """The legal combination that keeps the goal's limits and minimises its objective.
 
     Args:
-        retained: lever → share of quality left, where not the one of ``levers.yaml``.
+        retained: lever → share of quality left that the user states, in place of what is known of it.
 
     Raises:
         ArchSearchError: no combination keeps the limits; the text names the nearest.
@@ -112,7 +124,7 @@ def optimize(
     kept: list[Option] = []
     nearest: Option | None = None
     inner: dict[Any, tuple[Lever, ...]] = {}
-    judged = legal = 0
+    judged = legal = unknown = 0
     for placed in (False, True):
         for outer in _combinations(plan, gpu, goal, placed):
             found = _fastest(plan, outer, gpu, pricer, known, inner)
@@ -120,6 +132,9 @@ def optimize(
             if found is None:
                 continue
             legal += 1
+            if goal.retained and isnan(found.retained):
+                unknown += 1
+                continue
             if found.retained < goal.retained or not _fits(found, goal):
                 continue
             nearest = _less(nearest, found, "latency")
@@ -128,11 +143,12 @@ def optimize(
         if nearest is not None:
             break  # what fits without giving up time for memory is faster than what does
     if not kept:
-        raise ArchSearchError(_nothing(plan, gpu, goal, nearest))
+        raise ArchSearchError(_nothing(plan, gpu, goal, nearest, unknown))
     least = min(option.value(goal.objective) for option in kept)
     near = [option for option in kept if option.value(goal.objective) <= (1.0 + EQUAL) * least]
-    best = min(near, key=lambda o: (-o.retained, len(o.levers), o.value(goal.objective)))
-    return Optimum(baseline, best, tuple(_path(plan, best, gpu, pricer, known, goal)), judged, legal)
+    best = min(near, key=lambda o: (o.loss, len(o.levers), o.value(goal.objective)))
+    steps = tuple(_path(plan, best, gpu, pricer, known, goal))
+    return Optimum(baseline, best, steps, judged, legal, unknown, plan, dict(known))
 
 
 def _less(one: Option | None, other: Option, objective: str) -> Option:
@@ -142,7 +158,7 @@ def _less(one: Option | None, other: Option, objective: str) -> Option:
     a, b = one.value(objective), other.value(objective)
     if abs(a - b) > 1e-3 * min(a, b):
         return one if a < b else other
-    return min(one, other, key=lambda o: (-o.retained, len(o.levers), o.value(objective)))
+    return min(one, other, key=lambda o: (o.loss, len(o.levers), o.value(objective)))
 
 
 def _fits(option: Option, goal: Goal) -> bool:
@@ -239,7 +255,7 @@ def _kernels(
 def _option(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]) -> Option:
     final = build(plan, chosen)
     estimate = estimate_pipeline(final.pipeline, gpu, final.request, final.run, pricer=pricer)
-    return Option(tuple(chosen), estimate, prod(known.get(x.id, x.retained) for x in chosen))
+    return Option(tuple(chosen), estimate, quality_left(plan, chosen, known))
 
 
 def _path(
@@ -258,8 +274,10 @@ def _path(
         yield step
 
 
-def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None) -> str:
+def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None, unknown: int) -> str:
     text = f"no legal combination of levers runs {plan.pipeline.name} on {gpu.id}"
+    if unknown:
+        text = f"{text} ({unknown} left out whose quality is unknown)"
     if nearest is None:
         memory = min(gpu.memory_bytes, goal.max_memory_bytes or gpu.memory_bytes)
         limits = [f"{memory / 2**30:g} GiB of memory"]

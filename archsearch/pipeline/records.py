@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
+from archsearch.quality.sampling_table import CheckpointRecord
 
 
 class Guidance(StrEnum):
@@ -119,7 +120,8 @@ class PipelineRecord(_Record):
     """A pipeline file. docs/pipelines.md explains every field.
 
     ``not_costed`` names models that the pipeline runs and archsearch has no family for, with their parameters: they
-    count as resident weights and are reported, their time is not.
+    count as resident weights and are reported, their time is not. ``checkpoint`` says what samples: a name of
+    ``quality/sampling.yaml`` or a description of the same form; its guidance and steps are what the pipeline runs.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -127,6 +129,7 @@ class PipelineRecord(_Record):
     modality: Literal["image", "video"]
     text_encoders: tuple[TextEncoderRecord, ...] = ()
     transformer: ComponentRecord
+    checkpoint: str | CheckpointRecord | None = None
     decoder: DecoderRecord | None = None
     guidance: GuidanceRecord
     defaults: DefaultsRecord

@@ -13,7 +13,7 @@ from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ops import Dim
-from archsearch.pipeline.catalog import GenerationPipeline
+from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
 from archsearch.workload import MAX_DIMENSION
 
@@ -33,9 +33,10 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One generation: ``batch_size`` images or videos. ``steps``, ``passes`` and sizes may be arrays that broadcast.
+    """One generation: ``batch_size`` images or videos. ``steps`` and sizes may be arrays that broadcast.
 
-    ``passes`` of the transformer a step follow from the guidance, where they are not given.
+    ``guidance_passes`` are the transformer's passes a step over a grid of architectures; of one generation they follow
+    from its guidance (None).
     """
 
     height: Dim
@@ -45,11 +46,12 @@ class Request:
     guidance: Guidance
     batch_size: Dim = 1
     caption_tokens: int = 0
-    passes: Dim = 0
+    guidance_passes: Dim | None = None
 
-    def __post_init__(self) -> None:
-        if np.ndim(self.passes) == 0 and self.passes == 0:
-            object.__setattr__(self, "passes", self.guidance.passes)
+    @property
+    def passes(self) -> Dim:
+        """Passes of the transformer a step."""
+        return self.guidance.passes if self.guidance_passes is None else self.guidance_passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def make_request(
 
     Raises:
         InvalidInputError: a size that the latents or patches do not divide, frames of an image pipeline, steps out of
-            range; the text names the nearest legal values.
+            range, steps or guidance that the checkpoint is not made for; the text names what is legal.
         UnknownNameError: no such guidance.
     """
     defaults, assumed = pipeline.record.defaults, []
@@ -153,6 +155,7 @@ def make_request(
         caption_tokens=caption_tokens,
     )
     check_request(pipeline, request)
+    check_asked(pipeline, request.steps, chosen.value)
     return request, tuple(assumed)
 
 

@@ -1,14 +1,14 @@
-"""Quality of latent diffusion: FID from tokens and size, the autoencoder's ceiling, and what the sampler adds.
+"""Quality of latent diffusion: FID from tokens and size, and the autoencoder's ceiling.
 
 ``latent-diffusion-fid`` is
 
-    FID = FID_DiT(T, N) * (f/8)^(-b) * exp(g) * (1 + (s0/steps)^2) + rFID(f, c)
+    FID = FID_DiT(T, N) * (f/8)^(-b) + rFID(f, c)
 
 with FID_DiT the law ``dit-fid-any-patch`` of tokens T of a 256 x 256 image and parameters N, f pixels per latent along
 a side, c its channels. Fewer tokens cost FID through T, wherever they come from; b says how much less they cost when
-the autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator comes. g
-(guidance, distillation) and s0 are the same for all architectures. ``autoencoders.yaml`` has figures and sources.
-``reconstruction-psnr`` is the ceiling alone, in dB.
+the autoencoder compresses instead of the patch; rFID is the autoencoder's own error, below which no generator comes.
+``autoencoders.yaml`` has figures and sources; what sampling does is ``sampling.py``'s. ``reconstruction-psnr`` is the
+ceiling alone, in dB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from archsearch.quality.proxy import Quality, get_proxy
 from archsearch.yaml_records import read_mapping
 
 FAMILIES = ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video")
-GUIDANCE = ("none", "cfg")
 _T_80_18 = 1.330
 """Student's t at 0.9 with 18 degrees of freedom: 80 % interval of a line through twenty points."""
 
@@ -63,26 +62,6 @@ def reconstruction_fid(vae_scale_factor: Any, latent_channels: Any) -> Any:
     return _column(table, "rfid")[np.argmin(far, axis=-1)]
 
 
-def sampler_factor(features: Mapping[str, Any]) -> Any:
-    """Factor on FID of guidance, distillation and number of steps; 1 for what is not given.
-
-    Raises:
-        InvalidInputError: an unknown guidance, or steps below 1.
-    """
-    figures = autoencoder_figures()["sampler"]
-    guidance = features.get("guidance") or "none"
-    if guidance not in GUIDANCE:
-        raise InvalidInputError(f"guidance {guidance!r} is none of {', '.join(GUIDANCE)}")
-    log = figures["guidance"][guidance] + (figures["distilled"] if features.get("distilled") else 0.0)
-    steps = features.get("num_inference_steps")
-    if steps is None or features.get("distilled"):  # the distilled figure is at its own two steps
-        return np.exp(log)
-    steps = np.asarray(steps, dtype=np.float64)
-    if not np.all(steps >= 1):
-        raise InvalidInputError("the number of inference steps must be at least 1")
-    return np.exp(log) * (1.0 + (figures["steps0"] / steps) ** 2)
-
-
 @dataclass(frozen=True, slots=True)
 class LatentDiffusionFid:
     """FID of a latent diffusion transformer; the formula stands at the top of this module."""
@@ -93,7 +72,7 @@ class LatentDiffusionFid:
     direction: str = "minimize"
     families: tuple[str, ...] = FAMILIES
     features: tuple[str, ...] = ("image_tokens", "parameters", "vae_scale_factor", "latent_channels")
-    description: str = "FID from tokens and size, what the autoencoder compresses, and the sampler"
+    description: str = "FID from tokens and size, and what the autoencoder compresses"
     source: str = (
         "DiT (Peebles and Xie 2022), table 4; DC-AE (Chen et al. 2024), tables 1 and 2; SANA (Xie et al. 2024), table 1"
     )
@@ -108,7 +87,7 @@ class LatentDiffusionFid:
         """FID with its 80 % interval.
 
         Raises:
-            InvalidInputError: a needed feature is missing or not positive, or the sampler's settings are none.
+            InvalidInputError: a needed feature is missing or not positive.
         """
         law = get_proxy("dit-fid-any-patch")
         base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
@@ -116,7 +95,7 @@ class LatentDiffusionFid:
         moved = autoencoder_figures()["placement"]
         doublings = math.log2(moved["compressed"]["vae_scale_factor"] / moved["patched"]["vae_scale_factor"])
         b = math.log2(moved["patched"]["fid"] / moved["compressed"]["fid"]) / doublings
-        factor = (f / 8.0) ** -b * sampler_factor(features)
+        factor = (f / 8.0) ** -b
         floor = reconstruction_fid(f, c)
         low, high = self.valid["vae_scale_factor"]
         inside = (f >= low) & (f <= high)

@@ -25,8 +25,8 @@ TOKENS_PER_PARAMETER = 20.0
 """Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
 section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
 LANGUAGE_FAMILIES = ("decoder", "encoder")
-_MEASURED = ("tokens", "num_inference_steps", "guidance", "distilled")
-"""Features that no architecture has: the training's and the sampler's."""
+_MEASURED = ("tokens",)
+"""Features that no architecture has: the training's."""
 
 
 def features_of(
@@ -34,8 +34,8 @@ def features_of(
 ) -> dict[str, Any]:
     """The named features of a config of scalars or arrays.
 
-    ``given`` holds what the config cannot tell, ``tokens`` (of training) and the sampler's settings, and may hold
-    features that are known already. What neither tells is left out.
+    ``given`` holds what the config cannot tell, ``tokens`` of training, and may hold features that are known already.
+    What neither tells is left out.
 
     Raises:
         InvalidInputError: the family has no such feature.

@@ -21,6 +21,7 @@ import numpy as np
 from archsearch.errors import InvalidInputError
 from archsearch.quality.features import LANGUAGE_FAMILIES, training_features
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
+from archsearch.quality.sampling import Sampled, asked_sampling, sampled_quality
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def predict_frame(
     Columns are config fields; ``family`` (unless given as an argument) and ``tokens`` may be columns too. Columns that
     are no field are carried along and named in ``attrs["unread"]``, ``attrs["assumed"]`` says which fields were filled
     in. Rows are predicted together, one group per family and per combination of non-numeric fields. ``sampler`` holds
-    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models.
+    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models; then ``attrs["sampling"]`` says
+    what is known of that sampling, by family, and a quality that is not known is NaN.
 
     Raises:
         InvalidInputError: no family, missing fields, a column that is nearly a field's name, or values that describe no
@@ -64,7 +66,7 @@ def predict_frame(
     if table["family"].isna().any():
         raise InvalidInputError("column 'family' has empty cells; every row needs its family")
     result = frame.copy()
-    result.attrs.update(unread=[], assumed=[])
+    result.attrs.update(unread=[], assumed=[], sampling={})
     metric = None
     for name, rows in table.groupby("family", sort=False):
         law = get_proxy(proxy) if proxy else default_proxy(str(name))
@@ -72,11 +74,15 @@ def predict_frame(
             raise InvalidInputError("families with different quality metrics in one table; predict them separately")
         metric = law.metric
         read, unread = _split_columns(str(name), rows)
+        sampling = asked_sampling(str(name), sampler or {})
+        sampled = None if sampling is None else sampling.ratio()
+        if sampling is not None and sampled is not None:
+            result.attrs["sampling"][str(name)] = {**sampling.document(), **sampled.document()}
         keys = [column for column in read if not _numeric(rows[column])]
         for values, group in rows.groupby(keys, dropna=False, sort=False) if keys else [((), rows)]:
             own = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))
-            given = {**(sampler or {}), "tokens": group["tokens"].to_numpy(float) if "tokens" in group else tokens}
-            answer, assumed = _predict_group(group, str(name), own, read, law, given, workload)
+            given = {"tokens": group["tokens"].to_numpy(float) if "tokens" in group else tokens}
+            answer, assumed = _predict_group(group, str(name), own, read, law, given, workload, sampled)
             for column, value in answer.items():
                 result.loc[group.index, column] = value
             result.loc[group.index, "proxy"] = law.name
@@ -146,6 +152,7 @@ def _predict_group(
     law: QualityProxy,
     given: Mapping[str, Any],
     workload: Workload | None,
+    sampled: Sampled | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Columns [N] of one group of rows whose non-numeric fields agree, and what was assumed of them."""
     values: dict[str, Any] = {}
@@ -160,6 +167,8 @@ def _predict_group(
     if workload is None and "flops" in law.features and family == "dit":
         run = Workload(height=256, width=256)
     answer = law.predict(training_features(config, law, run, given))
+    if sampled is not None:
+        answer = sampled_quality(answer, law.direction, sampled)
     shape = (len(group),)
     columns = {
         f"predicted_{law.metric}": np.broadcast_to(answer.value, shape),

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archsearch.pipeline.describe import quality_left
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -105,11 +107,9 @@ def optimum_page(document: Mapping[str, Any]) -> str:
     title = f"{best['pipeline']} on {best['hardware']}: {document['speedup']:.2f} times as fast"
     facts = [
         f"{document['baseline']['latency_s']:.4g} s without levers, {best['latency_s']:.4g} s with {best['levers']}",
-        f"{best['retained']:.1%} of the quality score left",
+        quality_left(best["retained"]),
         *(
-            f"{row['lever']}: {row['title']}; quality left {row['retained']:.0%}"
-            + (" (assumed)" if row["retained_assumed"] else "")
-            + f", {row['source']}"
+            f"{row['lever']}: {row['title']}; quality left {row['quality_text']}, {row['source']}"
             for row in document["levers"]
         ),
     ]

@@ -14,7 +14,7 @@ from archsearch.cost.model import CostModel
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import ModelConfig
-from archsearch.models.huggingface import to_hf
+from archsearch.models.huggingface.script import has_module
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:
@@ -204,9 +204,7 @@ def _measured(
     config: ModelConfig, workload: Workload, device: Any, compiled: bool
 ) -> tuple[float | None, float | None, str]:
     """Seconds of the whole model where it fits, of one layer, and how they were timed."""
-    try:
-        to_hf(config)
-    except UnsupportedError:  # no library's class has this shape: a plain layer of the same kind stands for it
+    if not has_module(config):  # a plain layer of the same kind stands for it
         plain = plain_layer(config, workload, device, compiled=compiled)
         return None, plain.median_s, plain.method
     whole = float(config.memory(workload).total) < FITS * free_bytes(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +25,8 @@ MODULES = (
     *("wan", "ltx", "hunyuan_video", "cogvideox", "autoencoder_kl", "autoencoder_dc", "wan_vae", "ltx_vae"),
 )
 """Modules of this package that hold ``FORMATS``."""
+OURS = "_archsearch"
+"""Key of a written ``config.json`` with what the class's own keys do not tell; libraries pass over private keys."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")
 """Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
 
@@ -78,6 +80,7 @@ def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfi
         result[ours] = default if value is None else value
     _complete(result, where)
     layout.complete(result, values, where)
+    result |= _untold(values, layout, where)
     try:
         config: ModelConfig = layout.family.from_dict(result)
     except InvalidInputError as error:
@@ -85,31 +88,75 @@ def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfi
     return config
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedClass:
+    """The class of transformers or diffusers that an architecture is nearest to. ``difference`` is "" where it is that
+    architecture, else what the class would need, as text."""
+
+    name: str
+    difference: str
+
+
+def published_class(config: ModelConfig) -> PublishedClass:
+    """The class that builds an architecture, or the nearest one and what keeps it from that.
+
+    Raises:
+        InvalidInputError: a grid of architectures instead of one.
+    """
+    best, obstacles = _nearest(config)
+    if best is None:
+        return PublishedClass("", f"transformers and diffusers have no class of family {config.family}")
+    if obstacles:
+        return PublishedClass(best, f"{best} would need {', '.join(obstacles)}")
+    document = to_hf(config)
+    return PublishedClass(document["architectures"][0] if "architectures" in document else best, "")
+
+
 def to_hf(config: ModelConfig) -> dict[str, Any]:
     """The ``config.json`` of the transformers or diffusers class that builds this architecture.
 
-    diffusers' DiT keeps the timestep's and the label's embedders in every layer, so an ``original`` DiT comes out with
-    the same function and more parameters (see ``DiTConfig.layout``).
+    What the class's file does not tell (pixels per latent, text tokens) stands under ``_archsearch`` where it is not
+    the class's usual: both libraries pass over it, and ``from_hf`` reads it.
 
     Raises:
-        UnsupportedError: no class has this combination; the text names the fields in the way.
+        UnsupportedError: no class is this architecture; the text names the fields in the way.
         InvalidInputError: a grid of architectures instead of one.
     """
+    best, obstacles = _nearest(config)
+    if best is None:
+        raise UnsupportedError(f"family {config.family!r} has no Hugging Face class")
+    if obstacles:
+        raise UnsupportedError(f"no Hugging Face class has this shape; {best} would need {', '.join(obstacles)}")
+    return _written(config, best, formats()[best])
+
+
+def _nearest(config: ModelConfig) -> tuple[str | None, list[str]]:
+    """The format with fewest obstacles, and those; None where the family has no format."""
     if any(_is_grid(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
         raise InvalidInputError("one architecture at a time: the config's fields are arrays")
-    chosen = {name: f for name, f in formats().items() if isinstance(config, f.family)}
-    if not chosen:
-        raise UnsupportedError(f"family {config.family!r} has no Hugging Face class")
-    obstacles = {name: _obstacles(config, layout) for name, layout in chosen.items()}
-    best = min(obstacles, key=lambda name: len(obstacles[name]))
-    if obstacles[best]:
-        raise UnsupportedError(f"no Hugging Face class has this shape; {best} would need {', '.join(obstacles[best])}")
-    return _written(config, best, chosen[best])
+    obstacles = {n: _obstacles(config, layout) for n, layout in formats().items() if isinstance(config, layout.family)}
+    best = min(obstacles, key=lambda name: len(obstacles[name]), default=None)
+    return (best, obstacles[best]) if best is not None else (None, [])
 
 
 def _is_grid(value: Any) -> bool:
     """Whether a field (or an entry of one that lists several sizes) is an array."""
     return any(map(np.ndim, value)) if isinstance(value, tuple) else np.ndim(value) > 0
+
+
+def _untold(values: Mapping[str, Any], layout: Format, where: str) -> dict[str, Any]:
+    """Fields that the class's own keys do not tell, from ``_archsearch``.
+
+    Raises:
+        InvalidInputError: it holds something else.
+    """
+    ours = values.get(OURS) or {}
+    told = ours.get("config", {}) if isinstance(ours, dict) else None
+    if not isinstance(told, dict) or not set(told) <= set(layout.unwritten):
+        raise InvalidInputError(
+            f"{where}: {OURS}.config may hold {', '.join(layout.unwritten) or 'nothing'}, not {json.dumps(told)[:80]}"
+        )
+    return told
 
 
 def _kind(values: Mapping[str, Any]) -> str | None:
@@ -122,7 +169,7 @@ def _kind(values: Mapping[str, Any]) -> str | None:
 def _refuse_unknown(values: Mapping[str, Any], layout: Format, where: str) -> None:
     """Refuse what the family cannot express, all of it at once."""
     read = {*layout.sizes.values(), *(key for key, _ in layout.options.values()), *layout.examined}
-    known = read | IMMATERIAL | {*layout.immaterial, *layout.written}
+    known = read | IMMATERIAL | {*layout.immaterial, *layout.written, OURS}
     wrong = []
     for key, value in values.items():
         if key in layout.legal:
@@ -181,4 +228,5 @@ def _written(config: Any, name: str, layout: Format) -> dict[str, Any]:
     document |= {key: values[ours] for ours, (key, _) in layout.options.items()}
     document |= layout.written
     layout.finish(config, document)
-    return document
+    untold = {name: values[name] for name in layout.unwritten if values[name] != layout.constants[name]}
+    return document | ({OURS: {"config": untold}} if untold else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from archsearch.models.diffusion.dit import DiTConfig
@@ -16,7 +17,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
 
 
 def _obstacles(config: Any) -> list[str]:
-    return [] if config.intermediate_size == 4 * config.hidden_size else ["intermediate_size=4 * hidden_size"]
+    found = []
+    if config.layout != "diffusers":
+        own, theirs = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
+        found.append(f"embedders of timestep and label in every layer ({theirs:.4g} M parameters, not {own:.4g} M)")
+    if config.intermediate_size != 4 * config.hidden_size:
+        found.append("intermediate_size=4 * hidden_size")
+    return found
 
 
 FORMATS: dict[str, Format] = {
@@ -38,7 +45,7 @@ FORMATS: dict[str, Format] = {
             "norm_elementwise_affine": (False,),
             "upcast_attention": (False,),
         },
-        unwritten=("layout", "vae_scale_factor"),
+        unwritten=("vae_scale_factor",),
         complete=_complete,
         obstacles=_obstacles,
     ),

@@ -1,13 +1,20 @@
-"""A runnable torch script of an architecture: the transformers or diffusers class, its config and one call."""
+"""A runnable torch script of an architecture: its module, its config and one call.
+
+The module is the transformers or diffusers class that is this architecture, else a plain torch module in the script.
+"""
 
 from __future__ import annotations
 
 import pprint
+import textwrap
+from dataclasses import dataclass
 from typing import Any
 
+from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
-from archsearch.models.huggingface import from_hf_dict, to_hf
+from archsearch.models.huggingface import published_class, to_hf
 from archsearch.models.huggingface.inputs import example_inputs, method_of
+from archsearch.models.plain import plain_module
 from archsearch.workload import Workload
 
 _TEMPLATE = '''"""{title}
@@ -15,14 +22,12 @@ _TEMPLATE = '''"""{title}
 python FILE.py                   counts the parameters of the module, on the meta device: no weights
 python FILE.py --device cuda     random weights, a few calls on inputs of the planned size, timed
 
-Needs torch and {library}.
+Needs {needs}.
 """
 
 import argparse
 import time
-
-import torch
-import {library}
+{imports}
 
 CONFIG = {config}
 INPUTS = {inputs}  # argument: (kind, shape)
@@ -30,7 +35,7 @@ PARAMETERS = {parameters}
 DTYPE = torch.{dtype}
 
 
-def build(device="meta", dtype=DTYPE):
+{source}def build(device="meta", dtype=DTYPE):
     """The module with random weights (none on the meta device), ready for inference."""
     with torch.device(device):
         {construct}
@@ -98,32 +103,84 @@ _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "tf32": "fl
 
 
 def build_script(config: ModelConfig, workload: Workload, title: str) -> str:
-    """Python text that builds the architecture's Hugging Face class and calls it on the workload's sizes.
+    """Python text that builds the architecture's module and calls it on the workload's sizes.
 
     8- and 4-bit workloads get a 16-bit module: quantization is the serving library's work.
 
     Raises:
-        UnsupportedError: no class has this shape (see ``to_hf``), or the model lacks the workload's phase.
+        UnsupportedError: no class has this shape (see ``to_hf``) and its family no plain module, or the model lacks the
+            workload's phase.
         InvalidInputError: a size that the model needs and the workload lacks.
     """
-    document = to_hf(config)
-    library = "diffusers" if "_class_name" in document else "transformers"
+    module = script_module(config, workload)
+    method = method_of(module.inputs_of, workload)
     return _TEMPLATE.format(
-        title=title,
-        library=library,
-        config=pprint.pformat(document, width=110, sort_dicts=False),
-        inputs=pprint.pformat(example_inputs(document, config, workload), width=110, sort_dicts=False),
-        parameters=int(to_parameters(document)),
+        title=f"{title}\n\n{module.note}" if module.note else title,
+        needs=module.needs,
+        imports=module.imports,
+        source=f"{module.source}\n\n\n" if module.source else "",
+        config=pprint.pformat(module.config, width=110, sort_dicts=False),
+        inputs=pprint.pformat(example_inputs(module.inputs_of, config, workload), width=110, sort_dicts=False),
+        parameters=int(config.parameters()),
         dtype=_DTYPES.get(workload.activation_dtype.value, "bfloat16"),
-        construct=_construct(document, library),
-        call=f"model.{method}" if (method := method_of(document, workload)) else "model",
+        construct=module.construct,
+        call=f"model.{method}" if method else "model",
         ids=int(getattr(config, "vocab_size", getattr(config, "num_classes", 1))),
     )
 
 
-def to_parameters(document: dict[str, Any]) -> Any:
-    """Parameters of the class that the document builds, which may hold more than the config's (DiT's embedders)."""
-    return from_hf_dict(document).parameters()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptModule:
+    """What a script builds: ``config`` are its arguments, ``inputs_of`` the document of the class whose inputs it
+    takes; ``source`` and ``note`` are empty for a published class."""
+
+    config: dict[str, Any]
+    inputs_of: dict[str, Any]
+    needs: str
+    imports: str
+    construct: str
+    source: str = ""
+    note: str = ""
+
+
+def script_module(config: ModelConfig, workload: Workload) -> ScriptModule:
+    """The published class that is an architecture, else its plain module.
+
+    Raises:
+        UnsupportedError: there is neither.
+    """
+    published = published_class(config)
+    if not published.difference:
+        document = to_hf(config)
+        library = "diffusers" if "_class_name" in document else "transformers"
+        return ScriptModule(
+            config=document,
+            inputs_of=document,
+            needs=f"torch and {library}",
+            imports=f"\nimport torch\nimport {library}",
+            construct=_construct(document, library),
+        )
+    plain = plain_module(config)
+    if plain is None:
+        raise UnsupportedError(
+            f"no Hugging Face class has this shape ({published.difference}), and family {config.family!r} has no plain "
+            "module for it"
+        )
+    arguments = plain.arguments(config, workload)
+    return ScriptModule(
+        config=arguments,
+        inputs_of={"_class_name": plain.like} | arguments,
+        needs="torch",
+        imports=plain.imports(),
+        construct=f"model = {plain.name}(**CONFIG)",
+        source=plain.source(),
+        note=textwrap.fill(f"No published class is this architecture: {published.difference}. Here it is.", 100),
+    )
+
+
+def has_module(config: ModelConfig) -> bool:
+    """Whether ``build_script`` has a module for an architecture."""
+    return not published_class(config).difference or plain_module(config) is not None
 
 
 def _construct(document: dict[str, Any], library: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Estimate, Provenance
+from archsearch.cost.layouts import LANGUAGE_FIELDS
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
@@ -33,6 +34,7 @@ from archsearch.search.evaluate.limits import (
 )
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
 from archsearch.search.evaluate.pricing import LatencyModel, cost_models
+from archsearch.search.evaluate.sampling import SpaceSampler
 from archsearch.search.evaluate.training import TrainingCost
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.schema import Objective
@@ -128,13 +130,14 @@ class Evaluator:
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         quality = space.record.quality
         self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+        self.sampling = SpaceSampler(space, self.proxy.direction)
 
     def _training_cost(self) -> TrainingCost | None:
         record = self.space.record.training
         if record is None:
             return None
         price = self.space.record.prices.get(load_gpu(record.hardware).id)
-        return TrainingCost(record, splittable="head_dim" in self.space.config_fields, usd_per_hour=price)
+        return TrainingCost(record, splittable=set(self.space.config_fields) >= LANGUAGE_FIELDS, usd_per_hour=price)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype
@@ -200,7 +203,8 @@ class Evaluator:
         return mask, config
 
     def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
-        return kernel_rules(self.space, self.pool, config)
+        rules, served = kernel_rules(self.space, self.pool, config)
+        return (*rules, *self.sampling.rules(config)), served
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -211,11 +215,6 @@ class Evaluator:
         rules = tuple(config.requirements())
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
-
-    def _sampled(self, values: Mapping[str, Any], error: Any) -> dict[str, Any]:
-        """Quality with what a pipeline's steps and guidance do to it: a factor on errors, its inverse on scores."""
-        factor = error if self.proxy.direction == "minimize" else 1.0 / error
-        return {name: values[name] * factor for name in ("quality", "quality_low", "quality_high")}
 
     def _price(self, config: ModelConfig, shape: tuple[int, ...], rules: tuple[Requirement, ...]) -> Evaluation:
         workload = self.space.workload
@@ -234,8 +233,7 @@ class Evaluator:
             values[f"latency_low_s:{gpu_id}"] = as_float(estimate.low_s)
             values[f"latency_high_s:{gpu_id}"] = as_float(estimate.high_s)
         provenance = {gpu_id: estimate.provenance for gpu_id, estimate in estimates.items()}
-        if hasattr(config, "sampler_factor"):
-            values |= self._sampled(values, config.sampler_factor())
+        values |= self.sampling.columns(config, values)
         values["tokens"] = tokens
         if self.training is not None:
             values |= self.training.columns(config)

@@ -59,6 +59,7 @@ def frame_attributes(evaluator: Evaluator) -> dict[str, Any]:
     return {
         "space": space.name,
         "family": space.family,
+        "pipeline": space.record.pipeline,
         "throughput_unit": space.family_class.throughput_unit,
         "hardware": list(evaluator.pool.ids),
         "weights": list(evaluator.pool.weights),

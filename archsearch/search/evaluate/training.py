@@ -37,7 +37,7 @@ from archsearch.models.base import MemoryUse
 from archsearch.ops import Collective, Op, OpList, as_float
 from archsearch.search.evaluate.pricing import LatencyModel
 from archsearch.search.space.schema import TrainingRecord
-from archsearch.segments import Segment, SegmentedOps
+from archsearch.segments import Segment, SegmentedOps, segments_of
 from archsearch.workload import Workload
 
 PARALLEL = (1, 2, 4, 8)
@@ -142,17 +142,16 @@ class TrainingCost:
         }
 
     def _segments(self, stage: Any, layout: Layout, turns: int) -> list[Segment]:
-        ops, work = stage.lower(self.workload), self.workload
-        update = OpList(tuple(op for op in ops if op.name.startswith("optimizer.")))
-        passes = tuple(op for op in ops if not op.name.startswith("optimizer."))
+        work = self.workload
+        one, update = segments_of(stage.lower(work))
         tensor = Execution(tensor_parallel=layout.tensor)
         sends: tuple[Op, ...] = ()
         if layout.pipeline > 1:  # its output on, and its gradient back
             payload = output_bytes(stage, work)
             sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
         found = [
-            Segment(name="micro-batch", ops=OpList((*passes, *exchanges(stage, work, tensor), *sends)), calls=turns),
-            Segment(name="update", ops=update, calls=1.0 / layout.data if self.record.zero else 1),
+            Segment(name="micro-batch", ops=OpList((*one.ops, *exchanges(stage, work, tensor), *sends)), calls=turns),
+            replace(update, calls=1.0 / layout.data if self.record.zero else 1),
         ]
         if layout.data > 1:
             shared = Execution(data_parallel=layout.data)

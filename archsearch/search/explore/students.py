@@ -103,7 +103,8 @@ def student_space(plan: Plan) -> SearchSpace:
         raise InvalidInputError(f"family {teacher.family} has no num_layers and hidden_size to search")
     dimensions, derived = _freedom(teacher, values)
     fixed = {k: v for k, v in values.items() if k not in dimensions and k not in derived and not isinstance(v, tuple)}
-    fixed |= {"num_inference_steps": int(np.max(request.steps)), "guidance_passes": request.passes}
+    fixed |= {"num_inference_steps": int(np.max(request.steps)), "guidance_passes": int(np.max(request.passes))}
+    fixed |= {"distilled": int(pipeline.checkpoint.distilled)}
     record = {
         "name": f"students-of-{pipeline.name}",
         "description": f"students of {pipeline.name}",
@@ -112,6 +113,7 @@ def student_space(plan: Plan) -> SearchSpace:
         "fixed": fixed,
         "dimensions": {name: {"choices": choices} for name, choices in dimensions.items()},
         "derived": derived,
+        "sampling": {"alike": True},
         "width_multiple": int(np.gcd.reduce([64, int(values.get("head_dim") or 64), *dimensions["hidden_size"]])),
         "workload": {
             "phase": Phase.FORWARD.value,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
+from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
 
@@ -27,6 +28,7 @@ Metric = Literal[
     "training_usd",
     "training_energy_j",
     "lifetime_usd",
+    "distillation_gpu_hours",
 ]
 Preference = Literal["quality", "speed", "cost", "knee"]
 """What ranks first on a front."""
@@ -131,8 +133,8 @@ class WorkloadRecord(_Record):
 
 
 Run = str | dict[str, bool | int | float | str | None]
-"""How something runs: the name of an execution, or fields of one over the workload's default (``name`` starts from a
-named one; see ``archsearch.cost.execution``)."""
+"""How something runs: the name of an execution, or fields of one (``name`` starts from a named one); nothing is the
+workload's default (see ``archsearch.cost.execution``)."""
 
 
 def execution_from(value: Run, workload: Workload) -> Execution:
@@ -153,8 +155,27 @@ class QualityRecord(_Record):
     proxy: str | None = None
     tokens: PositiveFloat | None = None
     num_inference_steps: PositiveInt | None = None
-    guidance: Literal["none", "cfg"] | None = None
+    guidance: Literal["none", "cfg", "distilled"] | None = None
     distilled: bool | None = None
+
+
+class SpaceSampling(SamplingRecord):
+    """What steps, guidance and distillation do to quality in this space: figures in the form of
+    ``quality/sampling.yaml``, each with a source, which stand before the shipped ones.
+
+    ``checkpoint`` is the one that these models are taken to sample like, where it is not the pipeline's. ``alike`` says
+    that all architectures sample alike, so that the law alone ranks them.
+    """
+
+    checkpoint: str | None = None
+    alike: bool = False
+
+
+class Distillation(_Record):
+    """What distilling the steps of one architecture takes, in GPU-hours, and who says so."""
+
+    gpu_hours: PositiveFloat
+    source: str
 
 
 class TrainingRecord(_Record):
@@ -234,7 +255,8 @@ class SpaceRecord(_Record):
     """A search space file. docs/search.md explains every field.
 
     ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
-    and held in memory is a whole generation, and ``num_inference_steps`` and ``guidance_passes`` are fields too.
+    and held in memory is a whole generation, and ``num_inference_steps``, ``guidance_passes`` and ``distilled`` are
+    fields too. ``distillation`` is what ``distilled: 1`` costs, where no source of the checkpoint's student says so.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -251,6 +273,8 @@ class SpaceRecord(_Record):
     workload: WorkloadRecord = WorkloadRecord()
     execution: Run = {}
     quality: QualityRecord = QualityRecord()
+    sampling: SpaceSampling = SpaceSampling()
+    distillation: Distillation | None = None
     objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
     prefer: Preference = "knee"
     pool: PoolRecord = PoolRecord()
@@ -285,6 +309,13 @@ class SpaceRecord(_Record):
     def _one_source(self) -> SpaceRecord:
         if (self.family is None) == (self.builder is None):
             raise ValueError("give either 'family' or 'builder: module:function'")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling(self) -> SpaceRecord:
+        varied = [n for n in ("num_inference_steps", "guidance_passes", "distilled") if n in self.dimensions]
+        if self.sampling.alike and varied:
+            raise ValueError(f"sampling.alike: {varied[0]!r} is a dimension, so architectures do not sample alike")
         return self
 
     @model_validator(mode="after")

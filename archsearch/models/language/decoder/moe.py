@@ -31,10 +31,7 @@ def experts(c: ExpertFields, a: Assembly, rows: Dim) -> None:
     gate = blocks.activation("moe.activation", c.activation, copies, i, a.w, count=1, gated=True)
     a.op(gate, saves=as_float(copies) * footprint.mlp_saved(c.activation, True, i))
     _products(c, a, "moe.down_proj", copies, i, h)
-    a.weigh(as_float(c.num_experts) * 3 * as_float(h) * as_float(i))
-    a.linear_parameters = a.linear_parameters + as_float(c.num_layers) * as_float(c.num_experts) * 3 * as_float(
-        h
-    ) * as_float(i)
+    a.weigh(as_float(c.num_experts) * 3 * as_float(h) * as_float(i), quantized=True)
     _combine(c, a, rows, copies)
 
 

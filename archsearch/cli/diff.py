@@ -1,0 +1,50 @@
+"""``archsearch diff``: why two answers differ."""
+
+from __future__ import annotations
+
+import json as parser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from archsearch.cli.options import Json, Profiles
+from archsearch.cli.output import print_json, print_table
+
+Answer = Annotated[
+    Path, typer.Argument(help="What `estimate --json` or `pipeline estimate --json` printed, in a file.")
+]
+
+
+def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles = None) -> None:
+    """Compare two answers: the fields of model, workload and execution that differ, and the seconds of each."""
+    from archsearch.differences import diff as run
+
+    found = run(_read(first), _read(second))
+    if json:
+        print_json(found.to_dict())
+        return
+    print(f"{first}: {found.a_s:.4g} s   {second}: {found.b_s:.4g} s   difference {found.b_s - found.a_s:+.4g} s")
+    if not found.shares:
+        print("no field differs")
+        return
+    rows = [(s.field, _told(s.a), _told(s.b), f"{s.seconds:+.4g}") for s in found.shares]
+    print_table("", ("field", "first", "second", "seconds"), rows, left=("field", "first", "second"))
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_told(item)}" for name, item in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from archsearch.errors import InvalidInputError
+
+    try:
+        found = parser.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, parser.JSONDecodeError) as error:
+        raise InvalidInputError(f"{path}: no JSON answer: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidInputError(f"{path}: no answer of `estimate --json` or `pipeline estimate --json`")
+    return found

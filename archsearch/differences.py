@@ -1,0 +1,221 @@
+"""Why two answers differ: the fields in which they do, and the seconds that each accounts for.
+
+Every combination of the fields of one answer and of the other is priced anew, and a field's share is its Shapley value
+(Shapley 1953): its effect averaged over all orders in which the fields could have been changed one after the other. The
+shares add up to the difference, and no order is preferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+from archsearch.cost.execution import Execution, execution_of
+from archsearch.cost.model import CostModel
+from archsearch.cost.remember import PriceCache
+from archsearch.dtypes import DType
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
+from archsearch.hardware import load_gpu
+from archsearch.models.base import ModelConfig
+from archsearch.models.registry.families import get_family
+from archsearch.pipeline.catalog import load_pipeline
+from archsearch.pipeline.estimate import estimate_pipeline
+from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.request import Placement, Request, Run, make_request
+from archsearch.workload import Phase, Workload
+
+MOST_FIELDS = 10
+"""Fields told apart: 2^10 combinations are priced in seconds. Of more, the parts (model, workload, ...) are."""
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One field (``part.field``) with its values in both answers, and the seconds of b − a that it accounts for."""
+
+    field: str
+    a: Any
+    b: Any
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Seconds of two answers as they are priced now, and what makes the difference, largest first."""
+
+    a_s: float
+    b_s: float
+    shares: tuple[Share, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        rows = [{"field": s.field, "a": s.a, "b": s.b, "seconds": s.seconds} for s in self.shares]
+        return {"a_latency_s": self.a_s, "b_latency_s": self.b_s, "difference_s": self.b_s - self.a_s, "fields": rows}
+
+
+def diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+    """What makes two answers differ.
+
+    Args:
+        a, b: documents of ``estimate --json`` or ``pipeline estimate --json``, both of one kind.
+
+    Raises:
+        InvalidInputError: a document that is neither, or one of each.
+        UnsupportedError: a combination of their fields that nothing can run; the text names it.
+    """
+    kinds = {_kind(a), _kind(b)}
+    if len(kinds) > 1:
+        raise InvalidInputError("diff compares two answers of one verb: `estimate`, or `pipeline estimate`")
+    one, other = (_pipeline_fields(d) if kinds == {"pipeline"} else _model_fields(d) for d in (a, b))
+    price = _pipeline_price if kinds == {"pipeline"} else _model_price
+    groups = _groups(one, other)
+
+    @lru_cache(maxsize=1 << MOST_FIELDS)
+    def seconds(taken: frozenset[int]) -> float:
+        fields = {**one, **{n: other[n] for i in taken for n in groups[i][1]}}
+        try:
+            return price(fields)
+        except ArchSearchError as error:
+            names = " and ".join(groups[i][0] for i in sorted(taken)) or "the first answer"
+            raise UnsupportedError(f"with {names} of the second answer nothing can be priced: {error}") from None
+
+    shares = [
+        Share(name, *_apart(_told(one, names), _told(other, names)), value)
+        for (name, names), value in zip(groups, _shapley(len(groups), seconds), strict=True)
+    ]
+    whole = frozenset(range(len(groups)))
+    ranked = tuple(sorted(shares, key=lambda s: -abs(s.seconds)))
+    return Difference(seconds(frozenset()), seconds(whole), ranked)
+
+
+def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float]:
+    """Shapley values of ``count`` players; value(taken) for every subset."""
+    found = []
+    for player in range(count):
+        rest = [i for i in range(count) if i != player]
+        total = 0.0
+        for size in range(count):
+            weight = factorial(size) * factorial(count - size - 1) / factorial(count)
+            for chosen in combinations(rest, size):
+                before = frozenset(chosen)
+                total += weight * (value(before | {player}) - value(before))
+        found.append(total)
+    return found
+
+
+def _groups(one: Fields, other: Fields) -> list[tuple[str, list[str]]]:
+    """Fields that differ, one each; where they are too many, by part."""
+    names = [n for n in one if one[n] != other.get(n)] + [n for n in other if n not in one]
+    for name in names:
+        one.setdefault(name, None)
+        other.setdefault(name, None)
+    if len(names) <= MOST_FIELDS:
+        return [(n, [n]) for n in names]
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(name.split(".")[0], []).append(name)
+    return list(parts.items())
+
+
+def _told(fields: Fields, names: Iterable[str]) -> Any:
+    values = [fields.get(n) for n in names]
+    return values[0] if len(values) == 1 else {n.split(".", 1)[1]: v for n, v in zip(names, values, strict=True)}
+
+
+def _apart(a: Any, b: Any) -> tuple[Any, Any]:
+    """Of two configs of one family only the fields that differ."""
+    if not (isinstance(a, tuple) and isinstance(b, tuple)):
+        return a, b
+    one, other = dict(a[1]), dict(b[1])
+    if a[0] != b[0]:
+        return {"family": a[0], **one}, {"family": b[0], **other}
+    names = [n for n in {**one, **other} if one.get(n) != other.get(n)]
+    return {n: one.get(n) for n in names}, {n: other.get(n) for n in names}
+
+
+def _kind(document: Mapping[str, Any]) -> str:
+    if "pipeline" in document and "request" in document:
+        return "pipeline"
+    if "config" in document and "workload" in document and "execution" in document:
+        return "model"
+    raise InvalidInputError("diff reads what `estimate --json` and `pipeline estimate --json` print; this is neither")
+
+
+def _flat(**parts: Mapping[str, Any]) -> Fields:
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+def _part(fields: Fields, part: str) -> dict[str, Any]:
+    prefix = f"{part}."
+    return {n.removeprefix(prefix): v for n, v in fields.items() if n.startswith(prefix)}
+
+
+def _model_fields(d: Mapping[str, Any]) -> Fields:
+    if "builder" in d["config"]:
+        raise InvalidInputError("diff cannot rebuild a traced module from its answer; compare configs or presets")
+    model = {"config": (d["family"], _frozen(d["config"]))}
+    return _flat(model=model, hardware={"gpu": d["hardware"]}, workload=d["workload"], execution=d["execution"])
+
+
+def _frozen(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((n, tuple(v) if isinstance(v, list) else v) for n, v in values.items())
+
+
+def _config(value: tuple[str, tuple[tuple[str, Any], ...]]) -> ModelConfig:
+    family, values = value
+    config: ModelConfig = get_family(family).from_dict(dict(values))
+    return config
+
+
+@lru_cache(maxsize=8)
+def _model(gpu_id: str) -> CostModel:
+    return CostModel(load_gpu(gpu_id), cache=PriceCache())
+
+
+def _model_price(fields: Fields) -> float:
+    work = {n: v for n, v in _part(fields, "workload").items() if v is not None}
+    dtype, phase = DType.parse(work.pop("dtype")), Phase(work.pop("phase"))
+    workload = Workload(dtype=dtype, phase=phase, **work)
+    execution = _execution(fields, workload)
+    return float(_model(fields["hardware.gpu"]).price(_config(fields["model.config"]), workload, execution).latency_s)
+
+
+def _execution(fields: Fields, workload: Workload) -> Execution:
+    return execution_of(_part(fields, "execution"), workload)
+
+
+def _pipeline_fields(d: Mapping[str, Any]) -> Fields:
+    model = {"name": d["pipeline"]} | {n: (c["family"], _frozen(c["config"])) for n, c in d["models"].items() if c}
+    return _flat(
+        model=model, hardware={"gpu": d["hardware"]}, request=d["request"], run=d["run"], execution=d["execution"]
+    )
+
+
+@lru_cache(maxsize=8)
+def _pricer(gpu_id: str) -> Pricer:
+    return Pricer(load_gpu(gpu_id))
+
+
+def _pipeline_price(fields: Fields) -> float:
+    pipeline = load_pipeline(fields["model.name"])
+    if fields.get("model.transformer"):
+        pipeline = pipeline.with_transformer(_config(fields["model.transformer"]))
+    if fields.get("model.decoder"):
+        decoder = _config(fields["model.decoder"])
+        pipeline = pipeline if decoder == pipeline.decoder else pipeline.with_decoder(decoder)
+    asked = {n: v for n, v in _part(fields, "request").items() if v is not None}
+    request: Request = make_request(pipeline, **asked)[0]
+    told = {n: v for n, v in _part(fields, "run").items() if v is not None}
+    formats = {n: DType.parse(v) for n, v in told.items() if n.endswith("dtype")}
+    step = Workload(height=1, width=1, dtype=formats["dtype"])
+    run = Run(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
+    pricer = _pricer(fields["hardware.gpu"])
+    return float(estimate_pipeline(pipeline, pricer.gpu, request, run, pricer=pricer).latency_s)
+
+
+def _placement(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"placement": Placement(told["placement"])} if "placement" in told else {}

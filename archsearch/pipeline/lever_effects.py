@@ -1,0 +1,107 @@
+"""What levers leave of a pipeline's quality, in the terms of ``quality.sampling``: metric, ratio, how known, source.
+
+Steps and guidance are one effect together, that of the sampling of the finished plan, from the one function that every
+verb asks. Other levers have figures that a source measured on the plan's checkpoint, or change no number (``exact``),
+or are ``unknown``. ``retained`` is the share of the plan's own quality that is left: the product of 1 / error factors;
+NaN where a part is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan, prod
+from typing import Any
+
+import numpy as np
+
+from archsearch.pipeline.levers import Lever, Plan, build
+from archsearch.quality.sampling import MEASURED, UNKNOWN, Sampled, sampling_ratio
+
+EXACT, STATED = "exact", "stated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One lever's effect. ``ratio`` is of ``metric`` with the lever to without (of sampling: to the reference
+    sampling); ``retained`` the share of quality that is left, NaN where unknown."""
+
+    known: str
+    retained: float
+    metric: str | None = None
+    direction: str | None = None
+    ratio: float = nan
+    checkpoint: str | None = None
+    source: str | None = None
+    reason: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Plain values, None where nothing is known."""
+        ratio, retained = (None if np.isnan(v) else v for v in (self.ratio, self.retained))
+        told = {"known": self.known, "metric": self.metric, "direction": self.direction, "ratio": ratio}
+        told |= {"checkpoint": self.checkpoint, "source": self.source, "reason": self.reason}
+        return {"retained": retained, **told}
+
+    @property
+    def text(self) -> str:
+        """The share and how it is known, in words."""
+        return UNKNOWN if np.isnan(self.retained) else f"{self.retained:.1%} {self.known}"
+
+
+def plan_sampling(plan: Plan) -> Sampled:
+    """What the plan's steps and guidance leave, relative to its checkpoint's reference sampling."""
+    return sampling_ratio(plan.pipeline.checkpoint, plan.request.steps, plan.request.guidance.value)
+
+
+def lever_effect(plan: Plan, lever: Lever, stated: Mapping[str, float] | None = None) -> Effect:
+    """What one lever, pulled alone, does to the quality of a plan.
+
+    Args:
+        stated: shares that the user states, by lever.
+    """
+    stated = stated or {}
+    if lever.id in stated:
+        return Effect(known=STATED, retained=stated[lever.id])
+    if lever.sampling:
+        return _sampling_effect(plan, build(plan, [lever]))
+    if lever.quality == EXACT:
+        return Effect(known=EXACT, retained=1.0, ratio=1.0)
+    if isinstance(lever.quality, tuple):
+        for checkpoint, metric, direction, value, reference, source in lever.quality:
+            if checkpoint == plan.pipeline.checkpoint.name:
+                ratio = value / reference
+                left = 1.0 / ratio if direction == "minimize" else ratio
+                return Effect(
+                    known=MEASURED, retained=left, metric=metric, direction=direction, ratio=ratio,
+                    checkpoint=checkpoint, source=source,
+                )  # fmt: skip
+    return Effect(
+        known=UNKNOWN, retained=nan, reason=f"no source measured {lever.id} on {plan.pipeline.checkpoint.name}"
+    )
+
+
+def _sampling_effect(plan: Plan, final: Plan) -> Effect:
+    before, after = plan_sampling(plan), plan_sampling(final)
+    if not np.all(np.isfinite(after.ratio)):
+        return Effect(known=UNKNOWN, retained=nan, reason=after.reason)
+    d = after.document()
+    left = float(np.max(before.error_factor / after.error_factor))
+    return Effect(
+        known=d["known"], retained=left, metric=d["metric"], direction=d["direction"], ratio=d["ratio"],
+        checkpoint=d["checkpoint"], source=d["sources"][0], reason=before.reason,
+    )  # fmt: skip
+
+
+def retained(plan: Plan, chosen: Sequence[Lever], stated: Mapping[str, float] | None = None) -> float:
+    """The share of a plan's quality that a combination leaves; NaN where a part of it is unknown.
+
+    Levers of steps and guidance count once, as the sampling that they lead to; a share that the user states replaces
+    its lever's part.
+    """
+    stated = stated or {}
+    sampling = [lever for lever in chosen if lever.sampling]
+    own = [lever_effect(plan, lever, stated).retained for lever in chosen if not lever.sampling or lever.id in stated]
+    left = [lever for lever in sampling if lever.id not in stated]
+    if left:
+        own.append(_sampling_effect(plan, build(plan, left)).retained)
+    return prod(own)
