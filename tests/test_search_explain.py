@@ -34,7 +34,8 @@ def test_every_preset_is_explained(preset: str) -> None:
     answer = explain(preset, GPU)
     view = answer.per_gpu[0]
     assert view.latency_s == pytest.approx(estimate(preset, GPU).latency_s, rel=1e-9)
-    assert sum(group["latency_s"] for group in view.groups) <= view.latency_s * (1 + 1e-9)
+    if view.breakdown:
+        assert sum(group["latency_s"] for group in view.groups) == pytest.approx(view.latency_s, rel=1e-9)
     assert answer.neighbours
     assert not set(view.sensitivities) & {*APART, "vae_scale_factor", "in_channels"}
     for row in answer.neighbours:
@@ -43,7 +44,7 @@ def test_every_preset_is_explained(preset: str) -> None:
             assert not set(row["dimension"].split(", ")) & set(APART)
             faster, quality = -row["differences"]["latency_s"][GPU], row["differences"]["quality"]
             gain = -quality if default_proxy(answer.family).direction == "minimize" else quality
-            assert min(faster, gain) >= 0
+            assert min(faster, gain) >= -1e-9
             assert max(faster, gain) > 0
     if answer.quality is None:  # no law speaks for autoencoders: nothing can be called better
         assert not view.better

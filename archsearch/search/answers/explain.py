@@ -30,6 +30,9 @@ from archsearch.search.evaluate.pricing import Hardware, LatencyModel, cost_mode
 from archsearch.workload import Workload
 
 _SHOWN = 5
+_ROUNDING = 1e-9
+WAITS = "waiting for launches"
+"""The group of the time in which the GPU has nothing to run because the host has not launched it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,10 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
         f"{view.provenance})"
     ]
     if view.host_bound:
-        told.append("  host bound: the GPU waits for launches; width costs no time until it no longer does")
+        share = sum(group["share"] for group in view.groups if group["group"] == WAITS)
+        told.append(
+            f"  host bound: the GPU waits for launches {share:.1%} of the time, and width is free where it does"
+        )
     told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
     if view.sensitivities:
         each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
@@ -181,7 +187,7 @@ def _view(
         high_s=float(as_float(here.high_s)),
         provenance=here.provenance.value,
         throughput=float(as_float(config.tokens(workload))) / latency,
-        groups=time_groups(here.rows(), latency),
+        groups=time_groups(here),
         breakdown=here.rows(),
         dimensions=[_dimension_row(config, row, gpu.id) for row in singles],
         better=_better_rows(rows, gpu.id),
@@ -190,14 +196,22 @@ def _view(
     )
 
 
-def time_groups(rows: Sequence[Mapping[str, Any]], latency: float) -> list[dict[str, Any]]:
-    """Time by the first part of the ops' dotted names, largest first."""
+def time_groups(estimate: Estimate) -> list[dict[str, Any]]:
+    """A scalar estimate's time by the first part of the ops' dotted names (and by segment, where there are several),
+    and what the GPU waits for the host; largest first."""
+    latency = float(np.ravel(as_float(estimate.latency_s))[0])
+    segments = [part.name for part in estimate.segments for _ in part.breakdown]
+    several = len(set(segments)) > 1
     totals: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        name = str(row["name"]).split(".")[0]
+    for segment, row in zip(segments, estimate.rows(), strict=True):
+        part = str(row["name"]).split(".")[0]
+        name = f"{segment}: {part}" if several else part
         group = totals.setdefault(name, {"group": name, "latency_s": 0.0, "flops": 0.0, "bytes": 0.0})
         for key in ("latency_s", "flops", "bytes"):
             group[key] += row[key]
+    waits = latency - sum(group["latency_s"] for group in totals.values())
+    if totals and waits > _ROUNDING * latency:
+        totals[WAITS] = {"group": WAITS, "latency_s": waits, "flops": 0.0, "bytes": 0.0}
     for group in totals.values():
         group["share"] = group["latency_s"] / latency
     return sorted(totals.values(), key=lambda group: -float(group["latency_s"]))

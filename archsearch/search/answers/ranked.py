@@ -246,7 +246,7 @@ def _view(
         high_s=float(np.ravel(as_float(here.high_s))[0]),
         provenance=here.provenance.value,
         throughput=float(own[f"throughput:{gpu.id}"]),
-        groups=time_groups(rows, latency),
+        groups=time_groups(here),
         breakdown=rows,
         dimensions=_dimensions(gpu.id, own, around),
         better=[{"changes": row["changes"], "objectives": row["objectives"], "why": row["why"]} for row in better],
