@@ -182,3 +182,11 @@ def test_memory_is_named_where_memory_binds() -> None:
     first = next(part for part in text.split("; or ") if "memory of l4" in part)
     parameters = float(first.partition(" M parameters")[0].rpartition("(")[2])
     assert 8000 <= parameters <= 13000  # the nearest keeps the parameters' budget
+
+
+def test_a_reference_of_a_pipeline_space_is_a_whole_generation() -> None:
+    """FLUX.1 [dev] in its own pipeline is the space's baseline: the same steps, text encoders and decoder."""
+    found = recommend("flux-class-12b", "h100-sxm", reference="flux1-dev", top=1, progress=False)
+    reference, baseline = found.attrs["reference"], found.attrs["baseline"]
+    for name in ("latency_s:h100-sxm", "flops", "pass_flops", "parameters", "quality"):
+        assert reference[name] == pytest.approx(baseline[name], rel=1e-9)
