@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions, runs
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import note, print_json, print_table, say
 
 app = typer.Typer(help="Measure this device, calibrate on measurements, verify recommendations.", no_args_is_help=True)
 
@@ -60,17 +61,17 @@ def run(
     if json:
         print_json({**asdict(summary), "path": str(summary.path)})
     else:
-        print(f"{summary.path}: {summary.measured} measured, {summary.resumed} were there, {summary.left} left")
+        say(f"{summary.path}: {summary.measured} measured, {summary.resumed} were there, {summary.left} left")
         if summary.throttled:
-            print(f"  {summary.throttled} rows while the device was throttled (column throttled says why)")
+            say(f"  {summary.throttled} rows while the device was throttled (column throttled says why)")
         for reason, count in sorted(summary.skipped.items()):
-            print(f"  skipped {count}: {reason}")
+            say(f"  skipped {count}: {reason}")
     if summary.interrupted:
         raise typer.Exit(130)
 
 
 @app.command("verify")
-@runs
+@grouped
 def verify(
     source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="What recommends the architectures.")],
     top: Annotated[int, typer.Option("--top", help="How many recommendations to build and time.")] = 3,
@@ -123,7 +124,7 @@ def verify(
         return
     _print_verification(result)
     if calibrated:
-        print(f"recalibrated: {calibrated['calibration']}")
+        say(f"recalibrated: {calibrated['calibration']}")
 
 
 def _print_verification(result: Any) -> None:
@@ -147,10 +148,10 @@ def _print_verification(result: Any) -> None:
     print_table(title, (*columns, "layer predicted", "layer measured", "error %", "note"), rows, left=("", "note"))
     if result.speedup:
         promised = f"{result.predicted_speedup:.3f} predicted"
-        print(f"speed-up of rank 1 over the baseline: {result.speedup:.3f} measured, {promised}")
+        say(f"speed-up of rank 1 over the baseline: {result.speedup:.3f} measured, {promised}")
     if result.kendall_tau is not None:
         told = f"Kendall tau {result.kendall_tau:.2f}; MAPE {result.mape:.1f} %"
-        print(f"order of measured times of {result.compared}: {told}")
+        say(f"order of measured times of {result.compared}: {told}")
 
 
 @app.command("calibrate")
@@ -216,8 +217,8 @@ def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None
         f"{found.gpu}: errors on the rows held back", columns, rows, left=("kernel", "started from", "at a bound")
     )
     for kernel, why in found.left_out.items():
-        print(f"  left out {kernel}: {why}")
-    print(f"wrote {found.calibration}; used from now on" + ("" if output is None else f" with --profiles {output}"))
+        say(f"  left out {kernel}: {why}")
+    say(f"wrote {found.calibration}; used from now on" + ("" if output is None else f" with --profiles {output}"))
 
 
 def _calibrate_all(sources: list[Path], only: str, output: Path | None, day: str, json: bool) -> None:

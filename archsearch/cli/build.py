@@ -7,23 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from archsearch.cli.options import (
-    AllowStudyCode,
-    BatchSize,
-    DtypeOption,
-    Frames,
-    Height,
-    Json,
-    PhaseOption,
-    Pool,
-    Profiles,
-    SeqLen,
-    Storage,
-    Width,
-)
+from archsearch.cli.groups import grouped
+from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import note, print_json
 
 
+@grouped
 def build(
     model: Annotated[
         str,
@@ -34,17 +23,12 @@ def build(
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it (default: stdout).")] = None,
     hardware: Pool = None,
-    dtype: DtypeOption = "bf16",
-    batch_size: BatchSize = 1,
-    seq_len: SeqLen = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
-    phase: PhaseOption = "forward",
     storage: Storage = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    work: WorkloadOptions,
 ) -> None:
     """Write a small torch script that builds an architecture's module and calls it.
 
@@ -52,18 +36,21 @@ def build(
     that it was chosen for; of a pipeline it is the transformer, in one call.
     """
     from archsearch.api import workload_of
+    from archsearch.errors import InvalidInputError
     from archsearch.models.huggingface import published_class
     from archsearch.models.huggingface.script import build_script, script_module
     from archsearch.models.registry.load import load_model
 
-    sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
     source, _, rank = model.rpartition(":")
     if source and rank.isdigit():
+        work.refuse(f"{model}: a recommendation keeps its workload")
         config, workload, about = _ranked(source, int(rank), hardware, storage)
     else:
+        if hardware is not None:
+            raise InvalidInputError(f"--hardware has no effect on {model}: it is where a space is searched for")
         about = ""
         config = load_model(model)
-        workload = workload_of(config, dtype=dtype, sizes=sizes, phase=phase)[0]
+        workload = workload_of(config, **work.workload)[0]
     text = build_script(config, workload, f"{model}, built by archsearch.{about}")
     if output is not None:
         output.write_text(text, encoding="utf-8")

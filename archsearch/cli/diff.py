@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from archsearch.cli.options import Json, Profiles
-from archsearch.cli.output import print_json, print_table
+from archsearch.cli.output import print_json, print_table, say
 
 Answer = Annotated[
     Path, typer.Argument(help="What `estimate --json` or `pipeline estimate --json` printed, in a file.")
@@ -24,9 +24,9 @@ def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles =
     if json:
         print_json(found.to_dict())
         return
-    print(f"{first}: {found.a_s:.4g} s   {second}: {found.b_s:.4g} s   difference {found.b_s - found.a_s:+.4g} s")
+    say(f"{first}: {found.a_s:.4g} s   {second}: {found.b_s:.4g} s   difference {found.b_s - found.a_s:+.4g} s")
     if not found.shares:
-        print("no field differs")
+        say("no field differs")
         return
     rows = [(s.field, _told(s.a), _told(s.b), f"{s.seconds:+.4g}") for s in found.shares]
     print_table("", ("field", "first", "second", "seconds"), rows, left=("field", "first", "second"))

@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Scheduler
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler
+from archsearch.cli.output import note, print_json, print_table, say
 
 SHOWN = 20
 
 
+@grouped
 def enumerate_space(
     space: Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")],
-    hardware: Pool = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
     ] = None,
@@ -23,24 +25,28 @@ def enumerate_space(
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    gpus: PoolOptions,
+    how: ExecutionOptions,
 ) -> None:
     """Evaluate every architecture of a space and keep the exact Pareto front."""
     from archsearch.search.evaluate.frames import to_records
     from archsearch.search.explore.enumeration import sweep
 
-    result = sweep(space, hardware, scheduler=scheduler)
+    result = sweep(how.on(space), gpus.pool, scheduler=scheduler)
     if output is not None:
         result.write(output)
     if json:
         print_json(result.to_dict())
         return
-    print(
+    say(
         f"{result.space.name} on {', '.join(result.pool.ids)}: {result.architectures:,} architectures, "
         f"{result.legal:,} legal, {result.valid:,} valid, "
         f"in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
     )
+    say(f"  execution   {result.space.execution.line()}")
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
-        print(f"  {count:,} rejected: {reason}")
+        say(f"  {count:,} rejected: {reason}")
     records = to_records(result.front)
     if not records:
         note("no architecture of the space is valid")
@@ -50,7 +56,7 @@ def enumerate_space(
     rows = [[*r["config"].values(), *(_metric(r, name) for name in metrics)] for r in records[:SHOWN]]
     print_table(f"front: {len(records)} architectures", [*names, *metrics], rows)
     if len(records) > SHOWN:
-        print(f"... {len(records) - SHOWN} more; write them all with --output FILE or --json")
+        say(f"... {len(records) - SHOWN} more; write them all with --output FILE or --json")
 
 
 def _metric(record: dict[str, object], name: str) -> object:

@@ -6,22 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions, runs
-from archsearch.cli.options import (
-    AllowCode,
-    BatchSize,
-    Checkpointing,
-    DtypeOption,
-    Frames,
-    Gpu,
-    Height,
-    Json,
-    PhaseOption,
-    Profiles,
-    SeqLen,
-    Width,
-)
-from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
+from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
+from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate, say
 
 if TYPE_CHECKING:
     from archsearch.api import EstimateResult
@@ -32,42 +20,23 @@ Model = Annotated[
 ]
 
 
-@runs
+@grouped
 def estimate(
     model: Model,
     hardware: Gpu,
-    dtype: DtypeOption = "bf16",
-    batch_size: BatchSize = 1,
-    seq_len: SeqLen = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
-    phase: PhaseOption = "forward",
     checkpointing: Checkpointing = False,
     allow_code: AllowCode = False,
     json: Json = False,
     profiles: Profiles = None,
     *,
+    work: WorkloadOptions,
     how: ExecutionOptions,
 ) -> None:
     """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
     from archsearch.api import estimate as run
 
-    result = run(
-        model,
-        hardware,
-        dtype=dtype,
-        batch_size=batch_size,
-        seq_len=seq_len,
-        height=height,
-        width=width,
-        frames=frames,
-        phase=phase,
-        checkpointing=checkpointing,
-        execution=how.execution,
-        allow_code=allow_code,
-        **how.changes,
-    )
+    options = {**work.options, **how.changes, "execution": how.execution, "allow_code": allow_code}
+    result = run(model, hardware, checkpointing=checkpointing, **options)
     if json:
         print_json(result.to_dict())
     else:
@@ -82,23 +51,23 @@ def _print(result: EstimateResult) -> None:
     work = result.workload
     shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("phase", "dtype"))
     gpus = f"{result.gpus} x " if result.gpus > 1 else ""
-    print(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
-    print(f"  execution   {Execution(**result.execution).line()}")
-    print(
+    say(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
+    say(f"  execution   {Execution(**result.execution).line()}")
+    say(
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
     if result.host_s > result.gpu_s:
         launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
-        print(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
+        say(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
     use = f"{result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
-    print(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
+    say(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
     active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"
-    print(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
+    say(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
     verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
-    print(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
+    say(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB ({inside}): {verdict}")
     for unknown in result.unknown_ops:
         note(
             f"unknown op aten::{unknown['op']}: {unknown['calls']} calls, {unknown['share']:.2%} of bytes, as pointwise"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archsearch.cli.groups import said
+
 if TYPE_CHECKING:
     from archsearch.cost.execution import Execution
+    from archsearch.search.space.space import SearchSpace
     from archsearch.workload import Workload
 
 PANEL = "How it runs"
@@ -65,12 +65,28 @@ class ExecutionOptions:
     @property
     def changes(self) -> dict[str, Any]:
         """Fields of an execution that were named."""
-        return {n: v for n, v in self._given().items() if n != "execution"}
+        return {n: v for n, v in said(self).items() if n != "execution"}
+
+    @property
+    def flags(self) -> list[str]:
+        """The options that were given."""
+        return [f"--{name.replace('_', '-')}" for name in said(self)]
 
     @property
     def any(self) -> bool:
         """Whether anything was said."""
-        return bool(self._given())
+        return bool(said(self))
+
+    def on(self, space: str) -> SearchSpace:
+        """A space by name or file, run as was said, or as it says itself.
+
+        Raises:
+            UnknownNameError, InvalidInputError: no such space, or what was said names no execution.
+        """
+        from archsearch.search.space.space import load_space
+
+        found = load_space(space)
+        return found.with_execution(self.execution, self.changes) if self.any else found
 
     def chosen(self, workload: Workload) -> Execution:
         """The execution for a workload: its default, or the named one, with what was said.
@@ -81,29 +97,3 @@ class ExecutionOptions:
         from archsearch.cost.execution import chosen_execution
 
         return chosen_execution(workload, self.execution, self.changes)
-
-    def _given(self) -> dict[str, Any]:
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-
-
-def runs(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb whose parameter ``how: ExecutionOptions`` becomes the shared options, last before ``json``."""
-    own = inspect.signature(verb, eval_str=True)
-    hints = inspect.get_annotations(ExecutionOptions, eval_str=True)
-    shared = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[f.name])
-        for f in fields(ExecutionOptions)
-    ]
-    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in own.parameters.items() if n != "how"]
-
-    @functools.wraps(verb)
-    def with_options(**given: Any) -> None:
-        names = [f.name for f in fields(ExecutionOptions)]
-        how = ExecutionOptions(**{name: given.pop(name) for name in names})
-        verb(**given, how=how)
-
-    signature = inspect.Signature([*kept, *shared])
-    with_options.__signature__ = signature  # type: ignore[attr-defined]
-    with_options.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    del with_options.__wrapped__
-    return with_options

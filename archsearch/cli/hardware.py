@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsearch.cli.options import Json, Profiles
-from archsearch.cli.output import print_json, print_table
+from archsearch.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.hardware import GpuSpec
@@ -59,14 +59,14 @@ def show(
     rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
     print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
     for source in spec.sources:
-        print(f"{source.title}: {source.url}")
+        say(f"{source.title}: {source.url}")
     for dtype, reason in spec.peak_notes.items():
-        print(f"peak_tflops.{dtype.value}: {reason}")
+        say(f"peak_tflops.{dtype.value}: {reason}")
     if spec.price is not None:
         price = spec.price
-        print(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
+        say(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
     if spec.notes:
-        print(spec.notes)
+        say(spec.notes)
 
 
 def _half(gpu: GpuSpec) -> Any:

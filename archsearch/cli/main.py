@@ -46,6 +46,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(study_verbs.app, name="study")
 app.add_typer(bench.app, name="bench")
+app.add_typer(pipeline.app, name="pipeline")
+app.add_typer(serve.app, name="serve")
 app.command("estimate")(estimate.estimate)
 app.command("enumerate")(enumerate_space.enumerate_space)
 app.command("build")(build.build)
@@ -54,8 +56,6 @@ app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
-app.command("pipeline")(pipeline.pipeline)
-app.command("serve")(serve.serve)
 
 
 def _version(value: bool) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archsearch.cli.groups import said
 from archsearch.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from archsearch.hardware import GpuPool
 
 PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"
 STORAGE_VARIABLE = "ARCHSEARCH_STORAGE"
@@ -45,9 +50,13 @@ Gpu = Annotated[
 Pool = Annotated[
     str | None,
     typer.Option(
-        "--hardware", "-g", metavar="GPU[,GPU...]", help="One GPU or a pool; a weight may follow each: t4=2,l4=1."
+        "--hardware", "-g", metavar="GPU[=N],...", help="One GPU or a pool; a count may follow each: t4=2,l4."
     ),
 ]
+PriceOption = Annotated[
+    list[str] | None, typer.Option("--price", metavar="GPU=USD", help="Your USD per GPU-hour; repeatable.")
+]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -61,36 +70,12 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Enumerate on the workers of this Dask scheduler."),
 ]
-DtypeOption = Annotated[
-    str, typer.Option("--dtype", help="Number format of the linear layers: bf16, fp16, fp32, tf32, fp8, int8, fp4.")
-]
-BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Sequences, images or videos at a time.")]
-SeqLen = Annotated[
-    int | None,
-    typer.Option("--seq-len", "-s", help="Tokens per sequence; context length in decode; text tokens of image models."),
-]
-Height = Annotated[int | None, typer.Option("--height", help="Image or video height in pixels.")]
-Width = Annotated[int | None, typer.Option("--width", help="Image or video width in pixels.")]
-Frames = Annotated[int | None, typer.Option("--frames", help="Video frames.")]
-PhaseOption = Annotated[
-    str,
-    typer.Option("--phase", help="forward, train, prefill or decode; autoencoders: encode, decode, forward (both)."),
-]
-Checkpointing = Annotated[
-    bool, typer.Option("--checkpointing", help="Train with activation checkpointing: recompute every layer.")
-]
-AttentionOption = Annotated[
-    str,
-    typer.Option(
-        "--attention", help="auto, flash (fastest fused), sdpa (torch's), fa2 (torch's without cuDNN), eager (unfused)."
-    ),
-]
-Compiled = Annotated[
-    bool, typer.Option("--compiled/--eager", help="Fuse bandwidth-bound ops as torch.compile does, or run them singly.")
-]
 Correction = Annotated[
     bool,
     typer.Option("--correction/--no-correction", help="Learned correction of matrix products, or mechanism alone."),
+]
+Checkpointing = Annotated[
+    bool, typer.Option("--checkpointing", help="Train with every layer recomputed (activation checkpointing).")
 ]
 AllowStudyCode = Annotated[
     bool,
@@ -102,3 +87,82 @@ AllowCode = Annotated[
         "--allow-code", callback=_use_code, help="Run the code that MODEL (module:function) or its study names."
     ),
 ]
+
+
+def _work(*names: str, text: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="What it runs on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadOptions:
+    """What a model is run on; None where nothing was said, and the model's default holds."""
+
+    dtype: Annotated[
+        str | None, _work("--dtype", text="Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4.")
+    ] = None
+    batch_size: Annotated[
+        int | None, _work("--batch-size", "-b", text="Sequences, images or videos at a time (1).")
+    ] = None
+    seq_len: Annotated[
+        int | None,
+        _work("--seq-len", "-s", text="Tokens per sequence; context length in decode; text tokens of image models."),
+    ] = None
+    height: Annotated[int | None, _work("--height", text="Image or video height in pixels.")] = None
+    width: Annotated[int | None, _work("--width", text="Image or video width in pixels.")] = None
+    frames: Annotated[int | None, _work("--frames", text="Video frames.")] = None
+    phase: Annotated[
+        str | None,
+        _work("--phase", text="forward (default), train, prefill, decode; autoencoders: encode, decode, forward."),
+    ] = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was said, as ``archsearch.estimate`` takes it."""
+        return said(self)
+
+    @property
+    def workload(self) -> dict[str, Any]:
+        """What was said, as ``archsearch.api.workload_of`` takes it."""
+        given = said(self)
+        kept: dict[str, Any] = {name: given.pop(name) for name in ("dtype", "phase") if name in given}
+        names = ("batch_size", "seq_len", "height", "width", "frames")
+        return {**kept, "sizes": {name: given.get(name, 1 if name == "batch_size" else None) for name in names}}
+
+    def refuse(self, why: str, *more: str) -> None:
+        """Refuse whatever was said, and the flags of ``more``, with the reason.
+
+        Raises:
+            InvalidInputError: anything was said.
+        """
+        given = [*(f"--{name.replace('_', '-')}" for name in said(self)), *more]
+        if given:
+            raise InvalidInputError(f"{why}; leave out {', '.join(given)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """The GPUs that a space is searched for."""
+
+    hardware: Pool = None
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="GPU=SHARE,...", help="Shares of the pool (default: they follow the counts)."
+        ),
+    ] = None
+
+    @property
+    def pool(self) -> GpuPool | None:
+        """The pool; None where no GPU was named, and the space's own default holds.
+
+        Raises:
+            UnknownNameError: no such GPU.
+            InvalidInputError: a malformed pool, or shares without GPUs.
+        """
+        from archsearch.hardware import GpuPool
+
+        if self.hardware is not None:
+            return GpuPool.parse(self.hardware, weights=self.weights)
+        if self.weights is not None:
+            raise InvalidInputError("--weights gives shares of the GPUs that --hardware names: give both")
+        return None

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+LEAST_WIDTH = 40
 
 
 def print_json(document: Any) -> None:
@@ -31,8 +36,32 @@ def finite(value: Any) -> Any:
 
 
 def note(text: str) -> None:
-    """A line for people on stderr."""
-    print(text, file=sys.stderr)
+    """A line for people on stderr, folded at words where that is a terminal."""
+    print(folded(text, sys.stderr), file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A line for people on stdout, folded at words where that is a terminal."""
+    print(folded(text, sys.stdout))
+
+
+def folded(text: str, stream: Any) -> str:
+    """The text for a terminal of its width (COLUMNS, or what it says), lines folded at words; unchanged for a file.
+
+    What follows the first two spaces after a label stays below it.
+    """
+    if not stream.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, LEAST_WIDTH)
+    return "\n".join(line for long in text.split("\n") for line in _folded(long, width))
+
+
+def _folded(line: str, width: int) -> list[str]:
+    lead = len(line) - len(line.lstrip())
+    label = re.match(r"\s*\S[^.:]{0,16}?\s{2,}", line)
+    below = " " * (label.end() if label else lead + 2)
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
 
 
 def print_table(

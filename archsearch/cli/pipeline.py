@@ -3,168 +3,195 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions, runs
-from archsearch.cli.options import Frames, Height, Json, Profiles, Width
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.generation import BatchSize, GenerationOptions, RequestOptions, plan_of
+from archsearch.cli.groups import grouped
+from archsearch.cli.jobs import JobGroup
+from archsearch.cli.options import Gpu, Json, PriceOption, Profiles, Report
 from archsearch.cli.pipeline_answers import (
+    answer_comparison,
     answer_estimate,
     answer_fits,
-    answer_list,
     answer_optimum,
-    answer_scaling,
     answer_student,
-    pool_names,
+    print_levers,
+    print_pipelines,
 )
 
-Name = Annotated[str | None, typer.Argument(metavar="PRESET|FILE", help="A pipeline (--list) or a YAML file.")]
-Hardware = Annotated[
-    str | None, typer.Option("--hardware", "-g", metavar="GPU", help="A GPU's id or name; `archsearch hardware list`.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
-GuidanceOption = Annotated[
-    str | None, typer.Option("--guidance", help="none, cfg (two passes a step) or distilled (one).")
-]
-Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Images or videos in one call.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="Format of the transformer's linear layers.")]
-Levers = Annotated[
-    list[str] | None, typer.Option("--lever", help="Pull a lever (--levers); feature-cache=0.5 sets its number.")
-]
-Place = Annotated[
-    str, typer.Option("--placement", help="resident, model-offload, sequential-offload, or auto: fastest that fits.")
-]
-TextDtype = Annotated[str | None, typer.Option("--text-encoder-dtype", help="Format text encoders are stored in.")]
-DecoderDtype = Annotated[str | None, typer.Option("--decoder-dtype", help="Format of the autoencoder.")]
-Tiling = Annotated[bool | None, typer.Option("--vae-tiling/--no-vae-tiling", help="Decode tile by tile.")]
-Slicing = Annotated[bool, typer.Option("--vae-slicing", help="Decode image by image.")]
-PcieOption = Annotated[float | None, typer.Option("--pcie-gb-s", help="Host-to-device GB/s of offloading.")]
-Caption = Annotated[str | None, typer.Option("--caption-model", help="A language model that rewrites the prompt.")]
-CaptionTokens = Annotated[int, typer.Option("--caption-tokens", help="Tokens that the captioner writes.")]
-PromptTokens = Annotated[int, typer.Option("--prompt-tokens", help="Tokens of the prompt that it reads.")]
-FitsOn = Annotated[
-    str | None, typer.Option("--fits-on", metavar="GPU[,GPU...]|all", help="Where it fits, and the fastest placement.")
-]
-Against = Annotated[
-    str | None, typer.Option("--against", help="A larger pipeline, to compare with best-of-N search on this one.")
-]
-Verifier = Annotated[str, typer.Option("--verifier", help="Of --against: vlm-1.5b, vlm-7b or clip-l.")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Of --against: also show this number of samples.")]
-Scores = Annotated[
-    list[str] | None, typer.Option("--score", metavar="PIPELINE=S", help="Of --against: score of one sample.")
-]
-Spread = Annotated[float | None, typer.Option("--spread", help="Of --against: deviation between samples (assumed).")]
-Fidelity = Annotated[float | None, typer.Option("--fidelity", help="Of --against: verifier's correlation (assumed).")]
-StudentShare = Annotated[
-    float | None, typer.Option("--student", help="Search a student that takes at most this share of the time.")
-]
-StudentFile = Annotated[Path | None, typer.Option("--student-output", help="Of --student: write it as a model YAML.")]
-Optimize = Annotated[bool, typer.Option("--optimize", help="Find the best legal combination of levers.")]
-ObjectiveOption = Annotated[str, typer.Option("--objective", help="Of --optimize: latency, cost or energy.")]
-MaxLatency = Annotated[float | None, typer.Option("--max-latency-s", help="Of --optimize: the service level.")]
-MaxMemory = Annotated[float | None, typer.Option("--max-memory-gib", help="Of --optimize: memory of each GPU.")]
-MaxGpus = Annotated[int, typer.Option("--max-gpus", help="Of --optimize: GPUs that one request may use.")]
-Training = Annotated[str, typer.Option("--training", help="Of --optimize: none, distill or retrain at most.")]
-MinRetained = Annotated[float, typer.Option("--min-retained", help="Of --optimize: least share of quality.")]
-Retained = Annotated[
-    list[str] | None, typer.Option("--retained", metavar="LEVER=SHARE", help="Quality a lever leaves; repeatable.")
-]
 
-Report = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")]
+class _Jobs(JobGroup):
+    verb = "pipeline"
+    default = "estimate"
+    flags: ClassVar = {
+        "--list": "list",
+        "--levers": "levers",
+        "--fits-on": "fits",
+        "--against": "compare",
+        "--student": "student",
+        "--optimize": "optimize",
+    }
 
 
-@runs
-def pipeline(
-    name: Name = None,
-    hardware: Hardware = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
-    steps: Steps = None,
-    guidance: GuidanceOption = None,
-    batch_size: Batch = 1,
-    dtype: Dtype = None,
-    lever: Levers = None,
-    placement: Place = "resident",
-    text_encoder_dtype: TextDtype = None,
-    decoder_dtype: DecoderDtype = None,
-    vae_tiling: Tiling = None,
-    vae_slicing: Slicing = False,
-    pcie_gb_s: PcieOption = None,
-    caption_model: Caption = None,
-    caption_tokens: CaptionTokens = 200,
-    prompt_tokens: PromptTokens = 300,
-    fits_on: FitsOn = None,
-    against: Against = None,
-    verifier: Verifier = "vlm-1.5b",
-    samples: Samples = None,
-    score: Scores = None,
-    spread: Spread = None,
-    fidelity: Fidelity = None,
-    student: StudentShare = None,
-    student_output: StudentFile = None,
-    optimize: Optimize = False,
-    objective: ObjectiveOption = "latency",
-    max_latency_s: MaxLatency = None,
-    max_memory_gib: MaxMemory = None,
-    max_gpus: MaxGpus = 1,
-    training: Training = "none",
-    min_retained: MinRetained = 0.0,
-    retained: Retained = None,
+app = typer.Typer(
+    cls=_Jobs,
+    help="Whole image and video pipelines: latency, memory, cost, and what makes them faster.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
+
+
+@app.command("estimate")
+@grouped
+def estimate(
+    name: Name,
+    hardware: Gpu,
+    batch_size: BatchSize = 1,
+    price: PriceOption = None,
     report: Report = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the pipelines.")] = False,
-    list_levers: Annotated[bool, typer.Option("--levers", help="List the levers.")] = False,
     json: Json = False,
     profiles: Profiles = None,
     *,
-    how: ExecutionOptions,
+    asked: GenerationOptions,
 ) -> None:
-    """Estimate a whole generation pipeline: text encoders, transformer times steps, decoder; memory, cost, levers."""
-    if list_all or list_levers:
-        answer_list(levers=list_levers, json=json)
-        return
-    from archsearch.errors import InvalidInputError
-    from archsearch.hardware import load_gpu
-    from archsearch.pipeline.api import make_plan
+    """Estimate a generation: text encoders, transformer times steps, decoder; memory, cost, distance from theory."""
+    from archsearch.hardware import load_gpu, parse_prices
     from archsearch.pipeline.pricing import Pricer
 
-    if name is None or (hardware is None and fits_on is None):
-        raise InvalidInputError("name a pipeline and a GPU: archsearch pipeline flux-dev --hardware h100-sxm (--list)")
-    gpu = load_gpu(hardware or pool_names(fits_on)[0])
-    plan, assumed = make_plan(
-        name,
-        gpu,
-        height=height,
-        width=width,
-        frames=frames,
-        steps=steps,
-        guidance=guidance,
-        batch_size=batch_size,
-        dtype=dtype,
-        execution=how.execution,
-        levers=lever or (),
-        placement=None if placement == "auto" else placement,
-        text_encoder_dtype=text_encoder_dtype,
-        decoder_dtype=decoder_dtype,
-        tiling=vae_tiling,
-        slicing=vae_slicing,
-        pcie_gb_s=pcie_gb_s,
-        caption_model=caption_model,
-        caption_tokens=caption_tokens,
-        prompt_tokens=prompt_tokens,
-        **how.changes,
+    gpu = load_gpu(hardware)
+    plan, assumed = asked.plan(name, gpu, batch_size=batch_size)
+    asked.placing.refuse_idle_link([plan])
+    answer_estimate(
+        plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), asked.placing.placement == "auto", assumed, report, json
     )
-    pricer = Pricer(gpu)
-    if fits_on is not None:
-        answer_fits(plan, fits_on, json)
-    elif against is not None:
-        large, _ = make_plan(against, gpu, height=height, width=width, execution=how.execution, **how.changes)
-        answer_scaling(plan, large, gpu, verifier, samples, score or [], (spread, fidelity), json)
-    elif student is not None:
-        answer_student(plan, gpu, student, student_output, json)
-    elif optimize:
-        limits = (objective, max_latency_s, max_memory_gib, max_gpus, training, min_retained)
-        answer_optimum(plan, gpu, pricer, limits, retained or [], report, json)
-    else:
-        answer_estimate(plan, gpu, pricer, placement == "auto", assumed, report, json)
+
+
+@app.command("optimize")
+@grouped
+def optimize(
+    name: Name,
+    hardware: Gpu,
+    objective: Annotated[str, typer.Option("--objective", help="latency, cost or energy.")] = "latency",
+    max_latency_ms: Annotated[
+        float | None, typer.Option("--max-latency-ms", help="Limit of a generation, end to end, in ms.")
+    ] = None,
+    max_memory_gib: Annotated[
+        float | None, typer.Option("--max-memory-gib", help="Memory that each GPU may use, in GiB.")
+    ] = None,
+    max_gpus: Annotated[int, typer.Option("--max-gpus", help="GPUs that one request may use.")] = 1,
+    training: Annotated[str, typer.Option("--training", help="none, distill or retrain at most.")] = "none",
+    min_retained: Annotated[float, typer.Option("--min-retained", help="Least share of quality left.")] = 0.0,
+    retained: Annotated[
+        list[str] | None, typer.Option("--retained", metavar="LEVER=SHARE", help="Quality a lever leaves; repeatable.")
+    ] = None,
+    batch_size: BatchSize = 1,
+    price: PriceOption = None,
+    report: Report = None,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    asked: GenerationOptions,
+) -> None:
+    """Find the best legal combination of levers within limits: exact over every combination."""
+    from archsearch.hardware import load_gpu, parse_prices
+    from archsearch.pipeline.optimize import Goal
+    from archsearch.pipeline.pricing import Pricer
+
+    goal = Goal(
+        objective=objective,
+        max_latency_s=None if max_latency_ms is None else max_latency_ms / 1e3,
+        max_memory_bytes=None if max_memory_gib is None else max_memory_gib * 2**30,
+        max_gpus=max_gpus,
+        training=training,
+        retained=min_retained,
+    )
+    asked.placing.refuse_auto("placements are among the levers that are tried")
+    gpu = load_gpu(hardware)
+    plan, _ = asked.plan(name, gpu, batch_size=batch_size)
+    answer_optimum(plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), goal, retained or [], report, json)
+
+
+@app.command("fits")
+@grouped
+def fits(
+    name: Name,
+    hardware: Annotated[
+        str, typer.Option("--hardware", "-g", metavar="GPU[,GPU...]|all", help="Where: some GPUs, or all known ones.")
+    ] = "all",
+    batch_size: BatchSize = 1,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    asked: GenerationOptions,
+) -> None:
+    """Show on which GPUs a generation fits as asked, and its fastest placement on each."""
+    asked.placing.refuse_auto("the fastest placement stands beside the one that is asked for")
+    answer_fits(name, hardware, lambda gpu: asked.plan(name, gpu, batch_size=batch_size)[0], json)
+
+
+@app.command("student")
+@grouped
+def student(
+    name: Name,
+    hardware: Gpu,
+    share: Annotated[float, typer.Option("--share", help="Most of the teacher's time that the student may take.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.yaml", help="Write the student as a model YAML.")
+    ] = None,
+    batch_size: BatchSize = 1,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    request: RequestOptions,
+    how: ExecutionOptions,
+) -> None:
+    """Search a smaller transformer for the same pipeline: the best by predicted quality within a share of the time."""
+    from archsearch.hardware import load_gpu
+
+    gpu = load_gpu(hardware)
+    plan, _ = plan_of(name, gpu, request, how, batch_size=batch_size)
+    answer_student(plan, gpu, share, output, json)
+
+
+@app.command("compare")
+@grouped
+def compare(
+    small: Annotated[str, typer.Argument(metavar="SMALL", help="The pipeline that samples and chooses.")],
+    large: Annotated[str, typer.Argument(metavar="LARGE", help="The pipeline that generates once.")],
+    hardware: Gpu,
+    verifier: Annotated[str, typer.Option("--verifier", help="vlm-1.5b, vlm-7b or clip-l.")] = "vlm-1.5b",
+    samples: Annotated[int | None, typer.Option("--samples", help="Also show this number of samples.")] = None,
+    score: Annotated[
+        list[str] | None, typer.Option("--score", metavar="PIPELINE=S", help="Score of one sample; repeatable.")
+    ] = None,
+    spread: Annotated[float | None, typer.Option("--spread", help="Deviation between samples (assumed).")] = None,
+    fidelity: Annotated[float | None, typer.Option("--fidelity", help="Verifier's correlation (assumed).")] = None,
+    batch_size: BatchSize = 1,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    asked: GenerationOptions,
+) -> None:
+    """Compare best-of-N search on a small pipeline with one sample of a large one; options hold for both."""
+    from archsearch.hardware import load_gpu
+
+    gpu = load_gpu(hardware)
+    plans = [asked.plan(name, gpu, batch_size=batch_size)[0] for name in (small, large)]
+    asked.placing.refuse_idle_link(plans)
+    answer_comparison(plans[0], plans[1], gpu, verifier, samples, score or [], (spread, fidelity), json)
+
+
+@app.command("list")
+def list_pipelines(json: Json = False) -> None:
+    """List the pipelines."""
+    print_pipelines(json)
+
+
+@app.command("levers")
+def list_levers(json: Json = False) -> None:
+    """List the levers: what each changes, what it needs and what it leaves of the quality."""
+    print_levers(json)

@@ -1,35 +1,32 @@
-"""What ``archsearch pipeline`` prints in each of its modes: one estimate, where it fits, levers, search, students."""
+"""What the jobs of ``archsearch pipeline`` print: an estimate, where it fits, levers, search, students."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cli.output import gibibytes, note, print_json, print_table
+from archsearch.cli.output import gibibytes, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
     from archsearch.pipeline.estimate import PipelineEstimate
     from archsearch.pipeline.levers import Plan
+    from archsearch.pipeline.optimize import Goal
+    from archsearch.pipeline.pricing import Pricer
 
 
 def answer_estimate(
-    plan: Plan, gpu: GpuSpec, pricer: Any, choose: bool, assumed: tuple[str, ...], report: Path | None, json: bool
+    plan: Plan, pricer: Pricer, chosen: bool, assumed: tuple[str, ...], report: Path | None, json: bool
 ) -> None:
-    from archsearch.errors import UnsupportedError
+    """``chosen``: the plan's placement is the fastest that fits."""
     from archsearch.pipeline.describe import document
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
 
-    found = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
-    other = None
-    if choose or not bool(found.fits):
-        other = cheapest_fit(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
-    if choose:
-        if other is None:
-            raise UnsupportedError(
-                f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch"
-            )
-        found = other
+    found = estimate_pipeline(plan.pipeline, pricer.gpu, plan.request, plan.run, pricer=pricer)
+    other = found if chosen else None
+    if not bool(found.fits):
+        other = cheapest_fit(plan.pipeline, pricer.gpu, plan.request, plan.run, pricer=pricer)
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
     if report is not None:
@@ -64,30 +61,30 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     r = d["request"]
     size = f"{r['height']}x{r['width']}" + (f", {r['frames']} frames" if r["frames"] else "")
     gpus = f"{d['gpus']} x " if d["gpus"] > 1 else ""
-    print(
+    say(
         f"{d['pipeline']} on {gpus}{d['hardware']}: {size}, {r['steps']} steps, guidance {r['guidance']}, "
         f"batch {r['batch_size']}, {e.run.dtype.value}, {e.run.placement.value}"
     )
-    print(f"  execution   {Execution(**d['execution']).line()}")
-    print(
+    say(f"  execution   {Execution(**d['execution']).line()}")
+    say(
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
         f"{d['provenance']})"
     )
     price = "" if d["usd_per_output"] is None else f"   {d['usd_per_output']:.3g} USD"
-    print(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
+    say(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
     t = d["theory"]
-    print(f"  in theory   {t['peak_flops_s']:.4g} s at peak FLOPs, {t['roofline_s']:.4g} s by the roofline")
+    say(f"  in theory   {t['peak_flops_s']:.4g} s at peak FLOPs, {t['roofline_s']:.4g} s by the roofline")
     for gap in t["gap"][:4]:
-        print(f"    {gap['seconds']:.3g} s  {gap['what']}: {gap['closed_by']}")
+        say(f"    {gap['seconds']:.3g} s  {gap['what']}: {gap['closed_by']}")
     m = d["memory_bytes"]
     weights = ", ".join(f"{k} {gibibytes(v)}" for k, v in m["weights"].items())
     verdict = "fits" if d["fits"] else "DOES NOT FIT"
-    print(f"  memory      {gibibytes(m['peak'])} of {gibibytes(m['available'])} GiB: {verdict}  (weights {weights})")
+    say(f"  memory      {gibibytes(m['peak'])} of {gibibytes(m['available'])} GiB: {verdict}  (weights {weights})")
     if d["fitting"] and not d["fits"]:
         f = d["fitting"]
         text = f["text_encoder_dtype"] or "as they are"
         tiles = "tiled decoding" if f["vae_tiling"] else "whole decoding"
-        print(f"    fits with {f['placement']}, text encoders {text}, {tiles}: {f['latency_s']:.4g} s")
+        say(f"    fits with {f['placement']}, text encoders {text}, {tiles}: {f['latency_s']:.4g} s")
     print_table(
         "",
         ("stage", "calls", "s", "share", "ms/call", "GPU s", "host s", "PCIe s", "roofline s", "memory GiB"),
@@ -110,38 +107,40 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     )
 
 
-def pool_names(text: str | None) -> list[str]:
-    from archsearch.hardware import gpu_ids
+def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], json: bool) -> None:
+    """A row per GPU: whether the run fits as asked, and the fastest placement that fits.
 
-    return gpu_ids() if text in (None, "all") else [item.strip() for item in str(text).split(",")]
-
-
-def answer_fits(plan: Plan, text: str, json: bool) -> None:
-    """A row per GPU: whether the run fits as asked, and the fastest placement that fits."""
-    from archsearch.errors import ArchSearchError
-    from archsearch.hardware import load_gpu
+    Raises:
+        UnknownNameError: a name is unknown on any GPU.
+        ArchSearchError: no GPU can run what was asked; the text has the reasons.
+    """
+    from archsearch.errors import ArchSearchError, UnknownNameError
+    from archsearch.hardware import GpuPool, gpu_ids, load_gpu
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
     from archsearch.pipeline.pricing import Pricer
 
     rows: list[dict[str, Any]] = []
-    for name in pool_names(text):
-        gpu = load_gpu(name)
+    for gpu in [load_gpu(name) for name in gpu_ids()] if where == "all" else GpuPool.parse(where).gpus:
         row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
         try:
-            pricer = Pricer(gpu)
+            plan, pricer = plan_on(gpu), Pricer(gpu)
             found = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
             row |= {"fits": bool(found.fits), "latency_s": float(found.latency_s)}
-            row["peak_bytes"] = float(found.peak_memory_bytes)
+            row |= {"peak_bytes": float(found.peak_memory_bytes), "execution": found.run.step_execution.to_dict()}
             best = cheapest_fit(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
             row["fitting"] = None if best is None else _placement(best)
+        except UnknownNameError:
+            raise  # what was asked is wrong on every GPU
         except ArchSearchError as error:
             row["reason"] = str(error)
         rows.append(row)
+    if all("reason" in row for row in rows):
+        raise ArchSearchError("; ".join(dict.fromkeys(str(row["reason"]) for row in rows)))
     if json:
-        print_json({"pipeline": plan.pipeline.name, "gpus": rows})
+        print_json({"pipeline": pipeline, "gpus": rows})
         return
     print_table(
-        f"{plan.pipeline.name}: where it fits",
+        f"{pipeline}: where it fits",
         ("GPU", "GiB", "fits as asked", "s", "fastest that fits", "text encoders", "tiled", "s ", "why not"),
         [
             (
@@ -162,22 +161,13 @@ def answer_fits(plan: Plan, text: str, json: bool) -> None:
 
 
 def answer_optimum(
-    plan: Plan, gpu: GpuSpec, pricer: Any, limits: tuple[Any, ...], retained: list[str], report: Path | None, json: bool
+    plan: Plan, pricer: Pricer, goal: Goal, retained: list[str], report: Path | None, json: bool
 ) -> None:
     from archsearch.pipeline.api import parse_retained
     from archsearch.pipeline.describe import optimum_document, quality_left
-    from archsearch.pipeline.optimize import Goal, optimize
+    from archsearch.pipeline.optimize import optimize
 
-    objective, latency, memory, gpus, training, share = limits
-    goal = Goal(
-        objective=objective,
-        max_latency_s=latency,
-        max_memory_bytes=None if memory is None else memory * 2**30,
-        max_gpus=gpus,
-        training=training,
-        retained=share,
-    )
-    found = optimize(plan, gpu, goal, pricer=pricer, retained=parse_retained(retained))
+    found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
     d = optimum_document(found)
     if report is not None:
         from archsearch.report.pipeline import optimum_page
@@ -187,8 +177,12 @@ def answer_optimum(
         print_json(d)
         return
     b = d["baseline"]
-    print(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
-    print(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
+    say(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
+    say(f"  execution   {found.baseline.estimate.run.step_execution.line()}")
+    say(f"           -> {found.best.estimate.run.step_execution.line()}")
+    if b["usd_per_output"] is not None:
+        say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
+    say(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
     print_table(
         "",
         ("lever", "s", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
@@ -208,13 +202,13 @@ def answer_optimum(
         left=("lever", "quality left", "training", "source"),
     )
     c = d["combinations"]
-    print(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+    say(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
     if c["quality_unknown"]:
-        print(f"left out, quality unknown: {c['quality_unknown']}")
+        say(f"left out, quality unknown: {c['quality_unknown']}")
 
 
-def answer_scaling(
-    plan: Plan,
+def answer_comparison(
+    small: Plan,
     large: Plan,
     gpu: GpuSpec,
     verifier: str,
@@ -223,28 +217,34 @@ def answer_scaling(
     assumed: tuple[float | None, float | None],
     json: bool,
 ) -> None:
+    from archsearch.errors import InvalidInputError
     from archsearch.pipeline.api import parse_shares
     from archsearch.pipeline.scaling import compare, scaling_document, search_of
 
     known = parse_shares("score", scores)
+    names = [small.pipeline.name, large.pipeline.name]
+    if strange := set(known) - set(names):
+        raise InvalidInputError(f"--score {', '.join(sorted(strange))}: the pipelines are {' and '.join(names)}")
     spread, fidelity = assumed
     one, other = (
         search_of(p, gpu, verifier=verifier, score=known.get(p.pipeline.name), spread=spread, fidelity=fidelity)
-        for p in (plan, large)
+        for p in (small, large)
     )
     d = scaling_document(compare(one, other), samples)
+    d["execution"] = small.run.step_execution.to_dict()
     if json:
         print_json(d)
         return
     b = d["large"]
-    print(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
-    print(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
+    say(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
+    say(f"execution of both: {small.run.step_execution.line()}")
+    say(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
     rows = [(r["samples"], r["gpu_seconds"], f"{r['score']:.3f}") for r in d["rows"]]
     print_table("", ("samples", "GPU-s", "expected score"), rows)
     cross = d["crossover_samples"]
     at = "never" if cross is None else f"at {cross} samples, {d['crossover_gpu_seconds']:.3g} GPU-s"
     better = "search on the small model" if d["small_wins_at_equal_cost"] else "the large model"
-    print(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
+    say(f"at equal cost ({d['equal_cost_samples']} samples): {better}; scores meet {at}")
     told = ", ".join(d["assumed"])
     note(f"spread {d['spread']:g} between samples, verifier fidelity {d['fidelity']:g}; assumed: {told}")
 
@@ -260,9 +260,10 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     if output is not None:
         output.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
     if json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "execution": plan.run.step_execution.to_dict()})
         return
-    print(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
+    say(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
+    say(f"  execution   {plan.run.step_execution.line()}")
     rows = [
         ("parameters", f"{found.teacher_parameters / 1e9:.4g} B", f"{found.parameters / 1e9:.4g} B"),
         ("generation, s", found.teacher_latency_s, found.latency_s),
@@ -275,20 +276,21 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     print_table("", ("", "teacher", "student"), rows, left=("",))
 
 
-def answer_list(*, levers: bool, json: bool) -> None:
+def print_levers(json: bool) -> None:
     from dataclasses import asdict
 
-    if levers:
-        from archsearch.pipeline.levers import levers as all_levers
+    from archsearch.pipeline.levers import levers
 
-        rows = [asdict(x) for x in all_levers().values()]
-        if json:
-            print_json({"levers": rows})
-            return
-        columns = ("id", "group", "training", "quality", "title", "source")
-        told = [{**r, "quality": r["quality"] if isinstance(r["quality"], str) else "measured"} for r in rows]
-        print_table("", columns, [[r[c] for c in columns] for r in told], left=columns)
+    rows = [asdict(x) for x in levers().values()]
+    if json:
+        print_json({"levers": rows})
         return
+    columns = ("id", "group", "training", "quality", "title", "source")
+    told = [{**r, "quality": r["quality"] if isinstance(r["quality"], str) else "measured"} for r in rows]
+    print_table("", columns, [[r[c] for c in columns] for r in told], left=columns)
+
+
+def print_pipelines(json: bool) -> None:
     from archsearch.pipeline.catalog import list_pipelines, load_pipeline
 
     found = [load_pipeline(n) for n in list_pipelines()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsearch.cli.options import Json
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,9 +92,9 @@ def _list(json: bool) -> None:
         ranges = "; ".join(f"{k} {low:.3g} to {high:.3g}" for k, (low, high) in row["valid"].items())
         marked = ", assumed: ranks rather than predicts" if row["assumed"] else ""
         default_for = f"; default for {', '.join(row['default_for'])}" if row["default_for"] else ""
-        print(f"{row['name']}: {row['metric']} ({row['unit']}) of {', '.join(row['families'])}{default_for}{marked}")
-        print(f"  {row['description']}; valid for {ranges}")
-        print(f"  {row['source']} {row['url']}")
+        say(f"{row['name']}: {row['metric']} ({row['unit']}) of {', '.join(row['families'])}{default_for}{marked}")
+        say(f"  {row['description']}; valid for {ranges}")
+        say(f"  {row['source']} {row['url']}")
 
 
 def _model(
@@ -142,13 +142,13 @@ def _model(
         return
     outside = "" if document["in_range"] or value is None else "; outside the law's range, band widened"
     shown = "unknown at this sampling" if value is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
-    print(f"{model}: {law.metric} {shown}, {law.name}{outside}")
+    say(f"{model}: {law.metric} {shown}, {law.name}{outside}")
     if "sampling" in document:
-        print(f"  {sampling_line(document['sampling'])}")
+        say(f"  {sampling_line(document['sampling'])}")
     for key, text in _TEXTS.items():
         if key in document:
-            print(f"  {text.format(**document)}")
-    print(f"  {law.source} {law.url}")
+            say(f"  {text.format(**document)}")
+    say(f"  {law.source} {law.url}")
 
 
 def sampling_line(d: dict[str, Any]) -> str:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
-from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
+from archsearch.cli.output import gibibytes, millions, milliseconds, print_json, print_table, rate, say
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from archsearch.search.space.space import SearchSpace
 
 
 REPORTED = ("dimensions_pay", "one_for_all", "energy_basis", "prices", "training", "lifetime")
@@ -27,9 +31,9 @@ class Format(StrEnum):
     PIPELINE = "pipeline"
 
 
+@grouped
 def recommend(
     source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="A stored study, or a space to enumerate.")],
-    hardware: Pool = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
@@ -63,6 +67,9 @@ def recommend(
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    gpus: PoolOptions,
+    how: ExecutionOptions,
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
     from archsearch.cli import exports
@@ -70,8 +77,8 @@ def recommend(
 
     one = output_format in (Format.HF, Format.YAML, Format.PIPELINE) and not json
     frame = run(
-        source,
-        hardware,
+        _source(source, how, storage) if how.any else source,
+        gpus.pool,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
         max_memory_gib=max_memory_gib,
@@ -121,6 +128,24 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [record | class_fields(frame, row) for row, record in enumerate(to_records(frame), start=1)]
 
 
+def _source(source: str, how: ExecutionOptions, storage: str | None) -> SearchSpace:
+    """A space, run as was said.
+
+    Raises:
+        InvalidInputError: a study, which keeps how it ran.
+    """
+    from archsearch.errors import InvalidInputError
+    from archsearch.search.answers.candidates import resolve_source
+    from archsearch.search.space.space import SearchSpace
+
+    found = resolve_source(source, storage)
+    if not isinstance(found, SearchSpace):
+        raise InvalidInputError(
+            f"study {source!r} keeps how its architectures ran: leave out {', '.join(how.flags)}, or name its space"
+        )
+    return found.with_execution(how.execution, how.changes)
+
+
 def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
     """The row of one rank.
 
@@ -145,24 +170,24 @@ def _print_table(frame: pd.DataFrame, records: list[dict[str, Any]]) -> None:
     how = Execution(**attrs["execution"]).line()
     exact = "exact front" if attrs["exact"] else "front of the sampled architectures"
     size = f"{attrs['front']} architectures, prefers {attrs['prefer']}"
-    print(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
-    print(f"execution: {how}")
+    say(f"{attrs['space']} on {', '.join(gpus)}: {work}; {exact}, {size}")
+    say(f"execution: {how}")
     shown = {str(record["rank"]): record for record in records}
     for beside in (_baseline(frame), _baseline(frame, "reference")):
         if beside is not None:
             shown.setdefault(str(beside["name"]), beside)
     _print_comparison(shown, attrs)
     for record in records:
-        print(f"{record['rank']}. {record['why']}")
+        say(f"{record['rank']}. {record['why']}")
     for difference in dict.fromkeys(r["hf_difference"] for r in records if r["hf_difference"]):
         ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
-        print(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
+        say(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
     _print_pool(attrs.get("pool", []))
     _print_dimensions(attrs)
-    print(f"latencies: {_known(attrs['provenance'])}")
+    say(f"latencies: {_known(attrs['provenance'])}")
     quality = attrs["quality"]
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.get("assumed") else ""
-    print(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
+    say(f"quality: {quality['proxy']}{assumed}, {quality['source']}")
     _print_compared(attrs)
 
 
@@ -172,10 +197,10 @@ def _print_compared(attrs: dict[str, Any]) -> None:
     if compared:
         whole = attrs["per"]["run"] != attrs["per"]["step"]
         apart = " (of the architecture: steps and guidance left out)" if whole else ""
-        print(f"ranks by quality on the front are compared over {', '.join(compared)}{apart}")
+        say(f"ranks by quality on the front are compared over {', '.join(compared)}{apart}")
     else:
         told = f"no second proxy of another base or source than {attrs['quality']['proxy']}"
-        print(f"ranks by quality are not compared: {told} speaks for family {attrs['family']}")
+        say(f"ranks by quality are not compared: {told} speaks for family {attrs['family']}")
 
 
 def _known(provenance: dict[str, str]) -> str:
@@ -193,7 +218,7 @@ def _print_pool(pool: list[dict[str, Any]]) -> None:
     for own, items in minds.items():
         regrets = ", ".join(f"{item['regret']:+.1%}" for item in items)
         gain = "" if own == "rank 1" else f", for throughput {regrets}"
-        print(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
+        say(f"chosen for {', '.join(i['gpu'] for i in items)} alone, at no lower quality: {own}{gain}")
 
 
 def _print_dimensions(attrs: dict[str, Any]) -> None:
@@ -206,9 +231,9 @@ def _print_dimensions(attrs: dict[str, Any]) -> None:
     price = attrs.get("one_for_all")
     if price and price["worst"] > 0:
         told = f"at most {price['worst']:.1%} slower than a GPU's own choice ({price['worst_on']})"
-        print(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
+        say(f"one architecture for all: {told}, {price['weighted']:.1%} over the pool")
     elif price:
-        print("one architecture for all costs no GPU anything")
+        say("one architecture for all costs no GPU anything")
 
 
 def _print_comparison(shown: dict[str, dict[str, Any]], attrs: dict[str, Any]) -> None:

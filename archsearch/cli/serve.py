@@ -2,99 +2,197 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from archsearch.cli.options import Compiled, Frames, Height, Json, Profiles, Width
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.generation import GenerationOptions
+from archsearch.cli.groups import grouped
+from archsearch.cli.jobs import JobGroup
+from archsearch.cli.options import Json, PriceOption, Profiles, Report
+from archsearch.cli.output import note, print_json, print_table, say
 
-Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`archsearch pipeline --list`).")]
-Hardware = Annotated[
-    str, typer.Option("--hardware", "-g", metavar="GPU[=N],...", help="Kinds of GPU, each with how many there are.")
-]
-Rate = Annotated[float | None, typer.Option("--rate", help="Requests per second (a Poisson process).")]
-TraceOption = Annotated[
-    Path | None, typer.Option("--trace", metavar="CSV", help="Recorded arrivals (column arrival_s) instead of a rate.")
-]
-P50 = Annotated[float | None, typer.Option("--p50-s", help="Limit of the median response time in seconds.")]
-P95 = Annotated[float | None, typer.Option("--p95-s", help="Limit of the 95th percentile.")]
-P99 = Annotated[float | None, typer.Option("--p99-s", help="Limit of the 99th percentile.")]
-MaxBatch = Annotated[int, typer.Option("--max-batch", help="Largest batch a GPU may take at a time.")]
-Prices = Annotated[list[str] | None, typer.Option("--price", metavar="GPU=USD", help="USD per GPU-hour; repeatable.")]
-Levers = Annotated[list[str] | None, typer.Option("--lever", help="Pull a lever for every kind of GPU; repeatable.")]
-Simulate = Annotated[bool, typer.Option("--simulate", help="Check the calculation by a discrete-event simulation.")]
-Tiers = Annotated[
-    list[str] | None,
-    typer.Option("--tier", metavar="PIPELINE=SHARE", help="Route a share to a faster pipeline; repeatable."),
-]
-Draft = Annotated[str | None, typer.Option("--draft", help="A faster pipeline whose result is shown first.")]
-Escalate = Annotated[float, typer.Option("--escalate", help="Share of drafts that PRESET has to refine.")]
+if TYPE_CHECKING:
+    from archsearch.serving.fleet import Replica, ServiceLevel
+    from archsearch.serving.setup import Setup
 
 
-def serve(
-    name: Name,
-    hardware: Hardware,
-    rate: Rate = None,
-    trace: TraceOption = None,
-    p50_s: P50 = None,
-    p95_s: P95 = None,
-    p99_s: P99 = None,
-    max_batch: MaxBatch = 8,
-    price: Prices = None,
-    height: Height = None,
-    width: Width = None,
-    frames: Frames = None,
+class _Jobs(JobGroup):
+    verb = "serve"
+    default = "fleet"
+    flags: ClassVar = {"--trace": "trace", "--simulate": "simulate"}
+
+
+app = typer.Typer(
+    cls=_Jobs, help="Fleets of GPUs for a traffic: how many, how fast, at what price.", no_args_is_help=True
+)
+
+MAX_BATCH = 8
+ESCALATED = 0.3
+"""Share of drafts that are refined where nobody says."""
+
+Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
+Rate = Annotated[float, typer.Option("--rate", help="Requests per second (a Poisson process).")]
+
+
+def _option(*names: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel="Who serves, and how fast")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """Kinds of GPU, their prices, batches and sizes, and the service level."""
+
+    hardware: Annotated[
+        str,
+        _option("--hardware", "-g", text="Kinds of GPU, each with how many there are.", metavar="GPU[=N],..."),
+    ]
+    p50_s: Annotated[float | None, _option("--p50-s", text="Limit of the median response time in seconds.")] = None
+    p95_s: Annotated[float | None, _option("--p95-s", text="Limit of the 95th percentile.")] = None
+    p99_s: Annotated[float | None, _option("--p99-s", text="Limit of the 99th percentile.")] = None
+    max_batch: Annotated[int | None, _option("--max-batch", text="Largest batch a GPU may take at a time (8).")] = None
     mix: Annotated[
         list[str] | None,
-        typer.Option("--mix", metavar="HxW[xF]=SHARE", help="Requests of several sizes, served singly; repeatable."),
+        _option("--mix", text="Requests of several sizes, served singly; repeatable.", metavar="HxW[xF]=SHARE"),
+    ] = None
+
+    @property
+    def level(self) -> ServiceLevel:
+        """The service level.
+
+        Raises:
+            InvalidInputError: a limit that is no positive number.
+        """
+        from archsearch.serving.fleet import ServiceLevel
+
+        return ServiceLevel(p50_s=self.p50_s, p95_s=self.p95_s, p99_s=self.p99_s)
+
+
+@app.command("fleet")
+@grouped
+def fleet(
+    name: Name,
+    rate: Rate,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option("--tier", metavar="PIPELINE=SHARE", help="Route a share to a faster pipeline; repeatable."),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps.")] = None,
-    guidance: Annotated[str | None, typer.Option("--guidance", help="none, cfg or distilled.")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="Format of the transformer.")] = None,
-    torch: Annotated[str, typer.Option("--torch", help="2.4: releases before 2.8; 2.8: later ones.")] = "2.4",
-    compiled: Compiled = False,
-    lever: Levers = None,
-    tier: Tiers = None,
-    draft: Draft = None,
-    escalate: Escalate = 0.3,
-    simulate: Simulate = False,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also draw the answer.")] = None,
+    draft: Annotated[
+        str | None, typer.Option("--draft", metavar="PIPELINE", help="A faster pipeline whose result is shown first.")
+    ] = None,
+    escalate: Annotated[
+        float | None, typer.Option("--escalate", help="Share of drafts that PRESET has to refine (0.3).")
+    ] = None,
+    price: PriceOption = None,
+    report: Report = None,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    service: ServiceOptions,
+    asked: GenerationOptions,
 ) -> None:
-    """Size a fleet: batch size, GPUs by kind, utilisation, response times, cost and energy per image or video."""
+    """Size the cheapest fleet: GPUs by kind, batches, response times, cost and energy per image or video.
+
+    Options of a generation hold for tiers and draft too; their steps and guidance are their own.
+    """
     from archsearch.errors import InvalidInputError
-    from archsearch.serving.fleet import ServiceLevel
-    from archsearch.serving.report import ladder_document, serve_document, serve_trace
-    from archsearch.serving.setup import Setup
+    from archsearch.serving.report import ladder_document, serve_document
+
+    if escalate is not None and draft is None:
+        raise InvalidInputError("--escalate goes with --draft PIPELINE")
+    setup, units = _units(name, price, service, asked)
+    if tier or draft:
+        share = ESCALATED if escalate is None else escalate
+        rungs: dict[str, Any] = {"tiers": tier or [], "draft": draft, "escalate": share}
+        document = ladder_document(setup, name, units, rate, service.level, **rungs)
+    else:
+        document = serve_document(name, units, rate, service.level)
+    _answer(document, report, json)
+
+
+@app.command("simulate")
+@grouped
+def simulate(
+    name: Name,
+    rate: Rate,
+    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal arrivals.")] = 0,
+    price: PriceOption = None,
+    report: Report = None,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    service: ServiceOptions,
+    asked: GenerationOptions,
+) -> None:
+    """Size a fleet as `serve fleet` does, and check its response times by a discrete-event simulation."""
+    from archsearch.serving.report import serve_document
+
+    _, units = _units(name, price, service, asked)
+    _answer(serve_document(name, units, rate, service.level, simulate=True, seed=seed), report, json)
+
+
+@app.command("trace")
+@grouped
+def trace(
+    name: Name,
+    arrivals: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Recorded arrivals: a column arrival_s.")],
+    price: PriceOption = None,
+    report: Report = None,
+    json: Json = False,
+    profiles: Profiles = None,
+    *,
+    service: ServiceOptions,
+    asked: GenerationOptions,
+) -> None:
+    """Size a fleet of one kind of GPU for recorded arrivals, by replaying them."""
+    from archsearch.serving.report import serve_trace
     from archsearch.serving.traffic import read_trace
 
-    if (rate is None) == (trace is None):
-        raise InvalidInputError("give the traffic: --rate REQUESTS_PER_S, or --trace FILE.csv")
-    level = ServiceLevel(p50_s=p50_s, p95_s=p95_s, p99_s=p99_s)
-    sizes = {"height": height, "width": width, "frames": frames}
-    how = {
-        "steps": steps,
-        "guidance": guidance,
-        "dtype": dtype,
-        "torch": torch,
-        "compiled": compiled,
-        "levers": lever or (),
-    }
-    setup = Setup.parse(hardware, prices=price or [], max_batch=max_batch, sizes=sizes, mix=mix or [])
-    units = setup.replicas(name, **how)
+    recorded = read_trace(arrivals)
+    _, units = _units(name, price, service, asked)
+    _answer(serve_trace(name, units, recorded, service.level), report, json)
+
+
+def _units(
+    name: str,
+    price: Sequence[str] | None,
+    service: ServiceOptions,
+    asked: GenerationOptions,
+) -> tuple[Setup, tuple[Replica, ...]]:
+    """The kinds of GPU with how every pipeline runs on them, and the served pipeline's replicas.
+
+    Raises:
+        InvalidInputError: sizes beside a mix of sizes.
+    """
+    from archsearch.errors import InvalidInputError
+    from archsearch.serving.setup import Setup
+
+    options, placing = asked.options, asked.placing
+    sized = [f"--{side}" for side in ("height", "width", "frames") if side in options]
+    if service.mix and sized:
+        raise InvalidInputError(f"{', '.join(sized)} beside --mix: the mix has the sizes")
+    if service.mix and service.max_batch is not None:
+        raise InvalidInputError("--max-batch beside --mix: requests of several sizes are served singly")
+    if placing.pcie_gb_s is not None and placing.placement in (None, "resident"):
+        raise InvalidInputError("--pcie-gb-s has no effect on resident weights: give --placement")
+    own = {sampled: options.pop(sampled) for sampled in ("steps", "guidance") if sampled in options}
+    setup = Setup.parse(
+        service.hardware,
+        prices=price or [],
+        max_batch=MAX_BATCH if service.max_batch is None else service.max_batch,
+        options=options,
+        mix=service.mix or [],
+    )
+    units = setup.replicas(name, **own)
     for gpu, reason in setup.refused.items():
         note(f"{gpu} is left out: {reason}")
-    if trace is not None:
-        document = serve_trace(name, units, read_trace(trace), level)
-    elif tier or draft:
-        assert rate is not None
-        document = ladder_document(setup, name, units, rate, level, tiers=tier or [], draft=draft, escalate=escalate)
-    else:
-        assert rate is not None
-        document = serve_document(name, units, rate, level, simulate=simulate)
+    return setup, units
+
+
+def _answer(document: dict[str, Any], report: Path | None, json: bool) -> None:
     if report is not None:
         from archsearch.report.pipeline import serve_page
 
@@ -103,19 +201,22 @@ def serve(
 
 
 def _print(d: dict[str, Any]) -> None:
+    from archsearch.cost.execution import Execution
+
     r = d["response_s"]
-    print(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
-    print(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
+    say(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
+    say(f"  execution   {Execution(**d['execution']).line()}")
+    say(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
     if d.get("usd_per_hour") is not None:
-        print(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
-    print(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
+        say(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
+    say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
     for fleet in d.get("tiers", []):
-        print(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")
+        say(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")
     if "saved" in d:
-        print(f"  saved       {d['saved']:.1%} of the price of {d['pipeline']} alone")
+        say(f"  saved       {d['saved']:.1%} of the price of {d['pipeline']} alone")
     if d.get("simulation"):
         s = d["simulation"]
-        print(f"  simulated   p50 {s['p50']:.4g} s, p95 {s['p95']:.4g} s, p99 {s['p99']:.4g} s, mean {s['mean']:.4g} s")
+        say(f"  simulated   p50 {s['p50']:.4g} s, p95 {s['p95']:.4g} s, p99 {s['p99']:.4g} s, mean {s['mean']:.4g} s")
     columns = ("pipeline", "GPU", "replicas", "GPUs", "batch limit", "mean batch", "requests/s", "utilisation", "USD/h")
     rows = [
         (

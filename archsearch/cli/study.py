@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.options import STORAGE_VARIABLE, AllowStudyCode, Json, Pool, Profiles, Scheduler, Storage
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import grouped, said
+from archsearch.cli.options import (
+    STORAGE_VARIABLE,
+    AllowStudyCode,
+    Json,
+    PoolOptions,
+    Profiles,
+    Scheduler,
+    Storage,
+)
 from archsearch.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,26 +35,58 @@ Seed = Annotated[int, typer.Option("--seed", help="Equal seeds give equal studie
 Until = Annotated[
     int | None, typer.Option("--until", help="Stop when the study holds this many trials, whoever added them.")
 ]
-Objective = Annotated[
-    str, typer.Option("--objective", help="analytic; benchmark: measured on --device; train: a short run's loss.")
-]
-TrainerFunction = Annotated[
-    str | None,
-    typer.Option("--trainer", metavar="MODULE:FUNCTION", help="Your training function, in place of the built-in one."),
-]
-Steps = Annotated[int, typer.Option("--steps", help="Steps of a training run, the most that a pruner grants.")]
-Pruner = Annotated[str, typer.Option("--pruner", help="hyperband or median (loss alone), none (all objectives).")]
-Keep = Annotated[
-    float, typer.Option("--keep", help="Share of the analytically priced architectures that is measured or trained.")
-]
-Device = Annotated[str, typer.Option("--device", help="Where to measure or train: cpu, cuda, cuda:1 ...")]
 Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
 
 
+def _tried(*names: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel="How trials are evaluated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityOptions:
+    """How trials are evaluated; None where nothing was said, and the default of ``Fidelity`` holds."""
+
+    objective: Annotated[
+        str | None,
+        _tried("--objective", text="analytic (default); benchmark: measured on --device; train: a short run's loss."),
+    ] = None
+    trainer: Annotated[
+        str | None, _tried("--trainer", text="Your training function, not the built-in one.", metavar="MODULE:FUNCTION")
+    ] = None
+    steps: Annotated[
+        int | None, _tried("--steps", text="Steps of a training run, the most that a pruner grants (200).")
+    ] = None
+    pruner: Annotated[
+        str | None, _tried("--pruner", text="hyperband (default) or median (loss alone), none (all objectives).")
+    ] = None
+    keep: Annotated[
+        float | None, _tried("--keep", text="Share of the analytically priced that is measured or trained (0.1).")
+    ] = None
+    device: Annotated[str | None, _tried("--device", text="Where to measure or train: cpu, cuda, cuda:1 ...")] = None
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How trials are evaluated.
+
+        Raises:
+            InvalidInputError: a choice that makes no sense, or an option that the objective does not read.
+        """
+        from archsearch.errors import InvalidInputError
+        from archsearch.search.explore.fidelity import Fidelity
+
+        given = said(self)
+        objective = given.get("objective", "analytic")
+        read: tuple[str, ...] = {"benchmark": ("keep", "device"), "analytic": ()}.get(objective, tuple(given))
+        idle = [f"--{name}" for name in given if name not in (*read, "objective")]
+        if idle:
+            raise InvalidInputError(f"{', '.join(idle)}: objective {objective} reads none of it (see --objective)")
+        return Fidelity(**{"function" if name == "trainer" else name: value for name, value in given.items()})
+
+
 @app.command("run")
+@grouped
 def run(
     space: SpaceName,
-    hardware: Pool = None,
     trials: Trials = 1000,
     strategy: Strategy = "auto",
     storage: Storage = None,
@@ -51,55 +94,50 @@ def run(
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
     scheduler: Scheduler = None,
-    objective: Objective = "analytic",
-    trainer: TrainerFunction = None,
-    steps: Steps = 200,
-    pruner: Pruner = "hyperband",
-    keep: Keep = 0.1,
-    device: Device = "cpu",
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    gpus: PoolOptions,
+    tried: FidelityOptions,
+    how: ExecutionOptions,
 ) -> None:
     """Search a space on a GPU or pool and store the study."""
     from archsearch.search.studies.storage import delete_study, study_names
     from archsearch.search.studies.study import run_study, summarize_study
 
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
+    options |= {"fidelity": tried.fidelity, "allow_code": allow_code}
+    searched, pool = how.on(space), gpus.pool
     if overwrite and name and name in study_names(storage):
         delete_study(name, storage)
-    fidelity = _fidelity(objective, trainer, steps, pruner, keep, device)
-    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
-    options |= {"fidelity": fidelity, "allow_code": allow_code}
-    study = run_study(space, hardware, trials=trials, strategy=strategy, **options)
+    study = run_study(searched, pool, trials=trials, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
         note(f"next: archsearch recommend {study.study_name}")
 
 
 @app.command("create")
+@grouped
 def create(
     space: SpaceName,
-    hardware: Pool = None,
     strategy: Strategy = "auto",
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
-    objective: Objective = "analytic",
-    trainer: TrainerFunction = None,
-    steps: Steps = 200,
-    pruner: Pruner = "hyperband",
-    keep: Keep = 0.1,
-    device: Device = "cpu",
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
+    *,
+    gpus: PoolOptions,
+    tried: FidelityOptions,
+    how: ExecutionOptions,
 ) -> None:
     """Make a study without trials, for workers to fill."""
     from archsearch.search.studies.study import create_study, summarize_study
 
-    fidelity = _fidelity(objective, trainer, steps, pruner, keep, device)
-    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "fidelity": fidelity}
-    study = create_study(space, hardware, strategy=strategy, **options)
+    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "fidelity": tried.fidelity}
+    study = create_study(how.on(space), gpus.pool, strategy=strategy, **options)
     _show(summarize_study(study), json)
     if not json:
         note(f"next, on each machine: archsearch study worker {study.study_name} --storage ... --seed 1 --until 1000")
@@ -232,16 +270,17 @@ def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
         note(f"deleted {name}")
 
 
-def _fidelity(objective: str, trainer: str | None, steps: int, pruner: str, keep: float, device: str) -> Fidelity:
-    from archsearch.search.explore.fidelity import Fidelity
-
-    choices: dict[str, Any] = {"objective": objective, "pruner": pruner}
-    return Fidelity(function=trainer, steps=steps, keep=keep, device=device, **choices)
-
-
 def _show(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    rows = [(key, ", ".join(map(str, v)) if isinstance(v, list) else v) for key, v in summary.items()]
+    rows = [(key, _cell(value)) for key, value in summary.items()]
     print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, dict):
+        from archsearch.cost.execution import Execution
+
+        return Execution(**value).line()
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu, profiles_dirs
 from archsearch.hardware.pool import GpuPool
+from archsearch.hardware.prices import parse_prices, price_of, price_source
 from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie, Price, Source
 
 __all__ = [
@@ -15,5 +16,8 @@ __all__ = [
     "gpu_ids",
     "list_gpus",
     "load_gpu",
+    "parse_prices",
+    "price_of",
+    "price_source",
     "profiles_dirs",
 ]

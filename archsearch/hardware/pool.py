@@ -1,4 +1,4 @@
-"""Several GPUs that one model has to serve, each with a weight."""
+"""Several GPUs that one model has to serve: how many there are of each, and what weight each has."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import Profiles, load_gpu
 from archsearch.hardware.spec import GpuSpec
 
+_EXAMPLE = "h100-sxm or t4,a10=2"
+
 
 @dataclass(frozen=True, slots=True)
 class GpuPool:
-    """GPUs with weights (the share of work or of users that each stands for); stored weights sum to one.
+    """GPUs with weights (the share of work, of GPUs or of users that each stands for); stored weights sum to one.
+
+    ``counts`` are the GPUs of each kind in the order of ``members``, None where nobody said how many there are.
 
     Raises:
         InvalidInputError: no GPU, the same GPU twice, or a weight that is not a positive finite number.
     """
 
     members: tuple[tuple[GpuSpec, float], ...]
+    counts: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.members:
-            raise InvalidInputError("a GPU pool needs at least one GPU, for example h100-sxm or t4,a10=2")
+            raise InvalidInputError(f"a GPU pool needs at least one GPU, for example {_EXAMPLE}")
         seen: set[str] = set()
         for gpu, weight in self.members:
             if gpu.id in seen:
-                raise InvalidInputError(f"GPU {gpu.id} is in the pool twice; name it once, with a weight ({gpu.id}=2)")
+                raise InvalidInputError(f"GPU {gpu.id} is in the pool twice; name it once, with a count ({gpu.id}=2)")
             seen.add(gpu.id)
             if not (math.isfinite(weight) and weight > 0):
                 raise InvalidInputError(f"weight of {gpu.id} must be a positive number, not {weight}")
         total = math.fsum(weight for _, weight in self.members)
         object.__setattr__(self, "members", tuple((gpu, weight / total) for gpu, weight in self.members))
+        object.__setattr__(self, "counts", self.counts or (None,) * len(self.members))
 
     @classmethod
     def of(cls, gpus: Sequence[GpuSpec]) -> GpuPool:
@@ -40,20 +46,39 @@ class GpuPool:
         return cls(tuple((gpu, 1.0) for gpu in gpus))
 
     @classmethod
-    def parse(cls, text: str, profiles: Profiles = None) -> GpuPool:
-        """A pool from comma-separated names, each with an optional weight: ``t4,a10,h100-sxm=2``.
+    def parse(cls, text: str, *, weights: str | None = None, profiles: Profiles = None) -> GpuPool:
+        """A pool from comma-separated names, each with an optional count of GPUs: ``t4,a10,h100-sxm=2``.
+
+        Weights follow the counts (1 where none is given), unless ``weights`` gives each GPU's share:
+        ``t4=0.6,a10=0.3,h100-sxm=0.1`` (any positive numbers; they are divided by their sum).
 
         Raises:
             UnknownNameError: a name is no known GPU.
-            InvalidInputError: an empty item, a weight that is no positive number, or a GPU named twice.
+            InvalidInputError: an empty item, a count that is no whole number from 1, a GPU named twice, or weights that
+                name other GPUs than the pool.
         """
-        members = []
-        for item in text.split(","):
-            name, separator, weight = item.partition("=")
-            if not name.strip():
-                raise InvalidInputError(f"GPU pool {text!r} has an empty item; write names separated by commas")
-            members.append((load_gpu(name, profiles), _weight(weight, item) if separator else 1.0))
-        return cls(tuple(members))
+        items = [(load_gpu(name, profiles), _count(number, item)) for item, name, number in _items(text, "GPU pool")]
+        counts = tuple(count for _, count in items)
+        shares = [1.0 if count is None else float(count) for count in counts]
+        if weights is not None:
+            named = _weights(weights, profiles)
+            ids = [gpu.id for gpu, _ in items]
+            if set(named) != set(ids):
+                missing, other = (", ".join(sorted(names)) for names in (set(ids) - set(named), set(named) - set(ids)))
+                told = " and ".join(t for t in (missing and f"leaves out {missing}", other and f"adds {other}") if t)
+                raise InvalidInputError(f"--weights {weights!r} {told}: give a share of each GPU of {', '.join(ids)}")
+            shares = [named[name] for name in ids]
+        return cls(tuple((gpu, share) for (gpu, _), share in zip(items, shares, strict=True)), counts)
+
+    @classmethod
+    def weighted(cls, text: str, profiles: Profiles = None) -> GpuPool:
+        """A pool from names with weights, ``t4=0.25,a10=0.75``: what ``to_text`` writes and studies store.
+
+        Raises:
+            UnknownNameError: a name is no known GPU.
+            InvalidInputError: an item without a weight, or a weight that is no positive number.
+        """
+        return cls(tuple((load_gpu(name, profiles), weight) for name, weight in _weights(text, profiles).items()))
 
     @property
     def gpus(self) -> tuple[GpuSpec, ...]:
@@ -68,6 +93,10 @@ class GpuPool:
     def ids(self) -> tuple[str, ...]:
         return tuple(gpu.id for gpu, _ in self.members)
 
+    def to_text(self) -> str:
+        """Ids with their weights, to the last bit, as ``weighted`` reads them."""
+        return ",".join(f"{gpu.id}={weight!r}" for gpu, weight in self.members)
+
     def __iter__(self) -> Iterator[tuple[GpuSpec, float]]:
         return iter(self.members)
 
@@ -75,8 +104,36 @@ class GpuPool:
         return len(self.members)
 
 
-def _weight(text: str, item: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInputError(f"weight in {item.strip()!r} must be a number, as in h100-sxm=2") from None
+def _items(text: str, what: str) -> Iterator[tuple[str, str, str | None]]:
+    """(item, name, what follows its ``=`` or None) of a comma-separated list."""
+    for item in text.split(","):
+        name, separator, number = item.partition("=")
+        if not name.strip():
+            raise InvalidInputError(f"{what} {text!r} has an empty item; write names separated by commas")
+        yield item.strip(), name, number.strip() if separator else None
+
+
+def _count(text: str | None, item: str) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise InvalidInputError(
+            f"{item!r}: what follows = is a whole number of GPUs, as in h100-sxm=8; shares of a pool are given by "
+            "--weights GPU=SHARE,..."
+        )
+    return int(text)
+
+
+def _weights(text: str, profiles: Profiles) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item, name, number in _items(text, "--weights"):
+        gpu = load_gpu(name, profiles).id
+        if gpu in found:
+            raise InvalidInputError(f"--weights {text!r} names {gpu} twice")
+        try:
+            found[gpu] = float(number or "")
+        except ValueError:
+            raise InvalidInputError(f"--weights: {item!r} needs a number, as in h100-sxm=0.5") from None
+        if not (math.isfinite(found[gpu]) and found[gpu] > 0):
+            raise InvalidInputError(f"--weights: {item!r}: a weight is a positive number")
+    return found

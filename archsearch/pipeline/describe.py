@@ -1,4 +1,4 @@
-"""Estimates as plain values: what ``archsearch pipeline --json`` prints."""
+"""Estimates as plain values: what ``archsearch pipeline ... --json`` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from archsearch.pipeline.lever_effects import lever_effect
 from archsearch.pipeline.levers import Lever
 from archsearch.pipeline.optimize import Optimum, Option
 from archsearch.pipeline.request import Run
-from archsearch.workload import Workload
 
 _CLOSES = {
     "host": "CUDA graphs (or torch.compile, a faster CPU)",
@@ -44,7 +43,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
             "guidance": r.guidance.value,
             "batch_size": r.batch_size,
         },
-        "execution": e.run.execution.resolved(_step(e)).to_dict(),
+        "execution": e.run.step_execution.to_dict(),
         "run": run_document(e.run),
         "latency_s": latency,
         "latency_low_s": number(e.total("low_s")),
@@ -77,10 +76,6 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
 
 def _model(config: Any) -> dict[str, Any] | None:
     return None if config is None else {"family": config.family, "config": config.to_dict()}
-
-
-def _step(e: PipelineEstimate) -> Workload:
-    return Workload(height=e.request.height, width=e.request.width, frames=e.request.frames, dtype=e.run.dtype)
 
 
 def run_document(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from archsearch.errors import ArchSearchError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.pricing import Call, Pricer, weights_bytes
+from archsearch.pipeline.pricing import Call, Pricer, footprint
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import Stage, exchange, stages_of, transfers_s
 
@@ -51,6 +51,7 @@ class PipelineEstimate:
     stages: tuple[StageCost, ...]
     weights_bytes: dict[str, Any]
     provenance: Provenance
+    usd_per_hour: float | None = None
 
     def total(self, field: str) -> Any:
         """A field of the stages summed."""
@@ -87,9 +88,8 @@ class PipelineEstimate:
 
     @property
     def usd(self) -> Any:
-        """Price per output at the profile's hourly price, None where it has none."""
-        price = self.gpu.price
-        return None if price is None else self.gpu_seconds_per_output * price.usd_per_hour / 3600.0
+        """Price per output at ``usd_per_hour`` of each GPU, None where it is not known."""
+        return None if self.usd_per_hour is None else self.gpu_seconds_per_output * self.usd_per_hour / 3600.0
 
 
 def estimate_pipeline(
@@ -120,6 +120,7 @@ def estimate_pipeline(
         stages=costs,
         weights_bytes=weights,
         provenance=provenance,
+        usd_per_hour=pricer.usd_per_hour,
     )
 
 
@@ -152,7 +153,7 @@ def _priced(stage: Stage, pipeline: GenerationPipeline, run: Run, pricer: Pricer
     if swap is not None:
         extra = as_float(pricer.model.estimate([swap], execution).latency_s) * as_float(stage.number)
     held = stage.weights_of
-    weights = weights_bytes(held.config, held.workload) if stage.beside else calls[0][0].weights_bytes
+    weights = as_float(footprint(held.config, held.workload).weights) if stage.beside else calls[0][0].weights_bytes
     return _Priced(stage, calls, weights, extra)
 
 

@@ -91,7 +91,7 @@ def get_lever(text: str) -> Lever:
     known = levers()
     name, separator, number = text.partition("=")
     if name not in known:
-        raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline --levers` lists all)")
+        raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline levers` lists all)")
     lever = known[name]
     if not separator:
         return lever

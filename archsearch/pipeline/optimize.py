@@ -53,9 +53,10 @@ class Goal:
             raise InvalidInputError(f"--training {self.training!r}: choose one of {', '.join(TRAINING)}")
         if not 0.0 <= self.retained <= 1.0:
             raise InvalidInputError(f"--min-retained must be from 0 to 1, not {self.retained:g}")
-        for name, value in (("max-latency-s", self.max_latency_s), ("max-gpus", self.max_gpus)):
+        limits = {"latency-ms": self.max_latency_s, "memory-gib": self.max_memory_bytes, "gpus": self.max_gpus}
+        for name, value in limits.items():
             if value is not None and not value > 0:
-                raise InvalidInputError(f"--{name} must be positive, not {value}")
+                raise InvalidInputError(f"--max-{name} must be a positive number")
 
 
 @dataclass(frozen=True, slots=True)

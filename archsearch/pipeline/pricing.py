@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,8 +16,9 @@ from archsearch.cost.layouts import laid_out
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
+from archsearch.hardware.prices import price_of
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import ModelConfig
+from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Convolution, MatMul, OpList, as_float
 from archsearch.workload import Workload
 
@@ -50,10 +51,14 @@ class Call:
 
 
 class Pricer:
-    """Prices calls of components on one GPU; scalar workloads are priced once."""
+    """Prices calls of components on one GPU; scalar workloads are priced once.
 
-    def __init__(self, gpu: GpuSpec) -> None:
+    ``prices`` are the user's USD per GPU-hour by GPU id; ``usd_per_hour`` is this GPU's (None: unknown).
+    """
+
+    def __init__(self, gpu: GpuSpec, prices: Mapping[str, float] | None = None) -> None:
         self.gpu = gpu
+        self.usd_per_hour = price_of(gpu, prices)
         self.model = CostModel(gpu, cache=PriceCache())
         self._known: dict[Hashable, Call] = {}
 
@@ -131,14 +136,14 @@ def largest_layer_bytes(ops: OpList) -> Any:
     return most
 
 
-def weights_bytes(config: ModelConfig, w: Workload) -> Any:
-    """Bytes of a component's weights in the workload's formats."""
+def footprint(config: ModelConfig, w: Workload) -> MemoryUse:
+    """``config.memory(w)``, remembered where both are scalars."""
     try:
-        return _weights(config, w)  # type: ignore[arg-type]
+        return _footprint(config, w)  # type: ignore[arg-type]
     except TypeError:  # arrays are not remembered
-        return as_float(config.memory(w).weights)
+        return config.memory(w)
 
 
 @lru_cache(maxsize=256)
-def _weights(config: ModelConfig, w: Workload) -> Any:
-    return as_float(config.memory(w).weights)
+def _footprint(config: ModelConfig, w: Workload) -> MemoryUse:
+    return config.memory(w)

@@ -15,7 +15,7 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.ops import Dim
 from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
-from archsearch.workload import MAX_DIMENSION
+from archsearch.workload import MAX_DIMENSION, Workload
 
 
 class Placement(StrEnum):
@@ -90,6 +90,11 @@ class Run:
     def gpus(self) -> int:
         return self.execution.gpus * self.cfg_parallel
 
+    @property
+    def step_execution(self) -> Execution:
+        """How a step of the transformer runs, its default attention named."""
+        return self.execution.resolved(Workload(height=1, width=1, dtype=self.dtype))
+
     def __post_init__(self) -> None:
         if not 0.0 <= self.cached_share < 1.0:
             raise InvalidInputError(f"the share of cached steps must be from 0 to below 1, not {self.cached_share:g}")
@@ -98,7 +103,7 @@ class Run:
         if self.execution.data_parallel > 1 or self.execution.pipeline_parallel > 1:
             raise UnsupportedError(
                 "a generation is shared by its sequence or its two passes (--sequence-parallel, lever cfg-parallel); "
-                "replicas are `archsearch serve`'s to count"
+                "replicas are `archsearch serve fleet`'s to count"
             )
         if self.decoder_dtype is not None and self.decoder_dtype.itemsize < 2:
             raise UnsupportedError(

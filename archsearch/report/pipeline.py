@@ -1,6 +1,6 @@
 """Pipelines, levers and fleets as one HTML page: info objects first, then pictures drawn with Plotly.
 
-The functions take the documents that ``archsearch pipeline --json`` and ``archsearch serve --json`` print.
+The functions take the documents that ``archsearch pipeline`` and ``archsearch serve`` print with ``--json``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from math import ceil
 
 import numpy as np
 
+from archsearch.cost.execution import Execution
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import estimate_pipeline
@@ -57,7 +58,7 @@ class Replica:
     """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size.
 
     ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
-    of a video that a request makes, where it is one.
+    of a video that a request makes, where it is one; ``execution`` how the transformer runs.
     """
 
     gpu: GpuSpec
@@ -67,6 +68,7 @@ class Replica:
     available: int | None = None
     mix: Service | None = None
     video_s: float | None = None
+    execution: Execution | None = None
 
     @property
     def service(self) -> Service:
@@ -156,12 +158,18 @@ def replica(
 ) -> Replica:
     """A plan's seconds at each batch size that fits the GPU; of a ``mix`` of plans with their shares, single requests.
 
+    ``usd_per_hour`` is a GPU's price, None where it is not known.
+
     Raises:
+        InvalidInputError: a plan of several images or videos.
         UnsupportedError: a single request does not fit.
     """
-    price = usd_per_hour if usd_per_hour is not None else None if gpu.price is None else gpu.price.usd_per_hour
+    if np.any(np.asarray(plan.request.batch_size) != 1):
+        raise InvalidInputError(
+            "requests come one by one and are batched as they wait: give --max-batch, no batch lever"
+        )
     if mix:
-        parts = [replica(p, gpu, max_batch=1, usd_per_hour=price, available=available) for p, _ in mix]
+        parts = [replica(p, gpu, max_batch=1, usd_per_hour=usd_per_hour, available=available) for p, _ in mix]
         service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
         return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
     pricer = Pricer(gpu)
@@ -183,9 +191,10 @@ def replica(
         gpu=gpu,
         gpus=plan.run.gpus,
         batch_s=seconds,
-        usd_per_hour=price,
+        usd_per_hour=usd_per_hour,
         available=available,
         video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
+        execution=plan.run.step_execution,
     )
 
 
@@ -221,8 +230,8 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
     if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
-            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline --optimize --max-latency-s "
-            f"{level.tightest_s:g}` finds some"
+            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline optimize --max-latency-ms "
+            f"{1e3 * level.tightest_s:g}` finds some"
         )
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]

@@ -1,4 +1,4 @@
-"""Fleets and ladders as plain values: what ``archsearch serve --json`` prints."""
+"""Fleets and ladders as plain values: what ``archsearch serve ... --json`` prints."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ ENERGY_BASIS = "TDP times busy time: an upper bound, without idle power"
 
 
 def serve_document(
-    name: str, units: Sequence[Replica], rate: float, level: ServiceLevel, *, simulate: bool = False
+    name: str, units: Sequence[Replica], rate: float, level: ServiceLevel, *, simulate: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """The cheapest fleet for a rate, beside what else was considered."""
+    """The cheapest fleet for a rate, beside what else was considered; ``simulate`` adds it as discrete events."""
     best, considered, refused = plan_fleet(units, rate, level)
     found = {
         "pipeline": name,
+        **_execution(units),
         "rate_per_s": rate,
         "service_level": dict(level.limits()),
         "response_s": response(best.response),
@@ -44,8 +45,14 @@ def serve_document(
         "refused": refused,
     }
     if simulate:
-        found["simulation"] = simulation(best)
+        found["simulation"] = simulation(best, seed)
     return found
+
+
+def _execution(units: Sequence[Replica]) -> dict[str, Any]:
+    """How the transformer runs, the same on every kind of GPU."""
+    execution = units[0].execution
+    return {} if execution is None else {"execution": execution.to_dict()}
 
 
 def _per_video_s(units: Sequence[Replica], usd_per_output: float | None) -> float | None:
@@ -100,6 +107,7 @@ def serve_trace(name: str, units: Sequence[Replica], trace: Trace, level: Servic
     }
     return {
         "pipeline": name,
+        **_execution(units),
         "rate_per_s": trace.rate,
         "arrival_scv": trace.scv,
         "requests": len(trace.arrivals_s),
@@ -158,6 +166,7 @@ def _ladder(ladder: Ladder, name: str, rate: float, level: ServiceLevel) -> dict
     ]
     return {
         "pipeline": name,
+        **_execution(ladder.rungs[-1].units),
         "rate_per_s": rate,
         "service_level": dict(level.limits()),
         "response_s": response(ladder.first_response),

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware import load_gpu
-from archsearch.hardware.spec import GpuSpec
+from archsearch.hardware import GpuPool, parse_prices, price_of
 from archsearch.pipeline.api import make_plan
 from archsearch.serving.fleet import Replica, replica
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Kinds of GPU as (record, how many there are or None); ``refused`` collects those that cannot run a pipeline."""
+    """Kinds of GPU with how many there are (None: as many as it takes), and how pipelines run on them.
 
-    kinds: tuple[tuple[GpuSpec, int | None], ...]
-    prices: dict[str, float]
+    ``options`` are what ``make_plan`` takes, for every pipeline that is served: sizes, formats, levers, placement,
+    execution. ``mix`` are sizes of requests with their shares. ``refused`` collects the kinds that cannot run a
+    pipeline.
+    """
+
+    pool: GpuPool
+    prices: Mapping[str, float]
     max_batch: int
-    sizes: dict[str, int | None]
+    options: Mapping[str, Any]
     mix: tuple[tuple[dict[str, int], float], ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -29,46 +33,41 @@ class Setup:
         cls,
         text: str,
         *,
-        prices: Sequence[str],
-        max_batch: int,
-        sizes: dict[str, int | None],
+        prices: Sequence[str] = (),
+        max_batch: int = 8,
+        options: Mapping[str, Any] | None = None,
         mix: Sequence[str] = (),
     ) -> Setup:
         """From ``h100-sxm=8,l40s``, ``l40s=0.79`` and sizes of a mix, ``1024x1024=0.7``.
 
         Raises:
             UnknownNameError: no such GPU.
-            InvalidInputError: counts or prices that are no positive numbers, a kind named twice.
+            InvalidInputError: counts or prices that are no positive numbers, a kind named twice, a price of a GPU that
+                is not among the kinds.
         """
         if max_batch < 1:
             raise InvalidInputError(f"--max-batch must be at least 1, not {max_batch}")
-        kinds: list[tuple[GpuSpec, int | None]] = []
-        for item in text.split(","):
-            name, separator, count = item.partition("=")
-            if not name.strip():
-                raise InvalidInputError(f"--hardware {text!r} has an empty item; write names separated by commas")
-            kinds.append((load_gpu(name), _count(count, item) if separator else None))
-        ids = [gpu.id for gpu, _ in kinds]
-        if len(set(ids)) != len(ids):
-            raise InvalidInputError(f"--hardware {text!r} names a GPU twice; give its number instead: {ids[0]}=2")
+        pool = GpuPool.parse(text)
         shares = tuple(_mixed(item) for item in mix)
         if shares and abs(sum(share for _, share in shares) - 1.0) > 1e-6:
             raise InvalidInputError(f"shares of --mix must sum to 1, not {sum(share for _, share in shares):g}")
-        return cls(tuple(kinds), dict(_price(item) for item in prices), max_batch, sizes, shares)
+        return cls(pool, parse_prices(prices, pool.ids), max_batch, options or {}, shares)
 
-    def replicas(self, pipeline: str, **how: Any) -> tuple[Replica, ...]:
+    def replicas(self, pipeline: str, **own: Any) -> tuple[Replica, ...]:
         """The pipeline on every kind of GPU that can run it; others are noted in ``refused``.
+
+        ``own`` are options of this pipeline alone: its steps and guidance.
 
         Raises:
             ArchSearchError: no kind can.
         """
         found = []
-        for gpu, available in self.kinds:
+        options: dict[str, Any] = {**self.options, **own}
+        for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
             try:
-                options: dict[str, Any] = {**self.sizes, **how}
                 plan, _ = make_plan(pipeline, gpu, **options)
-                mix = [(make_plan(pipeline, gpu, **{**options, **own})[0], share) for own, share in self.mix]
-                price = self.prices.get(gpu.id)
+                mix = [(make_plan(pipeline, gpu, **{**options, **sizes})[0], share) for sizes, share in self.mix]
+                price = price_of(gpu, self.prices)
                 found.append(
                     replica(plan, gpu, max_batch=self.max_batch, usd_per_hour=price, available=available, mix=mix)
                 )
@@ -77,12 +76,6 @@ class Setup:
         if not found:
             raise ArchSearchError("; ".join(self.refused.values()))
         return tuple(found)
-
-
-def _count(text: str, item: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
-        raise InvalidInputError(f"number in {item.strip()!r} must be a whole number of GPUs, as in h100-sxm=8")
-    return int(text)
 
 
 def _mixed(item: str) -> tuple[dict[str, int], float]:
@@ -96,14 +89,3 @@ def _mixed(item: str) -> tuple[dict[str, int], float]:
     if len(numbers) not in (2, 3) or not 0.0 < value <= 1.0:
         raise InvalidInputError(f"--mix {item!r}: write HEIGHTxWIDTH[xFRAMES]=SHARE, as in 1024x1024=0.7")
     return dict(zip(("height", "width", "frames"), numbers, strict=False)), value
-
-
-def _price(item: str) -> tuple[str, float]:
-    name, _, text = item.partition("=")
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not value > 0:
-        raise InvalidInputError(f"--price {item!r}: write GPU=USD_PER_HOUR, as in l40s=0.79")
-    return load_gpu(name).id, value

@@ -42,11 +42,11 @@ def read_trace(path: Path) -> Trace:
         InvalidInputError: no such file or column, fewer than two arrivals, or a value that is no number.
     """
     if not path.is_file():
-        raise InvalidInputError(f"--trace {path}: no such file")
+        raise InvalidInputError(f"{path}: no such file of arrivals")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InvalidInputError(f"--trace {path}: not a text file in UTF-8") from None
+        raise InvalidInputError(f"{path}: not a text file in UTF-8") from None
     with io.StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         if COLUMN not in (rows.fieldnames or ()):

@@ -20,7 +20,7 @@ from archsearch.cost.layouts import LANGUAGE_FIELDS
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
-from archsearch.hardware import GpuPool, load_gpu
+from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
@@ -136,8 +136,8 @@ class Evaluator:
         record = self.space.record.training
         if record is None:
             return None
-        price = self.space.record.prices.get(load_gpu(record.hardware).id)
-        return TrainingCost(record, splittable=set(self.space.config_fields) >= LANGUAGE_FIELDS, usd_per_hour=price)
+        splittable = set(self.space.config_fields) >= LANGUAGE_FIELDS
+        return TrainingCost(record, splittable=splittable, prices=self.space.record.prices)
 
     def _refuse_unsupported(self) -> None:
         dtype = self.space.workload.dtype

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool
+from archsearch.hardware import GpuPool, price_of, price_source
 from archsearch.hardware.spec import GpuSpec
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.space.schema import SpaceRecord
@@ -123,7 +123,8 @@ class Derivation:
                 columns[f"{name}_weighted"] = reduce(np.add, weighted)
 
     def _usd_per_s(self, gpu: GpuSpec) -> float:
-        return usd_per_hour(self.record, gpu) / 3600
+        price = price_of(gpu, self.record.prices)
+        return float("nan") if price is None else price / 3600
 
     def _lifetime(self, columns: Columns, seconds: Mapping[str, Any]) -> Any:
         assert self.record.lifetime is not None
@@ -155,7 +156,7 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
         raise InvalidInputError(f"space {record.name}: lifetime_usd needs a section 'lifetime: {{inferences: N}}'")
     needed = list(pool.gpus) if asked & set(NEED_PRICE) else []
     needed += [trainer] if trainer is not None and asked & {"training_usd", "lifetime_usd"} else []
-    unpriced = [gpu.id for gpu in needed if np.isnan(usd_per_hour(record, gpu))]
+    unpriced = [gpu.id for gpu in needed if price_of(gpu, record.prices) is None]
     if unpriced:
         raise UnsupportedError(
             f"space {record.name} asks for {', '.join(sorted(asked & {*NEED_PRICE, 'training_usd'}))}: the profile of "
@@ -163,23 +164,13 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
         )
 
 
-def usd_per_hour(record: SpaceRecord, gpu: GpuSpec) -> float:
-    """Price of a GPU-hour: the space's own, else the profile's, else NaN."""
-    if gpu.id in record.prices:
-        return record.prices[gpu.id]
-    return gpu.price.usd_per_hour if gpu.price is not None else float("nan")
-
-
 def price_sources(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> dict[str, dict[str, Any]]:
     """Prices per GPU-hour and where each is from."""
     found: dict[str, dict[str, Any]] = {}
     for gpu in (*pool.gpus, *((trainer,) if trainer else ())):
-        if gpu.id in record.prices:
-            found[gpu.id] = {"usd_per_hour": record.prices[gpu.id], "source": "the space's prices"}
-        elif gpu.price is not None:
-            known = gpu.price
-            source = f"{known.provider}, {known.date}, {known.url}"
-            found[gpu.id] = {"usd_per_hour": known.usd_per_hour, "source": source}
+        price, source = price_of(gpu, record.prices), price_source(gpu, record.prices, given="the space's prices")
+        if price is not None:
+            found[gpu.id] = {"usd_per_hour": price, "source": source}
     return found
 
 

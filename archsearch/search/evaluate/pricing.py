@@ -21,7 +21,8 @@ LatencyModel = Prices
 
 
 def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) -> GpuPool:
-    """A pool from names (``"t4,a10"``, ``["t4", "a10=2"]``), from records, or the space's own default.
+    """A pool from names (``"t4,a10"``, ``["t4", "a10=2"]``; numbers are counts of GPUs), from records, or the space's
+    own default.
 
     Raises:
         UnknownNameError: a name is no known GPU.

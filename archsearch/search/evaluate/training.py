@@ -20,7 +20,7 @@ longer of the GPU and its host.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from archsearch.cost.memory import with_attention
 from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
 from archsearch.errors import UnsupportedError
-from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse
 from archsearch.ops import Collective, Op, OpList, as_float
 from archsearch.search.evaluate.pricing import LatencyModel
@@ -72,15 +72,17 @@ class TrainingCost:
         UnsupportedError: the GPU lacks the format, or no layout of the record is possible.
     """
 
-    def __init__(self, record: TrainingRecord, *, splittable: bool = True, usd_per_hour: float | None = None) -> None:
+    def __init__(
+        self, record: TrainingRecord, *, splittable: bool = True, prices: Mapping[str, float] | None = None
+    ) -> None:
         self.record = record
         self.execution = record.run().resolved(record.workload())
         self.gpu: GpuSpec = load_gpu(record.hardware)
         if not self.gpu.supports(record.dtype):
             raise UnsupportedError(f"training on {self.gpu.id}: {self.gpu.why_unsupported(record.dtype)}")
         self.model: LatencyModel = CostModel(self.gpu, cache=PriceCache())
-        listed = np.nan if self.gpu.price is None else self.gpu.price.usd_per_hour
-        self.usd_per_hour = listed if usd_per_hour is None else usd_per_hour
+        price = price_of(self.gpu, prices)
+        self.usd_per_hour = np.nan if price is None else price
         self.layouts = tuple(self._layouts(splittable))
         if not self.layouts:
             raise UnsupportedError(

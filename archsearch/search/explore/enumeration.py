@@ -100,6 +100,8 @@ class Sweep:
         answer: dict[str, Any] = {
             "space": self.space.name,
             "hardware": list(self.pool.ids),
+            "weights": list(self.pool.weights),
+            "execution": self.space.execution.to_dict(),
             "architectures": self.architectures,
             "legal": self.legal,
             "valid": self.valid,

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.levers import Plan
+from archsearch.pipeline.request import Run
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.space import SearchSpace, space_from_text
@@ -57,7 +58,7 @@ def find_student(plan: Plan, gpu: GpuSpec, share: float) -> Student:
         ArchSearchError: no student is so fast, or no quality law speaks for the family.
     """
     if not 0.0 < share < 1.0:
-        raise InvalidInputError(f"--student must be a share between 0 and 1 of the teacher's time, not {share:g}")
+        raise InvalidInputError(f"--share must be between 0 and 1 of the teacher's time, not {share:g}")
     space = student_space(plan)
     evaluator = Evaluator(space, GpuPool.of([gpu]))
     teacher = evaluator.baseline_columns
@@ -91,8 +92,10 @@ def student_space(plan: Plan) -> SearchSpace:
 
     Raises:
         InvalidInputError: a pipeline that does not ship, or a family without hidden_size and num_layers.
+        UnsupportedError: a run with more to it than a format and an execution.
     """
     pipeline, request, run = plan.pipeline, plan.request, plan.run
+    _refuse_unsearched(plan)
     if pipeline.name not in list_pipelines():
         raise InvalidInputError(
             f"students are searched for shipped pipelines (or those of ARCHSEARCH_PIPELINES), {pipeline.name!r} is none"
@@ -128,6 +131,21 @@ def student_space(plan: Plan) -> SearchSpace:
         "baseline": {k: v for k, v in values.items() if k in dimensions or k in derived},
     }
     return space_from_text(yaml.safe_dump(record), f"students of {pipeline.name}")
+
+
+def _refuse_unsearched(plan: Plan) -> None:
+    """Refuse a plan whose run the search of students does not price: all but format and execution is as it comes.
+
+    Raises:
+        UnsupportedError: the text names the fields of the run.
+    """
+    told, plain = plan.run, Run(dtype=plan.run.dtype, execution=plan.run.execution)
+    changed = [f.name for f in _fields(Run) if getattr(told, f.name) != getattr(plain, f.name)]
+    if changed:
+        raise UnsupportedError(
+            f"students are searched with resident weights and every step computed: without {', '.join(changed)} "
+            "(leave out the lever that sets it; pull it on the student afterwards)"
+        )
 
 
 def _freedom(teacher: Any, values: dict[str, Any]) -> tuple[dict[str, list[int]], dict[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from archsearch.cost.execution import Execution
+from archsearch.cost.execution import Execution, chosen_execution, with_changes
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement
@@ -77,6 +77,22 @@ class SearchSpace:
     def execution(self) -> Execution:
         """How its models run."""
         return execution_from(self.record.execution, self.workload).resolved(self.workload)
+
+    def with_execution(
+        self, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> SearchSpace:
+        """The space run otherwise: as an execution (or the name or file of one) says in place of its own, with fields
+        changed. Its text changes with it: what a study stores is the space as it ran.
+
+        Raises:
+            UnknownNameError: no such name or field.
+            InvalidInputError: a value that no run can have.
+        """
+        own = execution_from(self.record.execution, self.workload)
+        base = own if execution is None else chosen_execution(self.workload, execution)
+        told = with_changes(base, changes or {}).to_dict()
+        text = yaml.safe_dump({**yaml.safe_load(self.source_text), "execution": told}, sort_keys=False)
+        return replace(self, record=self.record.model_copy(update={"execution": told}), source_text=text)
 
     @cached_property
     def dimensions(self) -> dict[str, NDArray[Any]]:

@@ -52,7 +52,7 @@ def study_space(study: optuna.Study, storage: str | None = None) -> SearchSpace:
 def study_evaluator(study: optuna.Study, storage: str | None = None) -> Evaluator:
     """The evaluator that a study was run with, rebuilt from its record."""
     record = study_record(study)
-    return Evaluator(study_space(study, storage), GpuPool.parse(",".join(record["hardware"])))
+    return Evaluator(study_space(study, storage), GpuPool.weighted(",".join(record["hardware"])))
 
 
 def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
@@ -103,6 +103,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "name": study.study_name,
         "space": record["space_name"],
         "hardware": record["frame"]["hardware"],
+        "execution": record["frame"].get("execution"),
         "strategy": record["strategy"],
         "objective": study_fidelity(study).objective,
         "seed": record["seed"],

@@ -275,7 +275,7 @@ def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) 
         "version": version(),
         "space_name": space.name,
         "space": space.source_text,
-        "hardware": [f"{gpu.id}={weight!r}" for gpu, weight in evaluator.pool],
+        "hardware": evaluator.pool.to_text().split(","),
         "strategy": strategy,
         "seed": seed,
         "proxy": evaluator.proxy.name,

@@ -1,0 +1,145 @@
+"""One generation of a pipeline, as options: what is asked for, and where its weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.groups import said
+
+if TYPE_CHECKING:
+    from archsearch.hardware.spec import GpuSpec
+    from archsearch.pipeline.levers import Plan
+
+ASKED = "What is generated"
+PLACED = "Where weights are, and what runs beside the transformer"
+
+
+def _asked(*names: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=ASKED)
+
+
+def _placed(*names: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=PLACED)
+
+
+BatchSize = Annotated[int, _asked("--batch-size", "-b", text="Images or videos in one call.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """What is asked of a pipeline; None where nothing was said, and the pipeline's default holds."""
+
+    height: Annotated[int | None, _asked("--height", text="Height in pixels.")] = None
+    width: Annotated[int | None, _asked("--width", text="Width in pixels.")] = None
+    frames: Annotated[int | None, _asked("--frames", text="Frames of a video.")] = None
+    steps: Annotated[int | None, _asked("--steps", text="Denoising steps.")] = None
+    guidance: Annotated[str | None, _asked("--guidance", text="none, cfg (two passes a step), distilled (one).")] = None
+    dtype: Annotated[str | None, _asked("--dtype", text="Format of the transformer's linear layers.")] = None
+    lever: Annotated[
+        list[str] | None,
+        _asked(
+            "--lever", text="Pull a lever (`pipeline levers`); feature-cache=0.5 sets its number.", metavar="NAME[=N]"
+        ),
+    ] = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was said, as ``make_plan`` takes it."""
+        given = said(self)
+        return {"levers" if name == "lever" else name: value for name, value in given.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementOptions:
+    """Where a pipeline's weights are, and how the parts beside its transformer run."""
+
+    placement: Annotated[
+        str | None,
+        _placed("--placement", text="resident, model-offload, sequential-offload, or auto: fastest that fits."),
+    ] = None
+    text_encoder_dtype: Annotated[
+        str | None, _placed("--text-encoder-dtype", text="Format that text encoders are stored in.")
+    ] = None
+    decoder_dtype: Annotated[str | None, _placed("--decoder-dtype", text="Format of the autoencoder.")] = None
+    vae_tiling: Annotated[
+        bool | None, _placed("--vae-tiling/--no-vae-tiling", text="Decode tile by tile, or whole.")
+    ] = None
+    vae_slicing: Annotated[bool | None, _placed("--vae-slicing", text="Decode image by image.")] = None
+    pcie_gb_s: Annotated[float | None, _placed("--pcie-gb-s", text="Host-to-device GB/s of offloading.")] = None
+    caption_model: Annotated[
+        str | None, _placed("--caption-model", text="A language model that rewrites the prompt first.", metavar="MODEL")
+    ] = None
+    caption_tokens: Annotated[int | None, _placed("--caption-tokens", text="Tokens that it writes (200).")] = None
+    prompt_tokens: Annotated[int | None, _placed("--prompt-tokens", text="Tokens that it reads (300).")] = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was said, as ``make_plan`` takes it."""
+        given = said(self)
+        for name in ("vae_tiling", "vae_slicing"):
+            if name in given:
+                given[name.removeprefix("vae_")] = given.pop(name)
+        return given
+
+    def refuse_auto(self, why: str) -> None:
+        """Refuse ``--placement auto`` where a verb tries placements itself.
+
+        Raises:
+            InvalidInputError: it was given.
+        """
+        from archsearch.errors import InvalidInputError
+
+        if self.placement == "auto":
+            raise InvalidInputError(f"--placement auto: {why}; name a placement to start from, or leave it out")
+
+    def refuse_idle_link(self, plans: Sequence[Plan]) -> None:
+        """Refuse ``--pcie-gb-s`` where no weights are fetched.
+
+        Raises:
+            InvalidInputError: it was given, and all plans keep their weights on the GPU.
+        """
+        from archsearch.errors import InvalidInputError
+        from archsearch.pipeline.request import Placement
+
+        resident = all(plan.run.placement is Placement.RESIDENT for plan in plans)
+        if self.pcie_gb_s is not None and self.placement != "auto" and resident:
+            raise InvalidInputError(
+                "--pcie-gb-s has no effect on resident weights: give --placement model-offload, sequential-offload or "
+                "auto"
+            )
+
+
+def plan_of(
+    pipeline: str, gpu: GpuSpec, request: RequestOptions, how: ExecutionOptions, *, batch_size: int = 1
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
+    from archsearch.pipeline.api import make_plan
+
+    options = {**request.options, **how.changes, "batch_size": batch_size, "execution": how.execution}
+    return make_plan(pipeline, gpu, **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """One generation: what is asked for, where its weights are, and how its models run."""
+
+    request: RequestOptions
+    placing: PlacementOptions
+    how: ExecutionOptions
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was said, as ``make_plan`` takes it."""
+        told = {**self.request.options, **self.placing.options, **self.how.changes}
+        return told | ({} if self.how.execution is None else {"execution": self.how.execution})
+
+    def plan(self, pipeline: str, gpu: GpuSpec, *, batch_size: int = 1) -> tuple[Plan, tuple[str, ...]]:
+        """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
+        from archsearch.pipeline.api import make_plan
+
+        return make_plan(pipeline, gpu, batch_size=batch_size, **self.options)
