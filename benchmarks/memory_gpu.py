@@ -20,6 +20,7 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -312,14 +313,14 @@ def _title(row: dict[str, str]) -> str:
     return f"{name} | {', '.join(f'{k} {v}' for k, v in sizes.items() if k != 'phase')}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write cases, measure or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write-cases", action="store_true")
     parser.add_argument("--output", type=Path, default=None)
     parser.add_argument("--compare", type=Path, default=None)
     parser.add_argument("--dry", action="store_true", help="run the cases on the meta device")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.write_cases:
         write_cases()
     elif given.compare:
