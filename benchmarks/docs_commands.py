@@ -44,19 +44,25 @@ def sandbox(folder: Path) -> Iterator[None]:
 
 
 def output(command: str, *, status: int = 0) -> list[str]:
-    """What a command prints on stdout (of one that is to fail: on stderr), without trailing blanks.
+    """What a command prints on stdout (of one that is to fail: on stderr), without trailing blanks. ``> FILE`` keeps it.
 
     Raises:
         DocsError: it exits with another status, or is not a command that is run.
         Skipped: it names a file beside the checkout that is not there.
     """
     words = shlex.split(command)
+    target = words[-1] if len(words) > 2 and words[-2] == ">" else None
+    if target:
+        words, command = words[:-2], command.rsplit(" >", 1)[0]
     if words[0] == "archsearch":
         printed = _archsearch(words[1:], command, status)
     elif len(words) > 1 and words[0] == "python" and words[1].startswith("benchmarks/"):
         printed = script(command)
     else:
         raise DocsError(f"$ {command}: only `archsearch ...` and `python benchmarks/...` are run")
+    if target:
+        Path(target).write_text(printed, encoding="utf-8")
+        return []
     lines = [line.rstrip() for line in printed.strip("\n").split("\n")]
     return lines if lines != [""] else []
 
