@@ -99,7 +99,7 @@ def _treat(block: Block, page: str, names: dict[str, Any]) -> None:
 
 
 def _console(block: Block) -> list[str]:
-    """The block's commands, each with its output; an empty line between one's output and the next command."""
+    """The block's commands, each with its output; an empty line between an output and the next command."""
     indent = " " * (len(block.first) - len(block.first.lstrip()))
     asked = [line.strip()[2:] for line in block.body if line.strip().startswith("$ ")]
     if not asked:
@@ -109,7 +109,8 @@ def _console(block: Block) -> list[str]:
     for command in asked:
         lines = commands.output(command, status=status)
         shown = lines if len(lines) <= most else [*lines[:most], "..."]
-        told += [*([""] if told else []), f"$ {command}", *shown]
+        gap = [""] if told and not told[-1].startswith("$ ") else []
+        told += [*gap, f"$ {command}", *shown]
     return [f"{indent}{line}".rstrip() for line in told]
 
 
