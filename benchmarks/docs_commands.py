@@ -44,7 +44,9 @@ def sandbox(folder: Path) -> Iterator[None]:
 
 
 def output(command: str, *, status: int = 0) -> list[str]:
-    """What a command prints on stdout (of one that is to fail: on stderr), without trailing blanks. ``> FILE`` keeps it.
+    """What a command prints on stdout (of one that is to fail: on stderr), without trailing blanks.
+
+    ``> FILE`` at its end keeps the output instead.
 
     Raises:
         DocsError: it exits with another status, or is not a command that is run.
