@@ -7,7 +7,7 @@ sum over its segments, each as often as it is called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ class Segment:
     """Ops of one call, ``calls`` times in a row (a number or an array that broadcasts with the ops' dimensions).
 
     ``workload`` is what the part works on, where that is not the whole run's. ``beside`` marks what stands beside a
-    pipeline's transformer and runs plainly (see ``Execution.beside``).
+    pipeline's transformer and runs plainly (see ``Execution.beside``). ``key`` names the ops where they are those of
+    another segment of equal key, so that they are priced once; None where nobody can tell.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Segment:
     calls: Any = 1
     workload: Workload | None = None
     beside: bool = False
+    key: Hashable | None = None
 
 
 @dataclass(frozen=True, slots=True)

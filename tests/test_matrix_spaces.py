@@ -41,7 +41,7 @@ def test_a_space_goes_through_every_verb(space: str, pool: str, ask: Ask, tmp_pa
     front = ask("enumerate", space, "-g", gpus)
     assert front["valid"] > 0
     ask("study", "run", space, "-g", gpus, "--name", "matrix")
-    (listed,) = ask("study", "list")["studies"]
+    (listed,) = ask("study", "list")
     assert listed["name"] == "matrix"
     assert ask("study", "show", "matrix")["space"] == space
     found = ask("recommend", "matrix", "--top", "2")

@@ -145,6 +145,12 @@ class CostModel:
         return replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
+        if self.cache is None or segment.key is None:
+            return self._segment_cost(segment, execution)
+        found = self.cache.segment((segment.key, execution), lambda: self._segment_cost(segment, execution))
+        return replace(found, name=segment.name, calls=segment.calls)
+
+    def _segment_cost(self, segment: Segment, execution: Execution) -> SegmentCost:
         items = [self._op_cost(op, execution) for op in rewritten(segment.ops, execution)]
         counts = [i.count for i in items]
         fields = ("latency_s", "low_s", "high_s", "kernels")

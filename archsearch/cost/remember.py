@@ -16,12 +16,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import fields, replace
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.estimate import Estimate, KernelCost
+from archsearch.cost.estimate import Estimate, KernelCost, SegmentCost
 from archsearch.cost.execution import LAYOUT, Execution
 from archsearch.cost.routes import Route
 
@@ -33,6 +33,7 @@ NOT_OF_A_KERNEL = frozenset(("torch", "attention", "compiled", "cuda_graphs", "f
 _IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 
 Times = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class PriceCache:
@@ -41,6 +42,7 @@ class PriceCache:
     def __init__(self) -> None:
         self._kernels: OrderedDict[bytes, KernelCost] = OrderedDict()
         self._calls: OrderedDict[Hashable, Estimate] = OrderedDict()
+        self._segments: OrderedDict[Hashable, SegmentCost] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
@@ -52,18 +54,11 @@ class PriceCache:
 
     def call(self, key: Hashable, compute: Callable[[], Estimate]) -> Estimate:
         """A whole estimate by (config, workload, execution); one with array dimensions is computed every time."""
-        try:
-            with self._lock:
-                found = self._calls.get(key)
-        except TypeError:  # arrays do not hash
-            return compute()
-        if found is None:
-            found = compute()
-            with self._lock:
-                self._calls[key] = found
-                while len(self._calls) > REMEMBERED_CALLS:
-                    self._calls.popitem(last=False)
-        return found
+        return _kept(self._calls, self._lock, key, compute)
+
+    def segment(self, key: Hashable, compute: Callable[[], SegmentCost]) -> SegmentCost:
+        """A segment's cost by (its key, execution)."""
+        return _kept(self._segments, self._lock, key, compute)
 
     def kernel(self, route: Route, execution: Execution, compute: Callable[[Route], KernelCost]) -> KernelCost:
         """The cost of routed shapes [S]; ``compute`` gives that of distinct ones."""
@@ -84,6 +79,22 @@ class PriceCache:
                 _, dropped = self._kernels.popitem(last=False)
                 self._bytes -= _size(dropped)
         return cost
+
+
+def _kept(known: OrderedDict[Hashable, T], lock: Lock, key: Hashable, compute: Callable[[], T]) -> T:
+    """What is known of a key, else computed and kept."""
+    try:
+        with lock:
+            found = known.get(key)
+    except TypeError:  # arrays do not hash
+        return compute()
+    if found is None:
+        found = compute()
+        with lock:
+            known[key] = found
+            while len(known) > REMEMBERED_CALLS:
+                known.popitem(last=False)
+    return found
 
 
 def _without_reasons(cost: KernelCost, inverse: NDArray[np.int64] | None) -> KernelCost:

@@ -26,6 +26,7 @@ from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirem
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import OpList, as_float
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
+from archsearch.pipeline.pricing import footprint, lowered
 from archsearch.pipeline.request import Request, Run
 from archsearch.pipeline.stages import Part, Stage, stages_of
 from archsearch.quality.sampling import Sampled, sampling_ratio, unmeasured
@@ -139,7 +140,7 @@ class PipelineConfig(ConfigMixin):
         """
         if workload.phase is not Phase.FORWARD:
             raise UnsupportedError(f"a pipeline generates: it has no {workload.phase.value} phase; use forward")
-        return SegmentedOps.of([segment for stage in self.stages(workload) for segment in stage.segments(_lower)])
+        return SegmentedOps.of([segment for stage in self.stages(workload) for segment in stage.segments(lowered)])
 
     def pass_flops(self, workload: Workload) -> Any:
         """FLOPs of one pass of the transformer over the batch."""
@@ -152,10 +153,10 @@ class PipelineConfig(ConfigMixin):
         unfused: list[UnfusedAttention] = []
         for stage in self.stages(workload):
             for model, there in _turns(stage):
-                weights = weights + there * as_float(model.config.memory(_whole(stage, model)).weights)
+                weights = weights + there * as_float(footprint(model.config, _whole(stage, model)).weights)
             for part in stage.parts:
                 there = (as_float(part.calls) > 0).astype(float)
-                use = part.config.memory(part.workload)
+                use = footprint(part.config, part.workload)
                 live = np.maximum(live, there * (as_float(use.activations) + use.kv_cache))
                 unfused += [replace(u, alive_bytes=there * u.alive_bytes, beside=stage.beside) for u in use.unfused]
         return MemoryUse(weights=weights, activations=live, unfused=tuple(unfused))
@@ -177,10 +178,6 @@ class PipelineConfig(ConfigMixin):
     def _sampled(self, checkpoint: Checkpoint, table: SamplingTable) -> Sampled:
         guidance = np.where(np.asarray(self.guidance_passes) == 2, "cfg", checkpoint.one_pass)
         return sampling_ratio(checkpoint, self.num_inference_steps, guidance, table)
-
-
-def _lower(config: ModelConfig, workload: Workload) -> OpList:
-    return config.lower(workload)
 
 
 def _turns(stage: Stage) -> list[tuple[Part, Any]]:

@@ -14,7 +14,7 @@ from archsearch.errors import ArchSearchError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.pricing import Call, Pricer, weights_bytes
+from archsearch.pipeline.pricing import Call, Pricer, footprint
 from archsearch.pipeline.request import Placement, Request, Run, check_request
 from archsearch.pipeline.stages import Stage, exchange, stages_of, transfers_s
 
@@ -153,7 +153,7 @@ def _priced(stage: Stage, pipeline: GenerationPipeline, run: Run, pricer: Pricer
     if swap is not None:
         extra = as_float(pricer.model.estimate([swap], execution).latency_s) * as_float(stage.number)
     held = stage.weights_of
-    weights = weights_bytes(held.config, held.workload) if stage.beside else calls[0][0].weights_bytes
+    weights = as_float(footprint(held.config, held.workload).weights) if stage.beside else calls[0][0].weights_bytes
     return _Priced(stage, calls, weights, extra)
 
 

@@ -18,7 +18,7 @@ from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
 from archsearch.hardware.prices import price_of
 from archsearch.hardware.spec import GpuSpec
-from archsearch.models.base import ModelConfig
+from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Convolution, MatMul, OpList, as_float
 from archsearch.workload import Workload
 
@@ -136,14 +136,14 @@ def largest_layer_bytes(ops: OpList) -> Any:
     return most
 
 
-def weights_bytes(config: ModelConfig, w: Workload) -> Any:
-    """Bytes of a component's weights in the workload's formats."""
+def footprint(config: ModelConfig, w: Workload) -> MemoryUse:
+    """``config.memory(w)``, remembered where both are scalars."""
     try:
-        return _weights(config, w)  # type: ignore[arg-type]
+        return _footprint(config, w)  # type: ignore[arg-type]
     except TypeError:  # arrays are not remembered
-        return as_float(config.memory(w).weights)
+        return config.memory(w)
 
 
 @lru_cache(maxsize=256)
-def _weights(config: ModelConfig, w: Workload) -> Any:
-    return as_float(config.memory(w).weights)
+def _footprint(config: ModelConfig, w: Workload) -> MemoryUse:
+    return config.memory(w)

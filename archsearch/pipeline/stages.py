@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,9 +56,19 @@ class Stage:
                 calls=part.calls,
                 workload=part.workload,
                 beside=self.beside,
+                key=_key(part),
             )
             for part in self.parts
         ]
+
+
+def _key(part: Part) -> Hashable | None:
+    """What names a part's ops: nothing where its dimensions are arrays."""
+    try:
+        hash((part.config, part.workload))
+    except TypeError:
+        return None
+    return part.config, part.workload
 
 
 def stages_of(pipeline: GenerationPipeline, request: Request, run: Run) -> tuple[Stage, ...]:
