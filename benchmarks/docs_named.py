@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -15,6 +16,7 @@ from docs_pages import ROOT, Block, DocsError
 _CODE = re.compile(r"`+([^`]+)`+")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FILE = re.compile(r"^[\w.-]+(?:/[\w.-]+)+/?$")
+_NAME = re.compile(r"^archsearch(\.\w+)+(?![\w/])")
 _FOLDERS = ("archsearch", "benchmarks", "docs", "hardware_profiles", "notebooks", "pipelines", "search_spaces", "tests")
 
 
@@ -99,8 +101,23 @@ def _check_code(code: str) -> None:
         for option in re.findall(r"(?:^|(?<=\|)|(?<= ))(--?[a-z][\w-]*)", code):
             if option not in commands.all_options():
                 raise DocsError(f"`{code}`: no verb has the option {option}")
+    elif match := _NAME.match(code):
+        _check_name(match[0])
     elif _FILE.match(code) and code.split("/")[0] in (*_FOLDERS, *_rooms()) and not _exists(code):
         raise DocsError(f"`{code}`: no such file")
+
+
+def _check_name(name: str) -> None:
+    """A module, or what it holds, by its dotted name."""
+    words = name.split(".")
+    found: Any = importlib.import_module(words[0])
+    for number, word in enumerate(words[1:], 2):
+        if not hasattr(found, word):
+            try:
+                importlib.import_module(".".join(words[:number]))
+            except ModuleNotFoundError:
+                raise DocsError(f"`{name}`: {found.__name__} has no {word}") from None
+        found = getattr(found, word)
 
 
 def _exists(path: str) -> bool:

@@ -86,6 +86,7 @@ def test_what_stands_beside_the_checkout_may_be_missing(page: Any) -> None:
         ("`archsearch hardware list|forget`", "hardware forget: no such verb"),
         ("`--no-such-option N`", "no verb has the option --no-such-option"),
         ("`archsearch/no/such.py`", "no such file"),
+        ("`archsearch.models.no_such(config)`", "archsearch.models has no no_such"),
         ("[link](nowhere.md)", "no such file"),
         ("[link](README.md#nowhere)", "no such heading"),
         ("```\narchsearch estimate gpt2 --hardware t4 \\\n    --steps 3\n```", "No such option: --steps"),
