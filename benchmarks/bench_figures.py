@@ -1,6 +1,6 @@
 """Pictures and tables of a results file of `archsearch bench run`: measured and predicted on one axis.
 
-python benchmarks/bench_figures.py [RESULTS.csv] [--output docs/figures | --table errors|layers]
+python benchmarks/bench_figures.py [RESULTS.csv] [--output docs/figures | --table errors|layers|sentence]
 
 Draws the steps of waves of tiles (a library's product, and Triton's at a tile we chose), head sizes, hidden sizes and
 vocabularies; ``--table`` prints errors by kind and split, or of transformer layers, and draws nothing. Rows marked
@@ -136,6 +136,14 @@ def layers(file: Path) -> str:
     return "\n".join(lines)
 
 
+def sentence(file: Path) -> str:
+    """The errors of transformer layers in a few words."""
+    frame = block_times(file)
+    error = 100 * (frame["predicted_us"] / frame["measured_us"] - 1).abs()
+    told = f"{error.mean():.0f} % on average, {error.max():.0f} % at worst"
+    return f"Errors of {len(frame)} transformer layers that no fit saw: {told}."
+
+
 def draw_all(file: Path, output: Path) -> None:
     """One picture of four panels, named like the results file."""
     import matplotlib
@@ -160,12 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, default=Path("docs/figures"))
-    parser.add_argument("--table", choices=("errors", "layers"))
+    parser.add_argument("--table", choices=("errors", "layers", "sentence"))
     options = parser.parse_args(arguments)
     if options.table == "errors":
         print(errors(predicted(options.file)))
-    elif options.table == "layers":
-        print(layers(options.file))
+    elif options.table:
+        print((layers if options.table == "layers" else sentence)(options.file))
     else:
         draw_all(options.file, options.output)
 
