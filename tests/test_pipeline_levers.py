@@ -51,7 +51,7 @@ def silicon_allows(gpu, name) -> bool:
     if name == "compile":
         return cc >= (7, 0) if nvidia else gpu.vendor == "amd"
     if name == "cuda-graphs":
-        return nvidia
+        return nvidia or gpu.vendor == "amd"  # HIP graphs
     return True
 
 

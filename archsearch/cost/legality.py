@@ -21,8 +21,11 @@ def compile_reason(gpu: GpuSpec) -> str | None:
 
 
 def graphs_reason(gpu: GpuSpec) -> str | None:
-    """Why CUDA graphs cannot be captured here, None where they can."""
-    return None if gpu.vendor == "nvidia" else f"CUDA graphs need an NVIDIA GPU, not {gpu.vendor}"
+    """Why graphs of launches cannot be captured here, None where they can: CUDA's, and HIP's behind the same interface
+    (https://rocm.docs.amd.com/projects/HIP/en/latest/how-to/hip_runtime_api/hipgraph.html). A CPU launches nothing."""
+    return (
+        None if gpu.vendor in ("nvidia", "amd", "cpu") else f"CUDA graphs need an NVIDIA or AMD GPU, not {gpu.vendor}"
+    )
 
 
 def check_execution(gpu: GpuSpec, execution: Execution) -> None:
