@@ -49,7 +49,7 @@ def silicon_allows(gpu, name) -> bool:
     if name == "fa2":
         return nvidia and cc >= (8, 0)
     if name == "compile":
-        return cc >= (7, 0) if nvidia else gpu.vendor == "amd"
+        return cc >= (7, 0) if nvidia else gpu.vendor in ("amd", "cpu")  # Triton, or C++ on a processor
     if name == "cuda-graphs":
         return nvidia or gpu.vendor == "amd"  # HIP graphs
     return True

@@ -225,6 +225,8 @@ def _compile_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str 
 
 
 def _graphs_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> str | None:
+    if gpu.vendor == "cpu":
+        return "a CPU launches no kernels that a graph could replay"
     return graphs_reason(gpu) or run_reasons(plan.run).get("graphs")
 
 
