@@ -19,7 +19,8 @@ from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
 from archsearch.pipeline import Run, estimate_pipeline, list_pipelines, load_pipeline, make_request
 from archsearch.pipeline.estimate import PipelineEstimate
-from archsearch.pipeline.levers import Plan, apply
+from archsearch.pipeline.levers import apply
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.request import Placement
 

@@ -19,8 +19,9 @@ from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
 from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.lever_effects import retained
-from archsearch.pipeline.levers import Plan, apply, build, get_lever, levers, refusals
+from archsearch.pipeline.levers import apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.transforms import WithLinearAttention
 from archsearch.workload import Workload
