@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services lint format bench clean
+.PHONY: help demo test test-services lint format docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ lint: $(VENV)/.installed-tests ## ruff and mypy
 format: $(VENV)/.installed-tests ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-tests ## run the examples and tables of README.md and docs/ anew
+	$(BIN)/python benchmarks/docs.py
 
 bench: $(VENV)/.installed-tests ## speed of costing and searching
 	$(BIN)/python benchmarks/search.py

@@ -1,16 +1,17 @@
 """Pictures and tables of a results file of `archsearch bench run`: measured and predicted on one axis.
 
-python benchmarks/bench_figures.py [RESULTS.csv] [--output docs/figures]
+python benchmarks/bench_figures.py [RESULTS.csv] [--output docs/figures | --table errors|layers|sentence]
 
 Draws the steps of waves of tiles (a library's product, and Triton's at a tile we chose), head sizes, hidden sizes and
-vocabularies, and prints errors by kind and split. Rows marked `fit` took part in the calibration, those marked `test`
-did not; blocks and Triton's kernels never do.
+vocabularies; ``--table`` prints errors by kind and split, or of transformer layers, and draws nothing. Rows marked
+`fit` took part in the calibration, those marked `test` did not; blocks and Triton's kernels never do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,17 +127,31 @@ def errors(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def layers(file: Path) -> str:
+    """A table of transformer layers."""
+    lines = ["| one layer | measured µs | predicted µs | error % |", "| --- | ---: | ---: | ---: |"]
+    for row in block_times(file).to_dict("records"):
+        error = 100 * (row["predicted_us"] / row["measured_us"] - 1)
+        lines.append(f"| {row['layer']} | {row['measured_us']:.0f} | {row['predicted_us']:.0f} | {error:+.1f} |")
+    return "\n".join(lines)
+
+
+def sentence(file: Path) -> str:
+    """The errors of transformer layers in a few words."""
+    frame = block_times(file)
+    error = 100 * (frame["predicted_us"] / frame["measured_us"] - 1).abs()
+    told = f"{error.mean():.0f} % on average, {error.max():.0f} % at worst"
+    return f"Errors of {len(frame)} transformer layers that no fit saw: {told}."
+
+
+def draw_all(file: Path, output: Path) -> None:
+    """One picture of four panels, named like the results file."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=RESULTS)
-    parser.add_argument("--output", type=Path, default=Path("docs/figures"))
-    options = parser.parse_args()
-    frame = predicted(options.file)
+    frame = predicted(file)
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained")
     for draw, place in zip((waves, heads, hidden, alignment), axes.flat, strict=True):
         draw(frame, place)
@@ -144,14 +159,23 @@ def main() -> None:
     figure.suptitle(
         f"{device['device']}, driver {device['driver']}, torch {device['torch']}, {device['date']}", fontsize=9
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output / f"{options.file.stem}.png", dpi=120)
-    print(errors(frame))
-    blocks = block_times(options.file)
-    print("\n| one layer | measured µs | predicted µs | error % |\n| --- | ---: | ---: | ---: |")
-    for row in blocks.to_dict("records"):
-        error = 100 * (row["predicted_us"] / row["measured_us"] - 1)
-        print(f"| {row['layer']} | {row['measured_us']:.0f} | {row['predicted_us']:.0f} | {error:+.1f} |")
+    output.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output / f"{file.stem}.png", dpi=120)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw, or print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--table", choices=("errors", "layers", "sentence"))
+    options = parser.parse_args(arguments)
+    if options.table == "errors":
+        print(errors(predicted(options.file)))
+    elif options.table:
+        print((layers if options.table == "layers" else sentence)(options.file))
+    else:
+        draw_all(options.file, options.output)
 
 
 if __name__ == "__main__":

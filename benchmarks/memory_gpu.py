@@ -20,6 +20,7 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,22 @@ def compare(path: Path) -> str:
     return "\n".join(lines)
 
 
+def sentence(path: Path) -> str:
+    """The errors of inference and training in a few words; what is off by more than a tenth is named, not counted."""
+    errors: dict[str, list[float]] = {"inference": [], "training": []}
+    off = []
+    for row in csv.DictReader(path.open(encoding="utf-8")):
+        if found := compared(row):
+            error = found["error_percent"]
+            if abs(error) > 10:
+                off.append(f"{row['name']} ({error:+.0f} %)")
+            else:
+                training = json.loads(row["workload"]).get("phase") == "train"
+                errors["training" if training else "inference"].append(abs(error))
+    told = [f"{name} within {max(found):.1f} % ({len(found)} cases)" for name, found in errors.items()]
+    return f"{', '.join(told)}; not counted: {', '.join(off) or 'none'}.".capitalize()
+
+
 def compared(row: dict[str, str]) -> dict[str, float]:
     """A measured row and its prediction in bytes; nothing where the case failed. Keys and values that a prefill leaves
     behind count as live, as the allocator sees them."""
@@ -312,18 +329,19 @@ def _title(row: dict[str, str]) -> str:
     return f"{name} | {', '.join(f'{k} {v}' for k, v in sizes.items() if k != 'phase')}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write cases, measure or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write-cases", action="store_true")
     parser.add_argument("--output", type=Path, default=None)
     parser.add_argument("--compare", type=Path, default=None)
+    parser.add_argument("--sentence", action="store_true", help="with --compare: the errors in a few words")
     parser.add_argument("--dry", action="store_true", help="run the cases on the meta device")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.write_cases:
         write_cases()
     elif given.compare:
-        print(compare(given.compare))
+        print(sentence(given.compare) if given.sentence else compare(given.compare))
     else:
         measure_all(given.output, "meta" if given.dry else "cuda")
 

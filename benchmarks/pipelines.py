@@ -1,10 +1,13 @@
 """Predicted against published: end-to-end timings and memory of whole pipelines, none of which any fit saw.
 
-python benchmarks/pipelines.py
+python benchmarks/pipelines.py [--table sentence|timings|memory|placement|levers]
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -16,8 +19,10 @@ from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
 from archsearch.pipeline import Run, estimate_pipeline, list_pipelines, load_pipeline, make_request
 from archsearch.pipeline.estimate import PipelineEstimate
-from archsearch.pipeline.levers import Plan, apply
+from archsearch.pipeline.levers import apply
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.request import Placement
 
 PIPELINES = {"flux1-dev": "flux-dev", "flux1-schnell": "flux-schnell", "ltx-video-2b": "ltx-video"}
 FLUX_FAST = ("compile", "cuda-graphs", "fused-qkv", "fa3", "fp8")
@@ -36,6 +41,7 @@ def estimate(row: dict[str, Any], pricers: dict[str, Pricer]) -> PipelineEstimat
     return estimate_pipeline(found, gpu, request, run, pricer=pricers.setdefault(gpu.id, Pricer(gpu)))
 
 
+@cache
 def timings() -> pd.DataFrame:
     """One row a published timing of a pipeline that ships, or of its transformer alone."""
     known, pricers, rows = set(list_pipelines()), {}, []
@@ -63,20 +69,65 @@ def timings() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def flux_memory() -> pd.DataFrame:
+def sentence() -> str:
+    """The errors of all timings in a few words."""
+    found = timings()
+    error, sure = found["error_percent"].abs(), found[~found["doubtful"]]["error_percent"].abs()
+    near, near_sure = (100 * (part <= 15).mean() for part in (error, sure))
+    told = f"{len(found)} published timings: median error {error.median():.0f} %, {near:.0f} % within 15 %"
+    return f"{told}; without the {found['doubtful'].sum()} doubtful ones {near_sure:.0f} % within 15 %."
+
+
+def timings_table() -> str:
+    """One line a timing; a star marks rows whose settings are a guess or whose figure is rounded."""
+    lines = [
+        "| pipeline | GPU | settings | covers | published s | predicted s | error % | source |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for r in timings().itertuples():
+        error = f"{r.error_percent:+.0f}{' *' if r.doubtful else ''}"
+        cells = (
+            r.pipeline,
+            r.GPU,
+            r.settings,
+            r.covers,
+            f"{r.published_s:.4g}",
+            f"{r.predicted_s:.4g}",
+            error,
+            r.source,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def flux_memory() -> str:
     """FLUX.1-dev in bf16 at 1024 x 1024, all resident."""
     gpu, found = load_gpu("h100-sxm"), load_pipeline("flux-dev")
     request, _ = make_request(found)
     answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16))
     told = {"t5-xxl": 8.87, "clip-l": 0.229, "transformer": 22.168, "decoder": 0.156}
-    rows = [(name, gib, float(answer.weights_bytes[name]) / GIB) for name, gib in told.items()]
-    rows.append(("peak", 33.8, float(answer.peak_memory_bytes) / GIB))
-    frame = pd.DataFrame(rows, columns=["what", "published_gib", "predicted_gib"])
-    return frame.assign(error_percent=100 * (frame["predicted_gib"] / frame["published_gib"] - 1))
+    lines = ["| | published GiB | predicted GiB |", "| --- | ---: | ---: |"]
+    for name, gib in told.items():
+        lines.append(f"| {name} | {gib} | {float(answer.weights_bytes[name]) / GIB:.3f} |")
+    lines.append(f"| peak, all resident | 33.8 | {float(answer.peak_memory_bytes) / GIB:.2f} |")
+    return "\n".join(lines)
 
 
-def flux_levers() -> pd.DataFrame:
-    """FLUX.1-dev with the levers of flux-fast one after the other, beside what was measured.
+def placement() -> str:
+    """FLUX.1-dev on an RTX 4090 (24 GiB), its weights in three places."""
+    gpu, found = load_gpu("rtx-4090"), load_pipeline("flux-dev")
+    request, _ = make_request(found)
+    lines = ["| `--placement` | peak GiB | fits | s | PCIe s |", "| --- | ---: | --- | ---: | ---: |"]
+    for place in Placement:
+        answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, placement=place))
+        moved = sum(float(stage.transfer_s) for stage in answer.stages)
+        peak, fits = float(answer.peak_memory_bytes) / GIB, "yes" if bool(answer.fits) else "no"
+        lines.append(f"| {place.value} | {peak:.1f} | {fits} | {float(answer.latency_s):.1f} | {moved:.1f} |")
+    return "\n".join(lines)
+
+
+def flux_levers() -> str:
+    """FLUX.1-dev with the levers of flux-fast one after the other, beside what was measured under torch before 2.8.
 
     H100: https://github.com/huggingface/flux-fast (about 2.5 times in all, with fp8 attention too) and xDiT's page for
     the first two rows; L20: https://github.com/xlite-dev/flux-faster, README; A100: ParaAttention's README.
@@ -95,50 +146,42 @@ def flux_levers() -> pd.DataFrame:
     wanted += [key for key in measured if key not in wanted]
     found = load_pipeline("flux-dev")
     request, _ = make_request(found)
-    rows, base = [], {}
+    lines = [
+        "| GPU | levers | predicted s | speed-up | published s | speed-up |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    base: dict[str, tuple[float, float]] = {}
     for gpu_id, levers in wanted:
         gpu = load_gpu(gpu_id)
-        pulled = apply(Plan(found, request, Run(dtype=DType.BF16)), levers, gpu)
+        run = Run(dtype=DType.BF16, execution=Execution(torch="2.4"))
+        pulled = apply(Plan(found, request, run), levers, gpu)
         seconds = float(estimate_pipeline(pulled.pipeline, gpu, pulled.request, pulled.run).latency_s)
         base.setdefault(gpu_id, (seconds, measured[gpu_id, ()]))
         told = measured.get((gpu_id, levers))
-        rows.append(
-            {
-                "GPU": gpu_id,
-                "levers": ", ".join(levers) or "none",
-                "predicted_s": seconds,
-                "speedup": base[gpu_id][0] / seconds,
-                "published_s": told or "",
-                "published_speedup": base[gpu_id][1] / told if told else "",
-            }
+        there = f"{told:.4g} | {base[gpu_id][1] / told:.2f}" if told else "| "
+        lines.append(
+            f"| {gpu_id} | {', '.join(levers) or 'none'} | {seconds:.4g} | {base[gpu_id][0] / seconds:.2f} | {there} |"
         )
-    return pd.DataFrame(rows)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A table for the documentation."""
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "| " + " | ".join("---" for _ in frame.columns) + " |"]
-    for row in frame.itertuples(index=False):
-        cells = [
-            f"{v:+.0f}" if c == "error_percent" else f"{v:.4g}" if isinstance(v, float) else str(v)
-            for c, v in zip(frame.columns, row, strict=True)
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def main() -> None:
+TABLES = {
+    "sentence": sentence,
+    "timings": timings_table,
+    "memory": flux_memory,
+    "placement": placement,
+    "levers": flux_levers,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one table, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, action="append")
     try:
-        found = timings()
+        print("\n\n".join(TABLES[name]() for name in parser.parse_args(arguments).table or TABLES))
     except ArchSearchError as error:
         raise SystemExit(str(error)) from None
-    print(markdown(found.drop(columns="doubtful")))
-    error = found["error_percent"].abs()
-    sure = found[~found["doubtful"]]["error_percent"].abs()
-    print(f"\n{len(found)} timings: median {error.median():.0f} %, {(error <= 15).mean():.0%} within 15 %")
-    print(f"without the {found['doubtful'].sum()} doubtful ones: {(sure <= 15).mean():.0%} within 15 %\n")
-    print(markdown(flux_memory()), "\n")
-    print(markdown(flux_levers()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Predicted against published end-to-end timings: the rows of published_timings.yaml, none of which any fit saw.
 
-python benchmarks/published.py
+python benchmarks/published.py [--table sentence|summary|timings]
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import argparse
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ _SIZES = ("batch_size", "height", "width", "frames")
 PHASES = {"vae-decode": "decode", "vae-encode": "encode"}
 
 
-@lru_cache
+@cache
 def load() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The timings, and per model the ``parts`` of its pipeline beside the transformer."""
     document = yaml.safe_load(TIMINGS.read_text(encoding="utf-8"))
@@ -59,7 +61,7 @@ def predict(row: dict[str, Any]) -> tuple[float, float, float]:
 
 def run_of(row: dict[str, Any]) -> dict[str, Any]:
     """Fields of the execution that a row's settings say; torch before 2.8 where the row names no release."""
-    return {"torch": row.get("torch", "2.4"), "attention": row["attention"], "compiled": row["compiled"]}
+    return {"torch": row.get("torch", "2.4"), "attention": row.get("attention", "auto"), "compiled": row["compiled"]}
 
 
 def _surroundings(row: dict[str, Any]) -> Any:
@@ -76,6 +78,7 @@ def _surroundings(row: dict[str, Any]) -> Any:
         yield parts["decoder"], {**sizes, "dtype": dtype, "phase": "decode", **beside}, 1
 
 
+@cache
 def table() -> pd.DataFrame:
     """One row a timing: settings, published and predicted seconds and the error in percent."""
     rows = []
@@ -149,6 +152,23 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def sentence(frame: pd.DataFrame) -> str:
+    """The errors in a few words, all rows counted."""
+    error = frame["error_percent"].abs()
+    h100 = error[frame["gpu"] == "h100-sxm"]
+    told = f"{len(frame)} timings: median error {error.median():.0f} %, {100 * (error <= 15).mean():.0f} % within 15 %"
+    return f"{told}; median error on H100 {h100.median():.0f} % ({len(h100)} timings)."
+
+
+TABLES = {"sentence": sentence, "summary": summary, "timings": markdown}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one table, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, action="append")
+    print("\n\n".join(TABLES[name](table()) for name in parser.parse_args(arguments).table or TABLES))
+
+
 if __name__ == "__main__":
-    found = table()
-    print(f"{markdown(found)}\n\n{summary(found)}")
+    main()

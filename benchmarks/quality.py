@@ -3,8 +3,10 @@
     python benchmarks/quality.py                       # measured table and published tables, a minute
     python benchmarks/quality.py --train               # trains the decoders first (CPU, half an hour)
     python benchmarks/quality.py --train --device cuda
+    python benchmarks/quality.py --only ranks|decoders|diffusion|residuals
 
-Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results.
+Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results. With ``--only``
+it prints one table and writes nothing; scores at initialisation, which take torch a minute, are then those on file.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHAPE = ["num_layers", "hidden_size", "num_attention_heads", "head_dim", "intermediate_size"]
+ANY = "dit-fid-any-patch"
 LAWS = ("chinchilla-besiroglu", "kaplan", "aspect-ratio", "conditional", "shape-aware", "ensemble")
 
 
@@ -208,13 +212,52 @@ def dit_residuals() -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def main() -> None:
+def ranks() -> str:
+    """How the laws rank the measured decoders today, beside the training-free scores on file."""
+    file = RESULTS / "quality_decoders_gpu.csv"
+    table = measured_table(file)
+    checks = correlations(table, proxies(table, float(pd.read_csv(file)["tokens"].iloc[0])))
+    kept = pd.read_csv(RESULTS / "quality_checks.csv").query("proxy.str.contains('training-free')")
+    return markdown(pd.concat([checks, kept], ignore_index=True))
+
+
+def spearman_table(names: Sequence[str]) -> str:
+    """Published tables in lines, those laws in columns: Spearman."""
+    found = published()
+    found = found[found["proxy"].isin(names)]
+    lines = [f"| table (models) | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    for (name, models), part in found.groupby(["table", "models"], sort=False):
+        values = part.set_index("proxy")["spearman"]
+        lines.append(f"| {name} ({models}) | {' | '.join(f'{values[n]:.3g}' for n in names)} |")
+    return "\n".join(lines)
+
+
+def residuals() -> str:
+    """A sentence: residuals of the law of all patches."""
+    rows = dit_residuals()
+    told = ", ".join(f"{m.removeprefix('DiT-')} {v:.2f}" for m, v in zip(rows["model"], rows[ANY], strict=True))
+    return f"Residuals of the fit to DiT, ln(published/predicted FID): {told}."
+
+
+TABLES = {
+    "ranks": ranks,
+    "decoders": lambda: spearman_table(LAWS),
+    "diffusion": lambda: spearman_table(("latent-diffusion-fid", ANY, "dit-loss")),
+    "residuals": residuals,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, help="measured table (default: the newest of benchmarks/results)")
     parser.add_argument("--train", action="store_true", help="train the decoders first")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--no-training-free", action="store_true", help="leave out what needs torch")
-    args = parser.parse_args()
+    parser.add_argument("--only", choices=TABLES, help="print one table, and write nothing")
+    args = parser.parse_args(arguments)
+    if args.only:
+        print(TABLES[args.only]())
+        return
     table_file = args.table or RESULTS / f"quality_decoders_{'gpu' if args.device == 'cuda' else 'cpu'}.csv"
     if args.train:
         command = [sys.executable, str(HERE / "quality_train.py"), "--device", args.device, "--output", str(table_file)]

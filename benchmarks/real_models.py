@@ -14,6 +14,7 @@ import datetime
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     measuring = verbs.add_parser("measure")
@@ -181,7 +182,7 @@ def main() -> None:
     comparing = verbs.add_parser("compare")
     comparing.add_argument("file", type=Path)
     comparing.add_argument("--hardware")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.verb == "measure":
         measure(options.output, options.device, options.budget_seconds)
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,12 @@ def milliseconds(value: Any) -> str:
     return f"{1e3 * float(value):.3f}" if value not in ("", None) else ""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, default=sorted(RESULTS.glob("h200-sxm-verify-*.csv")))
     print("| space | execution | | parameters | measured ms | predicted then | predicted now | layer ms | then | now |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for file in parser.parse_args().files:
+    for file in parser.parse_args(arguments).files:
         for r in rows_of(file):
             whole = (milliseconds(r[n]) for n in ("measured_s", "predicted_s", "now_s"))
             layer = (milliseconds(r[n]) for n in ("layer_measured_s", "layer_predicted_s", "layer_now_s"))

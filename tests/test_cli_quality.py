@@ -84,7 +84,12 @@ def test_model_tells_overtraining_serving_and_ceiling(capsys: pytest.CaptureFixt
     assert llama["inference_optimum"]["saved"] > 0
     flux, sana = answer("flux1-dev"), answer("sana-1.6b")
     assert flux["reconstruction_psnr_db"] > sana["reconstruction_psnr_db"]
-    assert answer("sana-1.6b", "--guidance", "cfg")["predicted_fid"] < sana["predicted_fid"]
+    guided = answer("sana-1.6b", "--guidance", "cfg")
+    assert guided["predicted_fid"] == sana["predicted_fid"]  # how its figure was measured
+    assert guided["sampling"]["ratio"] == 1
+    unguided = answer("sana-1.6b", "--guidance", "none")
+    assert unguided["predicted_fid"] is None
+    assert "nothing is known beyond" in unguided["sampling"]["reason"]
 
 
 @pytest.mark.parametrize(

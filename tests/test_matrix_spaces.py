@@ -45,10 +45,10 @@ def test_a_space_goes_through_every_verb(space: str, pool: str, ask: Ask, tmp_pa
     assert listed["name"] == "matrix"
     assert ask("study", "show", "matrix")["space"] == space
     found = ask("recommend", "matrix", "--top", "2")
-    assert ask("recommend", space, "-g", gpus, "--top", "2")["recommended"] == found["recommended"]
+    assert ask("recommend", space, "-g", gpus, "--top", "2")["recommendations"] == found["recommendations"]
     table = ask("recommend", "matrix", "--top", "2", as_text=True)
     assert "1" in table.splitlines()[1] or "rank" in table
-    best = found["recommended"][0]
+    best = found["recommendations"][0]
     held = [row for row in front["front"] if row["config"] == best["config"]]
     assert len(held) == 1
     for name in ("latency_s", "parameters", "flops", "memory_bytes", "quality"):
@@ -65,7 +65,7 @@ def test_a_space_goes_through_every_verb(space: str, pool: str, ask: Ask, tmp_pa
 
 def check_exports(ask: Ask, found: dict[str, Any], place: Path) -> None:
     """Rank 1 as files: the same parameters, and the seconds that the search said, of the same execution."""
-    best, gpus = found["recommended"][0], found["hardware"]
+    best, gpus = found["recommendations"][0], found["hardware"]
     execution = execution_text(found["execution"])
     path = place / "rank1.yaml"
     path.write_text(ask("recommend", "matrix", "--top", "1", "--format", "yaml", as_text=True))

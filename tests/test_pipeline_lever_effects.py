@@ -11,8 +11,9 @@ from archsearch.pipeline import Guidance, Run, load_pipeline, make_request
 from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.lever_effects import lever_effect, retained
-from archsearch.pipeline.levers import Plan, build, get_lever
+from archsearch.pipeline.levers import build, get_lever
 from archsearch.pipeline.optimize import Goal, optimize
+from archsearch.pipeline.plan import Plan
 
 
 def plan_of(name, **sizes):

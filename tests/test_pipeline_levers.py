@@ -19,8 +19,9 @@ from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
 from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.lever_effects import retained
-from archsearch.pipeline.levers import Plan, apply, build, get_lever, levers, refusals
+from archsearch.pipeline.levers import apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.transforms import WithLinearAttention
 from archsearch.workload import Workload
@@ -49,9 +50,9 @@ def silicon_allows(gpu, name) -> bool:
     if name == "fa2":
         return nvidia and cc >= (8, 0)
     if name == "compile":
-        return cc >= (7, 0) if nvidia else gpu.vendor == "amd"
+        return cc >= (7, 0) if nvidia else gpu.vendor in ("amd", "cpu")  # Triton, or C++ on a processor
     if name == "cuda-graphs":
-        return nvidia
+        return nvidia or gpu.vendor == "amd"  # HIP graphs
     return True
 
 

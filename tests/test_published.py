@@ -65,12 +65,12 @@ def test_every_row_is_predicted(published: Any) -> None:
 def test_a_pipeline_is_its_parts(published: Any) -> None:
     """FLUX.1-dev compiled: 28 steps of the compiled transformer, and eager encoders and decoder once."""
     row = next(row for row in published.load()[0] if row["id"] == "flux1-dev-h100-xdit-compiled")
-    square = {"height": 1024, "width": 1024}
-    step = archsearch.estimate("flux1-dev", "h100-sxm", compiled=True, attention="fa2", **square).latency_s
+    square, release = {"height": 1024, "width": 1024}, {"torch": "2.4"}
+    step = archsearch.estimate("flux1-dev", "h100-sxm", compiled=True, attention="fa2", **square, **release).latency_s
     rest = [
-        archsearch.estimate("clip-l-text", "h100-sxm", seq_len=77).latency_s,
-        archsearch.estimate("t5-xxl-encoder", "h100-sxm", seq_len=512).latency_s,
-        archsearch.estimate("flux-vae", "h100-sxm", phase="decode", **square).latency_s,
+        archsearch.estimate("clip-l-text", "h100-sxm", seq_len=77, **release).latency_s,
+        archsearch.estimate("t5-xxl-encoder", "h100-sxm", seq_len=512, **release).latency_s,
+        archsearch.estimate("flux-vae", "h100-sxm", phase="decode", **square, **release).latency_s,
     ]
     assert published.predict(row)[0] == pytest.approx(28 * step + sum(rest))
 

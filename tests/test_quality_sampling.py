@@ -14,7 +14,8 @@ from archsearch.cli.main import run as cli
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.pipeline import Run, load_pipeline, make_request
 from archsearch.pipeline.lever_effects import lever_effect, plan_sampling
-from archsearch.pipeline.levers import Plan, get_lever
+from archsearch.pipeline.levers import get_lever
+from archsearch.pipeline.plan import Plan
 from archsearch.quality import default_proxy, training_features
 from archsearch.quality.sampling import asked_sampling, sampled_quality, sampling_ratio
 from archsearch.quality.sampling_table import SAMPLING_FILE, SamplingRecord, build_table, shipped_table

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.quality import get_proxy
+from archsearch.search.answers.agreement import independent
+from archsearch.search.answers.diagnosis import space_bindings
 from archsearch.search.answers.explain import explain
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, to_records
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
+from archsearch.search.space.space import parse_space
 from archsearch.search.studies.study import run_study
 
 pytest_plugins = ("search_fakes",)
@@ -62,7 +67,7 @@ def test_limits_hold_and_the_answer_stays_optimal(evaluator: Evaluator, limit: s
 
 
 def test_nothing_feasible_names_the_binding_limit(evaluator: Evaluator) -> None:
-    with pytest.raises(ArchSearchError, match=r"latency at most 1e-06 ms on t4 binds.*hidden_size="):
+    with pytest.raises(ArchSearchError, match=r"latency at most 1e-06 ms on t4 .*bind\..*hidden_size="):
         recommend(evaluator.space, evaluator=evaluator, max_latency_ms=1e-6, progress=False)
     with pytest.raises(ArchSearchError, match=r"at least 1e\+06 parameters"):
         recommend(evaluator.space, evaluator=evaluator, max_parameters=10, progress=False)
@@ -168,19 +173,112 @@ def test_explanation_agrees_with_single_estimates(evaluator: Evaluator) -> None:
     assert [view.gpu for view in answer.per_gpu] == list(evaluator.pool.ids)
     model = evaluator.models["t4"]
     for item in answer.per_gpu[0].dimensions:
-        moved = evaluator.space.family_class(**{**answer.config, item["dimension"]: item["to"]})
+        moved = evaluator.space.family_class(**{**answer.config, **item["changes"]})
         latency = float(np.asarray(model.estimate(moved.lower(workload)).latency_s))
         assert item["latency_change"] == pytest.approx(latency / answer.per_gpu[0].latency_s - 1)
         assert item["parameters_change"] == pytest.approx(float(moved.parameters()) / answer.parameters - 1)
-    for view in answer.per_gpu:
-        assert all(item["latency_change"] <= 0 <= item["parameters_change"] for item in view.better)
     assert answer.lines()
 
 
-def test_misaligned_width_is_shown_the_better_shape(evaluator: Evaluator) -> None:
-    # the toy GPU pads n to tiles of 256: 2050 costs as much as 2304, so 2112 is larger and no slower
-    config = evaluator.space.family_class(hidden_size=512, num_layers=4, intermediate_size=2050, num_attention_heads=8)
-    t4 = explain(config, evaluator.space.workload, evaluator.pool, models=evaluator.models).per_gpu[0]
-    singles = {item["to"] for item in t4.dimensions if item["dimension"] == "intermediate_size"}
-    assert singles == {2048, 2112}
-    assert any(item["changes"].get("intermediate_size") == 2112 for item in t4.better)
+def test_preferences_order_the_front(evaluator: Evaluator) -> None:
+    """The best in what is preferred is first, and the front is ordered by it, near twins last."""
+    options = {"evaluator": evaluator, "top": 10_000, "progress": False}
+    good = recommend(evaluator.space, prefer="quality", **options)
+    fast = recommend(evaluator.space, prefer="speed", **options)
+    assert good.attrs["prefer"] == "quality"
+    assert good["quality"].iloc[0] == good["quality"].min()
+    assert fast["throughput_weighted"].iloc[0] == fast["throughput_weighted"].max()
+    assert good["quality"].head(4).is_monotonic_increasing
+    assert set(good["quality"]) == set(fast["quality"])
+    assert recommend(evaluator.space, **options).attrs["prefer"] == "knee"  # what a space says by default
+
+
+def test_preferences_that_say_nothing_are_refused(evaluator: Evaluator, toy_file: Path) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"prefer cost needs an objective of .*: prefer quality or speed or knee"
+    ):
+        recommend(evaluator.space, evaluator=evaluator, prefer="cost", progress=False)
+    with pytest.raises(UnknownNameError, match="preference"):
+        recommend(evaluator.space, evaluator=evaluator, prefer="beauty", progress=False)
+    with pytest.raises(InvalidInputError, match="prefer or weights"):
+        recommend(evaluator.space, evaluator=evaluator, prefer="speed", weights={"quality": 2}, progress=False)
+    toy_file.write_text(toy_file.read_text() + "prefer: cost\n")
+    with pytest.raises(InvalidInputError, match="prefer cost needs"):
+        parse_space(toy_file)
+
+
+def brute_force(evaluator: Evaluator) -> dict[str, tuple[float, int]]:
+    """Limit -> (least relative miss of what keeps all the others, cell), cell by cell in plain Python."""
+    space, best = evaluator.space, {}
+    evaluation = evaluator.evaluate(space.decode(np.arange(space.size)))
+    violations = {text: np.broadcast_to(v, (space.size,)) for text, v in evaluation.violations.items()}
+    for cell in np.flatnonzero(evaluation.legal).tolist():
+        missed: dict[str, float] = {}
+        for text, amounts in violations.items():
+            kind = "latency" if "latency" in text else "device" if text.startswith("memory of") else text
+            if amounts[cell] > 0:
+                missed[kind] = max(missed.get(kind, 0.0), float(amounts[cell]))
+        if len(missed) == 1:
+            ((kind, amount),) = missed.items()
+            if kind not in best or amount < best[kind][0]:
+                best[kind] = (amount, cell)
+    return best
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        "parameters: [1.0e+6, 2.0e+7], memory_gib: 0.001",
+        "parameters: [1.5e+7, 2.0e+7], latency_ms: 0.5",
+        "parameters: [1.5e+7, 2.0e+7], latency_ms: 1.0e-6",
+        "memory_gib: 0.002, latency_ms: 0.165",
+    ],
+)
+def test_what_binds_is_what_alone_is_in_the_way(evaluator: Evaluator, toy_file: Path, budget: str) -> None:
+    text = toy_file.read_text()
+    toy_file.write_text(text.replace("budget:\n  parameters: [1.0e+6, 2.0e+7]", f"budget: {{{budget}}}"))
+    tight = Evaluator(parse_space(toy_file), evaluator.pool, evaluator.models)
+    found = space_bindings(tight)
+    truth = brute_force(tight)
+    kinds = {("latency" if "latency" in b.limit else b.limit): b for b in found if not b.limit.startswith("constraint")}
+    assert set(kinds) == set(truth)
+    for kind, (amount, cell) in truth.items():
+        assert max(kinds[kind].missed.values()) == pytest.approx(amount, rel=1e-12)
+        assert kinds[kind].place == cell
+    with pytest.raises(ArchSearchError) as told:
+        recommend(tight.space, evaluator=tight, progress=False)
+    if truth:
+        assert all(kinds[kind].limit in str(told.value) for kind in truth)
+        assert "all else kept" in str(told.value)
+    else:
+        assert "bind together" in str(told.value)
+
+
+def test_conditions_of_the_user_can_bind(evaluator: Evaluator) -> None:
+    with pytest.raises(
+        ArchSearchError, match=r"constraint: num_layers > 8 binds. The nearest that keeps all else: hid"
+    ):
+        recommend(evaluator.space, evaluator=evaluator, where="num_layers > 8", progress=False)
+
+
+def test_sampled_studies_name_what_binds(evaluator: Evaluator, tmp_path: Path) -> None:
+    """Of trials that miss two limits, each alone in some, both are named with the nearest trial that keeps the rest."""
+    place = str(tmp_path / "s.journal")
+    options: dict[str, Any] = {"evaluator": evaluator, "progress": False}
+    study = run_study(evaluator.space, name="s", storage=place, strategy="random", trials=60, **options)
+    with pytest.raises(
+        ArchSearchError, match=r"memory at most 0.0001 GiB binds. The nearest misses it by \d.*all else kept"
+    ):
+        recommend(study, max_memory_gib=1e-4, **options)
+
+
+def test_proxies_of_one_base_count_once() -> None:
+    names = ["shape-aware", "conditional", "aspect-ratio", "chinchilla-besiroglu", "kaplan", "chinchilla", "ensemble"]
+    kept = [proxy.name for proxy in independent(get_proxy(name) for name in names)]
+    assert kept == [
+        "shape-aware",
+        "kaplan",
+        "chinchilla",
+    ]  # four on Besiroglu's constants, and the mean of three of them
+    images = ["latent-diffusion-fid", "dit-fid-any-patch", "dit-fid", "dit-loss", "dit-fid-clip"]
+    assert [p.name for p in independent(get_proxy(n) for n in images)] == ["latent-diffusion-fid", "dit-loss"]

@@ -80,7 +80,7 @@ def test_conditions_are_constraints(small: Evaluator) -> None:
 
 def test_what_binds_is_named(small: Evaluator) -> None:
     options: dict[str, Any] = {"evaluator": small, "progress": False}
-    with pytest.raises(ArchSearchError, match=r"is feasible: .* binds. The nearest misses it by \d"):
+    with pytest.raises(ArchSearchError, match=r"feasible on .*: .* binds. The nearest misses it by \d.* all else kept"):
         recommend(small.space, reference="llama-3-8b", **options)
     record = small.space.record.model_copy(update={"budget": Budget()})
     free = small.on(SearchSpace(record, small.space.origin, small.space.source_text))
@@ -129,7 +129,7 @@ def test_kernel_limits_exclude_head_dims(tmp_path: Path) -> None:
         "parameters: [1.0e+9, 1.3e+9]", "memory_gib: 70"
     )
     path = tmp_path / "flash.yaml"
-    path.write_text(text.replace("{compiled: true}", "{compiled: true, attention: flash}"))
+    path.write_text(text.replace("execution: torch-compiled", "execution: {name: torch-compiled, attention: flash}"))
     space = load_space(str(path))
     flash = Evaluator(space, GpuPool.parse("a100-sxm-80gb"))
     evaluation = flash.evaluate(space.mesh())

@@ -13,7 +13,7 @@ from archsearch.cli.groups import said
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
-    from archsearch.pipeline.levers import Plan
+    from archsearch.pipeline.plan import Plan
 
 ASKED = "What is generated"
 PLACED = "Where weights are, and what runs beside the transformer"

@@ -11,8 +11,8 @@ from archsearch.cli.output import gibibytes, note, print_json, print_table, say
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
     from archsearch.pipeline.estimate import PipelineEstimate
-    from archsearch.pipeline.levers import Plan
     from archsearch.pipeline.optimize import Goal
+    from archsearch.pipeline.plan import Plan
     from archsearch.pipeline.pricing import Pricer
 
 

@@ -258,7 +258,7 @@ def _column(record: dict[str, Any], attrs: dict[str, Any]) -> dict[str, Any]:
         cells["class"] = record["hf_class"] or "none published"
     run, step = attrs["per"]["run"], attrs["per"]["step"]
     if run != step and "pass_flops" in record:
-        cells[f"TFLOPs per {step}"] = record["pass_flops"] / 1e12
+        cells["TFLOPs per pass"] = record["pass_flops"] / 1e12
     cells[f"TFLOPs per {run}"] = record["flops"] / 1e12
     cells["memory, GiB"] = gibibytes(record["memory_bytes"])
     if record["quality"] is None:  # steps or guidance that nobody measured

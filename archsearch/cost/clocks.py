@@ -23,21 +23,9 @@ from archsearch.cost.estimate import Provenance
 from archsearch.cost.execution import Execution
 from archsearch.cost.power import peak_per_watt
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.hardware.spec import GpuSpec
-
-
-def check_clock(gpu: GpuSpec, execution: Execution) -> None:
-    """Refuse clocks and limits that a board does not have.
-
-    Raises:
-        InvalidInputError: a clock above the boost clock, or a limit above the board's power.
-    """
-    if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
-        raise InvalidInputError(f"--clock {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most")
-    if execution.power_limit_w is not None and execution.power_limit_w > gpu.tdp_w:
-        raise InvalidInputError(f"--power-limit-w {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most")
 
 
 def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution: Execution) -> Any:

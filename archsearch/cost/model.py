@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from archsearch.cost.calibration import Calibration, KernelFit, Known
-from archsearch.cost.clocks import check_clock, slow_down
+from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
@@ -22,6 +22,7 @@ from archsearch.cost.kernels.base import KernelTime
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.launches import Kernel, fused_backend, kernels_of, runs_fused
 from archsearch.cost.layouts import laid_out
+from archsearch.cost.legality import check_execution
 from archsearch.cost.remember import PriceCache, Times
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -113,7 +114,7 @@ class CostModel:
             UnsupportedError: the GPU cannot run an op in its format, with the reason.
             InvalidInputError: a clock or limit that the GPU does not have.
         """
-        check_clock(self.gpu, execution)
+        check_execution(self.gpu, execution)
         parts = []
         for segment in segments_of(ops):
             own = execution.beside() if segment.beside else execution

@@ -13,7 +13,8 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.estimate import cheapest_fit
-from archsearch.pipeline.levers import Plan, apply, get_lever
+from archsearch.pipeline.levers import apply, get_lever
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Placement, Run, make_request
 from archsearch.workload import Workload
 

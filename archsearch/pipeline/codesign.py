@@ -72,6 +72,10 @@ class PipelineConfig(ConfigMixin):
             Requirement(
                 reason="num_inference_steps must be at least 1", holds=np.asarray(self.num_inference_steps) >= 1
             ),
+            Requirement(
+                reason="num_inference_steps must be at least 2 where the decoder takes the last",
+                holds=(np.asarray(self.num_inference_steps) >= 2) | ~self._decoder_denoises(),
+            ),
             Requirement(reason="guidance_passes must be 1 or 2", holds=(passes == 1) | (passes == 2)),
             Requirement(reason="distilled must be 0 or 1", holds=np.isin(np.asarray(self.distilled), (0, 1))),
             Requirement(
@@ -79,6 +83,13 @@ class PipelineConfig(ConfigMixin):
                 holds=known,
             ),
         )
+
+    def _decoder_denoises(self) -> Any:
+        """Where the pipeline's own decoder, which takes the last step, decodes."""
+        record = self.template.record.decoder
+        takes = record is not None and record.denoises
+        own = [s for s, decoder in self.decoders().items() if decoder is self.template.decoder]
+        return np.isin(self._scale(), own) & takes
 
     def _scale(self) -> Any:
         return np.asarray(getattr(self, "vae_scale_factor", 1))

@@ -8,8 +8,8 @@ import numpy as np
 
 from archsearch.pipeline.estimate import PipelineEstimate, StageCost
 from archsearch.pipeline.lever_effects import lever_effect
-from archsearch.pipeline.levers import Lever
 from archsearch.pipeline.optimize import Optimum, Option
+from archsearch.pipeline.plan import Lever
 from archsearch.pipeline.request import Run
 
 _CLOSES = {

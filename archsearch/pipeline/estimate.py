@@ -10,12 +10,12 @@ import numpy as np
 
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
-from archsearch.errors import ArchSearchError
+from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.pricing import Call, Pricer, footprint
-from archsearch.pipeline.request import Placement, Request, Run, check_request
+from archsearch.pipeline.request import Placement, Request, Run, check_request, run_reasons
 from archsearch.pipeline.stages import Stage, exchange, stages_of, transfers_s
 
 
@@ -102,6 +102,8 @@ def estimate_pipeline(
         UnsupportedError: the GPU cannot run what the run asks, with the reason.
     """
     check_request(pipeline, request)
+    for reason in run_reasons(run).values():
+        raise UnsupportedError(reason)
     pricer = pricer or Pricer(gpu)
     stages = [_priced(stage, pipeline, run, pricer) for stage in stages_of(pipeline, request, run)]
     weights = {priced.stage.component: priced.weights_bytes for priced in stages}

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.pipeline.levers import Lever, Plan, build
+from archsearch.pipeline.levers import build
+from archsearch.pipeline.plan import Lever, Plan
 from archsearch.quality.sampling import MEASURED, UNKNOWN, Sampled, sampling_ratio
 
 EXACT, STATED = "exact", "stated"

@@ -20,7 +20,8 @@ from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
 from archsearch.pipeline.lever_effects import retained as quality_left
-from archsearch.pipeline.levers import TRAINING, Lever, Plan, build, levers, refusals
+from archsearch.pipeline.levers import TRAINING, build, levers, refusals
+from archsearch.pipeline.plan import Lever, Plan
 from archsearch.pipeline.pricing import Pricer
 
 OBJECTIVES = ("latency", "cost", "energy")

@@ -113,6 +113,23 @@ class Run:
             raise InvalidInputError(f"--pcie-gb-s must be a positive number, not {self.pcie_gb_s}")
 
 
+def run_reasons(run: Run) -> dict[str, str]:
+    """What of a run excludes something else of it: what cannot be (compile, graphs, shared) → why."""
+    found: dict[str, str] = {}
+    resident = run.placement is Placement.RESIDENT
+    if run.execution.compiled and run.placement is Placement.SEQUENTIAL_OFFLOAD:
+        found["compile"] = (
+            "sequential offload moves every layer's weights in a hook, which breaks the graph at each of them"
+        )
+    if run.execution.cuda_graphs and not resident:
+        found["graphs"] = "a captured graph holds its weights' addresses: they must stay resident"
+    elif run.execution.cuda_graphs and run.cached_share:
+        found["graphs"] = "a feature cache decides at run time which blocks run: a captured graph cannot"
+    if run.gpus > 1 and not resident:
+        found["shared"] = "offloading moves weights in turn; GPUs that share a generation need them resident"
+    return found
+
+
 def make_request(
     pipeline: GenerationPipeline,
     *,

@@ -24,7 +24,7 @@ from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.registry.load import load_model
 from archsearch.pipeline.estimate import estimate_pipeline
-from archsearch.pipeline.levers import Plan
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.workload import Phase, Workload
 

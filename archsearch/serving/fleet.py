@@ -13,7 +13,7 @@ from archsearch.cost.execution import Execution
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import estimate_pipeline
-from archsearch.pipeline.levers import Plan
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.serving.queueing import Quantiles, Service, batch_server, mean_batch, multi_server
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
+from archsearch.models.base import ModelConfig
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.evaluator import Evaluator
@@ -84,8 +85,8 @@ class Limits:
             Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
         return tightened
 
-    def reference_columns(self, evaluator: Evaluator) -> Columns | None:
-        """The reference model's metrics under the space's workload, as columns of length one.
+    def reference_config(self, evaluator: Evaluator) -> ModelConfig | None:
+        """The reference model; in a space of pipelines within the space's pipeline, with its steps and guidance.
 
         Raises:
             UnknownNameError: no such model.
@@ -95,15 +96,26 @@ class Limits:
             return None
         from archsearch.models.registry.load import load_model
 
-        config = load_model(self.reference)
-        if config.family != evaluator.space.family:
+        space, config = evaluator.space, load_model(self.reference)
+        if config.family != space.family:
             raise InvalidInputError(
-                f"--reference {self.reference} is of family {config.family}, the space {evaluator.space.name} of "
-                f"{evaluator.space.family}: their predicted qualities do not compare"
+                f"--reference {self.reference} is of family {config.family}, the space {space.name} of "
+                f"{space.family}: their predicted qualities do not compare"
             )
-        if evaluator.space.record.pipeline is not None:  # in the space's pipeline, with its steps and guidance
-            own = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
-            config = evaluator.space.family_class(**own)
+        if space.record.pipeline is None:
+            return config
+        whole: ModelConfig = space.family_class(**{f.name: getattr(config, f.name) for f in fields(config)})  # type: ignore[arg-type]
+        return whole
+
+    def reference_columns(self, evaluator: Evaluator) -> Columns | None:
+        """The reference model's metrics under the space's workload, as columns of length one.
+
+        Raises:
+            UnknownNameError, InvalidInputError: see ``reference_config``.
+        """
+        config = self.reference_config(evaluator)
+        if config is None:
+            return None
         return evaluator.columns(evaluator.evaluate_config(config), np.zeros(1, dtype=np.int64))
 
     def bounds(self, evaluator: Evaluator) -> tuple[Bound, ...]:

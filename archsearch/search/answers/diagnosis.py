@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.answers.terms import space_run, term_of
-from archsearch.search.evaluate.evaluator import Evaluation, Evaluator
+from archsearch.search.evaluate.evaluation import Evaluation
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import limit_of, relaxation
 from archsearch.search.explore.enumeration import Sweep, cell_columns
 from archsearch.search.explore.progress import progress_bar

@@ -30,6 +30,9 @@ from archsearch.search.evaluate.pricing import Hardware, LatencyModel, cost_mode
 from archsearch.workload import Workload
 
 _SHOWN = 5
+_ROUNDING = 1e-9
+WAITS = "waiting for launches"
+"""The group of the time in which the GPU has nothing to run because the host has not launched it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class GpuExplanation:
 
     ``groups`` add up the breakdown by block part, largest first. ``dimensions`` hold the change per single step.
     ``better`` are neighbours that are better in one objective and worse in none. ``sensitivities`` are per cent of
-    latency for one per cent of a dimension, of those dimensions that are sizes.
+    latency for one per cent of a dimension, of those dimensions that are sizes. Where ``host_bound``, the GPU waits for
+    the host's launches, and widths cost no time until it no longer does.
     """
 
     gpu: str
@@ -52,6 +56,7 @@ class GpuExplanation:
     dimensions: list[dict[str, Any]]
     better: list[dict[str, Any]]
     sensitivities: dict[str, float] = field(default_factory=dict)
+    host_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,11 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
         f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
         f"{view.provenance})"
     ]
+    if view.host_bound:
+        share = sum(group["share"] for group in view.groups if group["group"] == WAITS)
+        told.append(
+            f"  host bound: the GPU waits for launches {share:.1%} of the time, and width is free where it does"
+        )
     told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
     if view.sensitivities:
         each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
@@ -177,22 +187,31 @@ def _view(
         high_s=float(as_float(here.high_s)),
         provenance=here.provenance.value,
         throughput=float(as_float(config.tokens(workload))) / latency,
-        groups=time_groups(here.rows(), latency),
+        groups=time_groups(here),
         breakdown=here.rows(),
         dimensions=[_dimension_row(config, row, gpu.id) for row in singles],
         better=_better_rows(rows, gpu.id),
         sensitivities=_sensitivities(config, singles, gpu.id),
+        host_bound=bool(np.any(here.host_bound)),
     )
 
 
-def time_groups(rows: Sequence[Mapping[str, Any]], latency: float) -> list[dict[str, Any]]:
-    """Time by the first part of the ops' dotted names, largest first."""
+def time_groups(estimate: Estimate) -> list[dict[str, Any]]:
+    """A scalar estimate's time by the first part of the ops' dotted names (and by segment, where there are several),
+    and what the GPU waits for the host; largest first."""
+    latency = float(np.ravel(as_float(estimate.latency_s))[0])
+    segments = [part.name for part in estimate.segments for _ in part.breakdown]
+    several = len(set(segments)) > 1
     totals: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        name = str(row["name"]).split(".")[0]
+    for segment, row in zip(segments, estimate.rows(), strict=True):
+        part = str(row["name"]).split(".")[0]
+        name = f"{segment}: {part}" if several else part
         group = totals.setdefault(name, {"group": name, "latency_s": 0.0, "flops": 0.0, "bytes": 0.0})
         for key in ("latency_s", "flops", "bytes"):
             group[key] += row[key]
+    waits = latency - sum(group["latency_s"] for group in totals.values())
+    if totals and waits > _ROUNDING * latency:
+        totals[WAITS] = {"group": WAITS, "latency_s": waits, "flops": 0.0, "bytes": 0.0}
     for group in totals.values():
         group["share"] = group["latency_s"] / latency
     return sorted(totals.values(), key=lambda group: -float(group["latency_s"]))

@@ -16,7 +16,9 @@ from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.pipeline.codesign import DEEP_DECODERS, PipelineConfig, pipeline_family
-from archsearch.pipeline.records import DecoderRecord, Guidance, PipelineRecord
+from archsearch.pipeline.records import DecoderRecord, Guidance, GuidanceRecord, PipelineRecord
+from archsearch.quality.sampling import unmeasured
+from archsearch.quality.sampling_table import Checkpoint, CheckpointRecord, shipped_table
 from archsearch.search.evaluate.frames import config_of, workload_from
 from archsearch.workload import Workload
 
@@ -91,12 +93,14 @@ def pipeline_record(export: Export, name: str, description: str) -> PipelineReco
     transformer = template.transformer.model_copy(
         update={"model": None, "family": export.config.family, "config": export.config.to_dict()}  # type: ignore[attr-defined]
     )
+    checkpoint = _checkpoint(export.whole)
     changes = {
         "name": name,
         "description": description,
         "transformer": transformer,
         "decoder": _decoder(export.whole),
-        "guidance": _guidance(template, export.sampling["guidance_passes"]),
+        "checkpoint": _described(checkpoint),
+        "guidance": _guidance(template, checkpoint, export.sampling["guidance_passes"]),
         "defaults": defaults,
     }
     return template.model_copy(update=changes)
@@ -110,15 +114,31 @@ def _decoder(whole: PipelineConfig) -> DecoderRecord | None:
     return DecoderRecord(model=DEEP_DECODERS["video" if whole.template.video else "image"][scale])
 
 
-def _guidance(template: PipelineRecord, passes: int) -> Any:
-    """The pipeline's rules with the recommended number of passes as default: one pass of a pipeline that runs two is a
-    checkpoint distilled for it."""
-    own = template.guidance
-    if own.default.passes == passes:
+def _checkpoint(whole: PipelineConfig) -> Checkpoint:
+    """What the recommended pipeline samples: the template's checkpoint, its student, or its teacher."""
+    own, table = whole.template.checkpoint, shipped_table()
+    if bool(whole.distilled) == own.distilled:
         return own
-    default = Guidance.CFG if passes == 2 else Guidance.DISTILLED
-    modes = own.modes if default in own.modes else (*own.modes, default)
-    return own.model_copy(update={"default": default, "modes": modes})
+    if own.distilled:
+        return table.checkpoints.get(own.teacher or "", own)
+    return table.student(own) or unmeasured(own)
+
+
+def _described(checkpoint: Checkpoint) -> str | CheckpointRecord:
+    """A checkpoint by the name that the shipped table has for it, else by what it is."""
+    if checkpoint.name in shipped_table().checkpoints:
+        return checkpoint.name
+    names = ("kind", "method", "teacher", "guidance", "steps")
+    return CheckpointRecord(**{name: getattr(checkpoint, name) for name in names})
+
+
+def _guidance(template: PipelineRecord, checkpoint: Checkpoint, passes: int) -> GuidanceRecord:
+    """The recommended number of passes as default, among what the checkpoint runs with."""
+    default = Guidance.CFG if passes == 2 else Guidance(checkpoint.one_pass)
+    if checkpoint.name == template.checkpoint and template.guidance.default.passes == passes:
+        return template.guidance
+    modes = tuple(dict.fromkeys((default, *(Guidance(mode) for mode in checkpoint.guidance))))
+    return template.guidance.model_copy(update={"default": default, "modes": modes})
 
 
 def _scalar(w: Workload) -> Workload:

@@ -246,11 +246,12 @@ def _view(
         high_s=float(np.ravel(as_float(here.high_s))[0]),
         provenance=here.provenance.value,
         throughput=float(own[f"throughput:{gpu.id}"]),
-        groups=time_groups(rows, latency),
+        groups=time_groups(here),
         breakdown=rows,
         dimensions=_dimensions(gpu.id, own, around),
         better=[{"changes": row["changes"], "objectives": row["objectives"], "why": row["why"]} for row in better],
         sensitivities=_sensitivities(evaluator, gpu.id, own, around),
+        host_bound=bool(np.any(here.host_bound)),
     )
 
 

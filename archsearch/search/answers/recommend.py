@@ -109,7 +109,7 @@ def recommend(
         "per": {"run": space_run(pricer), "step": run_of(pricer.space.family_class, pricer.space.workload)},
         "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 and _speeds(signs) else [],
     }
-    if len(pricer.pool) > 1:
+    if len(pricer.pool) > 1 and _speeds(signs):
         add_pool_report(chosen, pricer)
     return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
 
@@ -150,10 +150,11 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
 
 def _reference_row(evaluator: Evaluator, limits: Limits) -> dict[str, Any] | None:
     """The reference model's metrics, as a row of a table."""
-    columns = limits.reference_columns(evaluator)
-    if columns is None:
+    config, columns = limits.reference_config(evaluator), limits.reference_columns(evaluator)
+    if config is None or columns is None:
         return None
     row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    row["pass_flops"] = float(pass_flops(evaluator, config, row["flops"]))
     return {"name": limits.reference, "config": {}, **{str(key): plain(value) for key, value in row.items()}}
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from archsearch.search.answers.terms import Term
 from archsearch.search.evaluate.columns import Columns
-from archsearch.search.evaluate.evaluator import Evaluation, Evaluator
+from archsearch.search.evaluate.evaluation import Evaluation
+from archsearch.search.evaluate.evaluator import Evaluator
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,7 @@ def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
     if stem == "throughput":
         unit = f"{evaluator.space.family_class.throughput_unit}" if gpu or measured else "x"
         return Term(column, sign, f"{measured}throughput{where}", unit)
+    where = where.replace("GPU that gains least", "worst GPU")  # not relative to a baseline
     words, unit = _ABSOLUTE.get(stem, (stem.replace("_", " "), ""))
     told = words.format(run=run, unit=unit_of(evaluator.space.family_class))
     return Term(column, sign, told + where, unit, relative=stem != "regret")

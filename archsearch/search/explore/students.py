@@ -18,7 +18,7 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import list_pipelines
-from archsearch.pipeline.levers import Plan
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Run
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep

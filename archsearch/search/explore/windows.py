@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Provenance
-from archsearch.search.evaluate.evaluator import Evaluation, Evaluator
+from archsearch.search.evaluate.evaluation import Evaluation
+from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.pareto import merge_fronts, non_dominated, survivors
 from archsearch.search.space.space import Cells
 

@@ -1,0 +1,47 @@
+"""What of an execution a GPU does not have."""
+
+from __future__ import annotations
+
+from archsearch.cost.execution import Execution
+from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware.spec import GpuSpec
+
+TRITON_CAPABILITY = (7, 0)
+"""Least compute capability that Triton generates code for (https://github.com/triton-lang/triton, README), and so
+torch.compile's inductor."""
+
+
+def compile_reason(gpu: GpuSpec) -> str | None:
+    """Why torch.compile has no backend here, None where it has."""
+    if gpu.vendor == "nvidia" and gpu.compute_capability_tuple < TRITON_CAPABILITY:
+        return f"Triton needs compute capability 7.0, {gpu.id} has {gpu.compute_capability}"
+    if gpu.vendor not in ("nvidia", "amd", "cpu"):
+        return f"inductor's Triton kernels need an NVIDIA or AMD GPU, not {gpu.vendor}"
+    return None
+
+
+def graphs_reason(gpu: GpuSpec) -> str | None:
+    """Why graphs of launches cannot be captured here, None where they can: CUDA's, and HIP's behind the same interface
+    (https://rocm.docs.amd.com/projects/HIP/en/latest/how-to/hip_runtime_api/hipgraph.html). A CPU launches nothing."""
+    return (
+        None if gpu.vendor in ("nvidia", "amd", "cpu") else f"CUDA graphs need an NVIDIA or AMD GPU, not {gpu.vendor}"
+    )
+
+
+def check_execution(gpu: GpuSpec, execution: Execution) -> None:
+    """Refuse what this GPU cannot run.
+
+    Raises:
+        UnsupportedError: compilation or graphs where there are none.
+        InvalidInputError: a clock above the boost clock, or a limit above the board's power.
+    """
+    for asked, reason, instead in (
+        (execution.compiled, compile_reason(gpu), "--eager"),
+        (execution.cuda_graphs, graphs_reason(gpu), "--no-cuda-graphs"),
+    ):
+        if asked and reason:
+            raise UnsupportedError(f"{reason}; use {instead}")
+    if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
+        raise InvalidInputError(f"--clock {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most")
+    if execution.power_limit_w is not None and execution.power_limit_w > gpu.tdp_w:
+        raise InvalidInputError(f"--power-limit-w {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most")
