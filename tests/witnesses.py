@@ -527,7 +527,9 @@ VERBS |= {
         {
             **generation("pipeline optimize"),
             "--hardware": "-g l4",
-            "--objective": ("--max-gpus 2 --objective latency", "--max-gpus 2 --objective cost"),
+            "--objective": at(
+                "pipeline optimize dit-xl-2 -g h100-sxm --max-gpus 2", "--objective latency", "--objective cost"
+            ),
             "--max-latency-ms": refused("--max-latency-ms 1"),
             "--max-memory-gib": "--max-memory-gib 8",
             "--max-gpus": "--max-gpus 2",
