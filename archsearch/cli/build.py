@@ -40,6 +40,7 @@ def build(
     from archsearch.models.huggingface import published_class
     from archsearch.models.huggingface.script import build_script, script_module
     from archsearch.models.registry.load import load_model
+    from archsearch.models.tracing import is_builder
 
     source, _, rank = model.rpartition(":")
     if source and rank.isdigit():
@@ -48,6 +49,8 @@ def build(
     else:
         if hardware is not None:
             raise InvalidInputError(f"--hardware has no effect on {model}: it is where a space is searched for")
+        if is_builder(model):
+            raise InvalidInputError(f"{model} is code that builds its module already: import it and call it")
         about = ""
         config = load_model(model)
         workload = workload_of(config, **work.workload)[0]

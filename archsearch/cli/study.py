@@ -87,7 +87,9 @@ class FidelityOptions:
 @grouped
 def run(
     space: SpaceName,
-    trials: Trials = 1000,
+    trials: Annotated[
+        int | None, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled (1000).")
+    ] = None,
     strategy: Strategy = "auto",
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
@@ -105,7 +107,7 @@ def run(
     """Search a space on a GPU or pool and store the study."""
     from archsearch.errors import InvalidInputError
     from archsearch.search.studies.storage import delete_study, study_names
-    from archsearch.search.studies.study import run_study, summarize_study
+    from archsearch.search.studies.study import run_study, study_record, summarize_study
 
     if overwrite and name is None:
         raise InvalidInputError("--overwrite replaces the study of a name: give --name")
@@ -116,6 +118,12 @@ def run(
         delete_study(str(name), storage)
     study = run_study(searched, pool, trials=trials, strategy=strategy, **options)
     _show(summarize_study(study), json)
+    if (
+        trials is not None
+        and study_record(study)["strategy"] == "exhaustive"
+        and tried.fidelity.objective == "analytic"
+    ):
+        note(f"--trials {trials} counts where a space is sampled: this one was enumerated, every architecture of it")
     if not json:
         note(f"next: archsearch recommend {study.study_name}")
 

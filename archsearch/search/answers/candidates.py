@@ -223,10 +223,14 @@ def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str
     if not isinstance(source, str | Path):
         return source
     text = str(source)
-    if storage is None and (text.endswith((".yaml", ".yml")) or text in space_files()):
+    if text.endswith((".yaml", ".yml")):
+        return load_space(source)
+    if storage is None and text in space_files():
         return load_space(source)
     if text in study_names(storage):
         return load_study(text, storage)
+    if text in space_files():  # a named space beside a storage that a variable sets
+        return load_space(source)
     raise UnknownNameError("study or search space", text, [*study_names(storage), *space_files()])
 
 

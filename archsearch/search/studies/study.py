@@ -66,6 +66,7 @@ __all__ = [
     "summarize_study",
 ]
 
+DEFAULT_TRIALS = 1000
 STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
 ENUMERABLE_CELLS = 5_000_000
 TRACEABLE_CELLS = 2_000
@@ -121,7 +122,7 @@ def run_study(
     space: SearchSpace | str | Path,
     hardware: Hardware | None = None,
     *,
-    trials: int = 1000,
+    trials: int | None = None,
     strategy: str = "auto",
     storage: str | None = None,
     name: str | None = None,
@@ -137,7 +138,8 @@ def run_study(
     ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
     coarsened space seeds the study, NSGA-II refines it. An exhaustive
     study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
-    architectures (``trials`` does not apply); a Dask ``scheduler`` may do the enumeration. Equal seeds give equal
+    architectures; a Dask ``scheduler`` may do the enumeration. ``trials`` (``DEFAULT_TRIALS`` where None) counts where
+    the space is sampled. Equal seeds give equal
     studies. An interrupt keeps what is done.
 
     Raises:
@@ -147,13 +149,31 @@ def run_study(
     """
     _at_least_one("trials", trials)
     loaded = load_space(space)
+    _refuse_idle(loaded, strategy, trials, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
     run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=seed, trials=trials, **run)
+    _continue(study, pricer, storage, seed=seed, trials=DEFAULT_TRIALS if trials is None else trials, **run)
     keep_traces(study, storage, pricer.space)
     return study
+
+
+def _refuse_idle(
+    space: SearchSpace, strategy: str, trials: int | None, scheduler: str | None, fidelity: Fidelity
+) -> None:
+    """Refuse what the way of searching leaves without effect.
+
+    Raises:
+        InvalidInputError: a number of trials for an enumeration, or a scheduler for a search that samples.
+    """
+    enumerated = fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
+    if trials is not None and enumerated and strategy == "exhaustive":
+        raise InvalidInputError("--trials: an exhaustive study enumerates its whole space; leave it out, or sample it")
+    if scheduler is not None and not enumerated:
+        raise InvalidInputError(
+            "--scheduler spreads an enumeration over Dask; this study samples its space: leave it out"
+        )
 
 
 @with_leave
