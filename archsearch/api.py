@@ -272,6 +272,13 @@ def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, .
     return tuple(assumed)
 
 
+def step_unit(config: ModelConfig) -> str:
+    """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
+    unit = config.throughput_unit
+    denoises = unit in ("images/s", "videos/s") and Phase.ENCODE not in getattr(config, "phases", ())
+    return f"{unit.removesuffix('s/s')} steps/s" if denoises else unit
+
+
 def _result(
     name: str,
     gpu: GpuSpec,
@@ -308,7 +315,7 @@ def _result(
         host_s=float(answer.total("host_s")),
         provenance=answer.provenance.value,
         throughput=float(config.tokens(workload)) / latency,
-        throughput_unit=config.throughput_unit,
+        throughput_unit=step_unit(config),
         memory_bytes=parts,
         fits=parts["total"] <= gpu.memory_bytes,
         mfu=float(limits.peak_s) / latency,

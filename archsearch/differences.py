@@ -30,6 +30,7 @@ from archsearch.workload import Phase, Workload
 
 MOST_FIELDS = 10
 """Fields told apart: 2^10 combinations are priced in seconds. Of more, the parts (model, workload, ...) are."""
+NEITHER = "diff reads what `estimate --json` and `pipeline estimate --json` print; this is neither"
 Fields = dict[str, Any]
 
 
@@ -138,11 +139,16 @@ def _apart(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _kind(document: Mapping[str, Any]) -> str:
+    """Which verb printed a document: ``pipeline`` or ``model``."""
+    sections = ("config", "workload", "execution", "request", "run", "models")
+    wrong = [name for name in sections if name in document and not isinstance(document[name], Mapping)]
+    if wrong or not isinstance(document.get("hardware"), str):
+        raise InvalidInputError(NEITHER)
     if "pipeline" in document and "request" in document:
         return "pipeline"
     if "config" in document and "workload" in document and "execution" in document:
         return "model"
-    raise InvalidInputError("diff reads what `estimate --json` and `pipeline estimate --json` print; this is neither")
+    raise InvalidInputError(NEITHER)
 
 
 def _flat(**parts: Mapping[str, Any]) -> Fields:

@@ -14,7 +14,7 @@ class UnknownNameError(ArchSearchError):
     """A name (GPU, preset, space, study, proxy) that does not exist; the text lists near matches."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        choices = sorted(set(known))
+        name, choices = str(name), sorted(set(known))
         lowered = {choice.lower(): choice for choice in choices}
         near = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=4, cutoff=0.5)]
         listed = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(choices)}"

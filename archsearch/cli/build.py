@@ -43,7 +43,7 @@ def build(
     from archsearch.models.tracing import is_builder
 
     source, _, rank = model.rpartition(":")
-    if source and rank.isdigit():
+    if source and rank.isascii() and rank.isdigit():
         work.refuse(f"{model}: a recommendation keeps its workload")
         config, workload, about = _ranked(source, int(rank), hardware, storage)
     else:

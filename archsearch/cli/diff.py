@@ -43,7 +43,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         found = parser.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, parser.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: no JSON answer: {error}") from None
     if not isinstance(found, dict):
         raise InvalidInputError(f"{path}: no answer of `estimate --json` or `pipeline estimate --json`")

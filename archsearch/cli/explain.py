@@ -32,7 +32,7 @@ def explain(
 ) -> None:
     """Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload."""
     source, _, rank = model.rpartition(":")
-    if source and rank.isdigit():
+    if source and rank.isascii() and rank.isdigit():
         from archsearch.search.answers.ranked import explain_ranked
 
         more = ["--checkpointing"] if checkpointing else []

@@ -84,7 +84,11 @@ def pipeline_text(frame: pd.DataFrame) -> str:
 
     texts = []
     for row in range(1, len(frame) + 1):
-        title, *rest = _comment(frame, row, export := export_of(frame, row))
+        title, _, *rest = _comment(frame, row, export := export_of(frame, row))
+        run = Execution(**frame.attrs["execution"]).line()
+        batch = frame.attrs["workload"].get("batch_size", 1)
+        ask = f"archsearch pipeline estimate FILE --hardware {frame.attrs['hardware'][0]} --batch-size {batch}"
+        rest = [f"chosen for: {ask} --execution {run}", *rest]
         record = pipeline_record(export, f"{frame.attrs['space']}-{_rank(frame, row)}", title)
         body = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
         texts.append("".join(f"# {line}\n" for line in rest) + body)

@@ -66,6 +66,8 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
         f"batch {r['batch_size']}, {e.run.dtype.value}, {e.run.placement.value}"
     )
     say(f"  execution   {Execution(**d['execution']).line()}")
+    if more := e.run.line():
+        say(f"  and         {more}")
     say(
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
         f"{d['provenance']})"
@@ -198,12 +200,21 @@ def answer_optimum(
     say(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
     say(f"  execution   {found.baseline.estimate.run.step_execution.line()}")
     say(f"           -> {found.best.estimate.run.step_execution.line()}")
+    if more := found.best.estimate.run.line():
+        say(f"          and {more}")
     if b["usd_per_output"] is not None:
         say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
+    energy = [f"{e['energy_j_per_output']:.4g}" for e in (b, d["best"])]
+    say(f"  energy      {energy[0]} -> {energy[1]} J per output (board power while it runs)")
+    if b["request"]["batch_size"] != (size := d["best"]["request"]["batch_size"]):
+        each = [f"{e['latency_per_output_s']:.4g}" for e in (b, d["best"])]
+        say(f"  per output  {each[0]} -> {each[1]} s: the best makes {size} at a time")
+    if not b["fits"]:
+        say(f"  without levers it does not fit {b['hardware']}: that time is of a GPU with more memory")
     say(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
     print_table(
         "",
-        ("lever", "s", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
+        ("lever", "s, with those above", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
         [
             (
                 r["lever"],

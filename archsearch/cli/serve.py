@@ -206,6 +206,11 @@ def _print(d: dict[str, Any]) -> None:
     r = d["response_s"]
     say(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
     say(f"  execution   {Execution(**d['execution']).line()}")
+    if r_ := d.get("request"):
+        frames = f", {r_['frames']} frames" if r_["frames"] else ""
+        say(f"  requests    {r_['height']}x{r_['width']}{frames}, {r_['steps']} steps, guidance {r_['guidance']}")
+        how = {name: value for name, value in d["run"].items() if value not in (False, 0.0, 1)}
+        say(f"  run         {', '.join(f'{name} {value}' for name, value in how.items())}")
     say(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
     if d.get("usd_per_hour") is not None:
         say(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")

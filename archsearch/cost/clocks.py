@@ -6,7 +6,8 @@ to published kernel tables): the clock ``burst``. A model that runs for seconds 
 compute-bound kernel of it, however short, runs at the clock of the limit: 1 + f, the clock ``sustained``. The limit is
 the board's, so that f moves with it: GPUs of one architecture spend the same energy per FLOP, and the slow-down of one
 that was not measured is the measured one's times the ratio of their peaks per watt, if above 1. From another
-architecture no slow-down is borrowed at all. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
+architecture no more slow-down is borrowed than its
+kernels of that duration show. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
 clock stretches what runs on the SMs' clock (compute and fixed costs) by boost / locked, and never runs faster than the
 power limit lets it; bytes from DRAM keep their own clock.
 """
@@ -42,13 +43,17 @@ def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution:
         return np.ones_like(latency_s)
     coefficients, bound = known.fit.coefficients, np.asarray(bound)
     counted: Any = np.ones_like(latency_s)
-    limited = 1.0
+    limited: Any = 1.0
     if "throttle_fraction" in coefficients:
         fraction, onset = coefficients["throttle_fraction"], coefficients["throttle_time_s"]
-        counted = 1.0 + fraction * latency_s / (latency_s + onset)
+        shown = latency_s / (latency_s + onset)  # of the slow-down in one kernel of this duration
+        counted = 1.0 + fraction * shown
         limited = 1.0 + sustained_fraction(gpu, known.fit, known.provenance, execution.power_limit_w)
-    if isinstance(execution.clock, str):
-        return np.where(bound == "compute", limited / counted, 1.0)
+        if execution.clock == "burst":
+            share = 1.0 if execution.power_limit_w is None else execution.power_limit_w / gpu.tdp_w
+            limited = 1.0 + ((1.0 + fraction) / share - 1.0) * shown
+    if isinstance(execution.clock, str):  # continuous load leaves no higher clock than a burst meets
+        return np.where(bound == "compute", np.maximum(limited / counted, 1.0), 1.0)
     stretched = gpu.boost_clock_mhz / execution.clock
     on_the_clock = np.where(bound == "latency", stretched, 1.0)
     return np.where(bound == "compute", np.maximum(limited, stretched) / counted, on_the_clock)

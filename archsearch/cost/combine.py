@@ -73,6 +73,28 @@ def either(mask: Any, first: OpCost, second: OpCost, op: Op) -> OpCost:
     return OpCost(name=op.name, op=first.op, count=op.count, flops=op.flops(), memory_bytes=moved, cost=cost)
 
 
+def fastest(costs: Sequence[KernelCost]) -> KernelCost:
+    """The least of several costs, shape by shape [S]; the explanation of a single shape is its own."""
+    if len(costs) == 1:
+        return costs[0]
+    latencies = np.stack([np.asarray(c.latency_s) for c in costs])
+    best = np.argmin(latencies, axis=0)
+    if best.size == 1:
+        return costs[int(best.flat[0])]
+
+    def pick(of: Sequence[Any]) -> Any:
+        return np.take_along_axis(np.stack([np.asarray(v) for v in of]), best[None], axis=0)[0]
+
+    taken = np.unique(best)
+    return KernelCost(
+        latency_s=pick([c.latency_s for c in costs]),
+        low_s=pick([c.low_s for c in costs]),
+        high_s=pick([c.high_s for c in costs]),
+        provenance=Provenance.worst([costs[i].provenance for i in taken]),
+        bound=pick([c.bound for c in costs]),
+    )
+
+
 def joined(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
     """Costs of disjoint rows put back in order."""
     if len(parts) == 1:

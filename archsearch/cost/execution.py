@@ -26,6 +26,8 @@ from archsearch.workload import Phase, Workload
 TORCH_RELEASES = ("2.4", "2.8")
 """Releases whose kernels differ: ``2.4`` stands for those before 2.8, ``2.8`` for 2.8 and later."""
 CLOCKS = ("burst", "sustained")
+MOST_DIGITS = 9
+"""Digits of a whole number in an execution: no GPUs, clocks or times need more."""
 LAYOUT = ("tensor_parallel", "sequence_parallel", "pipeline_parallel", "data_parallel")
 """Fields that say how many GPUs share a model, and along what."""
 
@@ -35,9 +37,10 @@ class AttentionChoice(StrEnum):
 
     ``auto``: the default of the phase, ``sdpa`` or ``fastest``. ``sdpa``: what torch's scaled_dot_product_attention
     takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (from 2.8 on), the
-    memory-efficient kernel, or its math path, unfused, where none of them runs. ``fastest``: the fastest fused kernel
-    of any library, else unfused. ``flash``: the fastest FlashAttention of this GPU, or refuse. ``fa2``:
-    FlashAttention-2, or torch's memory-efficient kernel, or refuse. ``eager``: product, scale, mask, softmax, product.
+    memory-efficient kernel, or its math path, unfused, where none of them runs. ``fastest``: of the fused kernels of
+    all libraries the fastest for each shape, else unfused. ``flash``: the fastest FlashAttention of this GPU, or
+    refuse. ``fa2``: FlashAttention-2, or torch's memory-efficient kernel, or refuse. ``eager``: product, scale, mask,
+    softmax, product.
     """
 
     AUTO = "auto"
@@ -61,6 +64,14 @@ class AttentionChoice(StrEnum):
             raise UnknownNameError("attention kernel", text, [a.value for a in cls]) from None
 
 
+def _number(value: Any) -> float:
+    """A number as a float without a sign of zero, NaN where it is none."""
+    try:
+        return float(value) + 0.0
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def _clock(value: str | float) -> str | float:
     """A named clock, or MHz as a float; text that holds a number is one.
 
@@ -69,12 +80,9 @@ def _clock(value: str | float) -> str | float:
     """
     if isinstance(value, str) and value in CLOCKS:
         return value
-    try:
-        clock = float(value)
-    except ValueError:
-        clock = math.nan
+    clock = _number(value)
     if not (math.isfinite(clock) and clock > 0):
-        raise UnknownNameError("clock", str(value), CLOCKS, hint="(or a locked clock in MHz)")
+        raise UnknownNameError("clock", str(value)[:20], CLOCKS, hint="(or a locked clock in MHz)")
     return clock
 
 
@@ -116,8 +124,13 @@ class Execution:
         object.__setattr__(self, "clock", _clock(self.clock))
         for name in LAYOUT:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"--{name.replace('_', '-')} must be a whole number from 1, not {value}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**MOST_DIGITS:
+                raise InvalidInputError(
+                    f"--{name.replace('_', '-')} must be a whole number from 1, not {str(value)[:20]}"
+                )
+        for name in ("launch_us", "power_limit_w"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(getattr(self, name)))
         if self.launch_us is not None and not (math.isfinite(self.launch_us) and self.launch_us >= 0):
             raise InvalidInputError(f"--launch-us must be a number of microseconds from 0, not {self.launch_us}")
         if self.power_limit_w is not None and not (math.isfinite(self.power_limit_w) and self.power_limit_w > 0):
@@ -253,9 +266,11 @@ def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "exec
     known = {f.name: f.type for f in fields(Execution)}
     for field, value in changes.items():
         if field not in known:
-            raise UnknownNameError("field of an execution", field, known, hint=f"(in {where})")
+            raise UnknownNameError("field of an execution", str(field), known, hint=f"(in {where})")
         if not _is_legal(field, value):
-            raise InvalidInputError(f"{where}: {field}={value!r} is not what this field holds ({known[field]})")
+            raise InvalidInputError(
+                f"{where}: {field}={str(value)[:40]!r} is not what this field holds ({known[field]})"
+            )
     given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
     return replace(base, **given)
 
@@ -263,8 +278,9 @@ def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "exec
 def _from_file(path: Path, workload: Workload) -> Execution:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"--execution {path}: cannot be read: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"--execution {path}: cannot be read: {told}") from None
     if isinstance(values, dict) and isinstance(values.get("execution"), dict):
         values = values["execution"]
     if not isinstance(values, dict):
@@ -284,11 +300,14 @@ def _is_legal(field: str, value: Any) -> bool:
 
 
 def _read_value(text: str) -> Any:
-    """A value of a line: a number, true, false, null or a word. YAML alone takes ``2e-05`` for a word."""
+    """A value of a line: a number, true, false, null or a word."""
+    words = {"true": True, "false": False, "null": None, "none": None, "": None}
+    if text.lower() in words:
+        return words[text.lower()]
     try:
-        return int(text) if text.isdigit() else float(text)
-    except ValueError:
-        return yaml.safe_load(text)
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else float(text)
+    except (ValueError, OverflowError):
+        return text
 
 
 def _text(value: Any) -> str:

@@ -126,10 +126,13 @@ def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Any:
     return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))
 
 
-def fused_backend(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> str | None:
-    """The fused backend as tables name it, None for the fastest of any library."""
+def fused_backends(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> tuple[str | None, ...]:
+    """The fused backends among which the fastest is taken, as tables name them; None is the serving engines' choice."""
     if attention is AttentionChoice.FA2:
-        return "torch_fa2"
+        return ("torch_fa2",)
+    own = "torch_fa2" if torch == "2.4" else torch_attention(gpu)
     if attention in (AttentionChoice.SDPA, AttentionChoice.AUTO):
-        return "torch_fa2" if torch == "2.4" else torch_attention(gpu)
-    return None
+        return (own,)
+    if attention is AttentionChoice.FLASH:
+        return (None, "torch_fa2")
+    return tuple(dict.fromkeys((None, own, "torch_fa2")))

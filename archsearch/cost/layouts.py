@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.cost.execution import Execution
+from archsearch.cost.execution import Execution, is_served
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
 from archsearch.segments import SegmentedOps, segments_of
@@ -36,16 +36,21 @@ RECOMPUTED_REDUCES = 2
 def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
     """The ops of one GPU under an execution's layout, exchanges included; of the whole model where it runs alone.
 
+    Of a grid, architectures that ``layout_rules`` exclude are priced as if the rest were rounded: leave them out.
+
     Raises:
-        UnsupportedError: a layout that the model does not have, with the reason.
+        UnsupportedError: a layout that no architecture of the config has, with the reason.
     """
     if execution.gpus == 1:
         ops: OpList = config.lower(workload)
         return ops
     work = own_batch(workload, execution)
-    whole, legal = shard(config, replace(execution, pipeline_parallel=1))  # one pass visits every stage
-    if not np.all(legal) or np.any(np.asarray(getattr(config, "num_layers", 1)) < execution.pipeline_parallel):
-        raise UnsupportedError(f"{_name(config)}: {why_illegal(config, execution)}")
+    if execution.sequence_parallel > 1 and is_served(workload) and workload.phase is Phase.DECODE:
+        raise UnsupportedError("--sequence-parallel: a decoded token is no sequence to share; use --tensor-parallel")
+    whole, _ = shard(config, replace(execution, pipeline_parallel=1))  # one pass visits every stage
+    broken = [reason for reason, holds in layout_rules(config, execution) if not np.any(holds)]
+    if broken:
+        raise UnsupportedError(f"{_name(config)}: {'; '.join(broken)}")
     ops = whole.lower(work)
     if execution.sequence_parallel > 1:
         ops = _by_segment(ops, lambda o: sequence_shared(o, work, execution.sequence_parallel))
@@ -110,17 +115,33 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
     return replace(config, **plain), legal
 
 
-def why_illegal(config: Any, execution: Execution) -> str:
-    """What of a scalar config a layout does not divide."""
-    tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
-    told = [
-        f"{name} {int(np.max(getattr(config, name)))} is no multiple of {tensor} (tensor parallel)"
-        for name in SHARDED
-        if getattr(config, name, None) is not None and np.any(np.asarray(getattr(config, name)) % tensor)
-    ]
-    if np.any(np.asarray(config.num_layers) < stages):
-        told.append(f"{int(np.min(config.num_layers))} layers are fewer than {stages} stages (pipeline parallel)")
-    return "; ".join(told)
+def layout_rules(config: Any, execution: Execution) -> list[tuple[str, Any]]:
+    """What a layout demands of a config: (reason, where it holds: a bool or an array), empty for one GPU.
+
+    The reason names the value that breaks it, of a grid one of them.
+    """
+    tensor, stages, parts = execution.tensor_parallel, execution.pipeline_parallel, execution.sequence_parallel
+    asked = [(name, tensor, "tensor") for name in SHARDED] if tensor > 1 else []
+    asked += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
+    rules: list[tuple[str, Any]] = []
+    for name, gpus, along in asked:
+        value = getattr(config, name, None)
+        if value is None:
+            continue
+        holds = np.asarray(value) % gpus == 0
+        rules.append((f"{name} {_breaker(value, holds)} is no multiple of {gpus} (--{along}-parallel)", holds))
+    if stages > 1:
+        holds = np.asarray(config.num_layers) >= stages
+        told = _breaker(config.num_layers, holds)
+        rules.append((f"{told} layers are fewer than {stages} stages (--pipeline-parallel)", holds))
+    return rules
+
+
+def _breaker(value: Any, holds: Any) -> int:
+    """The first value where a rule does not hold (the first of all where it does everywhere)."""
+    array = np.asarray(value)
+    wrong = array[~np.asarray(holds)]
+    return int((wrong if wrong.size else array).flat[0])
 
 
 def exchanges(stage: Any, w: Workload, execution: Execution) -> Iterator[Collective]:
@@ -179,10 +200,11 @@ def _shared_attention(op: Attention, gpus: int) -> Iterator[Op]:
     if not np.array_equal(np.asarray(op.seq_q), np.asarray(op.seq_kv)):
         yield replace(op, seq_q=_part(op.seq_q, gpus))
         return
-    if np.any(np.asarray(op.heads_q) % gpus):
-        raise UnsupportedError(f"{op.heads_q} attention heads cannot be shared by {gpus} GPUs: take a divisor")
+    if np.all(np.asarray(op.heads_q) % gpus):
+        heads = int(np.asarray(op.heads_q).flat[0])
+        raise UnsupportedError(f"{heads} attention heads cannot be shared by {gpus} GPUs: take a divisor")
     kv = np.maximum(np.asarray(op.heads_kv) // gpus, 1)
-    yield replace(op, heads_q=np.asarray(op.heads_q) // gpus, heads_kv=kv)
+    yield replace(op, heads_q=np.maximum(np.asarray(op.heads_q) // gpus, 1), heads_kv=kv)
     tensor = as_float(op.batch) * as_float(op.seq_q) * as_float(op.heads_q) * as_float(op.head_dim)
     yield Collective(
         name=f"{op.name}.all_to_all",

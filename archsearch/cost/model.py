@@ -13,14 +13,14 @@ from threadpoolctl import threadpool_limits
 
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
-from archsearch.cost.combine import either, in_sequence, joined, reshaped, scaled
+from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, default_execution
 from archsearch.cost.host import launch_s
 from archsearch.cost.kernels.base import KernelTime
 from archsearch.cost.kernels.collective import collective_cost
-from archsearch.cost.launches import Kernel, fused_backend, kernels_of, runs_fused
+from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import laid_out
 from archsearch.cost.legality import check_execution
 from archsearch.cost.remember import PriceCache, Times
@@ -227,17 +227,19 @@ class CostModel:
         return reshaped(scaled(cost, op.kernels, op.kernels), shape)
 
     def _attention_cost(self, op: Attention, execution: Execution) -> KernelCost:
-        """Fused attention, by torch's own kernel where ``sdpa`` is asked for."""
+        """Fused attention by the backend that is asked for, of several by the fastest for each shape."""
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
         dims: dict[str, Any] = {name: getattr(op, name) for name in names}
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
         flat, shape = flatten(dims)
-        named = fused_backend(self.gpu, AttentionChoice(execution.attention), execution.torch)
-        routes = attention_routes(self.gpu, op.dtype, flat, named)
-        parts = [(index, self.route_cost(r, execution)) for index, r in routes]
-        return reshaped(joined(parts, int(np.prod(shape))), shape)
+        found = []
+        for named in fused_backends(self.gpu, AttentionChoice(execution.attention), execution.torch):
+            routes = attention_routes(self.gpu, op.dtype, flat, named)
+            parts = [(index, self.route_cost(r, execution)) for index, r in routes]
+            found.append(joined(parts, int(np.prod(shape))))
+        return reshaped(fastest(found), shape)
 
 
 def _predict_chunks(route: Route, known: Known) -> KernelTime:

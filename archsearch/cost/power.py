@@ -17,6 +17,7 @@ takes less energy.
 
 from __future__ import annotations
 
+from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -39,6 +40,11 @@ def peak_per_watt(gpu: GpuSpec, dtype: DType) -> float:
         UnsupportedError: the GPU has no such format.
     """
     return gpu.peak_flops(dtype) / gpu.tdp_w
+
+
+def board_power_w(gpu: GpuSpec, execution: Execution) -> float:
+    """What a board draws at most under an execution: its own limit, or the lower one that is asked for."""
+    return gpu.tdp_w if execution.power_limit_w is None else min(gpu.tdp_w, execution.power_limit_w)
 
 
 def is_relieved(kernel: str, gpu: GpuSpec, measured: GpuSpec) -> bool:

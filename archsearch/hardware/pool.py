@@ -13,6 +13,11 @@ from archsearch.hardware.spec import GpuSpec
 _EXAMPLE = "h100-sxm or t4,a10=2"
 
 
+MOST_DIGITS = 9
+MOST_WEIGHT = 1e12
+"""Bounds of counts and weights that a pool may have: far beyond any, and their sums stay finite."""
+
+
 @dataclass(frozen=True, slots=True)
 class GpuPool:
     """GPUs with weights (the share of work, of GPUs or of users that each stands for); stored weights sum to one.
@@ -34,7 +39,7 @@ class GpuPool:
             if gpu.id in seen:
                 raise InvalidInputError(f"GPU {gpu.id} is in the pool twice; name it once, with a count ({gpu.id}=2)")
             seen.add(gpu.id)
-            if not (math.isfinite(weight) and weight > 0):
+            if not 0 < weight < MOST_WEIGHT:
                 raise InvalidInputError(f"weight of {gpu.id} must be a positive number, not {weight}")
         total = math.fsum(weight for _, weight in self.members)
         object.__setattr__(self, "members", tuple((gpu, weight / total) for gpu, weight in self.members))
@@ -116,9 +121,9 @@ def _items(text: str, what: str) -> Iterator[tuple[str, str, str | None]]:
 def _count(text: str | None, item: str) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS) or int(text) < 1:
         raise InvalidInputError(
-            f"{item!r}: what follows = is a whole number of GPUs, as in h100-sxm=8; shares of a pool are given by "
+            f"{item[:60]!r}: what follows = is a whole number of GPUs, as in h100-sxm=8; shares of a pool are given by "
             "--weights GPU=SHARE,..."
         )
     return int(text)

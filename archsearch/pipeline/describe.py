@@ -10,7 +10,7 @@ from archsearch.pipeline.estimate import PipelineEstimate, StageCost
 from archsearch.pipeline.lever_effects import lever_effect
 from archsearch.pipeline.optimize import Optimum, Option
 from archsearch.pipeline.plan import Lever
-from archsearch.pipeline.request import Run
+from archsearch.pipeline.request import Request, Run
 
 _CLOSES = {
     "host": "CUDA graphs (or torch.compile, a faster CPU)",
@@ -35,14 +35,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "hardware": e.gpu.id,
         "gpus": e.gpus,
         "models": {"transformer": _model(e.pipeline.transformer), "decoder": _model(e.pipeline.decoder)},
-        "request": {
-            "height": r.height,
-            "width": r.width,
-            "frames": r.frames,
-            "steps": r.steps,
-            "guidance": r.guidance.value,
-            "batch_size": r.batch_size,
-        },
+        "request": request_document(r),
         "execution": e.run.step_execution.to_dict(),
         "run": run_document(e.run),
         "latency_s": latency,
@@ -76,6 +69,18 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
 
 def _model(config: Any) -> dict[str, Any] | None:
     return None if config is None else {"family": config.family, "config": config.to_dict()}
+
+
+def request_document(r: Request) -> dict[str, Any]:
+    """What is asked, as plain values."""
+    return {
+        "height": r.height,
+        "width": r.width,
+        "frames": r.frames,
+        "steps": r.steps,
+        "guidance": r.guidance.value,
+        "batch_size": r.batch_size,
+    }
 
 
 def run_document(run: Run) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
+from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import as_float
@@ -84,7 +85,7 @@ class PipelineEstimate:
     @property
     def energy_j(self) -> Any:
         """Joules per output at the GPUs' full board power while they run: an upper bound scaled by TDP."""
-        return self.gpu_seconds_per_output * self.gpu.tdp_w
+        return self.gpu_seconds_per_output * board_power_w(self.gpu, self.run.execution)
 
     @property
     def usd(self) -> Any:

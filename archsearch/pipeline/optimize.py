@@ -82,7 +82,7 @@ class Option:
         if objective == "latency":
             return float(self.estimate.latency_s)
         seconds = float(self.estimate.gpu_seconds_per_output)
-        return seconds if objective == "cost" else seconds * self.estimate.gpu.tdp_w
+        return seconds if objective == "cost" else float(self.estimate.energy_j)
 
 
 @dataclass(frozen=True, slots=True)

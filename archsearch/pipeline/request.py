@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -94,6 +94,14 @@ class Run:
     def step_execution(self) -> Execution:
         """How a step of the transformer runs, its default attention named."""
         return self.execution.resolved(Workload(height=1, width=1, dtype=self.dtype))
+
+    def line(self) -> str:
+        """What of it is not the default, execution, format and placement aside, in words; empty where nothing is."""
+        plain = Run(dtype=self.dtype)
+        names = [f.name for f in fields(self) if f.name not in ("dtype", "execution", "placement")]
+        told = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(plain, name)}
+        shown = {name: getattr(value, "value", value) for name, value in told.items()}
+        return ", ".join(f"{n}={f'{v:.3g}' if isinstance(v, float) else str(v).lower()}" for n, v in shown.items())
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.cached_share < 1.0:

@@ -10,6 +10,7 @@ from math import ceil
 import numpy as np
 
 from archsearch.cost.execution import Execution
+from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import estimate_pipeline
@@ -58,7 +59,8 @@ class Replica:
     """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size.
 
     ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
-    of a video that a request makes, where it is one; ``execution`` how the transformer runs.
+    of a video that a request makes, where it is one; ``execution`` how the transformer runs, ``plan`` what is
+    asked and run.
     """
 
     gpu: GpuSpec
@@ -69,6 +71,12 @@ class Replica:
     mix: Service | None = None
     video_s: float | None = None
     execution: Execution | None = None
+    plan: Plan | None = None
+
+    @property
+    def watts(self) -> float:
+        """Board power of one of its GPUs."""
+        return board_power_w(self.gpu, self.execution or Execution())
 
     @property
     def service(self) -> Service:
@@ -113,7 +121,7 @@ class Group:
     @property
     def watts(self) -> float:
         """Board power while working, averaged over time (TDP times utilisation)."""
-        return self.replica.gpu.tdp_w * self.replica.gpus * self.number * self.utilisation
+        return self.replica.watts * self.replica.gpus * self.number * self.utilisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +203,7 @@ def replica(
         available=available,
         video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
         execution=plan.run.step_execution,
+        plan=plan,
     )
 
 
@@ -230,8 +239,8 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
     if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
-            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline optimize --max-latency-ms "
-            f"{1e3 * level.tightest_s:g}` finds some"
+            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline optimize PRESET --hardware {unit.gpu.id} "
+            f"--max-latency-ms {1e3 * level.tightest_s:g}` finds some"
         )
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]
@@ -284,7 +293,7 @@ def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> tu
     Raises:
         ArchSearchError: none keeps the level.
     """
-    if not rate > 0:
+    if not 0 < rate < float("inf"):
         raise InvalidInputError(f"--rate must be a positive number of requests per second, not {rate:g}")
     considered: list[Fleet] = []
     refused: dict[str, str] = {}

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.pipeline.describe import request_document, run_document
 from archsearch.serving.fleet import Fleet, Group, Replica, ServiceLevel, plan_fleet
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.setup import Setup
@@ -51,8 +52,11 @@ def serve_document(
 
 def _execution(units: Sequence[Replica]) -> dict[str, Any]:
     """How the transformer runs, the same on every kind of GPU."""
-    execution = units[0].execution
-    return {} if execution is None else {"execution": execution.to_dict()}
+    execution, plan = units[0].execution, units[0].plan
+    found = {} if execution is None else {"execution": execution.to_dict()}
+    if plan is not None:
+        found |= {"request": request_document(plan.request), "run": run_document(plan.run)}
+    return found
 
 
 def _per_video_s(units: Sequence[Replica], usd_per_output: float | None) -> float | None:
@@ -93,7 +97,7 @@ def serve_trace(name: str, units: Sequence[Replica], trace: Trace, level: Servic
     if not rows:
         raise ArchSearchError("; ".join(refused.values()))
     usd, gpus, unit, number, limit, outcome = min(rows, key=lambda r: r[:2])
-    watts = unit.gpu.tdp_w * gpus * outcome.utilisation
+    watts = unit.watts * gpus * outcome.utilisation
     quantiles = {f"p{p}": outcome.quantile(p / 100) for p in (50, 95, 99)}
     group = {
         "gpu": unit.gpu.id,

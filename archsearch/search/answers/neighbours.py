@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution
+from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.cost.routes import fused_attention_reason
@@ -160,7 +161,10 @@ def neighbours_of(question: Question, steps: Mapping[str, int]) -> list[Models]:
 
 
 def _served(question: Question, move: Move) -> bool:
-    """Whether the attention kernel asked for takes the heads that a step leads to, on every GPU."""
+    """Whether the layout and the attention kernel asked for take what a step leads to, on every GPU."""
+    moved: Any = replace(question.config, **move.changes)  # type: ignore[type-var]
+    if not all(np.all(holds) for _, holds in layout_rules(moved, question.execution)):
+        return False
     attention = question.execution.attention
     if attention not in ("flash", "fa2") or "head_dim" not in move.changes:
         return True

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.layouts import LANGUAGE_FIELDS
+from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnsupportedError
@@ -136,7 +136,11 @@ class Evaluator:
 
     def _kernel_rules(self, config: ModelConfig) -> tuple[tuple[Requirement, ...], ModelConfig]:
         rules, served = kernel_rules(self.space, self.pool, config)
-        return (*rules, *self.sampling.rules(config)), served
+        return (*rules, *self._layout_rules(config), *self.sampling.rules(config)), served
+
+    def _layout_rules(self, config: ModelConfig) -> tuple[Requirement, ...]:
+        found = layout_rules(config, self.space.execution)
+        return tuple(Requirement(reason=reason, holds=holds) for reason, holds in found)
 
     def _guard(self, name: str, value: Any) -> Any:
         """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
@@ -144,7 +148,7 @@ class Evaluator:
 
     def evaluate_config(self, config: ModelConfig) -> Evaluation:
         """Metrics of one architecture (for example the baseline), as columns of length one."""
-        rules = tuple(config.requirements())
+        rules = (*config.requirements(), *self._layout_rules(config))
         with np.errstate(all="ignore"):
             return self._price(config, (1,), rules)
 
@@ -238,7 +242,7 @@ class Evaluator:
     @cached_property
     def _derivation(self) -> Derivation:
         sign, reference = self.quality_sign, self.reference_s_per_token
-        return Derivation(self.pool, self.space.record, reference, sign, self.own_fronts)
+        return Derivation(self.pool, self.space.record, reference, sign, self.own_fronts, self.space.execution)
 
     @property
     def quality_sign(self) -> float:

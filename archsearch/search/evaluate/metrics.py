@@ -12,8 +12,8 @@ where t*_g(q) is the least time per unit that any architecture of the space with
 model made for g alone would gain. Energy is the board power (TDP) times the time that the GPU is busy, an upper bound
 (``energy_basis``). Prices are on-demand prices from the GPU's profile.
 
-    energy_j:<g>           tdp_w · t_g                         per unit
-    usd_per_million:<g>    usd_per_hour / 3600 · t_g · 10⁶     per million units
+    energy_j:<g>           power_w · gpus · t_g                per unit
+    usd_per_million:<g>    usd_per_hour / 3600 · gpus · t_g · 10⁶   per million units
     lifetime_usd           training_usd + inferences · Σ w_g · usd per inference on g
 
 An inference is one sequence, image or video of the workload: 1 / batch_size of its run.
@@ -22,13 +22,15 @@ An inference is one sequence, image or video of the workload: 1 / batch_size of 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.cost.execution import Execution
+from archsearch.cost.power import board_power_w
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, price_of, price_source
 from archsearch.hardware.spec import GpuSpec
@@ -73,6 +75,7 @@ class Derivation:
     reference_s_per_token: Mapping[str, float]
     quality_sign: float
     own_fronts: OwnFronts | None
+    execution: Execution = field(default_factory=Execution)
 
     def columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
         """The values with the metrics above added (only what ``names`` need, where given), any shape."""
@@ -114,8 +117,9 @@ class Derivation:
         for name in PER_GPU_ABSOLUTE:
             each = []
             for gpu in self.pool.gpus:
-                rate = gpu.tdp_w if name == "energy_j" else self._usd_per_s(gpu) * 1e6
-                columns[f"{name}:{gpu.id}"] = seconds[gpu.id] * rate
+                watts = board_power_w(gpu, self.execution)
+                rate = watts if name == "energy_j" else self._usd_per_s(gpu) * 1e6
+                columns[f"{name}:{gpu.id}"] = seconds[gpu.id] * rate * self.execution.gpus
                 each.append(columns[f"{name}:{gpu.id}"])
             if len(self.pool) > 1:
                 columns[f"{name}_worst"] = reduce(np.maximum, each)
@@ -130,7 +134,7 @@ class Derivation:
         assert self.record.lifetime is not None
         units = columns["tokens"] / float(np.asarray(self.record.workload.batch_size))
         each = [
-            weight * seconds[gpu.id] * units * self._usd_per_s(gpu)
+            weight * seconds[gpu.id] * units * self._usd_per_s(gpu) * self.execution.gpus
             for gpu, weight in zip(self.pool.gpus, self.pool.weights, strict=True)
         ]
         return columns["training_usd"] + self.record.lifetime.inferences * reduce(np.add, each)

@@ -30,6 +30,7 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.layouts import exchanges, output_bytes, shard
 from archsearch.cost.memory import with_attention
 from archsearch.cost.model import CostModel
+from archsearch.cost.power import board_power_w
 from archsearch.cost.remember import PriceCache
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu, price_of
@@ -121,7 +122,7 @@ class TrainingCost:
         return {
             "training_hours": seconds / 3600,
             "training_usd": seconds / 3600 * self.record.gpus * self.usd_per_hour,
-            "training_energy_j": seconds * self.record.gpus * self.gpu.tdp_w,
+            "training_energy_j": seconds * self.record.gpus * board_power_w(self.gpu, self.execution),
             "training_layout": best["layout"],
             "training_memory_share": best["memory_share"],
         }

@@ -214,12 +214,17 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
 
     Raises:
         UnknownNameError: no such study; the text lists near names.
-        InvalidInputError: the storage cannot be opened.
+        InvalidInputError: the storage cannot be opened, or holds no study.
     """
     import optuna
 
     _require_study(name, storage)
-    return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+    except KeyError:  # a journal without records, or with others
+        raise InvalidInputError(
+            f"study {name!r}: its storage holds no study (empty or broken); `archsearch study delete {name}` removes it"
+        ) from None
 
 
 def _require_study(name: str, storage: str | None) -> None:
