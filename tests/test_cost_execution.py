@@ -23,6 +23,7 @@ from archsearch.cost.execution import (
     parse_execution,
 )
 from archsearch.cost.kernels.collective import collective_cost
+from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel, price_on
 from archsearch.cost.remember import PriceCache
@@ -302,3 +303,60 @@ def test_several_gpus_are_priced_as_each_alone() -> None:
 def test_unknown_fields_are_told_near_ones() -> None:
     with pytest.raises(UnknownNameError, match="did you mean cuda_graphs"):
         chosen_execution(FORWARD, None, {"cuda_graph": True})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("clock=[", "clock=%", "clock=*a", "clock={[1]: 2}", "compiled=!!python/object:os.system", "clock=2024-13-45"),
+        *("launch_us=" + "9" * 400, "clock=" + "9" * 5000, "launch_us=" + "[" * 3000, "tensor_parallel=" + "9" * 30),
+    ],
+)
+def test_garbage_is_one_line(text: str) -> None:
+    with pytest.raises(ArchSearchError) as told:
+        parse_execution(text, FORWARD)
+    assert len(str(told.value)) < 500
+
+
+def test_broken_files_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    for content in ("1: 2\n", "null: 2\n", "clock: 2024-13-45\n", "[" * 3000, "launch_us: " + "9" * 400, "a"):
+        path.write_text(content)
+        with pytest.raises(ArchSearchError) as told:
+            parse_execution(str(path), FORWARD)
+        assert len(str(told.value)) < 500
+
+
+def test_a_lower_limit_slows_a_burst_too_and_the_boards_own_changes_nothing() -> None:
+    product = [MatMul(name="x", m=16384, n=8192, k=8192, dtype=DType.BF16)]
+    model = CostModel(H100)
+    at = [float(model.estimate(product, replace(BURST, power_limit_w=w)).latency_s) for w in (None, 700.0, 350.0)]
+    assert at[1] == pytest.approx(at[0], rel=1e-12)
+    assert at[2] > 1.5 * at[0]
+
+
+def test_the_fastest_attention_is_no_slower_than_any() -> None:
+    config = load_preset("llama-3-8b")
+    for gpu in ("a100-sxm-80gb", "h100-sxm", "b200-sxm", "l40s"):
+        for phase, seq in ((Phase.DECODE, 4096), (Phase.PREFILL, 2048), (Phase.FORWARD, 1024)):
+            work = Workload(phase=phase, seq_len=seq, batch_size=8)
+            seconds = {
+                a: latency(config, work, Execution(attention=a), gpu) for a in ("fastest", "sdpa", "fa2", "flash")
+            }
+            assert seconds["fastest"] <= min(seconds.values()) * (1 + 1e-12), (gpu, phase)
+
+
+def test_a_grid_of_which_some_cannot_be_shared_prices_the_rest() -> None:
+    heads = np.array([12, 13, 16])
+    grid = replace(load_preset("llama-3.2-1b"), num_attention_heads=heads, num_key_value_heads=heads, head_dim=64)
+    work, run = Workload(seq_len=512), Execution(tensor_parallel=2)
+    rules = {reason.split()[0]: np.broadcast_to(holds, 3).tolist() for reason, holds in layout_rules(grid, run)}
+    assert rules["num_attention_heads"] == [True, False, True]
+    seconds = np.broadcast_to(CostModel(H100).price(grid, work, run).latency_s, 3)
+    for i in (0, 2):
+        one = replace(grid, num_attention_heads=int(heads[i]), num_key_value_heads=int(heads[i]))
+        assert float(seconds[i]) == pytest.approx(latency(one, work, run), rel=1e-12)
+    with pytest.raises(UnsupportedError, match="num_attention_heads 13 is no multiple of 2"):
+        latency(replace(grid, num_attention_heads=13, num_key_value_heads=13), work, run)
+    with pytest.raises(UnsupportedError, match="a decoded token is no sequence"):
+        latency(load_preset("llama-3.2-1b"), DECODE, Execution(sequence_parallel=2))

@@ -6,8 +6,9 @@ to published kernel tables): the clock ``burst``. A model that runs for seconds 
 compute-bound kernel of it, however short, runs at the clock of the limit: 1 + f, the clock ``sustained``. The limit is
 the board's, so that f moves with it: GPUs of one architecture spend the same energy per FLOP, and the slow-down of one
 that was not measured is the measured one's times the ratio of their peaks per watt, if above 1. From another
-architecture no more slow-down is borrowed than its
-kernels of that duration show. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
+architecture no slow-down is borrowed at all: an
+A100's long FlashAttention runs as published without any, though the mechanism borrowed counts one, so that of such
+kernels a burst is the slower estimate. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
 clock stretches what runs on the SMs' clock (compute and fixed costs) by boost / locked, and never runs faster than the
 power limit lets it; bytes from DRAM keep their own clock.
 """
@@ -52,8 +53,8 @@ def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution:
         if execution.clock == "burst":
             share = 1.0 if execution.power_limit_w is None else execution.power_limit_w / gpu.tdp_w
             limited = 1.0 + ((1.0 + fraction) / share - 1.0) * shown
-    if isinstance(execution.clock, str):  # continuous load leaves no higher clock than a burst meets
-        return np.where(bound == "compute", np.maximum(limited / counted, 1.0), 1.0)
+    if isinstance(execution.clock, str):
+        return np.where(bound == "compute", limited / counted, 1.0)
     stretched = gpu.boost_clock_mhz / execution.clock
     on_the_clock = np.where(bound == "latency", stretched, 1.0)
     return np.where(bound == "compute", np.maximum(limited, stretched) / counted, on_the_clock)

@@ -221,7 +221,7 @@ def parse_execution(text: str, workload: Workload) -> Execution:
     if "=" not in text:
         return named_execution(text, workload)
     pairs = [item.partition("=") for item in text.split(",") if item.strip()]
-    return execution_of({name.strip(): _read_value(value.strip()) for name, _, value in pairs}, workload, text)
+    return execution_of({name.strip(): _read_value(value.strip()) for name, _, value in pairs}, workload, text[:80])
 
 
 def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "execution") -> Execution:
@@ -269,7 +269,7 @@ def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "exec
             raise UnknownNameError("field of an execution", str(field), known, hint=f"(in {where})")
         if not _is_legal(field, value):
             raise InvalidInputError(
-                f"{where}: {field}={str(value)[:40]!r} is not what this field holds ({known[field]})"
+                f"{where}: {field}={repr(value)[:40]} is not what this field holds ({known[field]})"
             )
     given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
     return replace(base, **given)

@@ -149,7 +149,7 @@ def run_study(
     """
     _at_least_one("trials", trials)
     loaded = load_space(space)
-    _refuse_idle(loaded, strategy, trials, scheduler, fidelity or Fidelity())
+    _refuse_idle(loaded, strategy, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
@@ -159,21 +159,15 @@ def run_study(
     return study
 
 
-def _refuse_idle(
-    space: SearchSpace, strategy: str, trials: int | None, scheduler: str | None, fidelity: Fidelity
-) -> None:
-    """Refuse what the way of searching leaves without effect.
+def _refuse_idle(space: SearchSpace, strategy: str, scheduler: str | None, fidelity: Fidelity) -> None:
+    """Refuse a scheduler for a search that samples.
 
     Raises:
-        InvalidInputError: a number of trials for an enumeration, or a scheduler for a search that samples.
+        InvalidInputError: with what to do.
     """
     enumerated = fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
-    if trials is not None and enumerated and strategy == "exhaustive":
-        raise InvalidInputError("--trials: an exhaustive study enumerates its whole space; leave it out, or sample it")
     if scheduler is not None and not enumerated:
-        raise InvalidInputError(
-            "--scheduler spreads an enumeration over Dask; this study samples its space: leave it out"
-        )
+        raise InvalidInputError("--scheduler spreads an enumeration; this study samples its space: leave it out")
 
 
 @with_leave
