@@ -64,10 +64,18 @@ def _folded(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
 
 
+CELL_MARGIN = 3  # a blank on both sides, and the box between two cells
+NARROWEST = 16
+"""Characters that a folding column keeps at least."""
+
+
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequence[str] = (), caption: str = ""
 ) -> None:
-    """A table on stdout; columns in ``left`` are aligned left, the others right."""
+    """A table on stdout; columns in ``left`` are aligned left, the others right.
+
+    On a terminal the left ones fold, the others never: where their cells need more, lines are wider than the terminal.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -75,13 +83,17 @@ def print_table(
 
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", caption=caption or None)
     table.caption_justify = "left"
-    for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(text(cell)) for cell in row))
+    cells = [[text(cell) for cell in row] for row in rows]
+    needed = 2
+    for index, name in enumerate(columns):
+        folds = name in left
+        table.add_column(name, justify="left" if folds else "right", overflow="fold", no_wrap=not folds)
+        widest = max((len(line) for row in [[*columns], *cells] for line in row[index].splitlines()), default=0)
+        needed += CELL_MARGIN + (min(widest, NARROWEST) if folds else widest)
+    for row in cells:
+        table.add_row(*map(Text, row))
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a file or a pipe folds no lines
+    console = Console(width=max(console.width, needed) if console.is_terminal else 1000)  # a file or a pipe folds none
     with console.capture() as capture:
         console.print(table)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))

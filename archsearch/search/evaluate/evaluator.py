@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
-from archsearch.errors import UnsupportedError
+from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.ops import as_float
-from archsearch.quality import QualityProxy, default_proxy, get_proxy, training_features
+from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.limits import (
@@ -43,6 +43,21 @@ ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)
 """Metrics that each GPU has its own value of."""
 
 
+def space_proxy(space: SearchSpace) -> QualityProxy:
+    """The law that a space names, or its family's default.
+
+    Raises:
+        UnknownNameError: the space names none that there is; the text names file and field.
+    """
+    name = space.record.quality.proxy
+    if name is None:
+        return default_proxy(space.family)
+    try:
+        return get_proxy(name)
+    except UnknownNameError:
+        raise UnknownNameError("quality proxy", name, list_proxies(), f"({space.origin}: quality.proxy)") from None
+
+
 class Evaluator:
     """Prices architectures of one space on one pool.
 
@@ -60,8 +75,7 @@ class Evaluator:
         self.own_fronts: OwnFronts | None = None
         self.bounds: tuple[Bound, ...] = ()
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
-        quality = space.record.quality
-        self.proxy: QualityProxy = get_proxy(quality.proxy) if quality.proxy else default_proxy(space.family)
+        self.proxy: QualityProxy = space_proxy(space)
         self.sampling = SpaceSampler(space, self.proxy.direction)
 
     def _training_cost(self) -> TrainingCost | None:
