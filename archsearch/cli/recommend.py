@@ -160,7 +160,9 @@ def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
     from archsearch.errors import InvalidInputError
 
     if not 1 <= rank <= len(frame):
-        raise InvalidInputError(f"there is no rank {rank}: the front has {len(frame)} architectures")
+        raise InvalidInputError(
+            f"there is no rank {rank}: ranks count from 1, and {len(frame)} architectures are recommended"
+        )
     chosen = frame.iloc[[rank - 1]]
     chosen.attrs = frame.attrs
     return chosen

@@ -96,7 +96,10 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
         return config, np.asarray(True)
     names = {f.name for f in fields(config)}
     if not (names >= LANGUAGE_FIELDS and hasattr(config, "head_width")):
-        raise UnsupportedError(f"{_name(config)}: only language models have tensor and pipeline parallel layouts here")
+        raise UnsupportedError(
+            f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
+            "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
+        )
     legal = np.asarray(config.num_layers) >= stages
     changes: dict[str, Any] = {}
     if stages > 1:

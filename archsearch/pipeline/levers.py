@@ -104,7 +104,13 @@ def refusals(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec) -> dict[str, str
     groups: dict[str, str] = {}
     for lever in chosen:
         if lever.group in groups:
-            raise InvalidInputError(f"levers {groups[lever.group]} and {lever.id} exclude each other: take one")
+            other = groups[lever.group]
+            told = (
+                f"lever {other} is given twice"
+                if other == lever.id
+                else f"levers {other} and {lever.id} exclude each other"
+            )
+            raise InvalidInputError(f"{told}: take one")
         groups[lever.group] = lever.id
     found = {lever.id: reason for lever in chosen if (reason := reason_before(plan, lever))}
     if found:

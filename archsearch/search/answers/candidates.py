@@ -50,8 +50,8 @@ class Limits:
             Expression.parse(self.where)
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidInputError(f"{name.replace('_', '-')} must be positive, not {value}")
+            if value is not None and not 0 < value < float("inf"):
+                raise InvalidInputError(f"{name.replace('_', '-')} must be positive and finite, not {value}")
 
     @property
     def any(self) -> bool:

@@ -106,7 +106,10 @@ def create_study(
     stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
     label = check_name(name) if name else free_name(stem, storage)
     if name and name in study_names(storage):
-        raise InvalidInputError(f"study {name!r} exists; continue it with `study resume {name}` or choose another name")
+        raise InvalidInputError(
+            f"study {name!r} exists; continue it with `study resume {name}`, choose another name, or replace it "
+            "(`study run --overwrite`)"
+        )
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # metric names are marked experimental
