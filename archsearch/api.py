@@ -19,7 +19,7 @@ from archsearch.differences import diff
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
-from archsearch.models.base import ModelConfig
+from archsearch.models.base import ModelConfig, denoises
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
 from archsearch.workload import MAX_DIMENSION, Phase, Workload
@@ -275,8 +275,7 @@ def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, .
 def step_unit(config: ModelConfig) -> str:
     """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
     unit = config.throughput_unit
-    denoises = unit in ("images/s", "videos/s") and Phase.ENCODE not in getattr(config, "phases", ())
-    return f"{unit.removesuffix('s/s')} steps/s" if denoises else unit
+    return f"{unit.removesuffix('s/s')} steps/s" if denoises(config) else unit
 
 
 def _result(

@@ -42,8 +42,7 @@ def bounds(ops: OpList | Sequence[Op], gpu: GpuSpec, execution: Execution) -> Bo
     executed: Any = as_float(0.0)
     roofline: Any = as_float(0.0)
     for segment in segments_of(ops):
-        own = execution.beside() if segment.beside else execution
-        own = own if segment.workload is None else own.resolved(segment.workload)
+        own = execution.of_part(beside=segment.beside, workload=segment.workload)
         for op in rewritten(segment.ops, own):
             if isinstance(op, Collective):
                 continue

@@ -147,6 +147,12 @@ class Execution:
         plain = {"attention": "auto", "compiled": False, "cuda_graphs": False, "fused_qkv": False}
         return replace(self, **plain, **dict.fromkeys(LAYOUT, 1))  # type: ignore[arg-type]
 
+    def of_part(self, *, beside: bool, workload: Workload | None = None) -> Execution:
+        """How a part of a run runs: what stands ``beside`` the transformer plainly; ``auto`` attention as its own
+        workload has it, where that is given."""
+        own = self.beside() if beside else self
+        return own if workload is None else own.resolved(workload)
+
     def resolved(self, workload: Workload) -> Execution:
         """The execution with ``auto`` attention replaced by the default of the workload's phase."""
         if self.attention != AttentionChoice.AUTO:
@@ -175,6 +181,18 @@ def is_served(workload: Workload) -> bool:
     return workload.phase in (Phase.PREFILL, Phase.DECODE) and workload.height is None
 
 
+def _named(workload: Workload) -> dict[str, Execution]:
+    """The named executions, as they run a workload."""
+    served = Execution(attention="fastest", compiled=True, cuda_graphs=workload.phase is Phase.DECODE)
+    return {
+        "torch-eager": Execution(),
+        "torch-compiled": Execution(compiled=True),
+        "diffusers-compiled": Execution(compiled=True, cuda_graphs=True),
+        "vllm": served,
+        "kernels": BURST,
+    }
+
+
 def named_execution(name: str, workload: Workload) -> Execution:
     """An execution by name, as it runs a workload.
 
@@ -187,20 +205,13 @@ def named_execution(name: str, workload: Workload) -> Execution:
     Raises:
         UnknownNameError: no such name.
     """
-    served = Execution(attention="fastest", compiled=True, cuda_graphs=workload.phase is Phase.DECODE)
-    known = {
-        "torch-eager": Execution(),
-        "torch-compiled": Execution(compiled=True),
-        "diffusers-compiled": Execution(compiled=True, cuda_graphs=True),
-        "vllm": served,
-        "kernels": BURST,
-    }
+    known = _named(workload)
     if name not in known:
         raise UnknownNameError("execution", name, known, hint="(or give the path of a YAML file, or FIELD=VALUE,...)")
     return known[name]
 
 
-EXECUTION_NAMES = ("torch-eager", "torch-compiled", "diffusers-compiled", "vllm", "kernels")
+EXECUTION_NAMES = tuple(_named(Workload()))
 
 
 def default_execution(workload: Workload) -> Execution:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from archsearch.cost.execution import AttentionChoice, Execution, default_execution
+from archsearch.cost.execution import AttentionChoice, Execution, chosen_execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.layouts import own_batch, shard
 from archsearch.hardware.spec import GpuSpec
@@ -38,7 +38,7 @@ def memory(config: Held, workload: Workload, execution: Execution | None, gpu: G
 
 def memory_on(config: Held, workload: Workload, execution: Execution | None, gpus: Sequence[GpuSpec]) -> list[Any]:
     """``memory`` on each of several GPUs."""
-    chosen = (default_execution(workload) if execution is None else execution).resolved(workload)
+    chosen = chosen_execution(workload, execution).resolved(workload)
     stage, _ = shard(config, chosen)
     work = own_batch(workload, chosen)
     fused = stage.memory(work)
@@ -52,7 +52,7 @@ def with_attention(use: Any, workload: Workload, execution: Execution, gpu: GpuS
     """A footprint with each attention's score matrix where no fused kernel runs it."""
     activations = as_float(use.activations)
     for part in use.unfused:
-        own = execution.beside() if part.beside else execution
+        own = execution.of_part(beside=part.beside)
         fused = runs_fused(part.op, gpu, AttentionChoice(own.attention))
         if np.all(fused):
             continue

@@ -16,7 +16,7 @@ from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
-from archsearch.cost.execution import BURST, AttentionChoice, Execution, default_execution
+from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.host import launch_s
 from archsearch.cost.kernels.base import KernelTime
 from archsearch.cost.kernels.collective import collective_cost
@@ -66,7 +66,7 @@ def price_on(
     Raises:
         UnsupportedError, InvalidInputError: see ``CostModel.price``.
     """
-    chosen = (default_execution(workload) if execution is None else execution).resolved(workload)
+    chosen = chosen_execution(workload, execution).resolved(workload)
     ops = laid_out(config, workload, chosen)
     return {name: model.estimate(ops, chosen) for name, model in models.items()}
 
@@ -95,7 +95,7 @@ class CostModel:
             UnsupportedError: the GPU has no units or kernel for what is asked, or the model no such layout.
             InvalidInputError: a workload that the model cannot take, or a clock that the GPU does not have.
         """
-        chosen = (default_execution(workload) if execution is None else execution).resolved(workload)
+        chosen = chosen_execution(workload, execution).resolved(workload)
         if self.cache is not None:
             return self.cache.call((config, workload, chosen), lambda: self._price(config, workload, chosen))
         return self._price(config, workload, chosen)
@@ -117,8 +117,8 @@ class CostModel:
         check_execution(self.gpu, execution)
         parts = []
         for segment in segments_of(ops):
-            own = execution.beside() if segment.beside else execution
-            parts.append(self._segment(segment, own if segment.workload is None else own.resolved(segment.workload)))
+            own = execution.of_part(beside=segment.beside, workload=segment.workload)
+            parts.append(self._segment(segment, own))
         return Estimate.of(parts, execution)
 
     def route_cost(self, route: Route, execution: Execution = BURST) -> KernelCost:

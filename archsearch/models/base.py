@@ -10,7 +10,7 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.ops import Attention, OpList, as_float
-from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
+from archsearch.workload import MAX_DIMENSION, Phase, Workload, is_whole, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,3 +185,8 @@ def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:
     return [
         Requirement(reason=f"{name} must be at least 1", holds=np.asarray(getattr(config, name)) >= 1) for name in names
     ]
+
+
+def denoises(config: Any) -> bool:
+    """Whether one pass of a config (or config class) is a denoising step: image and video models but autoencoders."""
+    return config.throughput_unit in ("images/s", "videos/s") and Phase.ENCODE not in getattr(config, "phases", ())

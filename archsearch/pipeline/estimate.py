@@ -149,7 +149,7 @@ class _Priced:
 
 
 def _priced(stage: Stage, pipeline: GenerationPipeline, run: Run, pricer: Pricer) -> _Priced:
-    execution = run.execution.beside() if stage.beside else run.execution
+    execution = run.execution.of_part(beside=stage.beside)
     calls = tuple((pricer.call(part.config, part.workload, execution), part.calls) for part in stage.parts)
     swap = exchange(pipeline, stage, run)
     extra: Any = as_float(0.0)

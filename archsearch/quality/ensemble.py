@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
-from archsearch.quality.features import training_features
 from archsearch.quality.proxy import Quality, QualityProxy, get_proxy
 
 if TYPE_CHECKING:
-    from archsearch.models.base import ModelConfig
-    from archsearch.workload import Workload
+    pass
 
 MEMBERS: dict[str, float] = {"shape-aware": 0.5, "conditional": 0.25, "chinchilla-besiroglu": 0.25}
 """Members of the language ensemble and their weights (assumed): half on the law that ranks best in
@@ -123,23 +121,3 @@ def _ranks(column: Any, direction: str) -> NDArray[np.int64]:
     signed = value if direction == "minimize" else -value
     order = np.sort(signed)
     return np.asarray(np.searchsorted(order, signed, side="left") + 1)
-
-
-def agreement_of(
-    config: ModelConfig, family: str, workload: Workload, given: Mapping[str, Any], shape: tuple[int, ...]
-) -> Agreement | None:
-    """Ranks of the architectures [N] of a config under all proxies that can be compared for the family.
-
-    Proxies that need features which the family's configs lack are left out; None where none is left.
-    """
-    values: dict[str, Any] = {}
-    directions: dict[str, str] = {}
-    for name in COMPARED.get(family, ()):
-        proxy = get_proxy(name)
-        try:
-            answer = proxy.predict(training_features(config, proxy, workload, given))
-        except InvalidInputError:
-            continue
-        values[name] = np.broadcast_to(answer.value, shape)
-        directions[name] = proxy.direction
-    return aggregate_ranks(values, directions) if values else None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.cost.estimate import Estimate
-from archsearch.cost.execution import Execution, default_execution
+from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
 from archsearch.models.base import ModelConfig
@@ -150,7 +150,7 @@ def explain(
             raise InvalidInputError(f"{config.family} config: {requirement.reason}")
     pool = resolve_pool(gpus)
     pricers = cost_models(pool) if models is None else models
-    run = (default_execution(workload) if execution is None else execution).resolved(workload)
+    run = chosen_execution(workload, execution).resolved(workload)
     question = Question(config, workload, pool, pricers, run, Law.of(config, workload))
     own = question.ask([Move("", {})])
     around = neighbours_of(question, DEFAULT_STEPS if steps is None else steps)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.models.base import denoises
 from archsearch.ops import as_float
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
@@ -84,7 +85,7 @@ class Term:
 def step_of(config: ModelConfig | type[Any], workload: Workload) -> str:
     """One pass of the model itself: a step, a prompt, a decoded token ..."""
     if workload.phase is Phase.FORWARD:
-        return "step" if _denoises(config) else "forward pass"
+        return "step" if denoises(config) else "forward pass"
     words = {Phase.TRAIN: "training step", Phase.PREFILL: "prompt", Phase.DECODE: "decoded token"}
     if workload.phase is Phase.DECODE and config.throughput_unit != "tokens/s":
         return "decoding"
@@ -101,11 +102,6 @@ def run_of(config: ModelConfig | type[Any], workload: Workload, *, pipeline: boo
 def unit_of(config: ModelConfig | type[Any]) -> str:
     """What throughput counts: token, image, video, run."""
     return str(config.throughput_unit).removesuffix("/s").removesuffix("s")
-
-
-def _denoises(config: ModelConfig | type[Any]) -> bool:
-    """Whether one pass is a denoising step: image and video models that are no autoencoders."""
-    return unit_of(config) in ("image", "video") and Phase.ENCODE not in getattr(config, "phases", ())
 
 
 def space_run(evaluator: Evaluator) -> str:
