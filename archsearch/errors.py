@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class ArchSearchError(Exception):
-    """Base of every error that is the caller's to mend; its text says what, where and what to do."""
+    """Base of every error that is the caller's to mend; its text says what, where and what to do.
+
+    ``field`` names the argument (or arguments) that the error is about, as Python spells it. Where the text mentions
+    one, it stands in braces, ``"{launch_us} must be a number from 0"``: the text of the error has the plain name, and
+    the command line puts its own spelling there (``spelled``).
+    """
+
+    def __init__(self, text: str, *, field: str | Iterable[str] = ()) -> None:
+        self.fields = (field,) if isinstance(field, str) else tuple(field)
+        self._template = text
+        super().__init__(self.spelled(str))
+
+    @property
+    def field(self) -> str | None:
+        """The argument that the error is about; the first where it is about several, None where it is about none."""
+        return self.fields[0] if self.fields else None
+
+    def spelled(self, spelling: Callable[[str], str]) -> str:
+        """The text with each mentioned field as ``spelling`` writes it."""
+        text = self._template
+        for name in self.fields:
+            text = text.replace(f"{{{name}}}", spelling(name))
+        return text
 
 
 class UnknownNameError(ArchSearchError):
     """A name (GPU, preset, space, study, proxy) that does not exist; the text lists near matches."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, field: str | Iterable[str] = ()
+    ) -> None:
         name, choices = str(name), sorted(set(known))
         lowered = {choice.lower(): choice for choice in choices}
         near = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=4, cutoff=0.5)]
         listed = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(choices)}"
-        super().__init__(f"unknown {kind} {name!r}: {listed}" + (f" {hint}" if hint else ""))
+        super().__init__(f"unknown {kind} {name!r}: {listed}" + (f" {hint}" if hint else ""), field=field)
         self.kind = kind
         self.name = name
         self.near = tuple(near)

@@ -17,17 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from archsearch.arrays import Dim, FloatArray, as_float
 from archsearch.dtypes import DType
-
-Dim = int | NDArray[np.int64]
-FloatArray = float | NDArray[np.float64]
-
-
-def as_float(value: Any) -> Any:
-    """A dimension as float64 (scalar or array), so that products of dimensions cannot overflow."""
-    return np.asarray(value, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

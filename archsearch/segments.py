@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.ops import Op, OpList, as_float
+from archsearch.arrays import as_float
+from archsearch.ops import Op, OpList
 from archsearch.workload import Workload
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
-from archsearch.ops import Dim
 
 MAX_DIMENSION = 1 << 31
 """Largest size of a config or a workload: products of two stay within 64-bit integers."""

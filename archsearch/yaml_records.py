@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archsearch.errors import InvalidInputError
 
-Record = TypeVar("Record", bound=BaseModel)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Record(BaseModel):
+    """What a file describes: frozen, and an unknown field, an infinity or a NaN in it is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def parse_record(model: type[Record], path: Path) -> Record:
+def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
     """The record that a YAML file describes.
 
     Raises:

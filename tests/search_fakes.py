@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.execution import BURST, Execution
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
-from archsearch.ops import MatMul, OpList, as_float
+from archsearch.ops import MatMul, OpList
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.space.space import SearchSpace, parse_space
 from archsearch.workload import Workload

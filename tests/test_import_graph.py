@@ -26,7 +26,7 @@ Floors = tuple[tuple[str, ...], ...]
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
     ("errors", "version"),
-    ("data", "dtypes", "tables", "yaml_records"),
+    ("arrays", "data", "dtypes", "ranges", "tables", "yaml_records"),
     ("ops",),
     ("workload",),
     ("segments",),

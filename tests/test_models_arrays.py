@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import SMALL
 
+from archsearch.arrays import as_float
 from archsearch.dtypes import DType
 from archsearch.models.diffusion.dit import DiTConfig
 from archsearch.models.language.decoder.config import DecoderConfig
 from archsearch.models.language.encoder import EncoderConfig
-from archsearch.ops import MatMul, as_float
+from archsearch.ops import MatMul
 from archsearch.workload import Phase, Workload
 
 small = st.integers(1, 6)

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.bench.routed import Routed
 from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, MatMul, MemoryOp, Op, as_float
+from archsearch.ops import Attention, MatMul, MemoryOp, Op
 
 
 def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:

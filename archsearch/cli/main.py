@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return int(status) if isinstance(status, int) else 0
     except ArchSearchError as error:
-        return _fail(str(error))
+        return _fail(error.spelled(option_name))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -118,6 +118,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         if status is None:
             raise
         return status
+
+
+def option_name(field: str) -> str:
+    """A field of the library as the command line's option: ``launch_us`` is ``--launch-us``."""
+    return f"--{field.replace('_', '-')}"
 
 
 def _fail(message: str) -> int:

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.execution import AttentionChoice, Execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.rewrites import rewritten
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MemoryOp, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MemoryOp, Op, OpList
 from archsearch.segments import segments_of
 
 NEEDED_BACKWARD = 2.0 / 2.5

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.base import KernelCost, Provenance
-from archsearch.ops import as_float
 
 __all__ = ["Estimate", "KernelCost", "OpCost", "Provenance", "SegmentCost"]
 

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
 
 TORCH_RELEASES = ("2.4", "2.8")
@@ -123,18 +124,14 @@ class Execution:
         object.__setattr__(self, "attention", AttentionChoice.parse(str(self.attention)).value)
         object.__setattr__(self, "clock", _clock(self.clock))
         for name in LAYOUT:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**MOST_DIGITS:
-                raise InvalidInputError(
-                    f"--{name.replace('_', '-')} must be a whole number from 1, not {str(value)[:20]}"
-                )
+            require_range(name, getattr(self, name), 1, 10**MOST_DIGITS - 1, whole=True)
         for name in ("launch_us", "power_limit_w"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _number(getattr(self, name)))
-        if self.launch_us is not None and not (math.isfinite(self.launch_us) and self.launch_us >= 0):
-            raise InvalidInputError(f"--launch-us must be a number of microseconds from 0, not {self.launch_us}")
-        if self.power_limit_w is not None and not (math.isfinite(self.power_limit_w) and self.power_limit_w > 0):
-            raise InvalidInputError(f"--power-limit-w must be a positive number of watts, not {self.power_limit_w}")
+        if self.launch_us is not None:
+            require_range("launch_us", self.launch_us, 0, unit="microseconds")
+        if self.power_limit_w is not None:
+            require_range("power_limit_w", self.power_limit_w, 0, above=True, unit="watts")
 
     @property
     def gpus(self) -> int:

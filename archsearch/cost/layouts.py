@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.execution import Execution, is_served
 from archsearch.errors import UnsupportedError
-from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.execution import AttentionChoice, Execution, chosen_execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.layouts import own_batch, shard
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import as_float
 from archsearch.workload import Phase, Workload
 
 

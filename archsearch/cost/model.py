@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from archsearch.arrays import as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
@@ -36,7 +37,7 @@ from archsearch.cost.routes import (
 )
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, as_float, weighted_total
+from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import (
@@ -25,7 +26,7 @@ from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Convolution, as_float
+from archsearch.ops import Convolution
 
 _GEMM = GemmModel()
 _GEMM_QUANTIZED = GemmModel(quantized=True)

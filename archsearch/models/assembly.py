@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, FloatArray, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, UnfusedAttention
 from archsearch.models.tally import Tally
 from archsearch.models.training import training_step
-from archsearch.ops import Attention, Convolution, Dim, FloatArray, MatMul, MemoryOp, Op, OpList, as_float
+from archsearch.ops import Attention, Convolution, MatMul, MemoryOp, Op, OpList
 from archsearch.workload import Phase, Workload
 
 

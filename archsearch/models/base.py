@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError
-from archsearch.ops import Attention, OpList, as_float
+from archsearch.ops import Attention, OpList
 from archsearch.workload import MAX_DIMENSION, Phase, Workload, is_whole, within
 
 

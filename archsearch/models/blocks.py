@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, FloatArray, as_float
 from archsearch.dtypes import DType
-from archsearch.ops import Dim, FloatArray, FusedGroup, MatMul, MemoryOp, as_float
+from archsearch.ops import FusedGroup, MatMul, MemoryOp
 from archsearch.workload import Workload
 
 

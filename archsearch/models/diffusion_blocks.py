@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.ops import Dim, FusedGroup, MemoryOp, as_float
+from archsearch.ops import FusedGroup, MemoryOp
 from archsearch.workload import Workload
 
 TIMESTEP_CHANNELS = 256

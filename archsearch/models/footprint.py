@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.models.base import UnfusedAttention
 from archsearch.models.blocks import ACTIVATIONS
-from archsearch.ops import Attention, as_float
+from archsearch.ops import Attention
 from archsearch.workload import Phase, Workload
 
 GRADIENT_AND_ADAMW_BYTES = {2.0: 14.0, 4.0: 12.0}

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembled
-from archsearch.ops import Dim, as_float
 from archsearch.workload import Phase, Workload
 
 _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)

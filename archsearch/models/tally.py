@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.ops import Dim, as_float
+from archsearch.arrays import Dim, as_float
 
 
 class Tally:

@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement, UnfusedAttention
 from archsearch.models.registry.families import get_family, load_preset
-from archsearch.ops import OpList, as_float
+from archsearch.ops import OpList
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.pricing import footprint, lowered
 from archsearch.pipeline.request import Request, Run

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import as_float
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.pricing import Call, Pricer, footprint
 from archsearch.pipeline.request import Placement, Request, Run, check_request, run_reasons

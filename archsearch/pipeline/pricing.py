@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.bounds import bounds
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.execution import Execution
@@ -19,7 +20,7 @@ from archsearch.cost.remember import PriceCache
 from archsearch.hardware.prices import price_of
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import MemoryUse, ModelConfig
-from archsearch.ops import Convolution, MatMul, OpList, as_float
+from archsearch.ops import Convolution, MatMul, OpList
 from archsearch.workload import Workload
 
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}

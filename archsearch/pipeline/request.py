@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim
 from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.ops import Dim
 from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
 from archsearch.workload import MAX_DIMENSION, Workload

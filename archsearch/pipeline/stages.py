@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ModelConfig
-from archsearch.ops import Collective, OpList, as_float
+from archsearch.ops import Collective, OpList
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.records import TilingRecord
 from archsearch.pipeline.request import Placement, Request, Run
@@ -155,6 +156,8 @@ def exchange(pipeline: GenerationPipeline, stage: Stage, run: Run) -> Collective
     if run.gpus == 1 or stage.beside:
         return None
     w = stage.parts[0].workload
+    assert w.height is not None
+    assert w.width is not None
     scale = as_float(getattr(pipeline.transformer, "vae_scale_factor", 1))
     frames = as_float(1 if w.frames is None else w.frames)
     channels = as_float(getattr(pipeline.transformer, "in_channels", 16))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError
-from archsearch.ops import as_float
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:

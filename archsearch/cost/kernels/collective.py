@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from archsearch.arrays import as_float
 from archsearch.cost.kernels.base import KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Collective, as_float
+from archsearch.ops import Collective
 
 CONSTANTS_FILE = Path(__file__).with_name("collective.yaml")
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")

@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement
 from archsearch.models.modality import ImageModel, VideoModel
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 from archsearch.workload import Phase
 
 Size = tuple[Any, ...]

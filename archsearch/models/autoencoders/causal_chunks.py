@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, elements
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 
 KEPT = 2
 """Frames that a convolution keeps (``CACHE_T``)."""

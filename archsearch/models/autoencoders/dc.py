@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -21,7 +22,7 @@ from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import ImageAutoencoder, Size, elements, positive_channels, scaled
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.blocks import ACTIVATIONS
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 
 DOWNSAMPLING = ("conv", "pixel_unshuffle")
 UPSAMPLING = ("interpolate", "pixel_shuffle")

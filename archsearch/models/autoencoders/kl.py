@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
@@ -28,7 +29,6 @@ from archsearch.models.autoencoders.base import (
     scaled,
 )
 from archsearch.models.base import Requirement, at_least_one
-from archsearch.ops import Dim, as_float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, elements
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 
 REPEATED = 2
 """Frames that a convolution over three frames repeats: the first twice, or the first and the last."""

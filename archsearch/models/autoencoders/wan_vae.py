@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, posterior, scaled
 from archsearch.models.autoencoders.causal_chunks import Chunk
 from archsearch.models.base import Requirement, at_least_one
-from archsearch.ops import Dim, as_float
 
 CHUNK_FRAMES = 4
 """Frames that run at once after the first (``AutoencoderKLWan._encode``)."""

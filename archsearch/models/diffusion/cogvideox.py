@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import VideoModel
-from archsearch.ops import Dim, as_float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

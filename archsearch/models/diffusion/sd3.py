@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import MemoryUse, Requirement, at_least_one
 from archsearch.models.modality import ImageModel
-from archsearch.ops import Dim, as_float
 from archsearch.workload import Workload
 
 _SIZES = (

@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import VideoModel
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 
 IMAGE_TOKENS = 257
 """Tokens of the conditioning image: CLIP ViT-H/14 at 224 pixels, 16 · 16 patches and a class token."""

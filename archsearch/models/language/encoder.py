@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import TextModel
-from archsearch.ops import Dim, as_float
 from archsearch.workload import Phase, Workload
 
 

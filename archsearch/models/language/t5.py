@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import TextModel
-from archsearch.ops import Dim, MemoryOp, as_float
+from archsearch.ops import MemoryOp
 from archsearch.workload import Workload
 
 

@@ -21,13 +21,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
 from archsearch.models.tracing.builder import SIZES, find_function, load_traced
 from archsearch.models.tracing.traced import Trace
 from archsearch.models.training import training_step
-from archsearch.ops import Op, OpList, as_float
+from archsearch.ops import Op, OpList
 from archsearch.workload import Phase, Workload
 
 FLAGS = ("name", "kernels")

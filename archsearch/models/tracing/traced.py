@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
 from archsearch.models.base import MemoryUse, Requirement
 from archsearch.models.training import training_step
-from archsearch.ops import OpList, as_float
+from archsearch.ops import OpList
 from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
 from archsearch.models.base import ModelConfig
-from archsearch.ops import as_float
 from archsearch.search.answers.moves import DEFAULT_STEPS, Move
 from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
 from archsearch.search.answers.terms import run_of

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution
 from archsearch.cost.layouts import layout_rules
@@ -23,7 +24,6 @@ from archsearch.cost.routes import fused_attention_reason
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware import GpuPool, GpuSpec
 from archsearch.models.base import ModelConfig
-from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, training_features
 from archsearch.search.answers.moves import OTHER_MEANING, Move, grid_of, legal_moves, other_meanings
 from archsearch.search.answers.terms import Term, run_of

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.model import price_on
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec
-from archsearch.ops import as_float
 from archsearch.search.answers.candidates import resolve_source, source_evaluator
 from archsearch.search.answers.explain import Explanation, GpuExplanation, time_groups
 from archsearch.search.answers.neighbours import UNSEEN

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.models.base import denoises
-from archsearch.ops import as_float
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import as_float
 from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
-from archsearch.ops import as_float
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.evaluation import Evaluation

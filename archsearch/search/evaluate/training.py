@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import as_float
 from archsearch.cost.execution import Execution
 from archsearch.cost.layouts import exchanges, output_bytes, shard
 from archsearch.cost.memory import with_attention
@@ -35,7 +36,7 @@ from archsearch.cost.remember import PriceCache
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse
-from archsearch.ops import Collective, Op, OpList, as_float
+from archsearch.ops import Collective, Op, OpList
 from archsearch.search.evaluate.pricing import LatencyModel
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.segments import Segment, SegmentedOps, segments_of

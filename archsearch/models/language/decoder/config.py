@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.language.decoder import layers, moe
 from archsearch.models.language.decoder.presets import PRESETS
 from archsearch.models.modality import TextModel
-from archsearch.ops import Dim, as_float
 from archsearch.workload import Phase
 
 __all__ = ["PRESETS", "DecoderConfig"]

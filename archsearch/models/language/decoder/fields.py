@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from archsearch.ops import Dim
+from archsearch.arrays import Dim
 
 
 class LayerFields(Protocol):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.language.decoder.fields import LayerFields
-from archsearch.ops import Dim, as_float
 from archsearch.workload import Phase, Workload
 
 

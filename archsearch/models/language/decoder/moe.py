@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.language.decoder.fields import ExpertFields
-from archsearch.ops import Dim, MatMul, MemoryOp, as_float
+from archsearch.ops import MatMul, MemoryOp
 
 
 def experts(c: ExpertFields, a: Assembly, rows: Dim) -> None:
