@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,6 @@ from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMu
 from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
-SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
-"""Fields that tensor parallelism divides."""
-LANGUAGE_FIELDS = {"num_layers", "head_dim", "vocab_size"}
-"""Fields of the families that have tensor and pipeline parallel layouts here."""
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
 """All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
 RECOMPUTED_REDUCES = 2
@@ -95,8 +91,8 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
     tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
     if tensor == 1 and stages == 1:
         return config, np.asarray(True)
-    names = {f.name for f in fields(config)}
-    if not (names >= LANGUAGE_FIELDS and hasattr(config, "head_width")):
+    divided: tuple[str, ...] = getattr(config, "tensor_parallel_fields", ())
+    if not divided:
         raise UnsupportedError(
             f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
             "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
@@ -107,7 +103,7 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
         changes["num_layers"] = -(-np.asarray(config.num_layers) // stages)
     if tensor > 1:
         changes["head_dim"] = config.head_width
-        for name in SHARDED:
+        for name in divided:
             value = getattr(config, name, None)
             if value is not None:
                 legal = legal & (np.asarray(value) % tensor == 0)
@@ -125,7 +121,7 @@ def layout_rules(config: Any, execution: Execution) -> list[tuple[str, Any]]:
     The reason names the value that breaks it, of a grid one of them.
     """
     tensor, stages, parts = execution.tensor_parallel, execution.pipeline_parallel, execution.sequence_parallel
-    asked = [(name, tensor, "tensor") for name in SHARDED] if tensor > 1 else []
+    asked = [(name, tensor, "tensor") for name in getattr(config, "tensor_parallel_fields", ())] if tensor > 1 else []
     asked += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
     rules: list[tuple[str, Any]] = []
     for name, gpus, along in asked:

@@ -24,7 +24,7 @@ import numpy as np
 from archsearch.arrays import as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
+from archsearch.models.base import ConfigMixin, MemoryUse, Modality, Requirement
 from archsearch.models.tracing.builder import SIZES, find_function, load_traced
 from archsearch.models.tracing.traced import Trace
 from archsearch.models.training import training_step
@@ -88,6 +88,7 @@ class TracedGrid(ConfigMixin):
     """
 
     family: ClassVar[str] = "traced"
+    modality: ClassVar[Modality] = Modality.TRACED
     throughput_unit: ClassVar[str] = "runs/s"
     builder: ClassVar[str]
     workload: ClassVar[Workload]
@@ -131,7 +132,7 @@ class TracedGrid(ConfigMixin):
         return as_float([read(t) if isinstance(t, Trace) else otherwise for t in traces]).reshape(shape)
 
     def _traces(self) -> tuple[tuple[int, ...], list[Trace | str]]:
-        names = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        names = [f.name for f in fields(self)]
         arrays = np.broadcast_arrays(*(np.asarray(getattr(self, name)) for name in names))
         rows = zip(*(array.ravel().tolist() for array in arrays), strict=True)
         return arrays[0].shape, [self._trace(dict(zip(names, row, strict=True))) for row in rows]

@@ -64,7 +64,7 @@ def export_values(attributes: Mapping[Any, Any], values: Mapping[str, Any]) -> E
     whole: PipelineConfig = pipeline_family(pipeline, name).from_dict(values)
     own = {f.name for f in fields(whole.transformer_class)}
     (part,) = next(stage for stage in whole.stages(workload) if stage.component == "transformer").parts
-    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}  # type: ignore[arg-type]
+    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}
     return Export(
         config=part.config,
         workload=_scalar(part.workload),
