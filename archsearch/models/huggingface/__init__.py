@@ -132,7 +132,7 @@ def to_hf(config: ModelConfig) -> dict[str, Any]:
 
 def _nearest(config: ModelConfig) -> tuple[str | None, list[str]]:
     """The format with fewest obstacles, and those; None where the family has no format."""
-    if any(_is_grid(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
+    if any(_is_grid(getattr(config, f.name)) for f in fields(config)):
         raise InvalidInputError("one architecture at a time: the config's fields are arrays")
     obstacles = {n: _obstacles(config, layout) for n, layout in formats().items() if isinstance(config, layout.family)}
     best = min(obstacles, key=lambda name: len(obstacles[name]), default=None)

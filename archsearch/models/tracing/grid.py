@@ -131,7 +131,7 @@ class TracedGrid(ConfigMixin):
         return as_float([read(t) if isinstance(t, Trace) else otherwise for t in traces]).reshape(shape)
 
     def _traces(self) -> tuple[tuple[int, ...], list[Trace | str]]:
-        names = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        names = [f.name for f in fields(self)]
         arrays = np.broadcast_arrays(*(np.asarray(getattr(self, name)) for name in names))
         rows = zip(*(array.ravel().tolist() for array in arrays), strict=True)
         return arrays[0].shape, [self._trace(dict(zip(names, row, strict=True))) for row in rows]

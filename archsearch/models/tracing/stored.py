@@ -56,8 +56,8 @@ def trace_texts(family: type[TracedGrid]) -> list[str]:
     A function with a default that is no plain value has none either: its cells cannot be told in a text.
     """
     made = {cell: trace for cell, trace in traces_of(family).items() if cell not in family.known}
-    required = [f.name for f in fields(family) if f.default is MISSING]  # type: ignore[arg-type]
-    optional = [(f.name, f.default) for f in fields(family) if f.default is not MISSING]  # type: ignore[arg-type]
+    required = [f.name for f in fields(family) if f.default is MISSING]
+    optional = [(f.name, f.default) for f in fields(family) if f.default is not MISSING]
     told = [value for _, value in optional] + [value for cell in made for _, value in cell]
     if not made or not all(isinstance(value, _PLAIN) for value in told):
         return []
