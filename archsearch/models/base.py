@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
+from archsearch.models.field_types import field_types
 from archsearch.ops import Attention, OpList
-from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,8 @@ class UnfusedAttention:
     transformer."""
 
     op: Attention
-    alive_bytes: Any
-    saved_bytes: Any
+    alive_bytes: Floats
+    saved_bytes: Floats
     beside: bool = False
 
 
@@ -35,14 +36,14 @@ class MemoryUse:
     that run.
     """
 
-    weights: Any
-    activations: Any
-    kv_cache: Any = 0.0
-    optimizer: Any = 0.0
+    weights: FloatArray
+    activations: FloatArray
+    kv_cache: FloatArray = 0.0
+    optimizer: FloatArray = 0.0
     unfused: tuple[UnfusedAttention, ...] = ()
 
     @property
-    def total(self) -> Any:
+    def total(self) -> Floats:
         return as_float(self.weights) + self.activations + self.kv_cache + self.optimizer
 
 
@@ -51,7 +52,7 @@ class Requirement:
     """A condition that an architecture must meet: ``holds`` is a bool or a broadcastable bool array."""
 
     reason: str
-    holds: Any
+    holds: Flags
 
 
 class Modality(StrEnum):
@@ -82,8 +83,9 @@ class Modality(StrEnum):
 
 @runtime_checkable
 class ModelConfig(Protocol):
-    """One architecture, or a grid of them where fields are arrays. Implemented by frozen dataclasses."""
+    """One architecture, or a grid of them where fields are arrays. Implemented by dataclasses."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     family: ClassVar[str]
     modality: ClassVar[Modality]
     throughput_unit: ClassVar[str]
@@ -92,10 +94,10 @@ class ModelConfig(Protocol):
     def default_sizes(self) -> Mapping[str, int]:
         """The workload's sizes where a user names none."""
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         """Number of parameters, equal to the reference module's."""
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         """Parameters that one token passes through."""
 
     def requirements(self) -> tuple[Requirement, ...]:
@@ -107,8 +109,11 @@ class ModelConfig(Protocol):
     def memory(self, workload: Workload) -> MemoryUse:
         """Device memory that the phase needs."""
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         """Tokens (or images, for generators) that one run of the workload completes: throughput's numerator."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What describes one architecture, as plain Python values."""
 
 
 class ConfigMixin:
@@ -125,32 +130,34 @@ class ConfigMixin:
     tensor_parallel_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that tensor parallelism divides; none where a family has no tensor and pipeline parallel layouts."""
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         """Parameters that one token passes through: all of them, but in a mixture of experts."""
         return self.parameters()
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must count its parameters")
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must say what a run completes")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Build a config from field values.
 
         Raises:
             InvalidInputError: unknown or missing fields, or values that describe no real model.
         """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted({str(name) for name in values} - known)
+        names = {f.name for f in fields(cls)}
+        unknown = sorted({str(name) for name in values} - names)
         if unknown:
             raise InvalidInputError(
-                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(known))}"
+                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(names))}"
             )
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        kinds = field_types(cls)
         for name, value in values.items():
-            _check_type(cls, name, value)
+            if name in kinds and (problem := kinds[name].problem(value)):
+                raise InvalidInputError(f"{cls.family} config: {name} must be {problem}, not {value!r}", field=name)
         try:
             config = cls(**values)
         except TypeError as error:
@@ -178,45 +185,12 @@ class ConfigMixin:
                 raise InvalidInputError(f"{self.family} config: {requirement.reason}")
 
 
-def _check_type(cls: type[Any], name: str, value: Any) -> None:
-    """Refuse values of the wrong kind: text or fractions where a size is meant, numbers where a choice is.
-
-    Raises:
-        InvalidInputError: with the field and the value.
-    """
-    declared = next(str(f.type) for f in fields(cls) if f.name == name)
-    if declared == "bool":
-        legal, expected = isinstance(value, bool | np.bool_), "true or false"
-    elif declared == "str":
-        legal, expected = isinstance(value, str), "a name"
-    elif declared.startswith("Dim"):
-        legal = (value is None and "None" in declared) or is_whole(value)
-        expected = "a whole number"
-        if legal and value is not None and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
-            legal, expected = False, f"at most {MAX_DIMENSION} in size"
-    elif declared == "int":
-        legal, expected = is_whole(value) and np.ndim(value) == 0 and within(value, -MAX_DIMENSION), "a whole number"
-    elif declared.startswith("tuple[Dim"):
-        legal = isinstance(value, tuple) and all(is_whole(v) and within(v, -MAX_DIMENSION) for v in value)
-        expected = "a list of whole numbers"
-    elif declared.startswith("tuple[bool"):
-        legal = isinstance(value, tuple) and all(isinstance(v, bool | np.bool_) for v in value)
-        expected = "a list of true or false"
-    elif declared.startswith("tuple[str"):
-        legal = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-        expected = "a list of names"
-    else:
-        return
-    if not legal:
-        raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
-
-
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A NumPy scalar as Python's number."""
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:
+def at_least_one(config: object, names: tuple[str, ...]) -> list[Requirement]:
     """One requirement per named field: it is 1 or more."""
     return [
         Requirement(reason=f"{name} must be at least 1", holds=np.asarray(getattr(config, name)) >= 1) for name in names

@@ -91,7 +91,7 @@ def pipeline_record(export: Export, name: str, description: str) -> PipelineReco
         update={**size, "steps": export.sampling["num_inference_steps"], "dtype": w.dtype}
     )
     transformer = template.transformer.model_copy(
-        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}  # type: ignore[attr-defined]
+        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}
     )
     checkpoint = _checkpoint(export.whole)
     changes = {
