@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.bench.columns import positive_numbers
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
@@ -17,7 +18,6 @@ from archsearch.bench.whole_models import OP, is_whole_model_table, predict_mode
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
-from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,36 +49,8 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
         out["roofline_us"][rows] = routed_roofline_s(routed) * 1e6
         provenance[rows] = cost.provenance.value
         bound[rows] = cost.bound
-    told = {"skipped": skipped} if (skipped != "").any() else {}
-    return frame.assign(**out, provenance=provenance, bound=bound, **told)
-
-
-def validate_csv(
-    path: str | Path,
-    *,
-    output: str | Path | None = None,
-    by: Sequence[str] = GROUP,
-    split: str | None = None,
-    correction: bool = True,
-) -> dict[str, Any]:
-    """Errors of the cost model on a table of measurements.
-
-    Args:
-        output: where to write the table with its predictions (.csv or .parquet).
-        by: columns that make a group, of the table or of ``predict_frame``.
-        split: keep only rows whose ``split`` column says so.
-        correction: whether learned corrections apply, or the mechanism alone.
-
-    Returns:
-        ``{"groups": [...], "overall": {...}}`` with rows, mape, median_ape, bias, spearman, within_band each.
-
-    Raises:
-        InvalidInputError: the table lacks latency_us or a grouping column, or nothing is left of the split.
-    """
-    predicted = predicted_table(path, split=split, correction=correction)
-    if output is not None:
-        write_table(predicted, output)
-    return scores_of(predicted, by)
+    reasons = {"skipped": skipped} if (skipped != "").any() else {}
+    return frame.assign(**out, provenance=provenance, bound=bound, **reasons)
 
 
 def predicted_table(path: str | Path, *, split: str | None = None, correction: bool = True) -> pd.DataFrame:
@@ -135,7 +107,7 @@ def score(part: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _spearman(a: Any, b: Any) -> float | None:
+def _spearman(a: Floats, b: Floats) -> float | None:
     from scipy.stats import rankdata
 
     first, second = rankdata(a), rankdata(b)
