@@ -12,10 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 Dim = int | NDArray[np.int64]
 """A dimension: an integer, or an integer array with an axis per searched dimension it depends on."""
+Integers = NDArray[np.int64]
+"""An int64 array."""
 Floats = NDArray[np.float64]
 """A float64 array; zero-dimensional (or its NumPy scalar) where one architecture is described."""
 FloatArray = float | Floats
 """A real quantity, of one architecture or of a grid."""
+Count = Dim | FloatArray
+"""How often something runs; a fraction where it is a mean."""
 Flags = bool | np.bool_ | NDArray[np.bool_]
 """A truth, of one architecture or of a grid."""
 

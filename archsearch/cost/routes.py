@@ -94,9 +94,14 @@ def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, 
         UnsupportedError: the GPU has no units for this format.
     """
     if op.is_depthwise:
-        dims = {"rows": op.positions, "cols": op.out_channels, "lane_cycles": DEPTHWISE_CYCLES * as_float(op.volume)}
-        dims |= {"reads": as_float(op.input_positions) / as_float(op.positions), "writes": 1.0}
-        flat, shape = flatten(dims)
+        depthwise = {
+            "rows": op.positions,
+            "cols": op.out_channels,
+            "lane_cycles": DEPTHWISE_CYCLES * as_float(op.volume),
+            "reads": as_float(op.input_positions) / as_float(op.positions),
+            "writes": 1.0,
+        }
+        flat, shape = flatten(depthwise)
         return memory_route(gpu, op.dtype, "depthwise", flat), shape
     product = op.as_matmul()
     dims = {"m": product.m, "n": product.n, "k": product.k, "batch": product.batch, "input_share": op.input_share}
