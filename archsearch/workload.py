@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -57,8 +57,9 @@ class Workload:
         for name in _WORKLOAD_SIZES:
             value = getattr(self, name)
             if value is not None and not (is_whole(value) and within(value, 1)):
-                flag = name.replace("_", "-")
-                raise InvalidInputError(f"--{flag} {value} must be a whole number from 1 to {MAX_DIMENSION}")
+                raise InvalidInputError(
+                    f"{{{name}}} {value} must be a whole number from 1 to {MAX_DIMENSION}", field=name
+                )
 
     @property
     def linear_dtype(self) -> DType:
@@ -71,13 +72,13 @@ class Workload:
         return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[Dim]:
     """An integer or an array of integers; truth values are neither."""
     if isinstance(value, np.ndarray):
         return bool(np.issubdtype(value.dtype, np.integer))
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def within(value: Any, smallest: int) -> bool:
+def within(value: Dim, smallest: int) -> bool:
     """All of a whole number or an array of them lie between ``smallest`` and ``MAX_DIMENSION``."""
     return bool(np.all((value >= smallest) & (value <= MAX_DIMENSION)))

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from archsearch.arrays import Floats, Ints
+from archsearch.arrays import Floats, Integers, Labels, Mask
 from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
@@ -68,7 +67,7 @@ class Unseen:
     """Residuals log(measured / predicted) of rows a fit did not see [S], and what bounded each row [S]."""
 
     residuals: Floats
-    bound: NDArray[np.str_]
+    bound: Labels
 
     def mape(self) -> float:
         """Mean absolute percentage error of the predictions."""
@@ -259,12 +258,12 @@ def fit_device(
     return OwnFit(_kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen)
 
 
-def _on_measured_widths(group: Group) -> NDArray[np.bool_]:
+def _on_measured_widths(group: Group) -> Mask:
     """Rows whose widths are multiples of what corrections are learned on; others answer to the mechanism alone."""
     if not uses_matrix_units(group.gpu, group.dtype):
         return np.ones(len(group), dtype=bool)
     multiple = [np.broadcast_to(group.dims[c], len(group)) % MEASURED_MULTIPLE == 0 for c in "nk"]
-    rows: NDArray[np.bool_] = multiple[0] & multiple[1]
+    rows: Mask = multiple[0] & multiple[1]
     return rows
 
 
@@ -341,7 +340,7 @@ def _kernel_fit(
     )
 
 
-def _folds(group: Group) -> Ints:
+def _folds(group: Group) -> Integers:
     return np.array([zlib.crc32(name.encode()) % FOLDS for name in shape_names(group)])
 
 

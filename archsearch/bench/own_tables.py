@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.arrays import Floats
+from archsearch.arrays import Floats, Labels
 from archsearch.cost.kernels.bandwidth import CLASS_OF, default_tensors
 from archsearch.dtypes import DType
 
@@ -44,7 +44,7 @@ def unserved(frame: pd.DataFrame) -> NDArray[np.object_]:
     return reasons
 
 
-def _convolutions(part: pd.DataFrame) -> NDArray[np.str_]:
+def _convolutions(part: pd.DataFrame) -> Labels:
     channels = part[["in_channels", "out_channels"]].to_numpy(dtype=np.float64)
     turned = np.where(part["kernel"] == "channels_last", "", "several kernels: layouts are turned around")
     return np.where((channels % VECTOR_ELEMENTS == 0).all(axis=1), turned, "channels are padded first")

@@ -155,33 +155,50 @@ def _check_type(cls: type[ConfigMixin], name: str, value: object) -> None:
         InvalidInputError: with the field and the value.
     """
     declared = next(str(f.type) for f in fields(cls) if f.name == name)
-    if declared == "bool":
-        legal, expected = isinstance(value, bool | np.bool_), "true or false"
-    elif declared == "str":
-        legal, expected = isinstance(value, str), "a name"
-    elif declared.startswith("Dim"):
-        legal = (value is None and "None" in declared) or is_whole(value)
-        expected = "a whole number"
-        if legal and value is not None and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
-            legal, expected = False, f"at most {MAX_DIMENSION} in size"
-    elif declared == "int":
-        legal, expected = (
-            is_whole(value) and np.asarray(value).ndim == 0 and within(value, -MAX_DIMENSION),
-            "a whole number",
-        )
-    elif declared.startswith("tuple[Dim"):
-        legal = isinstance(value, tuple) and all(is_whole(v) and within(v, -MAX_DIMENSION) for v in value)
-        expected = "a list of whole numbers"
-    elif declared.startswith("tuple[bool"):
-        legal = isinstance(value, tuple) and all(isinstance(v, bool | np.bool_) for v in value)
-        expected = "a list of true or false"
-    elif declared.startswith("tuple[str"):
-        legal = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-        expected = "a list of names"
-    else:
-        return
-    if not legal:
+    expected = _objection(declared, value)
+    if expected:
         raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
+
+
+def _objection(declared: str, value: object) -> str:
+    """What a value of a declared type must be, "" where it is that; lower bounds are ``requirements``."""
+    if declared.startswith("Dim"):
+        if value is None and "None" in declared:
+            return ""
+        if not is_whole(value):
+            return "a whole number"
+        return "" if within(value, -MAX_DIMENSION) else f"at most {MAX_DIMENSION} in size"
+    if declared == "int":
+        return "" if _is_size(value) and np.asarray(value).ndim == 0 else "a whole number"
+    if declared == "bool":
+        return "" if _is_truth(value) else "true or false"
+    if declared == "str":
+        return "" if _is_text(value) else "a name"
+    for element, is_legal, expected in _LISTS:
+        if declared.startswith(f"tuple[{element}"):
+            legal = isinstance(value, tuple) and all(map(is_legal, value))
+            return "" if legal else expected
+    return ""
+
+
+def _is_size(value: object) -> bool:
+    return is_whole(value) and within(value, -MAX_DIMENSION)
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_LISTS = (
+    ("Dim", _is_size, "a list of whole numbers"),
+    ("bool", _is_truth, "a list of true or false"),
+    ("str", _is_text, "a list of names"),
+)
+"""Declared elements of a tuple, what they must be, and that in words."""
 
 
 def _plain(value: object) -> object:
