@@ -60,8 +60,8 @@ def train(features: Array, residual: Array, fold: Integers) -> tuple[Correction,
         kept = [fold != part for part in range(FOLDS)]
         members = list(pool.map(_fit_network, (inputs[k] for k in kept), (residual[k] for k in kept), range(FOLDS)))
     for part, network in enumerate(members):
-        left = fold == part
-        unseen[left] = np.clip(_forward(network, inputs[left])[-1][:, 0] / TARGET_SCALE, -limit, limit)
+        out = fold == part
+        unseen[out] = np.clip(_forward(network, inputs[out])[-1][:, 0] / TARGET_SCALE, -limit, limit)
     (w1, b1), (w2, b2), (w3, b3) = (
         tuple(np.stack([network[layer][part] for network in members[:KEPT]]) for part in (0, 1)) for layer in range(3)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -170,7 +170,7 @@ class _Fits:
 
 def _fit_families(frame: pd.DataFrame, spec: GpuSpec) -> _Fits:
     shipped = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
-    fitting, judging = (_groups(rows) for rows in split_rows(frame))
+    fitting, judging = (_by_kernel(rows) for rows in split_rows(frame))
     fits: dict[str, KernelFit] = {}
     families: list[FamilyFit] = []
     corrections: dict[str, Correction] = {}
@@ -178,14 +178,14 @@ def _fit_families(frame: pd.DataFrame, spec: GpuSpec) -> _Fits:
     for kernel, (model, group) in fitting.items():
         unseen = judging.get(kernel)
         shapes = len(set(shape_names(group)))
-        if len(group) < MIN_ROWS or shapes < MIN_SHAPES or unseen is None or len(unseen[1]) < MIN_ROWS // 3:
-            held_back = len(unseen[1]) if unseen else 0
+        if len(group) < MIN_ROWS or shapes < MIN_SHAPES or unseen is None or len(unseen.group) < MIN_ROWS // 3:
+            held_back = len(unseen.group) if unseen else 0
             left_out[kernel] = f"{len(group)} rows of {shapes} shapes to fit and {held_back} held back"
             continue
         before = shipped.lookup(spec, kernel)
         prior = dict(before.fit.coefficients)
         own = fit_device(kernel, model, group, prior, prior, correct=len(group) >= CORRECTION_ROWS)
-        mape_before, mape_after = (_mape(model, unseen[1], values) for values in (prior, own.fit.coefficients))
+        mape_before, mape_after = (_mape(model, unseen.group, values) for values in (prior, own.fit.coefficients))
         if mape_after > mape_before:
             left_out[kernel] = (
                 f"a fit would be worse on the rows held back ({mape_after:.0f} % against {mape_before:.0f} %)"
@@ -194,7 +194,7 @@ def _fit_families(frame: pd.DataFrame, spec: GpuSpec) -> _Fits:
         family = FamilyFit(
             kernel=kernel,
             rows=len(group),
-            held_back=len(unseen[1]),
+            held_back=len(unseen.group),
             mape_before=mape_before,
             mape_after=mape_after,
             prior=f"{before.provenance.value} ({', '.join(before.fit.fitted_on)})",
@@ -217,9 +217,16 @@ def _not_kernels(frame: pd.DataFrame) -> dict[str, str]:
     return {str(name).strip(): f"{len(whys)} rows, {whys.iloc[0]}" for name, whys in rows}
 
 
-def _groups(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:
+class _Measured(NamedTuple):
+    """One GPU's rows of a kernel family."""
+
+    model: KernelModel
+    group: Group
+
+
+def _by_kernel(frame: pd.DataFrame) -> dict[str, _Measured]:
     """One GPU's rows by kernel family."""
-    return {family.kernel: (family.model, next(iter(family.groups.values()))) for family in families_of([frame])}
+    return {f.kernel: _Measured(f.model, next(iter(f.groups.values()))) for f in families_of([frame])}
 
 
 def _mape(model: KernelModel, group: Group, values: Mapping[str, float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GROUP = ("gpu", "op", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Errors of a group of rows: mean and median absolute percentage error and bias in percent, rank correlation (None
+    where it is undefined), and the share of measurements that lie in the prediction's band."""
+
+    rows: int
+    mape: float
+    median_ape: float
+    bias: float
+    spearman: float | None
+    within_band: float
 
 
 def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFrame:
@@ -72,7 +85,9 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
 
 
 def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, Any]:
-    """Errors of predicted rows by group and over all; rows without a prediction (``skipped``) are left out.
+    """Errors of predicted rows: ``{"groups": [...], "overall": {...}}`` with the fields of ``Score`` in each.
+
+    Rows without a prediction (``skipped``) are left out.
 
     Raises:
         InvalidInputError: a grouping column that the table lacks, or no row with a prediction.
@@ -85,26 +100,26 @@ def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, A
         why = "; ".join(sorted(set(predicted["skipped"]) - {""})) if "skipped" in predicted else "the table is empty"
         raise InvalidInputError(f"nothing to compare: none of the {len(predicted)} rows has a prediction ({why})")
     groups = [
-        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
+        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **asdict(score(part))}
         for key, part in rows.groupby(list(by), sort=True)
     ]
-    return {"groups": groups, "overall": score(rows)}
+    return {"groups": groups, "overall": asdict(score(rows))}
 
 
-def score(part: pd.DataFrame) -> dict[str, Any]:
-    """Errors of one group: mean and median absolute percentage error, bias, rank correlation, band coverage."""
+def score(part: pd.DataFrame) -> Score:
+    """Errors of one group of rows."""
     measured, predicted = part["latency_us"].to_numpy(dtype=float), part["predicted_us"].to_numpy(dtype=float)
     error = predicted / measured - 1
     inside = (measured >= part["low_us"].to_numpy(dtype=float)) & (measured <= part["high_us"].to_numpy(dtype=float))
     spearman = _spearman(measured, predicted) if len(part) > 2 else None
-    return {
-        "rows": len(part),
-        "mape": float(np.mean(np.abs(error)) * 100),
-        "median_ape": float(np.median(np.abs(error)) * 100),
-        "bias": float(np.mean(error) * 100),
-        "spearman": spearman,
-        "within_band": float(np.mean(inside)),
-    }
+    return Score(
+        rows=len(part),
+        mape=float(np.mean(np.abs(error)) * 100),
+        median_ape=float(np.median(np.abs(error)) * 100),
+        bias=float(np.mean(error) * 100),
+        spearman=spearman,
+        within_band=float(np.mean(inside)),
+    )
 
 
 def _spearman(a: Floats, b: Floats) -> float | None:

@@ -82,12 +82,12 @@ def probe(device: torch.device, dtypes: tuple[str, ...] | None = None) -> Device
     else:
         offered, free, num_sms, compilers = ["fp32", "bf16"], _host_memory(), os.cpu_count() or 1, False
     able = list(dict.fromkeys(offered))
-    wanted = tuple(dtypes or (able[:3] if device.type == "cuda" else able[:1]))
-    missing = [d for d in wanted if d not in able]
+    chosen = tuple(dtypes or (able[:3] if device.type == "cuda" else able[:1]))
+    missing = [d for d in chosen if d not in able]
     if missing:
         raise ValueError(f"this device has no {', '.join(missing)}; it has: {', '.join(able)}")
     flash_attn = device.type == "cuda" and find_spec("flash_attn") is not None
-    return Device(num_sms, int(free), wanted, device.type, compilers, flash_attn)
+    return Device(num_sms, int(free), chosen, device.type, compilers, flash_attn)
 
 
 def free_bytes(device: torch.device) -> float:
