@@ -154,7 +154,8 @@ def _possible(frame: pd.DataFrame, spec: GpuSpec, file: str | Path) -> None:
     if beyond > MOST_IMPOSSIBLE * rows:
         raise InvalidInputError(
             f"{file}: {beyond} of {rows} rows are faster than {spec.id} can compute; was this another device? "
-            "Name its profile with --gpu"
+            "Name its profile with {gpu}",
+            field="gpu",
         )
 
 

@@ -177,7 +177,7 @@ class TracedGrid(ConfigMixin):
             return _TRACES[key]
 
 
-def _filled(model: TracedModel, workload: Workload) -> dict[str, Any]:
+def _filled(model: TracedModel, workload: Workload) -> dict[str, int]:
     """Sizes that the function asks for and the workload leaves open."""
     return {n: v for n, v in model.default_sizes.items() if getattr(workload, n) is None}
 
@@ -226,7 +226,7 @@ def _is_number(name: str, value: object) -> bool:
 
 def _kind(op: Op) -> Hashable:
     """All that is no dimension, with the structure of what is."""
-    parts: list[Any] = [type(op).__name__]
+    parts: list[Hashable] = [type(op).__name__]
     for f in fields(op):
         value = getattr(op, f.name)
         if f.name in ("name", "count"):
