@@ -300,7 +300,7 @@ def _result(
         hardware=gpu.id,
         gpus=execution.gpus,
         family=config.family,
-        config=config.to_dict(),  # type: ignore[attr-defined]
+        config=config.to_dict(),
         workload=described,
         execution=execution.to_dict(),
         assumed=assumed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeGuard
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class Workload:
         return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[Dim]:
     """An integer or an array of integers; truth values are neither."""
     if isinstance(value, np.ndarray):
         return bool(np.issubdtype(value.dtype, np.integer))

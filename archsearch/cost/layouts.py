@@ -18,7 +18,7 @@ from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
-from archsearch.arrays import Count, Dim, Floats, Integers, Mask, as_float
+from archsearch.arrays import Count, Dim, Floats, Ints, Mask, as_float
 from archsearch.cost.execution import Execution, is_served
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
@@ -249,14 +249,14 @@ def _shared_attention(op: Attention, gpus: int) -> Iterator[Op]:
     )
 
 
-def _rows(rows: Dim, w: Workload, gpus: int) -> Integers:
+def _rows(rows: Dim, w: Workload, gpus: int) -> Ints:
     """A share of rows that are tokens; rows that are images stay."""
     tokens = np.asarray(rows) > np.asarray(w.batch_size)
     return np.where(tokens, _part(rows, gpus), np.asarray(rows))
 
 
-def _part(size: Dim, gpus: int) -> Integers:
-    share: Integers = -(-np.asarray(size) // gpus)
+def _part(size: Dim, gpus: int) -> Ints:
+    share: Ints = -(-np.asarray(size) // gpus)
     return share
 
 

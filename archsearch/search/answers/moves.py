@@ -96,7 +96,7 @@ def grid_of(config: ModelConfig, changes: list[Changes]) -> ModelConfig:
     """One array-valued config of the models [N] that changes lead to."""
     names = dict.fromkeys(name for change in changes for name in change)
     columns = {name: _column([_value(config, name, change) for change in changes]) for name in names}
-    return replace(config, **columns) if columns else config  # type: ignore[type-var]
+    return replace(config, **columns) if columns else config
 
 
 def requirements_hold(config: ModelConfig, changes: list[Changes]) -> NDArray[np.bool_]:
@@ -128,7 +128,7 @@ def _column(values: list[Any]) -> Any:
 
 
 def _names(config: ModelConfig) -> set[str]:
-    return {f.name for f in fields(config)}  # type: ignore[arg-type]
+    return {f.name for f in fields(config)}
 
 
 def _candidates(config: ModelConfig, name: str, step: int) -> Iterator[tuple[int, Changes]]:

@@ -215,7 +215,7 @@ def _evaluation(
     train = trainer or _trainer(fidelity, allow_code)
 
     def trained(config: ModelConfig, report: Report) -> dict[str, float]:
-        return {"trained_loss": float(train(config.to_dict(), report))}  # type: ignore[attr-defined]
+        return {"trained_loss": float(train(config.to_dict(), report))}
 
     named = fidelity.function or (None if trainer is None else "a trainer of the caller's")
     return Evaluation(trained, named or f"the built-in short training on {device_name(fidelity.device)}")
