@@ -19,7 +19,7 @@ from archsearch.differences import diff
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
-from archsearch.models.base import ModelConfig, denoises
+from archsearch.models.base import Modality, ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
 from archsearch.workload import MAX_DIMENSION, Phase, Workload
@@ -215,7 +215,7 @@ def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
         InvalidInputError: the first of them.
     """
     known = set(config.default_sizes)
-    if not known or config.family == "traced":
+    if not known or config.modality is Modality.TRACED:
         return
     if hasattr(config, "text_seq_len"):
         known.add("seq_len")
@@ -275,7 +275,7 @@ def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, .
 def step_unit(config: ModelConfig) -> str:
     """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
     unit = config.throughput_unit
-    return f"{unit.removesuffix('s/s')} steps/s" if denoises(config) else unit
+    return f"{unit.removesuffix('s/s')} steps/s" if config.modality.denoises else unit
 
 
 def _result(

@@ -25,10 +25,6 @@ from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMu
 from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
-SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
-"""Fields that tensor parallelism divides."""
-LANGUAGE_FIELDS = {"num_layers", "head_dim", "vocab_size"}
-"""Fields of the families that have tensor and pipeline parallel layouts here."""
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
 """All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
 RECOMPUTED_REDUCES = 2
@@ -49,6 +45,9 @@ class Lowerable(Protocol):
 
 class LayeredConfig(Lowerable, Protocol):
     """What the layouts read of a language model's config."""
+
+    @property
+    def tensor_parallel_fields(self) -> tuple[str, ...]: ...
 
     @property
     def num_layers(self) -> Dim: ...
@@ -133,7 +132,7 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
         changes["num_layers"] = -(-np.asarray(config.num_layers) // stages)
     if tensor > 1:
         changes["head_dim"] = config.head_width
-        for name in SHARDED:
+        for name in config.tensor_parallel_fields:
             value = getattr(config, name, None)
             if value is not None:
                 legal = legal & (np.asarray(value) % tensor == 0)
@@ -146,7 +145,7 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
 
 
 def _is_layered(config: object) -> TypeGuard[LayeredConfig]:
-    return getattr(config, "__dataclass_fields__", {}).keys() >= LANGUAGE_FIELDS and hasattr(config, "head_width")
+    return bool(getattr(config, "tensor_parallel_fields", ()))
 
 
 def layout_rules(config: object, execution: Execution) -> list[tuple[str, Mask]]:
@@ -155,7 +154,7 @@ def layout_rules(config: object, execution: Execution) -> list[tuple[str, Mask]]
     The reason names the value that breaks it, of a grid one of them.
     """
     tensor, stages, parts = execution.tensor_parallel, execution.pipeline_parallel, execution.sequence_parallel
-    shared = [(name, tensor, "tensor") for name in SHARDED] if tensor > 1 else []
+    shared = [(name, tensor, "tensor") for name in getattr(config, "tensor_parallel_fields", ())] if tensor > 1 else []
     shared += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
     rules: list[tuple[str, Mask]] = []
     for name, gpus, along in shared:

@@ -25,7 +25,7 @@ import numpy as np
 from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
+from archsearch.models.base import ConfigMixin, MemoryUse, Modality, Requirement
 from archsearch.models.tracing.builder import SIZES, find_function, load_traced
 from archsearch.models.tracing.traced import Trace, TracedModel
 from archsearch.models.training import training_step
@@ -111,6 +111,7 @@ class TracedGrid(ConfigMixin):
     """Base of the families that ``made_family`` makes, with what it says of them."""
 
     family: ClassVar[str] = "traced"
+    modality: ClassVar[Modality] = Modality.TRACED
     throughput_unit: ClassVar[str] = "runs/s"
     builder: ClassVar[str]
     workload: ClassVar[Workload]

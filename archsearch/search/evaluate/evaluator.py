@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.arrays import as_float
-from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
+from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnknownNameError, UnsupportedError
@@ -82,7 +82,7 @@ class Evaluator:
         record = self.space.record.training
         if record is None:
             return None
-        splittable = set(self.space.config_fields) >= LANGUAGE_FIELDS
+        splittable = bool(self.space.family_class.tensor_parallel_fields)
         return TrainingCost(record, splittable=splittable, prices=self.space.record.prices)
 
     def _refuse_unsupported(self) -> None:
