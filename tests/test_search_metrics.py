@@ -16,6 +16,8 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Collective, MatMul, OpList
+from archsearch.search.answers.ranked import explain_ranked
+from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
 from archsearch.search.evaluate.training import TrainingCost, layout_of
@@ -70,7 +72,8 @@ def test_regret_is_measured_against_each_gpus_own_best(evaluator: Evaluator, toy
     mixed = edited(evaluator, toy_file, ("baseline:", "pool: {objectives: [regret]}\nbaseline:"))
     result = sweep(mixed.space, evaluator=mixed, progress=False)
     assert list(mixed.objective_columns) == ["quality", "regret"]
-    columns = table(mixed)
+    assert mixed.own_fronts is None  # what the search learnt is in its result's evaluator
+    columns = table(result.evaluator)
     quality = columns["quality"]
     worst = np.zeros(len(quality))
     for gpu in mixed.pool.ids:
@@ -308,6 +311,11 @@ def test_regret_studies_sample_too(evaluator: Evaluator, toy_file: Path, tmp_pat
     )
     exact = sweep(mixed.space, evaluator=mixed, progress=False).front
     found = study_frame(study, front_only=True)
+    best = recommend(study, evaluator=mixed, top=1, progress=False)
+    assert best["regret"].iloc[0] in set(found["regret"])
+    told = explain_ranked(study, 1, evaluator=mixed)  # its neighbours have regrets too
+    assert "regret" in told.objectives
+    assert any(row["objectives"]["regret"]["value"] is not None for row in told.neighbours if row["legal"])
     for name in mixed.objective_columns:
         np.testing.assert_allclose(np.sort(found[name]), np.sort(exact[name]), rtol=1e-12, atol=1e-12)
 

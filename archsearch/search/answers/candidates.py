@@ -19,7 +19,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
-from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.records import study_evaluator, study_fidelity, study_record, study_result
@@ -210,7 +210,7 @@ def gather_candidates(
         return _from_space(pricer.space, pricer, limits, progress)
     if record["strategy"] == "exhaustive" and analytic:
         return _from_space(pricer.space, pricer, limits, progress)
-    return _from_trials(resolved, pricer, limits)
+    return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
 
 
 def source_evaluator(

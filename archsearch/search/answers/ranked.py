@@ -29,6 +29,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pools import continuous
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.explore.enumeration import with_own_fronts
 from archsearch.search.space.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def explain_ranked(
     if stored and hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         pricer = Evaluator(pricer.space, resolve_pool(hardware))
         signs = pricer.objective_columns
+    pricer = with_own_fronts(pricer, progress=progress)
     return explain_row(pricer, result.rows()[rank - 1], signs, result.config(rank))
 
 
