@@ -121,7 +121,7 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
     if tensor == 1 and stages == 1:
         return config, np.asarray(True)
-    if not _is_layered(config):
+    if not is_layered(config):
         raise UnsupportedError(
             f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
             "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
@@ -144,7 +144,8 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     return replace(config, **plain), legal  # type: ignore[type-var,return-value]  # configs are dataclasses
 
 
-def _is_layered(config: object) -> TypeGuard[LayeredConfig]:
+def is_layered(config: object) -> TypeGuard[LayeredConfig]:
+    """Whether a config can be shared along its widths and its layers."""
     return bool(getattr(config, "tensor_parallel_fields", ()))
 
 
@@ -181,7 +182,7 @@ def exchanges(stage: Lowerable, w: Workload, execution: Execution) -> Iterator[C
     """Collectives of one pass through all stages (of one training step, gradients included); ``stage`` is the part of
     the model that one group of tensor-parallel GPUs holds."""
     tensor, stages, data = execution.tensor_parallel, execution.pipeline_parallel, execution.data_parallel
-    if (tensor > 1 or stages > 1) and _is_layered(stage):
+    if (tensor > 1 or stages > 1) and is_layered(stage):
         payload = output_bytes(stage, w)
         each = REDUCES_PER_LAYER.get(w.phase, 2) + (RECOMPUTED_REDUCES if w.checkpointing else 0)
         reduces = each * np.asarray(stage.num_layers)
