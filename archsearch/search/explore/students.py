@@ -19,7 +19,7 @@ from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.request import Run
+from archsearch.pipeline.request import Deployment
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.space import SearchSpace, space_from_text
@@ -94,7 +94,7 @@ def student_space(plan: Plan) -> SearchSpace:
         InvalidInputError: a pipeline that does not ship, or a family without hidden_size and num_layers.
         UnsupportedError: a run with more to it than a format and an execution.
     """
-    pipeline, request, run = plan.pipeline, plan.request, plan.run
+    pipeline, request, run = plan.pipeline, plan.request, plan.deployment
     _refuse_unsearched(plan)
     if pipeline.name not in list_pipelines():
         raise InvalidInputError(
@@ -139,8 +139,8 @@ def _refuse_unsearched(plan: Plan) -> None:
     Raises:
         UnsupportedError: the text names the fields of the run.
     """
-    told, plain = plan.run, Run(dtype=plan.run.dtype, execution=plan.run.execution)
-    changed = [f.name for f in _fields(Run) if getattr(told, f.name) != getattr(plain, f.name)]
+    told, plain = plan.deployment, Deployment(dtype=plan.deployment.dtype, execution=plan.deployment.execution)
+    changed = [f.name for f in _fields(Deployment) if getattr(told, f.name) != getattr(plain, f.name)]
     if changed:
         raise UnsupportedError(
             f"students are searched with resident weights and every step computed: without {', '.join(changed)} "
