@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.arrays import Floats, Integers, Labels, Mask
+from archsearch.arrays import Floats, Ints, Labels, Mask
 from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
@@ -340,7 +340,7 @@ def _kernel_fit(
     )
 
 
-def _folds(group: Group) -> Integers:
+def _folds(group: Group) -> Ints:
     return np.array([zlib.crc32(name.encode()) % FOLDS for name in shape_names(group)])
 
 

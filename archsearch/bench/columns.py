@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.arrays import Floats, Integers, as_float
+from archsearch.arrays import Floats, Ints, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.workload import MAX_DIMENSION
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CAUSAL = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 
-def whole_numbers(column: pd.Series, name: str, op: str, positions: Integers) -> Floats:
+def whole_numbers(column: pd.Series, name: str, op: str, positions: Ints) -> Floats:
     """A column of sizes as float64 (``causal``: as 0 and 1); ``positions`` are its rows in the file, from 0.
 
     Raises:

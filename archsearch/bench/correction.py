@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from archsearch.arrays import Integers
+from archsearch.arrays import Ints
 from archsearch.cost.correction import Correction
 from archsearch.cost.kernels.base import Array
 
@@ -39,7 +39,7 @@ class Layer(NamedTuple):
     bias: Array
 
 
-def train(features: Array, residual: Array, fold: Integers) -> tuple[Correction, Array]:
+def train(features: Array, residual: Array, fold: Ints) -> tuple[Correction, Array]:
     """Networks for log(measured / mechanism), and their answers for rows they did not see.
 
     Args:
@@ -129,6 +129,6 @@ def _unpack(theta: Array, sizes: tuple[int, ...]) -> list[Layer]:
     return layers
 
 
-def folds_of(names: Iterable[str]) -> Integers:
+def folds_of(names: Iterable[str]) -> Ints:
     """A fixed fold for each row from the names of shapes."""
     return np.array([zlib.crc32(name.encode()) % FOLDS for name in names])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.arrays import Floats, Integers
+from archsearch.arrays import Floats, Ints
 from archsearch.bench.columns import positive_numbers, whole_numbers
 from archsearch.bench.fit import Group
 from archsearch.bench.own_tables import is_results, reuse
@@ -128,7 +128,7 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
 
 def _convolution_routes(
     gpu: GpuSpec, dtype: DType, part: pd.DataFrame, dims: Mapping[str, Floats]
-) -> list[tuple[Integers, Route]]:
+) -> list[tuple[Ints, Route]]:
     """Convolutions by their number of axes and by whether windows overlap: (row indices, route) pairs."""
     frames = part["frames"].to_numpy(dtype=np.float64) if "frames" in part else np.full(len(part), np.nan)
     routes = []
@@ -160,7 +160,7 @@ def group_of(routed: Routed, frame: pd.DataFrame) -> Group:
     return Group(route.gpu, route.dtype, route.dims, latency, bursts=is_results(frame) and route.gpu.vendor != "cpu")
 
 
-def _dimensions(part: pd.DataFrame, op: str, positions: Integers) -> dict[str, Floats]:
+def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
     names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
     dims: dict[str, Floats] = {}
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archsearch.arrays import Integers
+from archsearch.arrays import Ints
 from archsearch.cost.routes import Route
 
 
@@ -12,6 +12,6 @@ from archsearch.cost.routes import Route
 class Routed:
     """Rows of a table that one kernel family serves on one GPU: their positions and their route."""
 
-    index: Integers
+    index: Ints
     op: str
     route: Route

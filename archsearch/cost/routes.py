@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from archsearch.arrays import Count, Dim, FloatArray, Floats, Integers, Labels, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, Labels, as_float
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import (
@@ -143,7 +143,7 @@ def torch_attention(gpu: GpuSpec) -> str:
     return "torch_cudnn" if gpu.compute_capability_tuple in ((9, 0), (10, 0), (10, 3)) else "torch_fa2"
 
 
-def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Integers, Route]]:
+def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Ints, Route]]:
     """The same in a compiler's kernels: (row indices, route) pairs over [S] dimensions.
 
     Rows of a norm or softmax that a block of threads holds whole cost no second pass: such a kernel gives a block
@@ -184,7 +184,7 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
     return _efficient_reason(gpu, dtype, np.asarray(head_dim))
 
 
-def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> str | None:
+def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor != "nvidia":
         return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
     if gpu.compute_capability_tuple < (8, 0):
@@ -199,7 +199,7 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> st
     return None
 
 
-def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> str | None:
+def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor == "cpu":  # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp
         fits = dtype in (DType.FP32, DType.BF16, DType.FP16)
         return None if fits else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
@@ -217,7 +217,7 @@ def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -
 
 def attention_routes(
     gpu: GpuSpec, dtype: DType, dims: Dims, kernels: ArrayLike | None = None
-) -> list[tuple[Integers, Route]]:
+) -> list[tuple[Ints, Route]]:
     """Fused attention split by the kernel variant that serves each row: (row indices, route) pairs.
 
     Args:

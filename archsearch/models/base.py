@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.ops import Attention, OpList
-from archsearch.workload import MAX_DIMENSION, Phase, Workload, is_whole, within
+from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +54,39 @@ class Requirement:
     holds: Flags
 
 
+class Modality(StrEnum):
+    """What a family's models compute: what decides which quality can be predicted, and what one pass of one is."""
+
+    CAUSAL_LANGUAGE = "causal language"
+    """Predicts the next token."""
+    MASKED_LANGUAGE = "masked language"
+    """Sees a whole sequence, and is trained to fill in tokens."""
+    TEXT_ENCODER = "text encoder"
+    """Conditions what generates images and videos."""
+    CLASS_IMAGE = "class-conditional image"
+    """One denoising step of images of a class."""
+    IMAGE = "image"
+    """One denoising step of images of a text."""
+    VIDEO = "video"
+    """One denoising step of videos."""
+    AUTOENCODER = "autoencoder"
+    """Pixels to latents and back."""
+    TRACED = "traced"
+    """A torch module of the user's: unknown."""
+
+    @property
+    def denoises(self) -> bool:
+        """Whether one pass is a denoising step."""
+        return self in (Modality.CLASS_IMAGE, Modality.IMAGE, Modality.VIDEO)
+
+
 @runtime_checkable
 class ModelConfig(Protocol):
     """One architecture, or a grid of them where fields are arrays. Implemented by dataclasses."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     family: ClassVar[str]
+    modality: ClassVar[Modality]
     throughput_unit: ClassVar[str]
 
     @property
@@ -95,8 +123,11 @@ class ConfigMixin:
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     family: ClassVar[str]
+    modality: ClassVar[Modality]
     default_sizes: ClassVar[Mapping[str, int]] = {"seq_len": 512}
     throughput_unit: ClassVar[str] = "tokens/s"
+    tensor_parallel_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that tensor parallelism divides; none where a family has no tensor and pipeline parallel layouts."""
 
     def active_parameters(self) -> Floats:
         """Parameters that one token passes through: all of them, but in a mixture of experts."""
@@ -104,6 +135,9 @@ class ConfigMixin:
 
     def parameters(self) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must count its parameters")
+
+    def tokens(self, workload: Workload) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must say what a run completes")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Self:
@@ -211,8 +245,3 @@ def at_least_one(config: object, names: tuple[str, ...]) -> list[Requirement]:
     return [
         Requirement(reason=f"{name} must be at least 1", holds=np.asarray(getattr(config, name)) >= 1) for name in names
     ]
-
-
-def denoises(config: ModelConfig | type[ModelConfig]) -> bool:
-    """Whether one pass of a config (or config class) is a denoising step: image and video models but autoencoders."""
-    return config.throughput_unit in ("images/s", "videos/s") and Phase.ENCODE not in getattr(config, "phases", ())

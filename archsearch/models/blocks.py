@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archsearch.arrays import Dim, FloatArray, Floats, Integers, as_float
+from archsearch.arrays import Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.ops import FusedGroup, MatMul, MemoryOp
 from archsearch.workload import Workload
@@ -49,9 +49,9 @@ NORM_KERNEL = {"layernorm": "layernorm", "rmsnorm": "rmsnorm", "gemma_rmsnorm": 
 NORMS = ("layernorm", "rmsnorm", "gemma_rmsnorm")
 
 
-def product(*factors: Dim) -> Integers:
+def product(*factors: Dim) -> Ints:
     """Product of dimensions as integers, broadcast."""
-    result: Integers = np.asarray(1)
+    result: Ints = np.asarray(1)
     for factor in factors:
         result = result * np.asarray(factor, dtype=np.int64)
     return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from archsearch.arrays import Dim, Floats, Integers, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
@@ -26,10 +26,10 @@ def is_half(w: Workload) -> bool:
     return w.activation_dtype.itemsize < 4
 
 
-def gaps(w: Workload) -> Integers:
+def gaps(w: Workload) -> Ints:
     """1 where a part of every image's tokens is a view with gaps (several images), which a linear layer has to copy
     first; 0 for one image."""
-    views: Integers = np.minimum(np.asarray(w.batch_size) - 1, 1)
+    views: Ints = np.minimum(np.asarray(w.batch_size) - 1, 1)
     return views
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
+from archsearch.models.base import ConfigMixin, MemoryUse, Modality, Requirement
 from archsearch.models.tracing.builder import SIZES, find_function, load_traced
 from archsearch.models.tracing.traced import Trace, TracedModel
 from archsearch.models.training import training_step
@@ -113,6 +113,7 @@ class TracedGrid(ConfigMixin):
     """Base of the families that ``made_family`` makes, with what it says of them."""
 
     family: ClassVar[str] = "traced"
+    modality: ClassVar[Modality] = Modality.TRACED
     throughput_unit: ClassVar[str] = "runs/s"
     builder: ClassVar[str]
     workload: ClassVar[Workload]
@@ -177,7 +178,7 @@ class TracedGrid(ConfigMixin):
             return _TRACES[key]
 
 
-def _filled(model: TracedModel, workload: Workload) -> dict[str, int]:
+def _filled(model: TracedModel, workload: Workload) -> dict[str, Any]:
     """Sizes that the function asks for and the workload leaves open."""
     return {n: v for n, v in model.default_sizes.items() if getattr(workload, n) is None}
 

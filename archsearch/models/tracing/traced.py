@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import MemoryUse, Requirement
+from archsearch.models.base import MemoryUse, Modality, Requirement
 from archsearch.models.training import training_step
 from archsearch.ops import OpList
 from archsearch.workload import Phase, Workload
@@ -49,6 +49,7 @@ class TracedModel:
     """A user's module, traced anew for every workload. ``build(workload)`` makes the module and its inputs."""
 
     family: ClassVar[str] = "traced"
+    modality: ClassVar[Modality] = Modality.TRACED
     throughput_unit: ClassVar[str] = "runs/s"
 
     name: str

@@ -206,8 +206,8 @@ def _with_heads(config: Any, hidden: int, width: int, heads: int, groups: int | 
 
 
 def _packed(config: Any, ratio: float) -> Changes:
-    """Channels that patches pack: FLUX's latents enter as patch_size² of them."""
-    if config.family != "flux":
+    """Channels that patches pack: some families' latents enter as patch_size² of them."""
+    if not getattr(config, "packs_latents", False):
         return {}
     area = ratio * ratio
     return {name: max(int(int(getattr(config, name)) * area), 1) for name in ("in_channels", "out_channels")}
