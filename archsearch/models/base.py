@@ -11,8 +11,9 @@ import numpy as np
 
 from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
+from archsearch.models.field_types import field_types
 from archsearch.ops import Attention, OpList
-from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ class ConfigMixin:
     def parameters(self) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must count its parameters")
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must say what a run completes")
 
     @classmethod
@@ -153,8 +154,10 @@ class ConfigMixin:
                 f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(names))}"
             )
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        kinds = field_types(cls)
         for name, value in values.items():
-            _check_type(cls, name, value)
+            if name in kinds and (problem := kinds[name].problem(value)):
+                raise InvalidInputError(f"{cls.family} config: {name} must be {problem}, not {value!r}", field=name)
         try:
             config = cls(**values)
         except TypeError as error:
@@ -180,59 +183,6 @@ class ConfigMixin:
         for requirement in self.requirements():
             if not np.all(requirement.holds):
                 raise InvalidInputError(f"{self.family} config: {requirement.reason}")
-
-
-def _check_type(cls: type[ConfigMixin], name: str, value: object) -> None:
-    """Refuse values of the wrong kind: text or fractions where a size is meant, numbers where a choice is.
-
-    Raises:
-        InvalidInputError: with the field and the value.
-    """
-    declared = next(str(f.type) for f in fields(cls) if f.name == name)
-    expected = _objection(declared, value)
-    if expected:
-        raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
-
-
-def _objection(declared: str, value: object) -> str:
-    """What a value of a declared type must be, "" where it is that; lower bounds are ``requirements``."""
-    if declared.startswith("Dim"):
-        if value is None and "None" in declared:
-            return ""
-        if not is_whole(value):
-            return "a whole number"
-        return "" if within(value, -MAX_DIMENSION) else f"at most {MAX_DIMENSION} in size"
-    if declared == "int":
-        return "" if _is_size(value) and np.asarray(value).ndim == 0 else "a whole number"
-    if declared == "bool":
-        return "" if _is_truth(value) else "true or false"
-    if declared == "str":
-        return "" if _is_text(value) else "a name"
-    for element, is_legal, expected in _LISTS:
-        if declared.startswith(f"tuple[{element}"):
-            legal = isinstance(value, tuple) and all(map(is_legal, value))
-            return "" if legal else expected
-    return ""
-
-
-def _is_size(value: object) -> bool:
-    return is_whole(value) and within(value, -MAX_DIMENSION)
-
-
-def _is_truth(value: object) -> bool:
-    return isinstance(value, bool | np.bool_)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-_LISTS = (
-    ("Dim", _is_size, "a list of whole numbers"),
-    ("bool", _is_truth, "a list of true or false"),
-    ("str", _is_text, "a list of names"),
-)
-"""Declared elements of a tuple, what they must be, and that in words."""
 
 
 def _plain(value: object) -> object:
