@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.bench.routed import Routed
 from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.dtypes import DType
@@ -14,17 +14,17 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op
 
 
-def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:
+def op_roofline_s(op: Op, gpu: GpuSpec) -> Floats:
     """Seconds of one op: the longer of its FLOPs at peak and its bytes at the DRAM's bandwidth."""
     dtype = getattr(op, "dtype", DType.FP32)
     return np.maximum(as_float(op.flops()) / gpu.peak_flops(dtype), as_float(op.memory_bytes()) / gpu.bandwidth_bytes_s)
 
 
-def routed_roofline_s(routed: Routed) -> Any:
+def routed_roofline_s(routed: Routed) -> Floats:
     """Seconds of each measured row of a kernel, shape [S]."""
     d, dtype, gpu = routed.route.dims, routed.route.dtype, routed.route.gpu
     if "k" in d:  # a convolution counts as its implicit product
-        sizes = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
+        sizes: dict[str, Any] = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
         return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op != "bmm", **sizes), gpu)
     if routed.op == "attention":
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
@@ -33,5 +33,6 @@ def routed_roofline_s(routed: Routed) -> Any:
         )
         return np.where(np.asarray(d["causal"]) > 0, causal, full)
     reads, writes = default_tensors(routed.op)
-    op = MemoryOp(name="row", kind=routed.op, rows=d["rows"], cols=d["cols"], dtype=dtype, reads=reads, writes=writes)
+    shape: dict[str, Any] = {"rows": d["rows"], "cols": d["cols"], "reads": reads, "writes": writes}
+    op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
     return op_roofline_s(op, gpu)

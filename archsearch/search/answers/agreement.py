@@ -71,13 +71,3 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
     if len(names) < 2:
         return None
     return aggregate_ranks({name: values[name] for name in names}, directions)
-
-
-def add_agreement(chosen: pd.DataFrame, rows: Any, agreement: Agreement | None) -> list[str]:
-    """Columns ``quality_rank_best`` and ``quality_rank_worst`` for rows [K] of the front; the proxies compared."""
-    if agreement is None:
-        return []
-    picked = np.asarray(rows)
-    chosen["quality_rank_best"] = agreement.best[picked]
-    chosen["quality_rank_worst"] = agreement.worst[picked]
-    return list(agreement.proxies)

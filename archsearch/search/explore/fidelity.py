@@ -29,8 +29,9 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
+from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.measured import device_name, short_training, torch_timer
 from archsearch.search.explore.progress import progress_bar
@@ -112,17 +113,20 @@ class Fidelity:
 
 def _analytic(evaluator: Evaluator, metric: str) -> dict[str, float]:
     return {
-        n: s for n, s in evaluator.objective_columns.items() if n.split(":")[0].startswith(metric.removesuffix("_s"))
+        column: sign
+        for column, sign in evaluator.objective_columns.items()
+        if metric_and_gpu(column)[0].startswith(metric.removesuffix("_s"))
     }
 
 
 def candidates(evaluator: Evaluator, count: int, keep: float, seed: int, *, progress: bool) -> Cells:
     """The best ``count`` of ``count / keep`` analytically priced architectures: whole fronts, one after another, and of
     the last one a spread selection."""
+    evaluator = with_own_fronts(evaluator, progress=progress)
     pool = max(count, int(np.ceil(count / keep)))
     if evaluator.space.size <= ENUMERABLE_CANDIDATES:
-        found = sweep(evaluator.space, progress=progress, sample=pool, seed=seed, evaluator=evaluator)
-        cells = np.concatenate([found.front_cells, found.sample_cells])[:pool]
+        swept = sweep(evaluator.space, progress=progress, sample=pool, seed=seed, evaluator=evaluator)
+        cells = np.concatenate([swept.front_cells, swept.sample_cells])[:pool]
     else:
         kept: list[FrozenTrial] = []
         BatchSearch(evaluator, "hybrid", seed, lambda: kept, kept.extend).run(pool)
