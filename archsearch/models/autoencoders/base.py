@@ -12,11 +12,14 @@ reserves is more: freed blocks of smaller stages that fit no larger tensor. Stab
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Flags, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement
@@ -50,6 +53,11 @@ class VideoAutoencoder(ImageAutoencoder, VideoModel):
     """An autoencoder of videos; configs also have ``vae_temporal_factor``, frames per latent frame after the first."""
 
     patch_size_t: Any = 1
+
+
+def everywhere(flags: Iterable[Flags]) -> NDArray[np.bool_]:
+    """Where all of several conditions hold, an architecture at a time; everywhere where there are none."""
+    return reduce(np.logical_and, flags, np.asarray(True))
 
 
 def elements(a: Assembly, size: Size, channels: Dim) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, posterior, scaled
+from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, everywhere, posterior, scaled
 from archsearch.models.autoencoders.causal_chunks import Chunk
 from archsearch.models.base import Requirement, at_least_one
 
@@ -47,11 +47,11 @@ class WanVAEConfig(VideoAutoencoder):
 
     def requirements(self) -> tuple[Requirement, ...]:
         sizes = ("base_dim", "latent_channels", "layers_per_block", "in_channels", "out_channels")
-        positive = all(np.all(np.asarray(m) >= 1) for m in self.dim_mult)
-        even = all(np.all(np.asarray(w) % 2 == 0) for w in self.widths[1:])
+        positive = everywhere(np.asarray(m) >= 1 for m in self.dim_mult)
+        even = everywhere(np.asarray(w) % 2 == 0 for w in self.widths[1:])
         return (
             *at_least_one(self, sizes),
-            Requirement(reason="dim_mult must be positive", holds=len(self.dim_mult) > 0 and positive),
+            Requirement(reason="dim_mult must be positive", holds=positive & (len(self.dim_mult) > 0)),
             Requirement(reason="base_dim times dim_mult must be even after the first", holds=even),
             Requirement(
                 reason="temporal_downsample must tell of every stage but the last",

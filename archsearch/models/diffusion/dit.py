@@ -38,6 +38,7 @@ class DiTConfig(ImageModel):
     family: ClassVar[str] = "dit"
     modality: ClassVar[Modality] = Modality.CLASS_IMAGE
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 256, "width": 256}
+    plain_layer: ClassVar[str] = "dit"
 
     num_layers: Dim
     hidden_size: Dim
