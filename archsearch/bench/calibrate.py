@@ -319,6 +319,8 @@ def _kernel_fit(
     correction: str | None = None,
     carried: Mapping[str, float] | None = None,
 ) -> KernelFit:
+    """A fit as it is stored: coefficients, and the band and error that unseen rows give it (by what bounds a row, where
+    enough rows are bound so)."""
     bands = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]
