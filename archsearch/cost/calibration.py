@@ -15,7 +15,8 @@ from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.power import is_relieved
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.hardware.database import load_gpu, profiles_dirs
+from archsearch.hardware.database import load_gpu
+from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
 
 try:
@@ -91,21 +92,9 @@ RELATIVES = {
 }
 
 
-# Where neither a GPU nor its architecture was measured, the generations whose SMs and libraries are nearest, in order,
-# before the mean of all GPUs. The answer stays ``analytic``.
-NEAREST = {
-    "ampere": ("ada",),
-    "ampere-ga10x": ("ada", "ampere"),
-    "ada": ("ampere",),
-    "hopper": ("ampere",),
-    "blackwell": ("hopper", "ampere"),
-    "blackwell-ultra": ("blackwell", "hopper", "ampere"),
-    "blackwell-rtx": ("ada", "ampere"),
-    "pascal-gp100": ("volta",),
-    "pascal": ("pascal-gp100", "volta"),
-}
-# Products on tensor cores take the mean of all GPUs instead: it predicts an A40's fp16 layers (Vidur's table, which
-# nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
+# Where neither a GPU nor its architecture was measured, its nearest architectures serve (``Architecture.nearest``) before
+# the mean of all GPUs; the answer stays ``analytic``. Products on tensor cores take the mean at once: it predicts an
+# A40's fp16 layers (Vidur's table, which nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
 POOLED = ("gemm/16bit", "gemm/fp8")
 
 
@@ -143,7 +132,7 @@ class Calibration:
         return _load(tuple((folder, _changed(folder)) for folder in folders))
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``); those
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them; those
         of another GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
 
         Raises:
@@ -158,7 +147,7 @@ class Calibration:
             if fit := self._fit(level, key, kernel):
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
-        nearest = () if kernel in POOLED else NEAREST.get(gpu.architecture, ())
+        nearest = () if kernel in POOLED else gpu.generation.nearest
         places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
         kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
         # a relative measured near comes before the kernel itself measured farther off

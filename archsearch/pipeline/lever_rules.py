@@ -89,7 +89,7 @@ def _attention_reason(plan: Plan, lever: Lever, gpu: GpuSpec, ops: OpList) -> st
         return (
             "an all-to-all of heads belongs to softmax attention" if plan.run.execution.sequence_parallel > 1 else None
         )
-    if lever.id == "fa3" and gpu.architecture != "hopper":
+    if lever.id == "fa3" and not gpu.generation.serves("fa3"):
         return f"FlashAttention-3 is written for Hopper, {gpu.id} is {gpu.architecture}"
     attentions = [op for op in ops if isinstance(op, Attention)]
     if not attentions:
