@@ -92,7 +92,7 @@ RELATIVES = {
 }
 
 
-# Where neither a GPU nor its architecture was measured, its nearest architectures serve (``Architecture.nearest``) before
+# Where neither a GPU nor its architecture was measured, its nearest architectures (``Architecture.nearest``) are ahead
 # the mean of all GPUs; the answer stays ``analytic``. Products on tensor cores take the mean at once: it predicts an
 # A40's fp16 layers (Vidur's table, which nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
 POOLED = ("gemm/16bit", "gemm/fp8")

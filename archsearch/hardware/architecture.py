@@ -180,25 +180,22 @@ def find_architecture(name: str, directories: Sequence[Path] | None = None) -> A
     return completed(_record(name, folders), folders)
 
 
-def completed(record: ArchitectureRecord, directories: Sequence[Path]) -> Architecture:
-    """An architecture with what its record leaves to relatives.
+def completed(record: ArchitectureRecord, directories: Sequence[Path], borrowers: tuple[str, ...] = ()) -> Architecture:
+    """An architecture with what its record leaves to relatives; ``borrowers`` are those that borrow from it.
 
     Raises:
         UnknownNameError: a relative that no folder has.
         InvalidInputError: a relative's file is malformed, or relatives that borrow from each other.
     """
-    facts: dict[str, Any] = {name: getattr(record, name) for name in record.stated()}
-    lineage, relative = [record.id], record
-    while relative.like is not None:
-        if relative.like in lineage:
-            raise InvalidInputError(f"architectures that are like each other: {', '.join((*lineage, relative.like))}")
-        if "nearest" not in facts:
-            facts["nearest"] = (relative.like, *find_architecture(relative.like, directories).nearest)
-        lineage.append(relative.like)
-        relative = _record(relative.like, directories)
-        facts = {name: getattr(relative, name) for name in relative.stated() if name in FACTS} | facts
-    missing = {name: getattr(record, name) for name in OWN}
-    return Architecture(id=record.id, name=record.name, vendor=record.vendor, **missing | facts)
+    lineage = (*borrowers, record.id)
+    if record.id in borrowers:
+        raise InvalidInputError(f"architectures that are like each other: {', '.join(lineage)}")
+    facts: dict[str, Any] = {name: getattr(record, name) for name in OWN}
+    if record.like is not None:
+        relative = completed(_record(record.like, directories), directories, lineage)
+        facts |= {name: getattr(relative, name) for name in FACTS} | {"nearest": (relative.id, *relative.nearest)}
+    facts |= {name: getattr(record, name) for name in record.stated()}
+    return Architecture(id=record.id, name=record.name, vendor=record.vendor, **facts)
 
 
 def architecture_records(directories: Sequence[Path] | None = None) -> list[ArchitectureRecord]:

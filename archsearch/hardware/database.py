@@ -105,28 +105,27 @@ def _unknown_gpu(name: str, specs: list[GpuSpec]) -> UnknownNameError:
 def _read_directory(directory: Path, directories: Sequence[Path]) -> _Index:
     """Index of a directory's profiles; files are parsed again only when they change."""
     files = tuple((path, path.stat().st_mtime_ns) for path in sorted(directory.glob("*.yaml")))
-    return _index(files, tuple(directories), architecture_files((directory, *directories)))
+    return _index(files, tuple(directories), architecture_files(directories))
 
 
 def _read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
     changed = path.stat().st_mtime_ns
-    return _complete(path, changed, tuple(directories), architecture_files((path.parent, *directories)))
+    return _complete(path, changed, tuple(directories), architecture_files(directories))
 
 
 @lru_cache(maxsize=1024)
 def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], architectures: Changed) -> GpuSpec:
-    """One profile with the facts of its architecture, which stand in it or in a file of its own folder or of
-    ``directories``; the times at which files last changed are the cache's other keys."""
+    """One profile with the facts of its architecture, which stand in it or in a file of ``directories``; the times at
+    which files last changed are the cache's other keys."""
     content = read_mapping(path)
-    folders = (path.parent, *directories)
     stated = content.get("architecture")
     try:
         if isinstance(stated, dict):
             record = record_of(ArchitectureRecord, stated, path, at=("architecture",))
             spec = record_of(GpuSpec, {**content, "architecture": record.id}, path)
-            return spec.of_generation(completed(record, folders))
+            return spec.of_generation(completed(record, directories))
         spec = record_of(GpuSpec, content, path)
-        return spec.of_generation(find_architecture(spec.architecture, folders))
+        return spec.of_generation(find_architecture(spec.architecture, directories))
     except UnknownNameError as error:
         raise InvalidInputError(f"{located(path, ('architecture',))}: {error}") from None
 
