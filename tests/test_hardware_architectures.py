@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from archsearch.cli.main import main
+from archsearch.cli.main import run
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.kernels.tiles import tile_set
@@ -133,7 +133,7 @@ def test_a_new_architecture_costs_a_model_on_the_command_line(
 ) -> None:
     profile(tmp_path, NEXT, compute_capability="11.7")
     asked = ("estimate", "llama-3.2-1b", "--hardware", "next-gpu", "--profiles", str(tmp_path), "--json")
-    assert main([*asked]) == 0
+    assert run(asked) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["latency_s"] > 0
     assert answer["provenance"] == "analytic"
