@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Dim = int | NDArray[np.int64]
 """A dimension: an integer, or an integer array with an axis per searched dimension it depends on."""
-Integers = NDArray[np.int64]
-"""An int64 array."""
+Ints = NDArray[np.int64]
+"""An int64 array; zero-dimensional (or its NumPy scalar) where one architecture is described."""
 Floats = NDArray[np.float64]
 """A float64 array; zero-dimensional (or its NumPy scalar) where one architecture is described."""
 Reals = NDArray[np.floating[Any]]

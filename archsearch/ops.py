@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from archsearch.arrays import Count, Dim, FloatArray, Floats, Integers, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 
 
@@ -150,17 +150,17 @@ class Convolution:
         return "convolution"
 
     @property
-    def volume(self) -> Integers:
+    def volume(self) -> Ints:
         """Positions of the kernel's window."""
         return _product(self.kernel_size)
 
     @property
-    def positions(self) -> Integers:
+    def positions(self) -> Ints:
         """Output positions of the batch."""
         return np.asarray(self.batch) * _product(self.out_size)
 
     @property
-    def input_positions(self) -> Integers:
+    def input_positions(self) -> Ints:
         """Input positions of the batch: a stride's worth for every output, unless ``input_size`` says otherwise."""
         if self.input_size is not None:
             return np.asarray(self.batch) * _product(self.input_size)
@@ -203,7 +203,7 @@ class Convolution:
         return moved * self.dtype.itemsize
 
 
-def _product(sizes: tuple[Dim, ...]) -> Integers:
+def _product(sizes: tuple[Dim, ...]) -> Ints:
     result = np.asarray(1)
     for size in sizes:
         result = result * np.asarray(size)

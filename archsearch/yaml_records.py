@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from archsearch.errors import InvalidInputError
@@ -94,10 +94,19 @@ def record_of(model: type[AnyRecord], content: Mapping[str, Any], path: Path, at
         raise InvalidInputError("\n".join(dict.fromkeys(lines))) from None
 
 
-def located(path: Path, at: Location) -> str:
-    """Where a part of a YAML file stands: ``file:line: dotted.field``."""
-    root = yaml.compose(_text(path), Loader=_LOADER)
-    return f"{path}:{_line(root, at)}: {'.'.join(map(str, at))}"
+def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
+    """The records of a YAML file that names them, in its order: ``name: {field: value}``.
+
+    Raises:
+        InvalidInputError: every problem of the file, one a line: ``file:line: name.field: what is wrong``.
+    """
+    named: Any = {str(name): (model, ...) for name in read_mapping(path)}
+    return dict(parse_record(create_model("Records", __base__=Record, **named), path))
+
+
+def line_of(path: Path, *location: str | int) -> int:
+    """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
+    return _line(yaml.compose(_text(path), Loader=_LOADER), location)
 
 
 def _text(path: Path) -> str:

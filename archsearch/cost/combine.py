@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Integers, Mask, as_float
+from archsearch.arrays import Ints, Mask, as_float
 from archsearch.cost.estimate import KernelCost, OpCost, Provenance
 from archsearch.ops import Op
 
@@ -100,7 +100,7 @@ def fastest(costs: Sequence[KernelCost]) -> KernelCost:
     )
 
 
-def joined(parts: Sequence[tuple[Integers, KernelCost]], size: int) -> KernelCost:
+def joined(parts: Sequence[tuple[Ints, KernelCost]], size: int) -> KernelCost:
     """Costs of disjoint rows put back in order."""
     if len(parts) == 1:
         return parts[0][1]

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 import yaml
 
@@ -84,6 +85,28 @@ def _clock(value: str | float) -> str | float:
     if not (math.isfinite(clock) and clock > 0):
         raise UnknownNameError("clock", str(value)[:20], CLOCKS, hint="(or a locked clock in MHz)")
     return clock
+
+
+class ExecutionFields(TypedDict, total=False):
+    """What a user may change of an execution: the fields of ``Execution``.
+
+    The keywords of ``archsearch.estimate`` and the options of every verb that gives a time are these fields with these
+    texts.
+    """
+
+    torch: Annotated[str, "Release: 2.4 (before 2.8) or 2.8 (and later)."]
+    attention: Annotated[str, "auto, sdpa (torch's choice), fastest, flash, fa2, eager (unfused)."]
+    compiled: Annotated[bool, "Fuse bandwidth-bound ops as torch.compile does, or not."]
+    cuda_graphs: Annotated[bool, "Replay all launches of a call at once."]
+    fused_qkv: Annotated[bool, "Merge projections of one input into one product."]
+    launch_us: Annotated[float | None, "Host microseconds per kernel; 0: back to back (modelled)."]
+    clock: Annotated[str | float, "sustained, burst, or a locked clock in MHz."]
+    power_limit_w: Annotated[float | None, "Power limit of the board in watts."]
+    correction: Annotated[bool, "Learned correction of matrix products, or mechanism alone."]
+    tensor_parallel: Annotated[int, "GPUs that share the widths."]
+    sequence_parallel: Annotated[int, "GPUs that share the sequence (Ulysses)."]
+    pipeline_parallel: Annotated[int, "GPUs that share the layers."]
+    data_parallel: Annotated[int, "GPUs that share the batch."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +306,7 @@ def with_changes(base: Execution, changes: Mapping[str, object], where: str = "e
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -18,17 +18,13 @@ from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
-from archsearch.arrays import Count, Dim, Floats, Integers, Mask, as_float
+from archsearch.arrays import Count, Dim, Floats, Ints, Mask, as_float
 from archsearch.cost.execution import Execution, is_served
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
-SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
-"""Fields that tensor parallelism divides."""
-LANGUAGE_FIELDS = {"num_layers", "head_dim", "vocab_size"}
-"""Fields of the families that have tensor and pipeline parallel layouts here."""
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
 """All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
 RECOMPUTED_REDUCES = 2
@@ -49,6 +45,9 @@ class Lowerable(Protocol):
 
 class LayeredConfig(Lowerable, Protocol):
     """What the layouts read of a language model's config."""
+
+    @property
+    def tensor_parallel_fields(self) -> tuple[str, ...]: ...
 
     @property
     def num_layers(self) -> Dim: ...
@@ -122,7 +121,7 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
     if tensor == 1 and stages == 1:
         return config, np.asarray(True)
-    if not _is_layered(config):
+    if not is_layered(config):
         raise UnsupportedError(
             f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
             "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
@@ -133,7 +132,7 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
         changes["num_layers"] = -(-np.asarray(config.num_layers) // stages)
     if tensor > 1:
         changes["head_dim"] = config.head_width
-        for name in SHARDED:
+        for name in config.tensor_parallel_fields:
             value = getattr(config, name, None)
             if value is not None:
                 legal = legal & (np.asarray(value) % tensor == 0)
@@ -145,8 +144,9 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     return replace(config, **plain), legal  # type: ignore[type-var,return-value]  # configs are dataclasses
 
 
-def _is_layered(config: object) -> TypeGuard[LayeredConfig]:
-    return getattr(config, "__dataclass_fields__", {}).keys() >= LANGUAGE_FIELDS and hasattr(config, "head_width")
+def is_layered(config: object) -> TypeGuard[LayeredConfig]:
+    """Whether a config can be shared along its widths and its layers."""
+    return bool(getattr(config, "tensor_parallel_fields", ()))
 
 
 def layout_rules(config: object, execution: Execution) -> list[tuple[str, Mask]]:
@@ -155,7 +155,7 @@ def layout_rules(config: object, execution: Execution) -> list[tuple[str, Mask]]
     The reason names the value that breaks it, of a grid one of them.
     """
     tensor, stages, parts = execution.tensor_parallel, execution.pipeline_parallel, execution.sequence_parallel
-    shared = [(name, tensor, "tensor") for name in SHARDED] if tensor > 1 else []
+    shared = [(name, tensor, "tensor") for name in getattr(config, "tensor_parallel_fields", ())] if tensor > 1 else []
     shared += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
     rules: list[tuple[str, Mask]] = []
     for name, gpus, along in shared:
@@ -182,7 +182,7 @@ def exchanges(stage: Lowerable, w: Workload, execution: Execution) -> Iterator[C
     """Collectives of one pass through all stages (of one training step, gradients included); ``stage`` is the part of
     the model that one group of tensor-parallel GPUs holds."""
     tensor, stages, data = execution.tensor_parallel, execution.pipeline_parallel, execution.data_parallel
-    if (tensor > 1 or stages > 1) and _is_layered(stage):
+    if (tensor > 1 or stages > 1) and is_layered(stage):
         payload = output_bytes(stage, w)
         each = REDUCES_PER_LAYER.get(w.phase, 2) + (RECOMPUTED_REDUCES if w.checkpointing else 0)
         reduces = each * np.asarray(stage.num_layers)
@@ -249,14 +249,14 @@ def _shared_attention(op: Attention, gpus: int) -> Iterator[Op]:
     )
 
 
-def _rows(rows: Dim, w: Workload, gpus: int) -> Integers:
+def _rows(rows: Dim, w: Workload, gpus: int) -> Ints:
     """A share of rows that are tokens; rows that are images stay."""
     tokens = np.asarray(rows) > np.asarray(w.batch_size)
     return np.where(tokens, _part(rows, gpus), np.asarray(rows))
 
 
-def _part(size: Dim, gpus: int) -> Integers:
-    share: Integers = -(-np.asarray(size) // gpus)
+def _part(size: Dim, gpus: int) -> Ints:
+    share: Ints = -(-np.asarray(size) // gpus)
     return share
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from archsearch.arrays import Count, Dim, FloatArray, Floats, Integers, Labels, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, Labels, as_float
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import (
@@ -141,7 +141,7 @@ def torch_attention(gpu: GpuSpec) -> str:
     return gpu.generation.torch_attention
 
 
-def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Integers, Route]]:
+def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Ints, Route]]:
     """The same in a compiler's kernels: (row indices, route) pairs over [S] dimensions.
 
     Rows of a norm or softmax that a block of threads holds whole cost no second pass: such a kernel gives a block
@@ -182,7 +182,7 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
     return _efficient_reason(gpu, dtype, np.asarray(head_dim))
 
 
-def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> str | None:
+def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor != "nvidia":
         return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
     largest = gpu.generation.flash_max_head_dim
@@ -197,7 +197,7 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> st
     return None
 
 
-def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -> str | None:
+def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     formats = gpu.generation.efficient_attention
     if gpu.vendor == "cpu":
         return (
@@ -219,7 +219,7 @@ def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Integers | Floats) -
 
 def attention_routes(
     gpu: GpuSpec, dtype: DType, dims: Dims, kernels: ArrayLike | None = None
-) -> list[tuple[Integers, Route]]:
+) -> list[tuple[Ints, Route]]:
     """Fused attention split by the kernel variant that serves each row: (row indices, route) pairs.
 
     Args:

@@ -21,7 +21,7 @@ from archsearch.hardware.architecture import (
 )
 from archsearch.hardware.folders import Profiles, profiles_dirs
 from archsearch.hardware.spec import GpuSpec
-from archsearch.yaml_records import located, read_mapping, record_of
+from archsearch.yaml_records import line_of, read_mapping, record_of
 
 _SEPARATORS = re.compile(r"[\s_/]+")
 _BRANDS = ("nvidia-", "amd-", "tesla-", "geforce-", "instinct-", "radeon-")
@@ -127,7 +127,7 @@ def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], archit
         spec = record_of(GpuSpec, content, path)
         return spec.of_generation(find_architecture(spec.architecture, directories))
     except UnknownNameError as error:
-        raise InvalidInputError(f"{located(path, ('architecture',))}: {error}") from None
+        raise InvalidInputError(f"{path}:{line_of(path, 'architecture')}: architecture: {error}") from None
 
 
 @lru_cache(maxsize=64)

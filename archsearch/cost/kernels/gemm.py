@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from archsearch.arrays import Floats, Integers, Mask, Reals, as_float
+from archsearch.arrays import Floats, Ints, Mask, Reals, as_float
 from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime
 from archsearch.cost.kernels.gemm_time import (
     CHOICE_FIELDS,
@@ -136,7 +136,7 @@ def _fastest(
     return Choice(*(pick(getattr(grid, f)) for f in CHOICE_FIELDS)), time[best, columns]
 
 
-def _at(values: Reals, rows: Integers, cols: Integers) -> Reals:
+def _at(values: Reals, rows: Ints, cols: Ints) -> Reals:
     """values[rows, cols] of a [T, S] grid, of its [T, 1] column, or of one value for all."""
     if values.ndim < 2:
         return values
