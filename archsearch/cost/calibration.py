@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.power import is_relieved
+from archsearch.cost.remember import Remembered
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
@@ -24,6 +25,7 @@ try:
 except ImportError:  # PyYAML without libyaml
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
+REMEMBERED_LOOKUPS = 1024
 CORRECTIONS = "corrections"
 """Folder beside the calibration files with one JSON file of networks per GPU."""
 BOUNDS = ("compute", "memory", "latency")
@@ -116,6 +118,7 @@ class Calibration:
         for file in files:
             for served in file.serves:
                 self._fits[file.level, served].update(file.kernels)
+        self._answers = Remembered(self._look_up, REMEMBERED_LOOKUPS)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Calibration:
@@ -132,16 +135,15 @@ class Calibration:
         return _load(tuple((folder, _changed(folder)) for folder in folders))
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them; those
-        of another GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them; those of another
+        GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
 
         Raises:
             UnsupportedError: no file knows this kernel family.
         """
-        return self._known(gpu, kernel)
+        return self._answers(gpu, kernel)
 
-    @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
-    def _known(self, gpu: GpuSpec, kernel: str) -> Known:
+    def _look_up(self, gpu: GpuSpec, kernel: str) -> Known:
         own = (("gpu", gpu.id), ("architecture", gpu.architecture))
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
@@ -151,11 +153,11 @@ class Calibration:
         places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
         kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
         # a relative measured near comes before the kernel itself measured farther off
-        found = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
-        if found:  # a generation's correction says nothing of another's library: only coefficients go that far
-            return Known(fit=found, provenance=Provenance.ANALYTIC)
+        borrowed = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
+        if borrowed:  # a generation's correction says nothing of another's library: only coefficients go that far
+            return Known(fit=borrowed, provenance=Provenance.ANALYTIC)
         if kernel in RELATIVES:
-            return Known(fit=self._known(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
+            return Known(fit=self.lookup(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
