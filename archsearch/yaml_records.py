@@ -1,7 +1,7 @@
 """YAML into mappings and strict records; a mistake is reported with file, line and dotted field.
 
-Everything of archsearch that reads YAML reads it here: ``read_mapping`` and ``parse_record`` from a file,
-``mapping_of`` and ``record_of`` from a text or a mapping that is at hand already.
+Everything of archsearch that reads YAML reads it here: ``parse_record`` and ``parse_records`` (records of a file),
+``record_of`` (of a part of one), ``read_mapping`` (a mapping as it stands), ``load_text`` (a text at hand).
 """
 
 from __future__ import annotations
@@ -37,38 +37,33 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
-    return mapping_of(_text(path), path)
-
-
-def mapping_of(text: str, where: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML text holds; ``where`` is what errors call it.
-
-    Raises:
-        InvalidInputError: it is not YAML, repeats a key or holds no mapping.
-    """
-    content = value_of(text, where)
-    if not isinstance(content, dict):
-        raise InvalidInputError(f"{where}:1: expected 'field: value' lines, found {type(content).__name__}")
-    return cast("dict[str, Any]", content)
-
-
-def value_of(text: str, where: str | Path) -> object:
-    """Whatever a YAML text holds: a mapping, a list, a number, a word or nothing.
-
-    Raises:
-        InvalidInputError: it is not YAML, or repeats a key.
-    """
+    text = _text(path)
     try:
         loader = _LOADER(text)
         node = loader.get_single_node()
-        _refuse_repeated_keys(node, where)
-        return loader.construct_document(node) if node is not None else None
+        _refuse_repeated_keys(node, path)
+        content = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise InvalidInputError(f"{where}{line}: not valid YAML: {error.problem or error.context}") from None
+        raise InvalidInputError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"{where}: not valid YAML: {error}") from None
+        raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"{path}:1: expected 'field: value' lines, found {type(content).__name__}")
+    return cast("dict[str, Any]", content)
+
+
+def load_text(text: str) -> object:
+    """Whatever a YAML text holds (what a study stored, a file that may be JSON too); its reader says what is legal.
+
+    Raises:
+        ValueError: it is not YAML, in the parser's words.
+    """
+    try:
+        return cast("object", yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
@@ -173,17 +168,17 @@ def _line_of(node: yaml.Node | None) -> int:
     return 1 if node is None else int(node.start_mark.line) + 1
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, where: str | Path) -> None:
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
     """A key given twice would silently lose its first value."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_repeated_keys(item, where)
+            _refuse_repeated_keys(item, path)
     if not isinstance(node, yaml.MappingNode):
         return
     seen: dict[str, int] = {}
     for key, value in node.value:
         line = _line_of(key)
         if key.value in seen:
-            raise InvalidInputError(f"{where}:{line}: {key.value}: given twice (first on line {seen[key.value]})")
+            raise InvalidInputError(f"{path}:{line}: {key.value}: given twice (first on line {seen[key.value]})")
         seen[key.value] = line
-        _refuse_repeated_keys(value, where)
+        _refuse_repeated_keys(value, path)

@@ -6,24 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.power import is_relieved
 from archsearch.cost.remember import Remembered
-from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
-
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML without libyaml
-    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+from archsearch.yaml_records import Record, parse_record
 
 REMEMBERED_LOOKUPS = 1024
 CORRECTIONS = "corrections"
@@ -31,27 +25,24 @@ CORRECTIONS = "corrections"
 BOUNDS = ("compute", "memory", "latency")
 
 
-class Band(BaseModel):
+class Band(Record):
     """Factors on a prediction that hold 80 % of the residuals: measured / predicted lies in [low, high]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     low: float
     high: float
 
 
-class Residuals(BaseModel):
+class Residuals(Record):
     """Errors on rows the fit did not see, and how they were held back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     rows: int
     mape: float
     held_back: str
 
 
-class KernelFit(BaseModel):
+class KernelFit(Record):
     """Coefficients of one kernel family on one GPU or architecture, with bands by what bounds the kernel."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     coefficients: dict[str, float]
     bands: dict[str, Band]
     residuals: Residuals
@@ -59,17 +50,16 @@ class KernelFit(BaseModel):
     fitted_on: tuple[str, ...]
     correction: str | None = None
     """The GPU whose learned correction applies (``corrections/<id>.json``), where one earned its place."""
-    carried: dict[str, float] = {}
+    carried: dict[str, float] = Field(default={})
     """MAPE on each measured GPU under coefficients that its rows took no part in (default level)."""
 
 
-class CalibrationFile(BaseModel):
+class CalibrationFile(Record):
     """One file of ``hardware_profiles/calibration``: a GPU's, an architecture's or the default's fits.
 
     ``serves`` holds GPU ids, architecture names, or ``*``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     level: str
     serves: tuple[str, ...]
     source: str
@@ -189,19 +179,9 @@ def read_calibration(path: Path) -> CalibrationFile:
     """Read one file.
 
     Raises:
-        InvalidInputError: it is not YAML or does not fit the schema.
+        InvalidInputError: it is not YAML or does not fit the schema; with file, line and field.
     """
-    try:
-        raw: Any = yaml.load(path.read_text(), Loader=Loader)
-        return CalibrationFile.model_validate(raw)
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path}: not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(f"{path}: field {where}: {first['msg']}") from None
+    return parse_record(CalibrationFile, path)
 
 
 def _changed(folder: Path) -> int:

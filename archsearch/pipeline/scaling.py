@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
@@ -27,6 +26,7 @@ from archsearch.pipeline.estimate import estimate_pipeline
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
 from archsearch.workload import Phase, Workload
+from archsearch.yaml_records import read_mapping
 
 SCALING_FILE = Path(__file__).with_name("scaling.yaml")
 MAX_SAMPLES = 4096
@@ -36,8 +36,7 @@ _POINTS = 200_000
 @lru_cache(maxsize=1)
 def figures() -> dict[str, Any]:
     """``scaling.yaml``."""
-    loaded: dict[str, Any] = yaml.safe_load(SCALING_FILE.read_text(encoding="utf-8"))
-    return loaded
+    return read_mapping(SCALING_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
