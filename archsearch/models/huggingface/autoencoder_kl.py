@@ -14,10 +14,10 @@ _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecode
 def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(tuple(fields["block_out_channels"]))
     for key, block in _BLOCKS.items():
-        kinds = list(values.get(key, (block,)))
-        if kinds != [block] * stages:
+        types = list(values.get(key, (block,)))
+        if types != [block] * stages:
             raise UnsupportedError(
-                f"{where}: {key}={json.dumps(kinds)} is not supported, only {block} for each of the "
+                f"{where}: {key}={json.dumps(types)} is not supported, only {block} for each of the "
                 f"{stages} block_out_channels"
             )
 

@@ -15,13 +15,13 @@ def _complete(fields: Fields, values: Values, where: str) -> None:
 
 
 def _obstacles(config: DiTConfig) -> list[str]:
-    found = []
+    wrong = []
     if config.layout != "diffusers":
-        own, theirs = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
-        found.append(f"embedders of timestep and label in every layer ({theirs:.4g} M parameters, not {own:.4g} M)")
+        here, there = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
+        wrong.append(f"embedders of timestep and label in every layer ({there:.4g} M parameters, not {here:.4g} M)")
     if config.intermediate_size != 4 * config.hidden_size:
-        found.append("intermediate_size=4 * hidden_size")
-    return found
+        wrong.append("intermediate_size=4 * hidden_size")
+    return wrong
 
 
 FORMATS = {

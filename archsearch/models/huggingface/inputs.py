@@ -7,11 +7,12 @@ plain integer, in place of the shape), ``none`` (None).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archsearch.models.base import ModelConfig
+from archsearch.models.huggingface.format import Values
 from archsearch.models.modality import ImageModel
 from archsearch.workload import Phase, Workload
 
@@ -33,7 +34,7 @@ Inputs = dict[str, Input]
 class _Call:
     """One call of the class that ``document`` (see ``to_hf``) names: a single config, sizes as plain numbers."""
 
-    document: Mapping[str, Any]
+    document: Values
     config: ModelConfig
     workload: Workload
 
@@ -84,7 +85,7 @@ class _Call:
         return self.noise(self.text_tokens(), self.document[width_key])
 
 
-def example_inputs(document: Mapping[str, Any], config: ModelConfig, workload: Workload) -> Inputs:
+def example_inputs(document: Values, config: ModelConfig, workload: Workload) -> Inputs:
     """Inputs of the class that ``document`` (see ``to_hf``) names, one call of the workload.
 
     Raises:
@@ -209,7 +210,7 @@ def _cogvideox(call: _Call) -> Inputs:
     return inputs
 
 
-def method_of(document: Mapping[str, Any], workload: Workload) -> str:
+def method_of(document: Values, workload: Workload) -> str:
     """The method that runs a workload's phase: ``encode`` or ``decode`` of an autoencoder, "" for the module's call."""
     is_autoencoder = _DIFFUSERS.get(str(document.get("_class_name"))) is _autoencoder
     return workload.phase.value if is_autoencoder and workload.phase in (Phase.ENCODE, Phase.DECODE) else ""

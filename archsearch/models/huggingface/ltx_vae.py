@@ -27,9 +27,9 @@ _LISTS = {
 def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(fields["block_out_channels"])
     for key, only in _BLOCKS.items():
-        kinds = list(values.get(key) or [only] * stages)
-        if kinds[:stages] != [only] * stages:
-            raise UnsupportedError(f"{where}: {key}={json.dumps(kinds)} is not supported, only {only} for every stage")
+        types = list(values.get(key) or [only] * stages)
+        if types[:stages] != [only] * stages:
+            raise UnsupportedError(f"{where}: {key}={json.dumps(types)} is not supported, only {only} for every stage")
 
 
 def _finish(config: LTXVAEConfig, document: Document) -> None:
