@@ -64,6 +64,11 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
         raise InvalidInputError("\n".join(dict.fromkeys(lines))) from None
 
 
+def line_of(path: Path, *location: str | int) -> int:
+    """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
+    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER), location)
+
+
 def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
     """The records of a YAML file that names them, in its order: ``name: {field: value}``.
 
