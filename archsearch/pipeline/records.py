@@ -34,7 +34,7 @@ class ComponentRecord(Record):
 
     model: str | None = None
     family: str | None = None
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     dtype: DType | None = None
 
     @field_validator("dtype", mode="before")
@@ -131,7 +131,7 @@ class PipelineRecord(Record):
     guidance: GuidanceRecord
     defaults: DefaultsRecord
     max_steps: PositiveInt = 1000
-    not_costed: dict[str, PositiveInt] = {}
+    not_costed: dict[str, PositiveInt] = Field(default_factory=dict)
     references: tuple[str, ...] = ()
 
     @model_validator(mode="after")

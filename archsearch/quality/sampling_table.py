@@ -81,8 +81,8 @@ Row = tuple[str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode
 class SamplingRecord(Record):
     """A table of measured samplings: ``rows`` in the order of ``columns``, each with one of ``sources``."""
 
-    checkpoints: dict[str, CheckpointRecord] = {}
-    sources: dict[str, Source] = {}
+    checkpoints: dict[str, CheckpointRecord] = Field(default_factory=dict)
+    sources: dict[str, Source] = Field(default_factory=dict)
     columns: tuple[str, ...] = COLUMNS
     rows: tuple[Row, ...] = ()
 
