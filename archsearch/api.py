@@ -2,324 +2,311 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
-from archsearch.cost.bounds import bounds
-from archsearch.cost.estimate import Estimate
-from archsearch.cost.execution import Execution, chosen_execution
-from archsearch.cost.layouts import laid_out
-from archsearch.cost.memory import memory
+from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
 from archsearch.cost.model import CostModel
 from archsearch.differences import diff
-from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.estimates import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
-from archsearch.models.base import ModelConfig, denoises
-from archsearch.models.registry.load import load_model
-from archsearch.models.tracing import TracedModel, is_builder, load_traced
-from archsearch.workload import MAX_DIMENSION, Phase, Workload
+from archsearch.models.base import ModelConfig
+from archsearch.workload import WorkloadFields
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import optuna
     import pandas as pd
 
     from archsearch.search.answers.explain import Explanation
     from archsearch.search.evaluate.pricing import Hardware
+    from archsearch.search.explore.fidelity import Fidelity
     from archsearch.search.space.space import SearchSpace
 
-__all__ = ["EstimateResult", "diff", "enumerate_space", "estimate", "explain", "load_gpu", "recommend", "run_study"]
-
-
-@dataclass(frozen=True, slots=True)
-class EstimateResult:
-    """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes of each of ``gpus``.
-
-    ``execution`` is how it runs; ``gpu_s`` are its kernels back to back and ``host_s`` the host's launching of them.
-    ``mfu`` counts the FLOPs that the model needs, ``hfu`` those that the kernels execute (see ``cost.bounds``).
-    ``latency_low_s`` and ``latency_high_s`` hold the 80 % band. ``active_parameters`` are those that one token uses,
-    fewer than ``parameters`` in a mixture of experts. ``unknown_ops`` are calls of a traced module that no rule maps,
-    costed by their bytes, with their share of all bytes. ``assumed`` lists workload values that the caller
-    left open.
-    """
-
-    model: str
-    hardware: str
-    gpus: int
-    family: str
-    config: dict[str, Any]
-    workload: dict[str, Any]
-    execution: dict[str, Any]
-    assumed: tuple[str, ...]
-    parameters: int
-    active_parameters: int
-    flops: float
-    latency_s: float
-    latency_low_s: float
-    latency_high_s: float
-    gpu_s: float
-    host_s: float
-    provenance: str
-    throughput: float
-    throughput_unit: str
-    memory_bytes: dict[str, float]
-    fits: bool
-    mfu: float
-    hfu: float
-    kernels: int
-    breakdown: list[dict[str, Any]]
-    unknown_ops: list[dict[str, Any]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as the command line's ``--json`` prints them."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def frame(self) -> pd.DataFrame:
-        """The breakdown as a table, one op a row."""
-        import pandas as pd
-
-        return pd.DataFrame(self.breakdown)
+__all__ = [
+    "EstimateResult",
+    "diff",
+    "enumerate_space",
+    "estimate",
+    "explain",
+    "load_gpu",
+    "recommend",
+    "resume_study",
+    "run_study",
+]
 
 
 def estimate(
     model: str | Path | ModelConfig,
     hardware: str | GpuSpec,
     *,
-    dtype: str = "bf16",
-    batch_size: int = 1,
-    seq_len: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    frames: int | None = None,
-    phase: str = "forward",
     checkpointing: bool = False,
     execution: Execution | str | None = None,
     allow_code: bool = False,
-    **run: Any,
+    **fields: Unpack[EstimateFields],
 ) -> EstimateResult:
     """Latency, throughput and memory of a model on a GPU, with the breakdown that explains them.
 
     Args:
         model: a preset's name, a path (archsearch YAML, Hugging Face config.json) or a config.
         hardware: a GPU's id, alias or record.
-        seq_len: tokens per sequence (context length in decode; the text's tokens of image and video models). Sizes left
-            out take the family's default, which the result lists in ``assumed``.
-        height, width, frames: pixels and frames of image and video models.
-        phase: forward, train, prefill or decode; encode, decode or forward (both) of an autoencoder.
         checkpointing: train with each layer's input kept and the layer run again in the backward pass.
         execution: how it runs: an ``Execution``, a name or a file of one (default: ``cost.execution``'s table).
-        run: fields of the execution to change: ``compiled=True``, ``attention="fa2"``, ``clock="burst"`` ...
         allow_code: let ``model`` be ``module:function``, which runs that code to trace the module that it builds.
+        fields: the workload (``WorkloadFields``: ``batch_size=8``, ``seq_len=2048``, ``phase="decode"`` ...; sizes left
+            out take the family's default, which the result lists in ``assumed``), and fields of the execution to change
+            (``ExecutionFields``: ``compiled=True``, ``attention="fa2"``, ``clock="burst"`` ...).
+
+    Returns:
+        Plain values; see ``EstimateResult``.
 
     Raises:
         UnknownNameError: no such model, GPU, dtype, phase, execution or field of one.
-        InvalidInputError: sizes that describe no workload of this model, or a run that this GPU does not have.
+        InvalidInputError: sizes that describe no workload of this model, or an execution that this GPU does not have.
         UnsupportedError: the GPU has no units for the dtype, no such attention kernel, or the model no such layout.
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
-    config, name = _load(model, allow_code)
-    sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
-    workload, assumed = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
-    chosen = chosen_execution(workload, execution, run).resolved(workload)
-    answer = CostModel(gpu).price(config, workload, chosen)
-    described: dict[str, Any] = {"phase": workload.phase.value, "dtype": workload.dtype.value}
-    described |= {k: v for k, v in sizes.items() if v is not None}
-    described |= {"checkpointing": True} if checkpointing else {}
-    return _result(name, gpu, config, workload, answer, described, assumed)
-
-
-def enumerate_space(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> pd.DataFrame:
-    """The exact Pareto front of a search space on a GPU or pool; see ``archsearch.search.explore.enumeration``."""
-    from archsearch.search.explore.enumeration import enumerate_space as run
-
-    return run(space, hardware, **options)
-
-
-def run_study(space: str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any) -> optuna.Study:
-    """Run and store a study; see ``archsearch.search.studies.study.run_study``."""
-    from archsearch.search.studies.study import run_study as run
-
-    return run(space, hardware, **options)
-
-
-def recommend(
-    source: optuna.Study | str | Path | SearchSpace, hardware: Hardware | None = None, **options: Any
-) -> pd.DataFrame:
-    """The best architectures of a study or space, with reasons; see ``archsearch.search.answers.recommend``."""
-    from archsearch.search.answers.recommend import recommend as run
-
-    return run(source, hardware, **options)
+    config, name = named_model(model, allow_code)
+    named, changes = _parted(fields)
+    workload, assumed = workload_of(config, named, checkpointing=checkpointing)
+    chosen = chosen_execution(workload, execution, changes).resolved(workload)
+    return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
 
 
 def explain(
     model: str | Path | ModelConfig,
     hardware: Hardware,
     *,
-    dtype: str = "bf16",
-    batch_size: int = 1,
-    seq_len: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    frames: int | None = None,
-    phase: str = "forward",
     checkpointing: bool = False,
     execution: Execution | str | None = None,
     allow_code: bool = False,
-    **run: Any,
+    **fields: Unpack[EstimateFields],
 ) -> Explanation:
-    """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes."""
+    """Where a model's time goes on each GPU, what each dimension costs, and the nearest better shapes.
+
+    Args:
+        model: as ``estimate`` takes it.
+        hardware: a GPU or several (``t4,h100-sxm``).
+        checkpointing: as ``estimate`` takes it.
+        execution: as ``estimate`` takes it.
+        allow_code: as ``estimate`` takes it.
+        fields: the workload and fields of the execution to change, as ``estimate`` takes them.
+
+    Returns:
+        What was found, GPU by GPU; ``lines()`` are sentences, ``to_dict()`` plain values.
+
+    Raises:
+        UnknownNameError, InvalidInputError, UnsupportedError: as ``estimate`` does.
+    """
     from archsearch.search.answers.explain import explain as explained
     from archsearch.search.evaluate.pricing import resolve_pool
 
-    config, _ = _load(model, allow_code)
-    sizes = {"batch_size": batch_size, "seq_len": seq_len, "height": height, "width": width, "frames": frames}
-    workload, _ = workload_of(config, dtype=dtype, sizes=sizes, phase=phase, checkpointing=checkpointing)
-    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, run))
+    config, _ = named_model(model, allow_code)
+    named, changes = _parted(fields)
+    workload, _ = workload_of(config, named, checkpointing=checkpointing)
+    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, changes))
 
 
-def workload_of(
-    config: ModelConfig,
+def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:
+    """What is said of the workload, and all else, which an execution has or refuses."""
+    ours = WorkloadFields.__annotations__
+    named = {name: value for name, value in fields.items() if name in ours}
+    changes = {name: value for name, value in fields.items() if name not in ours}
+    return cast("WorkloadFields", named), cast("ExecutionFields", changes)  # by their names
+
+
+def enumerate_space(
+    space: str | Path | SearchSpace,
+    hardware: Hardware | None = None,
     *,
-    sizes: dict[str, int | None],
-    dtype: str = "bf16",
-    phase: str = "forward",
-    checkpointing: bool = False,
-) -> tuple[Workload, tuple[str, ...]]:
-    """A workload of a model from what a user named, and what was assumed (``name=value``).
+    output: str | Path | None = None,
+    progress: bool = False,
+    scheduler: str | None = None,
+    allow_code: bool = False,
+) -> pd.DataFrame:
+    """The exact Pareto front of a search space on a GPU or pool: every architecture is evaluated.
 
-    ``sizes`` holds batch_size, seq_len, height, width and frames; those left open (None) take the family's defaults and
-    are filled in.
+    Args:
+        space: a shipped space's name, a YAML file, or a space.
+        hardware: the GPUs to search for (default: those that the space names).
+        output: also write the front there (.parquet, .csv or .json).
+        progress: show a progress bar on stderr.
+        scheduler: the address of a Dask scheduler whose workers do the work (``tcp://HOST:PORT``).
+        allow_code: let the code that the space names run.
 
-    Raises:
-        UnknownNameError: no such dtype or phase.
-        InvalidInputError: a size that is out of range or that the model does not have, or checkpointing of what is not
-            trained.
-    """
-    _refuse_idle(sizes, config)
-    assumed = _complete(sizes, config)
-    numbers: dict[str, Any] = {**sizes}
-    found = Workload(phase=_phase(phase), dtype=DType.parse(dtype), checkpointing=checkpointing, **numbers)
-    if checkpointing and found.phase is not Phase.TRAIN:
-        raise InvalidInputError(f"--checkpointing has no effect on phase {found.phase.value}: add --phase train")
-    return found, assumed
-
-
-def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
-    """Refuse sizes that nothing of the model reads. What a traced module reads is its function's to say.
+    Returns:
+        One architecture a row, best quality first: its dimensions, ``parameters``, ``flops``, ``memory_bytes``,
+        ``quality``, and ``latency_s:GPU``, ``throughput:GPU`` ... of each GPU. ``attrs`` hold what was counted:
+        ``architectures``, ``legal``, ``valid``, ``rejected`` by reason, ``evaluation_s``.
 
     Raises:
-        InvalidInputError: the first of them.
+        UnknownNameError: unknown space, GPU, proxy or preset.
+        InvalidInputError: a malformed space, or a file that cannot be written.
+        UnsupportedError: a GPU that cannot run the workload's format, or code without leave.
+        ArchSearchError: the cluster failed.
     """
-    known = set(config.default_sizes)
-    if not known or config.family == "traced":
-        return
-    if hasattr(config, "text_seq_len"):
-        known.add("seq_len")
-    if "height" in known:
-        known.add("frames")  # an image model says itself that it makes one
-    for name, value in sizes.items():
-        if value is not None and name not in {*known, "batch_size"}:
-            has = ", ".join(f"--{n.replace('_', '-')}" for n in sizes if n in known)
-            raise InvalidInputError(f"--{name.replace('_', '-')} has no effect on {config.family}: it has {has}")
+    from archsearch.search.explore.enumeration import enumerate_space as enumerated
+
+    return enumerated(space, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
 
 
-def _load(model: str | Path | ModelConfig, allow_code: bool = False) -> tuple[ModelConfig, str]:
-    """The config of a model and what to call it."""
-    if not isinstance(model, str | Path):
-        return model, model.family
-    if not str(model):
-        raise InvalidInputError("name a model: a preset, a config.json or an archsearch YAML")
-    if is_builder(str(model)):
-        if not allow_code:
-            raise UnsupportedError(
-                f"{str(model)!r} names Python code: to run it and trace its module, add --allow-code"
-            )
-        return load_traced(str(model)), str(model)
-    return load_model(str(model)), str(model)
+def run_study(
+    space: str | Path | SearchSpace,
+    hardware: Hardware | None = None,
+    *,
+    trials: int | None = None,
+    strategy: str = "auto",
+    storage: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    scheduler: str | None = None,
+    fidelity: Fidelity | None = None,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """Search a space on a GPU or pool and store the study. An interrupt keeps what is done.
+
+    Args:
+        space: a shipped space's name, a YAML file, or a space.
+        hardware: the GPUs to search for (default: those that the space names).
+        trials: architectures to evaluate where the space is sampled (1000).
+        strategy: auto, exhaustive, hybrid, nsga2, nsga3, tpe, gp, cmaes or random. ``auto`` enumerates spaces of up to
+            5 million cells and samples larger ones with ``hybrid``.
+        storage: a path, a database's URL or ``grpc://HOST:PORT`` (default: your data directory).
+        name: the study's name (default: the space's and the GPUs').
+        seed: equal seeds give equal studies.
+        progress: show a progress bar on stderr.
+        scheduler: the address of a Dask scheduler whose workers enumerate.
+        fidelity: how trials are evaluated (default: by the cost model and the quality's proxy alone).
+        allow_code: let the code that the space names run.
+
+    Returns:
+        The stored study. Of an enumerated space it holds the exact front, the fronts of each GPU alone, and a uniform
+        sample of the other valid architectures.
+
+    Raises:
+        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
+        InvalidInputError: a malformed space, a name that is taken, or a storage that cannot be used.
+        UnsupportedError: a GPU that cannot run the workload's format, ``gp`` without PyTorch, or code without leave.
+    """
+    from archsearch.search.studies.study import run_study as searched
+
+    return searched(
+        space,
+        hardware,
+        trials=trials,
+        strategy=strategy,
+        storage=storage,
+        name=name,
+        seed=seed,
+        progress=progress,
+        scheduler=scheduler,
+        fidelity=fidelity,
+        allow_code=allow_code,
+    )
 
 
-def _phase(text: str) -> Phase:
-    from archsearch.errors import UnknownNameError
-
-    try:
-        return Phase(text)
-    except ValueError:
-        raise UnknownNameError("phase", text, [p.value for p in Phase]) from None
-
-
-def _complete(sizes: dict[str, int | None], config: ModelConfig) -> tuple[str, ...]:
-    """Check the sizes and fill in those left open; returns what was assumed, as ``name=value``."""
-    for name, value in sizes.items():
-        if value is not None and not 1 <= value <= MAX_DIMENSION:
-            flag = name.replace("_", "-")
-            raise InvalidInputError(f"--{flag} must be between 1 and {MAX_DIMENSION}, not {value}")
-    assumed = []
-    defaults = dict(config.default_sizes)
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit and "seq_len" in defaults:
-        defaults["seq_len"] = min(defaults["seq_len"], int(limit))
-    for side, other in (("height", "width"), ("width", "height")):  # one side given: a square
-        if side in defaults and sizes[side] is None and sizes[other] is not None and sizes.get("frames") is None:
-            defaults[side] = sizes[other]  # type: ignore[assignment]
-    for name, value in defaults.items():
-        if sizes[name] is None:
-            sizes[name] = value
-            assumed.append(f"{name}={value}")
-    return tuple(assumed)
-
-
-def step_unit(config: ModelConfig) -> str:
-    """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
-    unit = config.throughput_unit
-    return f"{unit.removesuffix('s/s')} steps/s" if denoises(config) else unit
-
-
-def _result(
+def resume_study(
     name: str,
-    gpu: GpuSpec,
-    config: ModelConfig,
-    workload: Workload,
-    answer: Estimate,
-    described: dict[str, Any],
-    assumed: tuple[str, ...],
-) -> EstimateResult:
-    execution = answer.execution
-    latency = float(answer.latency_s)
-    use = memory(config, workload, execution, gpu)
-    parts = {
-        part: float(np.asarray(getattr(use, part))) for part in ("weights", "activations", "kv_cache", "optimizer")
-    }
-    parts["total"] = float(np.asarray(use.total))
-    limits = bounds(laid_out(config, workload, execution), gpu, execution)
-    return EstimateResult(
-        model=name,
-        hardware=gpu.id,
-        gpus=execution.gpus,
-        family=config.family,
-        config=config.to_dict(),  # type: ignore[attr-defined]
-        workload=described,
-        execution=execution.to_dict(),
-        assumed=assumed,
-        parameters=int(config.parameters()),
-        active_parameters=int(config.active_parameters()),
-        flops=float(config.lower(workload).flops()) if execution.gpus > 1 else float(answer.flops),
-        latency_s=latency,
-        latency_low_s=float(answer.low_s),
-        latency_high_s=float(answer.high_s),
-        gpu_s=float(answer.total("gpu_s")),
-        host_s=float(answer.total("host_s")),
-        provenance=answer.provenance.value,
-        throughput=float(config.tokens(workload)) / latency,
-        throughput_unit=step_unit(config),
-        memory_bytes=parts,
-        fits=parts["total"] <= gpu.memory_bytes,
-        mfu=float(limits.peak_s) / latency,
-        hfu=float(limits.executed_peak_s) / latency,
-        kernels=int(answer.total("kernels")),
-        breakdown=answer.rows(),
-        unknown_ops=[asdict(u) for u in config.trace(workload).unknown] if isinstance(config, TracedModel) else [],
+    *,
+    trials: int = 1000,
+    until: int | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    progress: bool = True,
+    allow_code: bool = False,
+) -> optuna.Study:
+    """Add new architectures to a stored study: same space, GPUs and strategy, no architecture twice.
+
+    Args:
+        name: the study's name.
+        trials: architectures to add.
+        until: stop when the study holds this many trials, whoever added them.
+        storage: where the study is (as ``run_study`` takes it).
+        seed: of this process, where several work on one study (default: the study's).
+        progress: show a progress bar on stderr.
+        allow_code: let the code that the study names run.
+
+    Returns:
+        The study.
+
+    Raises:
+        UnknownNameError: no such study.
+        InvalidInputError: a study that is complete, that archsearch did not write, or whose storage fails.
+        UnsupportedError: code without leave.
+    """
+    from archsearch.search.studies.study import resume_study as resumed
+
+    return resumed(
+        name, trials=trials, until=until, storage=storage, seed=seed, progress=progress, allow_code=allow_code
+    )
+
+
+def recommend(
+    source: optuna.Study | str | Path | SearchSpace,
+    hardware: Hardware | None = None,
+    *,
+    max_latency_ms: float | None = None,
+    max_parameters: float | None = None,
+    max_memory_gib: float | None = None,
+    where: str | None = None,
+    reference: str | None = None,
+    faster_on: Sequence[str] = (),
+    prefer: str | None = None,
+    top: int = 5,
+    weights: Mapping[str, float] | None = None,
+    storage: str | None = None,
+    progress: bool = True,
+    allow_code: bool = False,
+) -> pd.DataFrame:
+    """The best architectures of a study or space within limits, with the reason for each.
+
+    Args:
+        source: a study, a stored study's name, or a space (name, file or object), which is enumerated.
+        hardware: the GPUs that a space is searched for (default: those that it names); a study has its own.
+        max_latency_ms: limit of the latency on every GPU.
+        max_parameters: limit of the parameters.
+        max_memory_gib: limit of the memory on every GPU.
+        where: a condition on the space's names, ``"num_layers <= 24"``.
+        reference: a model; only architectures of at least its predicted quality count, and ``attrs["reference"]`` is
+            its row.
+        faster_on: GPUs on which they have to be faster than the reference.
+        prefer: what ranks first: quality, speed, cost, or knee: what matches or beats the baseline in every objective,
+            then what trades the objectives best (default: what the space says).
+        top: how many.
+        weights: what counts more, by metric (1 for those left out); the baseline then plays no part in the order.
+        storage: where the study is (as ``run_study`` takes it).
+        progress: show a progress bar on stderr.
+        allow_code: let the code that the source names run.
+
+    Returns:
+        The columns of ``enumerate_space`` and ``rank``, ``why``, ``pass_flops`` and the range of the rank by quality
+        over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
+        each GPU alone would choose.
+
+    Raises:
+        UnknownNameError: neither a study nor a space has that name.
+        InvalidInputError: a limit, weight, preference or ``top`` that makes no sense.
+        UnsupportedError: code without leave.
+        ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
+    """
+    from archsearch.search.answers.recommend import recommend as recommended
+
+    return recommended(
+        source,
+        hardware,
+        max_latency_ms=max_latency_ms,
+        max_parameters=max_parameters,
+        max_memory_gib=max_memory_gib,
+        where=where,
+        reference=reference,
+        faster_on=faster_on,
+        prefer=prefer,
+        top=top,
+        weights=weights,
+        storage=storage,
+        progress=progress,
+        allow_code=allow_code,
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeGuard
 
-import numpy as np
-
-from archsearch.arrays import Dim
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from archsearch.arrays import Dim
 
 MAX_DIMENSION = 1 << 31
 """Largest size of a config or a workload: products of two stay within 64-bit integers."""
 
-_WORKLOAD_SIZES = ("batch_size", "seq_len", "height", "width", "frames")
+SIZES = ("batch_size", "seq_len", "height", "width", "frames")
+"""The fields of a workload that are sizes."""
 
 
 class Phase(StrEnum):
@@ -30,6 +31,21 @@ class Phase(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     ENCODE = "encode"
+
+
+class WorkloadFields(TypedDict, total=False):
+    """What a user may say of a workload; what is left out takes the model's default.
+
+    The keywords of ``archsearch.estimate`` and the options of its verbs are these fields with these texts.
+    """
+
+    dtype: Annotated[str, "Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4."]
+    batch_size: Annotated[int, "Sequences, images or videos at a time (1)."]
+    seq_len: Annotated[int | None, "Tokens per sequence; context length in decode; text tokens of image models."]
+    height: Annotated[int | None, "Image or video height in pixels."]
+    width: Annotated[int | None, "Image or video width in pixels."]
+    frames: Annotated[int | None, "Video frames."]
+    phase: Annotated[str, "forward (default), train, prefill, decode; autoencoders: encode, decode, forward."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +70,12 @@ class Workload:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        for name in _WORKLOAD_SIZES:
+        for name in SIZES:
             value = getattr(self, name)
             if value is not None and not (is_whole(value) and within(value, 1)):
-                flag = name.replace("_", "-")
-                raise InvalidInputError(f"--{flag} {value} must be a whole number from 1 to {MAX_DIMENSION}")
+                raise InvalidInputError(
+                    f"{{{name}}} {value} must be a whole number from 1 to {MAX_DIMENSION}", field=name
+                )
 
     @property
     def linear_dtype(self) -> DType:
@@ -71,13 +88,21 @@ class Workload:
         return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[Dim]:
     """An integer or an array of integers; truth values are neither."""
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return bool(np.issubdtype(value.dtype, np.integer))
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, np.integer)
 
 
-def within(value: Any, smallest: int) -> bool:
+def within(value: Dim, smallest: int) -> bool:
     """All of a whole number or an array of them lie between ``smallest`` and ``MAX_DIMENSION``."""
+    if isinstance(value, int):
+        return smallest <= value <= MAX_DIMENSION
+    import numpy as np
+
     return bool(np.all((value >= smallest) & (value <= MAX_DIMENSION)))

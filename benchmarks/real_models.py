@@ -114,12 +114,12 @@ def _timed(built: Any, device: Any, time_model: Any, before: int) -> dict[str, A
 
 def described(model: str, sizes: dict[str, Any]) -> tuple[Any, Any]:
     """A preset's config and the workload of a row."""
-    from archsearch.api import workload_of
+    from archsearch.estimates import workload_of
     from archsearch.models.registry.families import load_preset
 
     config = load_preset(model)
     names = ("batch_size", "seq_len", "height", "width", "frames")
-    return config, workload_of(config, sizes={name: sizes.get(name) for name in names})[0]
+    return config, workload_of(config, {name: sizes.get(name) for name in names})[0]
 
 
 def rows_of(file: Path, hardware: str | None = None) -> list[dict[str, Any]]:

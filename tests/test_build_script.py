@@ -12,8 +12,8 @@ import torch
 from references.tools import fused_sdpa
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsearch.api import workload_of
 from archsearch.cli.main import run as cli
+from archsearch.estimates import workload_of
 from archsearch.models.huggingface.script import build_script
 from archsearch.models.registry.families import load_preset
 from archsearch.workload import Phase
@@ -33,7 +33,7 @@ SIZES = {"height": 512, "width": 512, "frames": 17, "seq_len": 64}
 def script_of(name: str, phase: Phase) -> tuple[dict[str, Any], Any, Any]:
     config = load_preset(name)
     sizes = {k: v for k, v in SIZES.items() if k in config.default_sizes}
-    workload = workload_of(config, dtype="bf16", phase=phase.value, sizes=sizes)[0]
+    workload = workload_of(config, {"dtype": "bf16", "phase": phase.value, **sizes})[0]
     found: dict[str, Any] = {"__name__": "script"}
     exec(compile(build_script(config, workload, name), name, "exec"), found)
     return found, config, workload

@@ -133,14 +133,14 @@ def test_a_call_without_a_job_names_the_one_that_was_meant(call, meant, capsys):
 
 def test_groups_nest_and_bring_their_options_after_the_verbs_own():
     @grouped
-    def verb(name: str, *, asked: GenerationOptions) -> None:
-        told.append((name, asked))
+    def verb(name: str, *, generation: GenerationOptions) -> None:
+        told.append((name, generation))
 
     told: list[Any] = []
     given = dict.fromkeys(options_of(GenerationOptions))
     verb(name="x", **{**given, "steps": 3, "torch": "2.4", "vae_tiling": True})
     assert told[0][0] == "x"
-    assert told[0][1].options == {"steps": 3, "tiling": True, "torch": "2.4"}
+    assert told[0][1].fields == {"steps": 3, "tiling": True, "torch": "2.4"}
     assert list(inspect.signature(verb).parameters)[:3] == ["name", "height", "width"]
 
 

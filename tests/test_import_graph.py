@@ -48,7 +48,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
-    ("differences",),
+    ("differences", "estimates"),
     ("testing",),
     ("api",),
     ("report",),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.api import workload_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.estimates import workload_of
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import FAMILIES, get_family, load_preset, preset_names
 from archsearch.models.registry.load import load_model
@@ -22,7 +22,7 @@ def test_presets_keep_the_protocol(name: str) -> None:
     assert all(requirement.holds for requirement in config.requirements())
     assert get_family(config.family).from_dict(config.to_dict()) == config
     sizes = dict.fromkeys(("seq_len", "height", "width", "frames"))
-    ops = config.lower(workload_of(config, sizes={"batch_size": 2, **sizes})[0])
+    ops = config.lower(workload_of(config, {"batch_size": 2, **sizes})[0])
     names = [op.name for op in ops]
     assert len(set(names)) == len(names)
     assert all(name.split(".")[0] for name in names)

@@ -94,7 +94,7 @@ def verify(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    how: ExecutionOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Build the top recommendations and the baseline, time them here, and compare with the predictions."""
     from archsearch.verify.run import run_verify
@@ -105,8 +105,8 @@ def verify(
         device=device,
         gpu=gpu,
         hardware=hardware,
-        execution=how.execution,
-        changes=how.changes,
+        execution=execution.execution,
+        changes=execution.changes,
         recalibrate=recalibrate,
         storage=storage,
         progress=note,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import note, print_json
+
+if TYPE_CHECKING:
+    from archsearch.models.base import ModelConfig
+    from archsearch.workload import Workload
 
 
 @grouped
@@ -28,53 +32,75 @@ def build(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    work: WorkloadOptions,
+    workload: WorkloadOptions,
 ) -> None:
     """Write a small torch script that builds an architecture's module and calls it.
 
     The module is the published class that is this architecture, else plain torch. A recommendation keeps the workload
     that it was chosen for; of a pipeline it is the transformer, in one call.
     """
-    from archsearch.api import workload_of
-    from archsearch.errors import InvalidInputError
-    from archsearch.models.huggingface import published_class
-    from archsearch.models.huggingface.script import build_script, script_module
-    from archsearch.models.registry.load import load_model
-    from archsearch.models.tracing import is_builder
+    from archsearch.models.huggingface.script import build_script
 
     source, _, rank = model.rpartition(":")
     if source and rank.isascii() and rank.isdigit():
-        work.refuse(f"{model}: a recommendation keeps its workload")
-        config, workload, about = _ranked(source, int(rank), hardware, storage)
+        workload.refuse(f"{model}: a recommendation keeps its workload")
+        chosen = _ranked(source, int(rank), hardware, storage)
     else:
-        if hardware is not None:
-            raise InvalidInputError(f"--hardware has no effect on {model}: it is where a space is searched for")
-        if is_builder(model):
-            raise InvalidInputError(f"{model} is code that builds its module already: import it and call it")
-        about = ""
-        config = load_model(model)
-        workload = workload_of(config, **work.workload)[0]
-    text = build_script(config, workload, f"{model}, built by archsearch.{about}")
+        chosen = _named(model, hardware, workload)
+    script = build_script(chosen.config, chosen.workload, f"{model}, built by archsearch.{chosen.about}")
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        output.write_text(script, encoding="utf-8")
         note(f"wrote {output}")
     if json:
-        published = published_class(config)
-        print_json(
-            {
-                "model": model,
-                "config": script_module(config, workload).config,
-                "parameters": int(config.parameters()),
-                "hf_class": None if published.difference else published.name,
-                "hf_difference": published.difference or None,
-                "script": text,
-            }
-        )
+        print_json(_document(model, chosen, script))
     elif output is None:
-        print(text, end="")
+        print(script, end="")
 
 
-def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -> tuple[Any, Any, str]:
+class _Chosen(NamedTuple):
+    """An architecture, the workload that its script calls it on, and a sentence on where it is from."""
+
+    config: ModelConfig
+    workload: Workload
+    about: str = ""
+
+
+def _document(model: str, chosen: _Chosen, script: str) -> dict[str, object]:
+    from archsearch.models.huggingface import published_class
+    from archsearch.models.huggingface.script import script_module
+
+    published = published_class(chosen.config)
+    return {
+        "model": model,
+        "config": script_module(chosen.config, chosen.workload).config,
+        "parameters": int(chosen.config.parameters()),
+        "hf_class": None if published.difference else published.name,
+        "hf_difference": published.difference or None,
+        "script": script,
+    }
+
+
+def _named(model: str, hardware: str | None, workload: WorkloadOptions) -> _Chosen:
+    """A model by name or file, on the workload that was asked for.
+
+    Raises:
+        UnknownNameError: no such model.
+        InvalidInputError: a pool, which has no effect, or code that builds its module already.
+    """
+    from archsearch.errors import InvalidInputError
+    from archsearch.estimates import workload_of
+    from archsearch.models.registry.load import load_model
+    from archsearch.models.tracing import is_builder
+
+    if hardware is not None:
+        raise InvalidInputError(f"--hardware has no effect on {model}: it is where a space is searched for")
+    if is_builder(model):
+        raise InvalidInputError(f"{model} is code that builds its module already: import it and call it")
+    config = load_model(model)
+    return _Chosen(config, workload_of(config, workload.fields)[0])
+
+
+def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -> _Chosen:
     """The architecture of a rank of a stored study or a space, the workload of one call of it, and how a pipeline
     samples it.
 
@@ -91,7 +117,7 @@ def _ranked(source: str, rank: int, hardware: str | None, storage: str | None) -
         raise InvalidInputError(f"{source} has {len(frame)} recommended architectures; there is no rank {rank}")
     export = export_of(frame, rank)
     if export.whole is None:
-        return export.config, export.workload, ""
-    told = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
-    about = f" The transformer of pipeline {export.whole.template.name}, sampled\nwith {told}."
-    return export.config, export.workload, about
+        return _Chosen(export.config, export.workload)
+    sampling = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
+    about = f" The transformer of pipeline {export.whole.template.name}, sampled\nwith {sampling}."
+    return _Chosen(export.config, export.workload, about)

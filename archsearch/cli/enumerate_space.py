@@ -26,14 +26,14 @@ def enumerate_space(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    gpus: PoolOptions,
-    how: ExecutionOptions,
+    pool: PoolOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Evaluate every architecture of a space and keep the exact Pareto front."""
     from archsearch.search.evaluate.frames import to_records
     from archsearch.search.explore.enumeration import sweep
 
-    result = sweep(how.on(space), gpus.pool, scheduler=scheduler)
+    result = sweep(execution.on(space), pool.pool, scheduler=scheduler)
     if output is not None:
         result.write(output)
     if json:

@@ -29,14 +29,21 @@ def estimate(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    work: WorkloadOptions,
-    how: ExecutionOptions,
+    workload: WorkloadOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Estimate a model's latency, throughput and memory on a GPU, and show where the time goes."""
-    from archsearch.api import estimate as run
+    from archsearch.api import estimate as estimated
 
-    options = {**work.options, **how.changes, "execution": how.execution, "allow_code": allow_code}
-    result = run(model, hardware, checkpointing=checkpointing, **options)
+    result = estimated(
+        model,
+        hardware,
+        checkpointing=checkpointing,
+        execution=execution.execution,
+        allow_code=allow_code,
+        **workload.fields,
+        **execution.changes,
+    )
     if json:
         print_json(result.to_dict())
     else:

@@ -27,8 +27,8 @@ def explain(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    work: WorkloadOptions,
-    how: ExecutionOptions,
+    workload: WorkloadOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload."""
     source, _, rank = model.rpartition(":")
@@ -36,14 +36,21 @@ def explain(
         from archsearch.search.answers.ranked import explain_ranked
 
         more = ["--checkpointing"] if checkpointing else []
-        work.refuse(f"{model}: a study's architecture keeps its workload and execution", *more, *how.flags)
+        workload.refuse(f"{model}: a study's architecture keeps its workload and execution", *more, *execution.flags)
         explanation: Explanation = explain_ranked(source, int(rank), hardware, storage=storage)
     else:
-        from archsearch.api import explain as run
+        from archsearch.api import explain as explained
         from archsearch.search.evaluate.pricing import resolve_pool
 
-        options = {**work.options, **how.changes, "execution": how.execution, "allow_code": allow_code}
-        explanation = run(model, resolve_pool(hardware), checkpointing=checkpointing, **options)
+        explanation = explained(
+            model,
+            resolve_pool(hardware),
+            checkpointing=checkpointing,
+            execution=execution.execution,
+            allow_code=allow_code,
+            **workload.fields,
+            **execution.changes,
+        )
     if json:
         print_json(explanation.to_dict())
     else:

@@ -71,7 +71,7 @@ def yaml_text(table: Table) -> str:
     texts = []
     for row in range(1, len(result) + 1):
         export = export_of(result, row)
-        document = {"family": export.config.family, **export.config.to_dict()}  # type: ignore[attr-defined]
+        document = {"family": export.config.family, **export.config.to_dict()}
         body = yaml.safe_dump({k: _listed(v) for k, v in document.items() if v is not None}, sort_keys=False)
         texts.append("".join(f"# {line}\n" for line in _comment(result, row, export)) + body)
     return "---\n".join(texts)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from archsearch.cli.execution import ExecutionOptions
-from archsearch.cli.groups import said
+from archsearch.cli.groups import option, said
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -19,36 +17,35 @@ ASKED = "What is generated"
 PLACED = "Where weights are, and what runs beside the transformer"
 
 
-def _asked(*names: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=ASKED)
-
-
-def _placed(*names: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=PLACED)
-
-
-BatchSize = Annotated[int, _asked("--batch-size", "-b", text="Images or videos in one call.")]
+BatchSize = Annotated[int, option("--batch-size", "-b", text="Images or videos in one call.", panel=ASKED)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOptions:
     """What is asked of a pipeline; None where nothing was said, and the pipeline's default holds."""
 
-    height: Annotated[int | None, _asked("--height", text="Height in pixels.")] = None
-    width: Annotated[int | None, _asked("--width", text="Width in pixels.")] = None
-    frames: Annotated[int | None, _asked("--frames", text="Frames of a video.")] = None
-    steps: Annotated[int | None, _asked("--steps", text="Denoising steps.")] = None
-    guidance: Annotated[str | None, _asked("--guidance", text="none, cfg (two passes a step), distilled (one).")] = None
-    dtype: Annotated[str | None, _asked("--dtype", text="Format of the transformer's linear layers.")] = None
+    height: Annotated[int | None, option("--height", text="Height in pixels.", panel=ASKED)] = None
+    width: Annotated[int | None, option("--width", text="Width in pixels.", panel=ASKED)] = None
+    frames: Annotated[int | None, option("--frames", text="Frames of a video.", panel=ASKED)] = None
+    steps: Annotated[int | None, option("--steps", text="Denoising steps.", panel=ASKED)] = None
+    guidance: Annotated[
+        str | None, option("--guidance", text="none, cfg (two passes a step), distilled (one).", panel=ASKED)
+    ] = None
+    dtype: Annotated[str | None, option("--dtype", text="Format of the transformer's linear layers.", panel=ASKED)] = (
+        None
+    )
     lever: Annotated[
         list[str] | None,
-        _asked(
-            "--lever", text="Pull a lever (`pipeline levers`); feature-cache=0.5 sets its number.", metavar="NAME[=N]"
+        option(
+            "--lever",
+            text="Pull a lever (`pipeline levers`); feature-cache=0.5 sets its number.",
+            metavar="NAME[=N]",
+            panel=ASKED,
         ),
     ] = None
 
     @property
-    def options(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """What was said, as ``make_plan`` takes it."""
         given = said(self)
         return {"levers" if name == "lever" else name: value for name, value in given.items()}
@@ -60,25 +57,38 @@ class PlacementOptions:
 
     placement: Annotated[
         str | None,
-        _placed("--placement", text="resident, model-offload, sequential-offload, or auto: fastest that fits."),
+        option(
+            "--placement", text="resident, model-offload, sequential-offload, or auto: fastest that fits.", panel=PLACED
+        ),
     ] = None
     text_encoder_dtype: Annotated[
-        str | None, _placed("--text-encoder-dtype", text="Format that text encoders are stored in.")
+        str | None, option("--text-encoder-dtype", text="Format that text encoders are stored in.", panel=PLACED)
     ] = None
-    decoder_dtype: Annotated[str | None, _placed("--decoder-dtype", text="Format of the autoencoder.")] = None
+    decoder_dtype: Annotated[str | None, option("--decoder-dtype", text="Format of the autoencoder.", panel=PLACED)] = (
+        None
+    )
     vae_tiling: Annotated[
-        bool | None, _placed("--vae-tiling/--no-vae-tiling", text="Decode tile by tile, or whole.")
+        bool | None, option("--vae-tiling/--no-vae-tiling", text="Decode tile by tile, or whole.", panel=PLACED)
     ] = None
-    vae_slicing: Annotated[bool | None, _placed("--vae-slicing", text="Decode image by image.")] = None
-    pcie_gb_s: Annotated[float | None, _placed("--pcie-gb-s", text="Host-to-device GB/s of offloading.")] = None
+    vae_slicing: Annotated[bool | None, option("--vae-slicing", text="Decode image by image.", panel=PLACED)] = None
+    pcie_gb_s: Annotated[
+        float | None, option("--pcie-gb-s", text="Host-to-device GB/s of offloading.", panel=PLACED)
+    ] = None
     caption_model: Annotated[
-        str | None, _placed("--caption-model", text="A language model that rewrites the prompt first.", metavar="MODEL")
+        str | None,
+        option(
+            "--caption-model", text="A language model that rewrites the prompt first.", metavar="MODEL", panel=PLACED
+        ),
     ] = None
-    caption_tokens: Annotated[int | None, _placed("--caption-tokens", text="Tokens that it writes (200).")] = None
-    prompt_tokens: Annotated[int | None, _placed("--prompt-tokens", text="Tokens that it reads (300).")] = None
+    caption_tokens: Annotated[
+        int | None, option("--caption-tokens", text="Tokens that it writes (200).", panel=PLACED)
+    ] = None
+    prompt_tokens: Annotated[
+        int | None, option("--prompt-tokens", text="Tokens that it reads (300).", panel=PLACED)
+    ] = None
 
     @property
-    def options(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """What was said, as ``make_plan`` takes it."""
         given = said(self)
         for name in ("vae_tiling", "vae_slicing"):
@@ -106,7 +116,7 @@ class PlacementOptions:
         from archsearch.errors import InvalidInputError
         from archsearch.pipeline.request import Placement
 
-        resident = all(plan.run.placement is Placement.RESIDENT for plan in plans)
+        resident = all(plan.deployment.placement is Placement.RESIDENT for plan in plans)
         if self.pcie_gb_s is not None and self.placement != "auto" and resident:
             raise InvalidInputError(
                 "--pcie-gb-s has no effect on resident weights: give --placement model-offload, sequential-offload or "
@@ -122,7 +132,7 @@ class PlacementOptions:
         from archsearch.errors import InvalidInputError
         from archsearch.pipeline.request import Placement
 
-        if self.text_encoder_dtype is not None and all(p.run.placement is Placement.RESIDENT for p in plans):
+        if self.text_encoder_dtype is not None and all(p.deployment.placement is Placement.RESIDENT for p in plans):
             raise InvalidInputError(
                 "--text-encoder-dtype has no effect on the time of resident weights: give --placement model-offload, "
                 "sequential-offload or auto"
@@ -130,13 +140,13 @@ class PlacementOptions:
 
 
 def plan_of(
-    pipeline: str, gpu: GpuSpec, request: RequestOptions, how: ExecutionOptions, *, batch_size: int = 1
+    pipeline: str, gpu: GpuSpec, request: RequestOptions, execution: ExecutionOptions, *, batch_size: int = 1
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
     from archsearch.pipeline.api import make_plan
 
-    options = {**request.options, **how.changes, "batch_size": batch_size, "execution": how.execution}
-    return make_plan(pipeline, gpu, **options)
+    fields = {**request.fields, **said(execution)}
+    return make_plan(pipeline, gpu, batch_size=batch_size, **fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,16 +155,15 @@ class GenerationOptions:
 
     request: RequestOptions
     placing: PlacementOptions
-    how: ExecutionOptions
+    execution: ExecutionOptions
 
     @property
-    def options(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """What was said, as ``make_plan`` takes it."""
-        told = {**self.request.options, **self.placing.options, **self.how.changes}
-        return told | ({} if self.how.execution is None else {"execution": self.how.execution})
+        return {**self.request.fields, **self.placing.fields, **said(self.execution)}
 
     def plan(self, pipeline: str, gpu: GpuSpec, *, batch_size: int = 1) -> tuple[Plan, tuple[str, ...]]:
         """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
         from archsearch.pipeline.api import make_plan
 
-        return make_plan(pipeline, gpu, batch_size=batch_size, **self.options)
+        return make_plan(pipeline, gpu, batch_size=batch_size, **self.fields)

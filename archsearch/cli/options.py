@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.groups import said
+from archsearch.cli.groups import option_name
 from archsearch.errors import InvalidInputError
+from archsearch.workload import WorkloadFields
 
 if TYPE_CHECKING:
     from archsearch.hardware import GpuPool
@@ -89,44 +90,11 @@ AllowCode = Annotated[
 ]
 
 
-def _work(*names: str, text: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel="What it runs on")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadOptions:
-    """What a model is run on; None where nothing was said, and the model's default holds."""
+    """What a model is run on: what was said, as ``archsearch.estimate`` takes it."""
 
-    dtype: Annotated[
-        str | None, _work("--dtype", text="Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4.")
-    ] = None
-    batch_size: Annotated[
-        int | None, _work("--batch-size", "-b", text="Sequences, images or videos at a time (1).")
-    ] = None
-    seq_len: Annotated[
-        int | None,
-        _work("--seq-len", "-s", text="Tokens per sequence; context length in decode; text tokens of image models."),
-    ] = None
-    height: Annotated[int | None, _work("--height", text="Image or video height in pixels.")] = None
-    width: Annotated[int | None, _work("--width", text="Image or video width in pixels.")] = None
-    frames: Annotated[int | None, _work("--frames", text="Video frames.")] = None
-    phase: Annotated[
-        str | None,
-        _work("--phase", text="forward (default), train, prefill, decode; autoencoders: encode, decode, forward."),
-    ] = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What was said, as ``archsearch.estimate`` takes it."""
-        return said(self)
-
-    @property
-    def workload(self) -> dict[str, Any]:
-        """What was said, as ``archsearch.api.workload_of`` takes it."""
-        given = said(self)
-        kept: dict[str, Any] = {name: given.pop(name) for name in ("dtype", "phase") if name in given}
-        names = ("batch_size", "seq_len", "height", "width", "frames")
-        return {**kept, "sizes": {name: given.get(name, 1 if name == "batch_size" else None) for name in names}}
+    fields: Annotated[WorkloadFields, "What it runs on"] = field(default_factory=WorkloadFields)
 
     def refuse(self, why: str, *more: str) -> None:
         """Refuse whatever was said, and the flags of ``more``, with the reason.
@@ -134,7 +102,7 @@ class WorkloadOptions:
         Raises:
             InvalidInputError: anything was said.
         """
-        given = [*(f"--{name.replace('_', '-')}" for name in said(self)), *more]
+        given = [*map(option_name, self.fields), *more]
         if given:
             raise InvalidInputError(f"{why}; leave out {', '.join(given)}")
 

@@ -56,17 +56,22 @@ def estimate(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Estimate a generation: text encoders, transformer times steps, decoder; memory, cost, distance from theory."""
     from archsearch.hardware import load_gpu, parse_prices
     from archsearch.pipeline.pricing import Pricer
 
     gpu = load_gpu(hardware)
-    plan, assumed = asked.plan(name, gpu, batch_size=batch_size)
-    asked.placing.refuse_idle_link([plan])
+    plan, assumed = generation.plan(name, gpu, batch_size=batch_size)
+    generation.placing.refuse_idle_link([plan])
     answer_estimate(
-        plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), asked.placing.placement == "auto", assumed, report, json
+        plan,
+        Pricer(gpu, parse_prices(price or [], [gpu.id])),
+        generation.placing.placement == "auto",
+        assumed,
+        report,
+        json,
     )
 
 
@@ -94,7 +99,7 @@ def optimize(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Find the best legal combination of levers within limits: exact over every combination."""
     from archsearch.hardware import load_gpu, parse_prices
@@ -109,9 +114,9 @@ def optimize(
         training=training,
         retained=min_retained,
     )
-    asked.placing.refuse_auto("placements are among the levers that are tried")
+    generation.placing.refuse_auto("placements are among the levers that are tried")
     gpu = load_gpu(hardware)
-    plan, _ = asked.plan(name, gpu, batch_size=batch_size)
+    plan, _ = generation.plan(name, gpu, batch_size=batch_size)
     answer_optimum(plan, Pricer(gpu, parse_prices(price or [], [gpu.id])), goal, retained or [], report, json)
 
 
@@ -126,11 +131,11 @@ def fits(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Show on which GPUs a generation fits as asked, and its fastest placement on each."""
-    asked.placing.refuse_auto("the fastest placement stands beside the one that is asked for")
-    answer_fits(name, hardware, lambda gpu: asked.plan(name, gpu, batch_size=batch_size)[0], json)
+    generation.placing.refuse_auto("the fastest placement stands beside the one that is asked for")
+    answer_fits(name, hardware, lambda gpu: generation.plan(name, gpu, batch_size=batch_size)[0], json)
 
 
 @app.command("student")
@@ -147,13 +152,13 @@ def student(
     profiles: Profiles = None,
     *,
     request: RequestOptions,
-    how: ExecutionOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Search a smaller transformer for the same pipeline: the best by predicted quality within a share of the time."""
     from archsearch.hardware import load_gpu
 
     gpu = load_gpu(hardware)
-    plan, _ = plan_of(name, gpu, request, how, batch_size=batch_size)
+    plan, _ = plan_of(name, gpu, request, execution, batch_size=batch_size)
     answer_student(plan, gpu, share, output, json)
 
 
@@ -174,15 +179,15 @@ def compare(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Compare best-of-N search on a small pipeline with one sample of a large one; options hold for both."""
     from archsearch.hardware import load_gpu
 
     gpu = load_gpu(hardware)
-    plans = [asked.plan(name, gpu, batch_size=batch_size)[0] for name in (small, large)]
-    asked.placing.refuse_idle_link(plans)
-    asked.placing.refuse_idle_format(plans)
+    plans = [generation.plan(name, gpu, batch_size=batch_size)[0] for name in (small, large)]
+    generation.placing.refuse_idle_link(plans)
+    generation.placing.refuse_idle_format(plans)
     answer_comparison(plans[0], plans[1], gpu, verifier, samples, score or [], (spread, fidelity), json)
 
 

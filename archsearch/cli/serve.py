@@ -170,7 +170,7 @@ def _units(
     from archsearch.errors import InvalidInputError
     from archsearch.serving.setup import Setup
 
-    options, placing = asked.options, asked.placing
+    options, placing = asked.fields, asked.placing
     sized = [f"--{side}" for side in ("height", "width", "frames") if side in options]
     if service.mix and sized:
         raise InvalidInputError(f"{', '.join(sized)} beside --mix: the mix has the sizes")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archsearch.cli.execution import ExecutionOptions
-from archsearch.cli.groups import grouped, said
+from archsearch.cli.groups import grouped, option, said
 from archsearch.cli.options import (
     STORAGE_VARIABLE,
     AllowStudyCode,
@@ -38,8 +38,7 @@ Until = Annotated[
 Trials = Annotated[int, typer.Option("--trials", "-n", help="Architectures to evaluate where the space is sampled.")]
 
 
-def _tried(*names: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel="How trials are evaluated")
+PANEL = "How trials are evaluated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +47,32 @@ class FidelityOptions:
 
     objective: Annotated[
         str | None,
-        _tried("--objective", text="analytic (default); benchmark: measured on --device; train: a short run's loss."),
+        option(
+            "--objective",
+            text="analytic (default); benchmark: measured on --device; train: a short run's loss.",
+            panel=PANEL,
+        ),
     ] = None
     trainer: Annotated[
-        str | None, _tried("--trainer", text="Your training function, not the built-in one.", metavar="MODULE:FUNCTION")
+        str | None,
+        option(
+            "--trainer", text="Your training function, not the built-in one.", metavar="MODULE:FUNCTION", panel=PANEL
+        ),
     ] = None
     steps: Annotated[
-        int | None, _tried("--steps", text="Steps of a training run, the most that a pruner grants (200).")
+        int | None, option("--steps", text="Steps of a training run, the most that a pruner grants (200).", panel=PANEL)
     ] = None
     pruner: Annotated[
-        str | None, _tried("--pruner", text="hyperband (default) or median (loss alone), none (all objectives).")
+        str | None,
+        option("--pruner", text="hyperband (default) or median (loss alone), none (all objectives).", panel=PANEL),
     ] = None
     keep: Annotated[
-        float | None, _tried("--keep", text="Share of the analytically priced that is measured or trained (0.1).")
+        float | None,
+        option("--keep", text="Share of the analytically priced that is measured or trained (0.1).", panel=PANEL),
     ] = None
-    device: Annotated[str | None, _tried("--device", text="Where to measure or train: cpu, cuda, cuda:1 ...")] = None
+    device: Annotated[
+        str | None, option("--device", text="Where to measure or train: cpu, cuda, cuda:1 ...", panel=PANEL)
+    ] = None
 
     @property
     def fidelity(self) -> Fidelity:
@@ -100,29 +110,36 @@ def run(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    gpus: PoolOptions,
-    tried: FidelityOptions,
-    how: ExecutionOptions,
+    pool: PoolOptions,
+    fidelity: FidelityOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Search a space on a GPU or pool and store the study."""
+    from archsearch.api import run_study
     from archsearch.errors import InvalidInputError
     from archsearch.search.studies.storage import delete_study, study_names
-    from archsearch.search.studies.study import run_study, study_record, summarize_study
+    from archsearch.search.studies.study import study_record, summarize_study
 
     if overwrite and name is None:
         raise InvalidInputError("--overwrite replaces the study of a name: give --name")
-    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "scheduler": scheduler}
-    options |= {"fidelity": tried.fidelity, "allow_code": allow_code}
-    searched, pool = how.on(space), gpus.pool
+    chosen, searched, gpus = fidelity.fidelity, execution.on(space), pool.pool
     if overwrite and name in study_names(storage):
         delete_study(str(name), storage)
-    study = run_study(searched, pool, trials=trials, strategy=strategy, **options)
+    study = run_study(
+        searched,
+        gpus,
+        trials=trials,
+        strategy=strategy,
+        storage=storage,
+        name=name,
+        seed=seed,
+        scheduler=scheduler,
+        fidelity=chosen,
+        allow_code=allow_code,
+    )
     _show(summarize_study(study), json)
-    if (
-        trials is not None
-        and study_record(study)["strategy"] == "exhaustive"
-        and tried.fidelity.objective == "analytic"
-    ):
+    enumerated = study_record(study)["strategy"] == "exhaustive" and chosen.objective == "analytic"
+    if trials is not None and enumerated:
         note(f"--trials {trials} counts where a space is sampled: this one was enumerated, every architecture of it")
     if not json:
         note(f"next: archsearch recommend {study.study_name}")
@@ -140,15 +157,22 @@ def create(
     json: Json = False,
     profiles: Profiles = None,
     *,
-    gpus: PoolOptions,
-    tried: FidelityOptions,
-    how: ExecutionOptions,
+    pool: PoolOptions,
+    fidelity: FidelityOptions,
+    execution: ExecutionOptions,
 ) -> None:
     """Make a study without trials, for workers to fill."""
     from archsearch.search.studies.study import create_study, summarize_study
 
-    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "fidelity": tried.fidelity}
-    study = create_study(how.on(space), gpus.pool, strategy=strategy, **options)
+    study = create_study(
+        execution.on(space),
+        pool.pool,
+        strategy=strategy,
+        storage=storage,
+        name=name,
+        seed=seed,
+        fidelity=fidelity.fidelity,
+    )
     _show(summarize_study(study), json)
     if not json:
         note(f"next, on each machine: archsearch study worker {study.study_name} --storage ... --seed 1 --until 1000")
@@ -165,7 +189,8 @@ def resume(
     profiles: Profiles = None,
 ) -> None:
     """Add architectures to a stored study."""
-    from archsearch.search.studies.study import resume_study, summarize_study
+    from archsearch.api import resume_study
+    from archsearch.search.studies.study import summarize_study
 
     study = resume_study(name, trials=trials, until=until, storage=storage, allow_code=allow_code)
     _show(summarize_study(study), json)
@@ -185,11 +210,12 @@ def worker(
     profiles: Profiles = None,
 ) -> None:
     """Join a sampled study from another process or machine: the same storage, a seed of its own."""
-    from archsearch.search.studies.study import resume_study, summarize_study
+    from archsearch.api import resume_study
+    from archsearch.search.studies.study import summarize_study
 
     count = trials if trials is not None else 1000 if until is None else until
-    options: dict[str, Any] = {"storage": storage, "seed": seed, "allow_code": allow_code}
-    _show(summarize_study(resume_study(name, trials=count, until=until, **options)), json)
+    study = resume_study(name, trials=count, until=until, storage=storage, seed=seed, allow_code=allow_code)
+    _show(summarize_study(study), json)
 
 
 @app.command("proxy")

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypedDict
 
 import yaml
 
@@ -65,10 +65,10 @@ class AttentionChoice(StrEnum):
             raise UnknownNameError("attention kernel", text, [a.value for a in cls]) from None
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     """A number as a float without a sign of zero, NaN where it is none."""
     try:
-        return float(value) + 0.0
+        return float(value) + 0.0  # type: ignore[arg-type]  # what is no number is refused here
     except (TypeError, ValueError, OverflowError):
         return math.nan
 
@@ -85,6 +85,28 @@ def _clock(value: str | float) -> str | float:
     if not (math.isfinite(clock) and clock > 0):
         raise UnknownNameError("clock", str(value)[:20], CLOCKS, hint="(or a locked clock in MHz)")
     return clock
+
+
+class ExecutionFields(TypedDict, total=False):
+    """What a user may change of an execution: the fields of ``Execution``.
+
+    The keywords of ``archsearch.estimate`` and the options of every verb that gives a time are these fields with these
+    texts.
+    """
+
+    torch: Annotated[str, "Release: 2.4 (before 2.8) or 2.8 (and later)."]
+    attention: Annotated[str, "auto, sdpa (torch's choice), fastest, flash, fa2, eager (unfused)."]
+    compiled: Annotated[bool, "Fuse bandwidth-bound ops as torch.compile does, or not."]
+    cuda_graphs: Annotated[bool, "Replay all launches of a call at once."]
+    fused_qkv: Annotated[bool, "Merge projections of one input into one product."]
+    launch_us: Annotated[float | None, "Host microseconds per kernel; 0: back to back (modelled)."]
+    clock: Annotated[str | float, "sustained, burst, or a locked clock in MHz."]
+    power_limit_w: Annotated[float | None, "Power limit of the board in watts."]
+    correction: Annotated[bool, "Learned correction of matrix products, or mechanism alone."]
+    tensor_parallel: Annotated[int, "GPUs that share the widths."]
+    sequence_parallel: Annotated[int, "GPUs that share the sequence (Ulysses)."]
+    pipeline_parallel: Annotated[int, "GPUs that share the layers."]
+    data_parallel: Annotated[int, "GPUs that share the batch."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +179,7 @@ class Execution:
         chosen = AttentionChoice.FASTEST if is_served(workload) else AttentionChoice.SDPA
         return replace(self, attention=chosen.value)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by field, as JSON and files hold them."""
         return asdict(self)
 
@@ -232,7 +254,7 @@ def parse_execution(text: str, workload: Workload) -> Execution:
     return execution_of({name.strip(): _read_value(value.strip()) for name, _, value in pairs}, workload, text[:80])
 
 
-def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "execution") -> Execution:
+def execution_of(values: Mapping[str, object], workload: Workload, where: str = "execution") -> Execution:
     """An execution from field values over ``name``'s, a named execution; over ``torch-eager``'s where none is named, so
     that what an answer prints means the same everywhere. No values at all are the workload's default.
 
@@ -249,7 +271,7 @@ def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "ex
 
 
 def chosen_execution(
-    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, object] | None = None
 ) -> Execution:
     """What a caller asks for: an execution, a name or file of one, or the default of the workload, with fields changed.
 
@@ -264,7 +286,7 @@ def chosen_execution(
     return with_changes(base, changes or {})
 
 
-def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "execution") -> Execution:
+def with_changes(base: Execution, changes: Mapping[str, object], where: str = "execution") -> Execution:
     """An execution with fields changed.
 
     Raises:
@@ -280,10 +302,11 @@ def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "exec
                 f"{where}: {field}={repr(value)[:40]} is not what this field holds ({known[field]})"
             )
     given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
-    return replace(base, **given)
+    return replace(base, **given)  # type: ignore[arg-type]  # _is_legal has seen to it
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -296,7 +319,7 @@ def _from_file(path: Path, workload: Workload) -> Execution:
     return execution_of(values, workload, str(path))
 
 
-def _is_legal(field: str, value: Any) -> bool:
+def _is_legal(field: str, value: object) -> bool:
     boolean = isinstance(value, bool)
     if field in ("compiled", "cuda_graphs", "fused_qkv", "correction"):
         return boolean
@@ -307,7 +330,7 @@ def _is_legal(field: str, value: Any) -> bool:
     return isinstance(value, str | int | float) and not boolean
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str) -> object:
     """A value of a line: a number, true, false, null or a word."""
     words = {"true": True, "false": False, "null": None, "none": None, "": None}
     if text.lower() in words:
@@ -318,7 +341,7 @@ def _read_value(text: str) -> Any:
         return text
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

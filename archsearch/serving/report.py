@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError
-from archsearch.pipeline.describe import request_document, run_document
+from archsearch.pipeline.describe import deployment_document, request_document
 from archsearch.serving.fleet import Fleet, Group, Replica, ServiceLevel, plan_fleet
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.setup import Setup
@@ -55,7 +55,7 @@ def _execution(units: Sequence[Replica]) -> dict[str, Any]:
     execution, plan = units[0].execution, units[0].plan
     found = {} if execution is None else {"execution": execution.to_dict()}
     if plan is not None:
-        found |= {"request": request_document(plan.request), "run": run_document(plan.run)}
+        found |= {"request": request_document(plan.request), "run": deployment_document(plan.deployment)}
     return found
 
 

@@ -145,7 +145,7 @@ def verify(
     rows: list[Checked] = []
     for candidate in candidates:
         progress(f"{setting.space}: {candidate.name}")
-        twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)  # type: ignore[attr-defined]
+        twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)
         if twin is None:
             rows.append(_checked(candidate, workload, gpu, device, chosen))
         else:  # timed already
@@ -172,7 +172,7 @@ def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: 
     layers = getattr(config, "num_layers", None)
     if layers is None or layers < 2:
         return cost(config), None
-    one, two = (cost(replace(config, num_layers=n)) for n in (1, 2))  # type: ignore[type-var]
+    one, two = (cost(replace(config, num_layers=n)) for n in (1, 2))
     return cost(config), float(two.latency_s - one.latency_s)
 
 
@@ -189,7 +189,7 @@ def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any
     return Checked(
         rank=candidate.rank,
         name=candidate.name,
-        config=config.to_dict(),  # type: ignore[attr-defined]
+        config=config.to_dict(),
         parameters=int(config.parameters()),
         quality=float(candidate.quality),
         predicted_s=float(answer.latency_s),
@@ -211,7 +211,7 @@ def _measured(
         plain = plain_layer(config, workload, device, compiled=compiled)
         return None, plain.median_s, plain.method
     whole = float(config.memory(workload).total) < FITS * free_bytes(device)
-    built_config = config if whole else replace(config, num_layers=2)  # type: ignore[type-var]
+    built_config = config if whole else replace(config, num_layers=2)
     built = build_module(built_config, workload, device)
     if compiled:
         compile_layers(built)

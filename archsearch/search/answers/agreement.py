@@ -15,7 +15,8 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality import QualityProxy, get_proxy, training_features
-from archsearch.quality.ensemble import COMPARED, Agreement, aggregate_ranks
+from archsearch.quality.ensemble import Agreement, aggregate_ranks
+from archsearch.quality.modalities import COMPARED
 from archsearch.search.answers.terms import pass_flops
 from archsearch.search.evaluate.evaluator import Evaluator
 
@@ -58,7 +59,7 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
     values: dict[str, Any] = {}
     directions: dict[str, str] = {}
     speaking: list[QualityProxy] = []
-    for proxy in (evaluator.proxy, *(get_proxy(name) for name in COMPARED.get(space.family, ()))):
+    for proxy in (evaluator.proxy, *(get_proxy(name) for name in COMPARED.get(space.family_class.modality, ()))):
         try:
             answer = proxy.predict(training_features(config, proxy, space.workload, given))
         except InvalidInputError:

@@ -111,7 +111,7 @@ class Limits:
             )
         if space.record.pipeline is None:
             return config
-        whole: ModelConfig = space.family_class(**{f.name: getattr(config, f.name) for f in fields(config)})  # type: ignore[arg-type]
+        whole: ModelConfig = space.family_class(**{f.name: getattr(config, f.name) for f in fields(config)})
         return whole
 
     def reference_columns(self, evaluator: Evaluator) -> Columns | None:

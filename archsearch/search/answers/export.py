@@ -65,7 +65,7 @@ def export_values(setting: Setting, values: Mapping[str, Any]) -> Export:
     whole: PipelineConfig = pipeline_family(pipeline, name).from_dict(values)
     own = {f.name for f in fields(whole.transformer_class)}
     (part,) = next(stage for stage in whole.stages(workload) if stage.component == "transformer").parts
-    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}  # type: ignore[arg-type]
+    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}
     return Export(
         config=part.config,
         workload=_scalar(part.workload),
@@ -92,7 +92,7 @@ def pipeline_record(export: Export, name: str, description: str) -> PipelineReco
         update={**size, "steps": export.sampling["num_inference_steps"], "dtype": w.dtype}
     )
     transformer = template.transformer.model_copy(
-        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}  # type: ignore[attr-defined]
+        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}
     )
     checkpoint = _checkpoint(export.whole)
     changes = {

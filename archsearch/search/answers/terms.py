@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.arrays import as_float
-from archsearch.models.base import denoises
 from archsearch.search.evaluate.columns import metric_and_gpu, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
@@ -87,7 +86,7 @@ class Term:
 def step_of(config: ModelConfig | type[Any], workload: Workload) -> str:
     """One pass of the model itself: a step, a prompt, a decoded token ..."""
     if workload.phase is Phase.FORWARD:
-        return "step" if denoises(config) else "forward pass"
+        return "step" if config.modality.denoises else "forward pass"
     words = {Phase.TRAIN: "training step", Phase.PREFILL: "prompt", Phase.DECODE: "decoded token"}
     if workload.phase is Phase.DECODE and config.throughput_unit != "tokens/s":
         return "decoding"

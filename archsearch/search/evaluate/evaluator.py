@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.arrays import FloatArray, as_float
-from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
+from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnknownNameError, UnsupportedError
@@ -372,7 +372,7 @@ def _training_cost(space: SearchSpace) -> TrainingCost | None:
     record = space.record.training
     if record is None:
         return None
-    splittable = set(space.config_fields) >= LANGUAGE_FIELDS
+    splittable = bool(space.family_class.tensor_parallel_fields)
     return TrainingCost(record, splittable=splittable, prices=space.record.prices)
 
 

@@ -129,4 +129,4 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
     if not served.any() or served.all():
         return tuple(rules), config
     spread = np.where(served[where], widths, known[served][0])
-    return tuple(rules), replace(config, head_dim=spread)  # type: ignore[type-var]
+    return tuple(rules), replace(config, head_dim=spread)

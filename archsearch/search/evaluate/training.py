@@ -28,7 +28,7 @@ import numpy as np
 
 from archsearch.arrays import FloatArray, as_float
 from archsearch.cost.execution import Execution
-from archsearch.cost.layouts import exchanges, output_bytes, shard
+from archsearch.cost.layouts import exchanges, is_layered, output_bytes, shard
 from archsearch.cost.memory import with_attention
 from archsearch.cost.model import CostModel
 from archsearch.cost.power import board_power_w
@@ -171,7 +171,7 @@ class TrainingCost:
         one, update = segments_of(stage.lower(work))
         tensor = Execution(tensor_parallel=layout.tensor)
         sends: tuple[Op, ...] = ()
-        if layout.pipeline > 1:  # its output on, and its gradient back
+        if layout.pipeline > 1 and is_layered(stage):  # its output on, and its gradient back
             payload = output_bytes(stage, work)
             sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
         segments = [

@@ -216,18 +216,18 @@ def _evaluation(
             return {"measured_latency_s": seconds, "measured_throughput": units / seconds}
 
         return Evaluation(benchmark, "a timer of the caller's" if timer else device_name(fidelity.device))
-    train = trainer or _trainer(fidelity, allow_code)
+    train = trainer or _trainer(fidelity, evaluator.space.family, allow_code)
 
     def trained(config: ModelConfig, report: Report) -> dict[str, float]:
-        return {"trained_loss": float(train(config.to_dict(), report))}  # type: ignore[attr-defined]
+        return {"trained_loss": float(train(config.to_dict(), report))}
 
     named = fidelity.function or (None if trainer is None else "a trainer of the caller's")
     return Evaluation(trained, named or f"the built-in short training on {device_name(fidelity.device)}")
 
 
-def _trainer(fidelity: Fidelity, allow_code: bool) -> Trainer:
+def _trainer(fidelity: Fidelity, family: str, allow_code: bool) -> Trainer:
     if fidelity.function is None:
-        return short_training(fidelity.device, fidelity.steps)
+        return short_training(fidelity.device, fidelity.steps, family)
     with allowing_code(allow_code):
         require_leave(f"the study trains by {fidelity.function!r}")
     from archsearch.models.tracing.builder import find_function

@@ -1,0 +1,281 @@
+"""One model on one GPU: from what a user named to a workload, and from the cost model's answer to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import numpy as np
+
+from archsearch.cost.bounds import bounds
+from archsearch.cost.estimate import Estimate
+from archsearch.cost.execution import ExecutionFields
+from archsearch.cost.layouts import laid_out
+from archsearch.cost.memory import memory
+from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware import GpuSpec
+from archsearch.models.base import Modality, ModelConfig
+from archsearch.models.registry.load import load_model
+from archsearch.models.tracing import TracedModel, is_builder, load_traced
+from archsearch.ranges import require_range
+from archsearch.workload import MAX_DIMENSION, SIZES, Phase, Workload, WorkloadFields
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Sizes = dict[str, int | None]
+"""batch_size, seq_len, height, width and frames; None where the model's default holds."""
+
+
+class EstimateFields(WorkloadFields, ExecutionFields, total=False):
+    """What is said of a workload and of its execution together, as ``estimate`` and ``explain`` take it."""
+
+
+class OpRow(TypedDict):
+    """One op of a breakdown: ``flops``, ``bytes`` and ``latency_s`` are those of all ``count`` of it.
+
+    ``bound`` names what limits it; ``tile``, ``waves`` and ``wave_efficiency`` are None where a kernel has no tiles.
+    """
+
+    name: str
+    op: str
+    count: int
+    flops: float
+    bytes: float
+    latency_s: float
+    bound: str
+    tile: str | None
+    waves: float | None
+    wave_efficiency: float | None
+    provenance: str
+
+
+class UnknownOp(TypedDict):
+    """A call of a traced module that no rule maps: its aten name, how often, its bytes and their share of all."""
+
+    op: str
+    calls: int
+    bytes: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateResult:
+    """Cost of one model on one GPU under one workload. Times in seconds, memory in bytes of each of ``gpus``.
+
+    Attributes:
+        model: what was named; ``family`` and ``config`` are its class and its fields' values.
+        hardware: the GPU's id; ``gpus`` share the model.
+        workload: phase, dtype and the sizes that were used; ``assumed`` lists those left open (``name=value``).
+        execution: how it runs, every field.
+        parameters: of the model; ``active_parameters`` are those that one token uses, fewer in a mixture of experts.
+        flops: floating-point operations that the model needs.
+        latency_s: one pass; ``latency_low_s`` and ``latency_high_s`` hold the 80 % band.
+        gpu_s: its kernels back to back; ``host_s`` the host's launching of them; ``kernels`` how many there are.
+        provenance: how the latency is known: measured, calibrated, transferred or analytic.
+        throughput: what is completed per second, in ``throughput_unit``.
+        memory_bytes: weights, activations, kv_cache, optimizer and their total; ``fits`` says whether the GPU has it.
+        mfu: share of the peak by the FLOPs that the model needs; ``hfu`` by those that the kernels execute
+            (``cost.bounds``).
+        breakdown: one row per op.
+        unknown_ops: calls of a traced module that no rule maps, costed by their bytes.
+    """
+
+    model: str
+    hardware: str
+    gpus: int
+    family: str
+    config: dict[str, object]
+    workload: dict[str, str | int | bool]
+    execution: ExecutionFields
+    assumed: tuple[str, ...]
+    parameters: int
+    active_parameters: int
+    flops: float
+    latency_s: float
+    latency_low_s: float
+    latency_high_s: float
+    gpu_s: float
+    host_s: float
+    provenance: str
+    throughput: float
+    throughput_unit: str
+    memory_bytes: dict[str, float]
+    fits: bool
+    mfu: float
+    hfu: float
+    kernels: int
+    breakdown: list[OpRow]
+    unknown_ops: list[UnknownOp]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, as the command line's ``--json`` prints them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def frame(self) -> pd.DataFrame:
+        """The breakdown as a table, one op a row."""
+        import pandas as pd
+
+        return pd.DataFrame(self.breakdown)
+
+
+def named_model(model: str | Path | ModelConfig, allow_code: bool = False) -> tuple[ModelConfig, str]:
+    """The config of a model and what to call it.
+
+    Raises:
+        UnknownNameError: no such preset or file.
+        InvalidInputError: an empty name, or a file that describes no model.
+        UnsupportedError: Python code without leave to run it.
+    """
+    if not isinstance(model, str | Path):
+        return model, model.family
+    if not str(model):
+        raise InvalidInputError("name a model: a preset, a config.json or an archsearch YAML", field="model")
+    if is_builder(str(model)):
+        if not allow_code:
+            raise UnsupportedError(
+                f"{str(model)!r} names Python code: to run it and trace its module, add {{allow_code}}",
+                field="allow_code",
+            )
+        return load_traced(str(model)), str(model)
+    return load_model(str(model)), str(model)
+
+
+def workload_of(
+    config: ModelConfig, named: WorkloadFields, *, checkpointing: bool = False
+) -> tuple[Workload, tuple[str, ...]]:
+    """A workload of a model from what a user named, and what was assumed (``name=value``).
+
+    Sizes left open take the family's defaults; further fields go to ``Workload`` as they are.
+
+    Raises:
+        UnknownNameError: no such dtype or phase.
+        InvalidInputError: a size that is out of range or that the model does not have, or checkpointing of what is not
+            trained.
+    """
+    given: dict[str, Any] = {"dtype": "bf16", "phase": "forward", **named}
+    sizes: Sizes = {name: given.pop(name, None) for name in SIZES}
+    if sizes["batch_size"] is None:
+        sizes["batch_size"] = 1
+    _refuse_idle(sizes, config)
+    sizes, assumed = _complete(sizes, config)
+    given |= sizes
+    phase, dtype = _phase(given.pop("phase")), DType.parse(given.pop("dtype"))
+    workload = Workload(phase=phase, dtype=dtype, checkpointing=checkpointing, **given)
+    if checkpointing and phase is not Phase.TRAIN:
+        raise InvalidInputError(
+            f"{{checkpointing}} has no effect on phase {phase.value}: add {{phase}} train",
+            field=("checkpointing", "phase"),
+        )
+    return workload, assumed
+
+
+def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
+    """Refuse sizes that nothing of the model reads. What a traced module reads is its function's to say.
+
+    Raises:
+        InvalidInputError: the first of them.
+    """
+    read = set(config.default_sizes)
+    if not read or config.modality is Modality.TRACED:
+        return
+    if hasattr(config, "text_seq_len"):
+        read.add("seq_len")
+    if "height" in read:
+        read.add("frames")  # an image model says itself that it makes one
+    for name, value in sizes.items():
+        if value is not None and name not in {*read, "batch_size"}:
+            others = [other for other in sizes if other in read]
+            listed = ", ".join(f"{{{other}}}" for other in others)
+            raise InvalidInputError(
+                f"{{{name}}} has no effect on {config.family}: it has {listed}", field=(name, *others)
+            )
+
+
+def _phase(text: str) -> Phase:
+    try:
+        return Phase(text)
+    except ValueError:
+        raise UnknownNameError("phase", text, [p.value for p in Phase], field="phase") from None
+
+
+def _complete(sizes: Sizes, config: ModelConfig) -> tuple[Sizes, tuple[str, ...]]:
+    """The sizes, checked, with those left open filled in; and what was assumed, as ``name=value``."""
+    for name, value in sizes.items():
+        if value is not None:
+            require_range(name, value, 1, MAX_DIMENSION, whole=True)
+    defaults: Sizes = dict(config.default_sizes)
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit and (length := defaults.get("seq_len")) is not None:
+        defaults["seq_len"] = min(length, int(limit))
+    for side, other in (("height", "width"), ("width", "height")):  # one side given: a square
+        if side in defaults and sizes[side] is None and sizes[other] is not None and sizes.get("frames") is None:
+            defaults[side] = sizes[other]
+    assumed = {name: value for name, value in defaults.items() if sizes[name] is None}
+    return {**sizes, **assumed}, tuple(f"{name}={value}" for name, value in assumed.items())
+
+
+def step_unit(config: ModelConfig) -> str:
+    """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
+    unit = config.throughput_unit
+    return f"{unit.removesuffix('s/s')} steps/s" if config.modality.denoises else unit
+
+
+def estimate_result(
+    name: str, gpu: GpuSpec, config: ModelConfig, workload: Workload, answer: Estimate, assumed: tuple[str, ...]
+) -> EstimateResult:
+    """The cost model's answer about one model as plain values; ``name`` is what to call the model."""
+    execution = answer.execution
+    latency = float(answer.latency_s)
+    memory_bytes = _memory_bytes(config, workload, answer, gpu)
+    limits = bounds(laid_out(config, workload, execution), gpu, execution)
+    return EstimateResult(
+        model=name,
+        hardware=gpu.id,
+        gpus=execution.gpus,
+        family=config.family,
+        config=config.to_dict(),
+        workload=_described(workload),
+        execution=cast("ExecutionFields", execution.to_dict()),  # its own fields
+        assumed=assumed,
+        parameters=int(config.parameters()),
+        active_parameters=int(config.active_parameters()),
+        flops=float(config.lower(workload).flops()) if execution.gpus > 1 else float(answer.flops),
+        latency_s=latency,
+        latency_low_s=float(answer.low_s),
+        latency_high_s=float(answer.high_s),
+        gpu_s=float(answer.total("gpu_s")),
+        host_s=float(answer.total("host_s")),
+        provenance=answer.provenance.value,
+        throughput=float(config.tokens(workload)) / latency,
+        throughput_unit=step_unit(config),
+        memory_bytes=memory_bytes,
+        fits=memory_bytes["total"] <= gpu.memory_bytes,
+        mfu=float(limits.peak_s) / latency,
+        hfu=float(limits.executed_peak_s) / latency,
+        kernels=int(answer.total("kernels")),
+        breakdown=cast("list[OpRow]", answer.rows()),  # the keys that it makes,
+        unknown_ops=_unknown_ops(config, workload),
+    )
+
+
+def _described(workload: Workload) -> dict[str, str | int | bool]:
+    """A scalar workload as plain values: phase, dtype, its sizes, and checkpointing where it is on."""
+    described: dict[str, str | int | bool] = {"phase": workload.phase.value, "dtype": workload.dtype.value}
+    described |= {name: size for name in SIZES if (size := getattr(workload, name)) is not None}
+    return described | ({"checkpointing": True} if workload.checkpointing else {})
+
+
+def _memory_bytes(config: ModelConfig, workload: Workload, answer: Estimate, gpu: GpuSpec) -> dict[str, float]:
+    use = memory(config, workload, answer.execution, gpu)
+    parts = ("weights", "activations", "kv_cache", "optimizer", "total")
+    return {part: float(np.asarray(getattr(use, part))) for part in parts}
+
+
+def _unknown_ops(config: ModelConfig, workload: Workload) -> list[UnknownOp]:
+    if not isinstance(config, TracedModel):
+        return []
+    return [UnknownOp(op=u.op, calls=u.calls, bytes=u.bytes, share=u.share) for u in config.trace(workload).unknown]
