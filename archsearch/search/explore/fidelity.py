@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
 from archsearch.search.evaluate.columns import metric_and_gpu
@@ -142,7 +143,7 @@ def candidates(evaluator: Evaluator, count: int, keep: float, seed: int, *, prog
     return chosen
 
 
-def best_first(points: Any, count: int) -> Any:
+def best_first(points: Floats, count: int) -> Cells:
     """Rows of points [N, M] (minimised) by the front that they stand on, ``count`` of them."""
     rest, chosen = np.arange(len(points)), np.empty(0, dtype=np.int64)
     while len(chosen) < count and len(rest):

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.cost.execution import Execution, chosen_execution, with_changes
 from archsearch.data import data_path
@@ -338,16 +338,16 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
     return parse_space(known[text])
 
 
-def _as_dimension(value: Any) -> Any:
+def _as_dimension(value: ArrayLike) -> NDArray[Any] | float:
     """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
         clean = np.where(np.isfinite(array), array, 0.0)
         if np.array_equal(clean, np.rint(clean)):
             array = clean.astype(np.int64)
-    return array if array.ndim else array.item()
+    return array if array.ndim else cast("float", array.item())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A NumPy scalar or one-element array as a Python number."""
     return np.asarray(value).item() if isinstance(value, np.ndarray | np.generic) else value

@@ -375,5 +375,5 @@ class _LimitReached(Exception):
     """The study holds as many trials as were asked for."""
 
 
-def _update(study: optuna.Study, **changes: Any) -> None:
+def _update(study: optuna.Study, **changes: object) -> None:
     study.set_user_attr(RECORD, {**study_record(study), **changes})
