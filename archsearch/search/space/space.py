@@ -88,11 +88,11 @@ class SearchSpace:
             UnknownNameError: no such name or field.
             InvalidInputError: a value that no run can have.
         """
-        own = execution_from(self.record.execution, self.workload)
-        base = own if execution is None else chosen_execution(self.workload, execution)
-        told = with_changes(base, changes or {}).to_dict()
-        text = yaml.safe_dump({**yaml.safe_load(self.source_text), "execution": told}, sort_keys=False)
-        return replace(self, record=self.record.model_copy(update={"execution": told}), source_text=text)
+        base = execution_from(self.record.execution, self.workload)
+        base = base if execution is None else chosen_execution(self.workload, execution)
+        stated = with_changes(base, changes or {}).to_dict()
+        text = yaml.safe_dump({**yaml.safe_load(self.source_text), "execution": stated}, sort_keys=False)
+        return replace(self, record=self.record.model_copy(update={"execution": stated}), source_text=text)
 
     @cached_property
     def dimensions(self) -> dict[str, NDArray[Any]]:
@@ -128,9 +128,9 @@ class SearchSpace:
         def leave() -> None:
             require_leave(f"space {self.name} builds its models by {builder!r}")
 
-        known = self.traces.family(builder, self.workload, leave) if self.traces else None
-        if known is not None:
-            return known
+        stored = self.traces.family(builder, self.workload, leave) if self.traces else None
+        if stored is not None:
+            return stored
         leave()
         return family_of(builder, self.workload)
 
@@ -200,7 +200,7 @@ class SearchSpace:
 
     def encode(self, values: Mapping[str, Any]) -> Cells:
         """Cell numbers of dimension values (each must be one of the dimension's values)."""
-        coordinates = [np.searchsorted(known, values[name]) for name, known in self.dimensions.items()]
+        coordinates = [np.searchsorted(choices, values[name]) for name, choices in self.dimensions.items()]
         return np.asarray(np.ravel_multi_index(coordinates, self.shape), dtype=np.int64)
 
     def field_values(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,16 +221,17 @@ class SearchSpace:
 
     def rules(self, values: Mapping[str, Any], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
-        own = [Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints]
+        rules = [
+            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints
+        ]
         multiple = self.record.width_multiple
         for name in self.derived:
             if name in self.config_fields:
-                own.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
+                rules.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
             if name in WIDTH_FIELDS and self.record.builder is None:
-                own.append(
-                    Requirement(reason=f"{name} must be a multiple of {multiple}", holds=values[name] % multiple == 0)
-                )
-        return (*config.requirements(), *own)
+                off = np.asarray(values[name]) % multiple
+                rules.append(Requirement(reason=f"{name} must be a multiple of {multiple}", holds=off == 0))
+        return (*config.requirements(), *rules)
 
     def config_dict(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
         """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
@@ -304,15 +305,15 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
 
 def space_files() -> dict[str, Path]:
     """Spaces by name: the user's directories in ``ARCHSEARCH_SPACES`` first, then what ships."""
-    own = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
-    for directory in own:
+    given = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
+    for directory in given:
         if not directory.is_dir():
             raise InvalidInputError(f"{SPACES_VARIABLE}: {directory} is not a directory of search spaces (*.yaml)")
-    found: dict[str, Path] = {}
-    for directory in (*own, data_path("search_spaces")):
+    paths: dict[str, Path] = {}
+    for directory in (*given, data_path("search_spaces")):
         for path in sorted(directory.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths
 
 
 def list_spaces() -> list[str]:
@@ -332,10 +333,10 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")) or os.sep in text:
         return parse_space(Path(text))
-    known = space_files()
-    if text not in known:
-        raise UnknownNameError("search space", text, known, hint="(or give the path of a YAML file)")
-    return parse_space(known[text])
+    paths = space_files()
+    if text not in paths:
+        raise UnknownNameError("search space", text, paths, hint="(or give the path of a YAML file)")
+    return parse_space(paths[text])
 
 
 def _as_dimension(value: ArrayLike) -> NDArray[Any] | float:
