@@ -25,6 +25,7 @@ from typer.models import OptionInfo
 SPELLINGS = {
     "batch_size": ("--batch-size", "-b"),
     "compiled": ("--compiled/--eager",),
+    "function": ("--trainer",),
     "levers": ("--lever",),
     "max_latency_s": ("--max-latency-ms",),
     "max_memory_bytes": ("--max-memory-gib",),
