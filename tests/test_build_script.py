@@ -12,8 +12,8 @@ import torch
 from references.tools import fused_sdpa
 from torch.utils.flop_counter import FlopCounterMode
 
-from archsearch.estimates import workload_of
 from archsearch.cli.main import run as cli
+from archsearch.estimates import workload_of
 from archsearch.models.huggingface.script import build_script
 from archsearch.models.registry.families import load_preset
 from archsearch.workload import Phase
