@@ -7,15 +7,29 @@ written once for both, so its types name both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Dim = int | NDArray[np.int64]
 """A dimension: an integer, or an integer array with an axis per searched dimension it depends on."""
+Ints = NDArray[np.int64]
+"""An int64 array; zero-dimensional (or its NumPy scalar) where one architecture is described."""
 Floats = NDArray[np.float64]
 """A float64 array; zero-dimensional (or its NumPy scalar) where one architecture is described."""
+Reals = NDArray[np.floating[Any]]
+"""A float array of single or double precision."""
 FloatArray = float | Floats
 """A real quantity, of one architecture or of a grid."""
+Count = Dim | FloatArray
+"""How often something runs; a fraction where it is a mean."""
+Labels = NDArray[np.str_]
+"""An array of words."""
+Mask = NDArray[np.bool_]
+"""A bool array."""
+Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
+"""Which rows of a column are meant: indices, a mask or a slice."""
 Flags = bool | np.bool_ | NDArray[np.bool_]
 """A truth, of one architecture or of a grid."""
 

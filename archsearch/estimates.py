@@ -17,7 +17,7 @@ from archsearch.cost.memory import memory
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuSpec
-from archsearch.models.base import ModelConfig, denoises
+from archsearch.models.base import Modality, ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
 from archsearch.ranges import require_range
@@ -180,7 +180,7 @@ def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
         InvalidInputError: the first of them.
     """
     read = set(config.default_sizes)
-    if not read or config.family == "traced":
+    if not read or config.modality is Modality.TRACED:
         return
     if hasattr(config, "text_seq_len"):
         read.add("seq_len")
@@ -221,7 +221,7 @@ def _complete(sizes: Sizes, config: ModelConfig) -> tuple[Sizes, tuple[str, ...]
 def step_unit(config: ModelConfig) -> str:
     """What one pass completes, per second: of an image or video transformer a denoising step of an image or video."""
     unit = config.throughput_unit
-    return f"{unit.removesuffix('s/s')} steps/s" if denoises(config) else unit
+    return f"{unit.removesuffix('s/s')} steps/s" if config.modality.denoises else unit
 
 
 def estimate_result(
@@ -237,7 +237,7 @@ def estimate_result(
         hardware=gpu.id,
         gpus=execution.gpus,
         family=config.family,
-        config=config.to_dict(),  # type: ignore[attr-defined]
+        config=config.to_dict(),
         workload=_described(workload),
         execution=cast("ExecutionFields", execution.to_dict()),  # its own fields
         assumed=assumed,

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, FloatArray, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 
 
@@ -36,7 +35,7 @@ class MatMul:
     k: Dim
     dtype: DType
     batch: Dim = 1
-    count: Dim = 1
+    count: Count = 1
     weights: bool = True
     bias: bool = False
 
@@ -44,10 +43,10 @@ class MatMul:
     def kind(self) -> str:
         return "linear" if self.weights else "bmm"
 
-    def flops(self) -> Any:
+    def flops(self) -> Floats:
         return 2.0 * as_float(self.batch) * as_float(self.m) * as_float(self.n) * as_float(self.k)
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         """Compulsory traffic: each operand read once, the result written once (bf16 where operands are 8 bits)."""
         m, n, k, b = map(as_float, (self.m, self.n, self.k, self.batch))
         out = max(self.dtype.itemsize, 2.0)
@@ -75,7 +74,7 @@ class Attention:
     window: Dim | None = None
     mask: bool = False
     backward: bool = False
-    count: Dim = 1
+    count: Count = 1
 
     @property
     def kind(self) -> str:
@@ -86,15 +85,15 @@ class Attention:
         """Work against one forward pass: 2.5 in the backward pass, which recomputes the scores."""
         return 2.5 if self.backward else 1.0
 
-    def flops(self) -> Any:
+    def flops(self) -> Floats:
         """Both products over the full score matrix, as torch counts them."""
         b, h, q, kv, d = map(as_float, (self.batch, self.heads_q, self.seq_q, self.seq_kv, self.head_dim))
         return self.passes * 4.0 * b * h * q * kv * d
 
-    def attended_pairs(self) -> Any:
+    def attended_pairs(self) -> Floats:
         """Query-key pairs per head that the mask leaves, exactly (a centred window of unequal lengths: its bound)."""
         q, kv = as_float(self.seq_q), as_float(self.seq_kv)
-        window = kv if self.window is None else np.minimum(as_float(self.window), kv)
+        window: Floats = kv if self.window is None else np.minimum(as_float(self.window), kv)
         if self.causal:
             # the j-th query from the end sees min(window, kv - j) keys
             queries = np.minimum(q, kv)
@@ -104,15 +103,16 @@ class Attention:
         if self.window is None:
             return q * kv
         # query i sees itself, min(half, i) keys before and as many after, mirrored
-        half = np.minimum(np.floor(as_float(self.window) / 2), q - 1)
+        half: Floats = np.minimum(np.floor(as_float(self.window) / 2), q - 1)
         square = q + 2 * (half * (half + 1) / 2 + (q - 1 - half) * half)
-        return np.where(q == kv, square, q * np.minimum(2 * half + 1, kv))
+        seen: Floats = np.minimum(2 * half + 1, kv)
+        return np.where(q == kv, square, q * seen)
 
-    def executed_flops(self) -> Any:
+    def executed_flops(self) -> Floats:
         b, h, d = map(as_float, (self.batch, self.heads_q, self.head_dim))
         return self.passes * 4.0 * b * h * d * self.attended_pairs()
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         """Compulsory traffic of a fused kernel: q, k, v read once, the output written once."""
         b, hq, hkv, q, kv, d = map(
             as_float, (self.batch, self.heads_q, self.heads_kv, self.seq_q, self.seq_kv, self.head_dim)
@@ -143,31 +143,31 @@ class Convolution:
     bias: bool = True
     input_is_data: bool = False
     channels_last: bool = False
-    count: Dim = 1
+    count: Count = 1
 
     @property
     def kind(self) -> str:
         return "convolution"
 
     @property
-    def volume(self) -> Any:
+    def volume(self) -> Ints:
         """Positions of the kernel's window."""
         return _product(self.kernel_size)
 
     @property
-    def positions(self) -> Any:
+    def positions(self) -> Ints:
         """Output positions of the batch."""
         return np.asarray(self.batch) * _product(self.out_size)
 
     @property
-    def input_positions(self) -> Any:
+    def input_positions(self) -> Ints:
         """Input positions of the batch: a stride's worth for every output, unless ``input_size`` says otherwise."""
         if self.input_size is not None:
             return np.asarray(self.batch) * _product(self.input_size)
         return self.positions * _product(self.stride or (1,))
 
     @property
-    def input_share(self) -> Any:
+    def input_share(self) -> Floats:
         """How much of what the windows cover differs: 1 where they lie side by side, 1 / volume at stride 1."""
         return np.minimum(1.0, as_float(self.input_positions) / (as_float(self.positions) * as_float(self.volume)))
 
@@ -175,8 +175,8 @@ class Convolution:
     def is_depthwise(self) -> bool:
         """Whether every channel has its own kernel (in all architectures of a grid)."""
         groups = np.asarray(self.groups)
-        own = (groups == self.in_channels) & (groups == self.out_channels) & (groups > 1)
-        return bool(np.all(own))
+        one_each = (groups == self.in_channels) & (groups == self.out_channels) & (groups > 1)
+        return bool(np.all(one_each))
 
     def as_matmul(self) -> MatMul:
         """The implicit GEMM: m output positions, n output channels, k = in_channels · kernel volume."""
@@ -192,10 +192,10 @@ class Convolution:
             bias=self.bias,
         )
 
-    def flops(self) -> Any:
+    def flops(self) -> Floats:
         return self.as_matmul().flops()
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         """Input read once (stride-sized footprint), weights read once, output written once."""
         into, out = as_float(self.in_channels), as_float(self.out_channels)
         weights = into * out / as_float(self.groups) * as_float(self.volume)
@@ -203,8 +203,8 @@ class Convolution:
         return moved * self.dtype.itemsize
 
 
-def _product(sizes: tuple[Dim, ...]) -> Any:
-    result: Any = np.asarray(1)
+def _product(sizes: tuple[Dim, ...]) -> Ints:
+    result = np.asarray(1)
     for size in sizes:
         result = result * np.asarray(size)
     return result
@@ -227,12 +227,12 @@ class MemoryOp:
     reads: FloatArray = 1.0
     writes: FloatArray = 1.0
     kernels: int = 1
-    count: Dim = 1
+    count: Count = 1
 
-    def flops(self) -> Any:
-        return 0.0
+    def flops(self) -> Floats:
+        return as_float(0.0)
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         tensors = self.reads + self.writes
         return as_float(self.rows) * as_float(self.cols) * tensors * self.dtype.itemsize
 
@@ -254,7 +254,7 @@ class FusedGroup:
     dtype: DType
     reads: FloatArray
     writes: FloatArray
-    count: Dim = 1
+    count: Count = 1
 
     def fused(self) -> MemoryOp:
         """The one kernel of compiled execution."""
@@ -269,11 +269,11 @@ class FusedGroup:
             count=self.count,
         )
 
-    def flops(self) -> Any:
-        return 0.0
+    def flops(self) -> Floats:
+        return as_float(0.0)
 
-    def memory_bytes(self) -> Any:
-        return sum((op.memory_bytes() for op in self.members), 0.0)
+    def memory_bytes(self) -> Floats:
+        return sum((op.memory_bytes() for op in self.members), as_float(0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,27 +285,27 @@ class Collective:
 
     name: str
     kind: str
-    payload_bytes: Any
+    payload_bytes: FloatArray
     group_size: Dim
-    count: Dim = 1
+    count: Count = 1
 
-    def flops(self) -> Any:
-        return 0.0
+    def flops(self) -> Floats:
+        return as_float(0.0)
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         return as_float(self.payload_bytes)
 
 
 Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective
 
 
-def weighted_total(values: Iterable[Any], counts: Iterable[Any]) -> Any:
+def weighted_total(values: Iterable[FloatArray], counts: Iterable[Count]) -> Floats:
     """Σ value · count of arrays that broadcast: terms of one count are added before they are multiplied by it.
 
     Layers of one kind share their count, so the products and sums over the whole mesh are as few as the counts, and
     the terms themselves are added on the axes that they depend on.
     """
-    groups: dict[Any, list[Any]] = {}
+    groups: dict[tuple[tuple[int, ...], bytes], list[Floats]] = {}
     for value, count in zip(values, counts, strict=True):
         array = np.asarray(count)
         groups.setdefault((array.shape, array.tobytes()), [as_float(array)]).append(as_float(value))
@@ -315,7 +315,7 @@ def weighted_total(values: Iterable[Any], counts: Iterable[Any]) -> Any:
     return _ascending_sum(terms)
 
 
-def _ascending_sum(terms: Iterable[Any]) -> Any:
+def _ascending_sum(terms: Iterable[Floats]) -> Floats:
     """The sum of arrays that broadcast, smallest first; 0 of none."""
     return sum(sorted(terms, key=np.size), as_float(0.0))
 
@@ -335,10 +335,10 @@ class OpList:
     def __add__(self, other: OpList) -> OpList:
         return OpList(self.ops + other.ops)
 
-    def flops(self) -> Any:
+    def flops(self) -> Floats:
         """Total FLOPs by torch's counting rule, broadcast over the dimensions' shape."""
         return weighted_total((op.flops() for op in self.ops), (op.count for op in self.ops))
 
-    def memory_bytes(self) -> Any:
+    def memory_bytes(self) -> Floats:
         """Total compulsory traffic of eager execution in bytes."""
         return weighted_total((op.memory_bytes() for op in self.ops), (op.count for op in self.ops))

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Count, as_float
 from archsearch.ops import Op, OpList
 from archsearch.workload import Workload
 
@@ -29,7 +28,7 @@ class Segment:
 
     name: str
     ops: OpList
-    calls: Any = 1
+    calls: Count = 1
     workload: Workload | None = None
     beside: bool = False
     key: Hashable | None = None
@@ -55,9 +54,10 @@ def segments_of(ops: OpList | Sequence[Op]) -> tuple[Segment, ...]:
     return (Segment(name="model", ops=ops if isinstance(ops, OpList) else OpList(tuple(ops))),)
 
 
-def counted(op: Op, calls: Any) -> Op:
+def counted(op: Op, calls: Count) -> Op:
     """The op with its count multiplied by how often its segment is called."""
     if np.ndim(calls) == 0 and calls == 1:
         return op
     whole = np.asarray(calls).dtype.kind in "iu"
-    return replace(op, count=np.asarray(op.count) * np.asarray(calls) if whole else as_float(op.count) * calls)
+    count: Count = np.asarray(op.count) * np.asarray(calls) if whole else as_float(op.count) * calls
+    return replace(op, count=count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeGuard
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
@@ -73,8 +73,9 @@ class Workload:
         for name in SIZES:
             value = getattr(self, name)
             if value is not None and not (is_whole(value) and within(value, 1)):
-                flag = name.replace("_", "-")
-                raise InvalidInputError(f"--{flag} {value} must be a whole number from 1 to {MAX_DIMENSION}")
+                raise InvalidInputError(
+                    f"{{{name}}} {value} must be a whole number from 1 to {MAX_DIMENSION}", field=name
+                )
 
     @property
     def linear_dtype(self) -> DType:
@@ -87,7 +88,7 @@ class Workload:
         return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[Dim]:
     """An integer or an array of integers; truth values are neither."""
     if isinstance(value, int):
         return not isinstance(value, bool)
@@ -98,7 +99,7 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, np.integer)
 
 
-def within(value: Any, smallest: int) -> bool:
+def within(value: Dim, smallest: int) -> bool:
     """All of a whole number or an array of them lie between ``smallest`` and ``MAX_DIMENSION``."""
     if isinstance(value, int):
         return smallest <= value <= MAX_DIMENSION

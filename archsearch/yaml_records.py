@@ -64,6 +64,11 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
         raise InvalidInputError("\n".join(dict.fromkeys(lines))) from None
 
 
+def line_of(path: Path, *location: str | int) -> int:
+    """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
+    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER), location)
+
+
 def _problem(item: Any, root: Any, path: Path, model: type[BaseModel]) -> str:
     """One pydantic error as ``file:line: field: message``."""
     # pydantic marks an illegal mapping key with a trailing "[key]"

@@ -13,7 +13,7 @@ from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.execution import BURST, Execution
 from archsearch.hardware import GpuPool, load_gpu
-from archsearch.models.base import ConfigMixin, MemoryUse, Requirement
+from archsearch.models.base import ConfigMixin, MemoryUse, Modality, Requirement
 from archsearch.ops import MatMul, OpList
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.space.space import SearchSpace, parse_space
@@ -25,6 +25,7 @@ class ToyConfig(ConfigMixin):
     """A stack of square layers and an output projection."""
 
     family: ClassVar[str] = "decoder"
+    modality: ClassVar[Modality] = Modality.CAUSAL_LANGUAGE
     hidden_size: Any
     num_layers: Any
     num_attention_heads: Any

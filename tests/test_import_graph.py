@@ -49,6 +49,7 @@ FLOORS: Floors = (
     ("search.answers",),
     ("verify",),
     ("differences", "estimates"),
+    ("testing",),
     ("api",),
     ("report",),
     ("archsearch",),

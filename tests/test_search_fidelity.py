@@ -311,7 +311,7 @@ def test_the_built_in_training_refuses_other_families_and_devices(tmp_path: Path
     from archsearch.search.explore.measured import short_training, torch_timer
 
     with pytest.raises(UnsupportedError, match="decoders only"):
-        short_training("cpu", 1)({"hidden_size": 64}, lambda step, loss: None)
+        short_training("cpu", 1, "encoder")({"hidden_size": 64}, lambda step, loss: None)
     for device in ("cuda:77", "abacus"):
         with pytest.raises(UnsupportedError, match="cannot be used"):
             torch_timer(device)

@@ -16,6 +16,8 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Collective, MatMul, OpList
+from archsearch.search.answers.ranked import explain_ranked
+from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
 from archsearch.search.evaluate.training import TrainingCost, layout_of
@@ -70,7 +72,8 @@ def test_regret_is_measured_against_each_gpus_own_best(evaluator: Evaluator, toy
     mixed = edited(evaluator, toy_file, ("baseline:", "pool: {objectives: [regret]}\nbaseline:"))
     result = sweep(mixed.space, evaluator=mixed, progress=False)
     assert list(mixed.objective_columns) == ["quality", "regret"]
-    columns = table(mixed)
+    assert mixed.own_fronts is None  # what the search learnt is in its result's evaluator
+    columns = table(result.evaluator)
     quality = columns["quality"]
     worst = np.zeros(len(quality))
     for gpu in mixed.pool.ids:
@@ -277,7 +280,7 @@ def test_which_dimension_pays_is_the_ratio_of_small_changes() -> None:
     own = {name: np.array([value]) for name, value in row.items()}
     columns = evaluator.columns(evaluator.evaluate(own), np.array([0]))
     found = dimension_costs(evaluator, row | {name: value[0] for name, value in columns.items()})
-    by_name = {item["dimension"]: item for item in found}
+    by_name = {item.dimension: item for item in found}
     assert set(by_name) == {"hidden_size", "intermediate_size", "num_layers"}  # heads change no parameters
     for name, others in {
         "hidden_size": (768, 1024),
@@ -288,16 +291,16 @@ def test_which_dimension_pays_is_the_ratio_of_small_changes() -> None:
             moved = evaluator.columns(evaluator.evaluate(own | {name: np.array([other])}), np.array([0]))
             time = np.log(columns["throughput:t4"] / moved["throughput:t4"])
             changes.append(float((time / np.log(moved["parameters"] / columns["parameters"]))[0]))
-        assert by_name[name]["cost"]["t4"] == pytest.approx(np.mean(changes))
-        assert (by_name[name]["steps"], by_name[name]["with"]) == (list(others), None)
-        assert by_name[name]["pays_most_on"] == min(by_name[name]["cost"], key=by_name[name]["cost"].get)
+        assert by_name[name].cost["t4"] == pytest.approx(np.mean(changes))
+        assert (by_name[name].steps, by_name[name].along) == (others, None)
+        assert by_name[name].pays_most_on == min(by_name[name].cost, key=by_name[name].cost.__getitem__)
 
 
 def test_price_of_one_architecture_for_all() -> None:
-    alone = [{"gpu": "a", "regret": 0.2}, {"gpu": "b", "regret": 0.0}]
-    found = price_of_one(alone, {"a": 0.25, "b": 0.75})
-    assert found == {"worst": 0.2, "worst_on": "a", "weighted": pytest.approx(0.05)}
-    assert price_of_one([], {}) == {}
+    price = price_of_one({"a": 0.2, "b": 0.0}, {"a": 0.25, "b": 0.75})
+    assert price is not None
+    assert (price.worst, price.worst_on, price.weighted) == (0.2, "a", pytest.approx(0.05))
+    assert price_of_one({}, {}) is None
 
 
 def test_regret_studies_sample_too(evaluator: Evaluator, toy_file: Path, tmp_path: Path) -> None:
@@ -308,6 +311,11 @@ def test_regret_studies_sample_too(evaluator: Evaluator, toy_file: Path, tmp_pat
     )
     exact = sweep(mixed.space, evaluator=mixed, progress=False).front
     found = study_frame(study, front_only=True)
+    best = recommend(study, evaluator=mixed, top=1, progress=False)
+    assert best["regret"].iloc[0] in set(found["regret"])
+    told = explain_ranked(study, 1, evaluator=mixed)  # its neighbours have regrets too
+    assert "regret" in told.objectives
+    assert any(row["objectives"]["regret"]["value"] is not None for row in told.neighbours if row["legal"])
     for name in mixed.objective_columns:
         np.testing.assert_allclose(np.sort(found[name]), np.sort(exact[name]), rtol=1e-12, atol=1e-12)
 

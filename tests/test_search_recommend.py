@@ -127,7 +127,7 @@ def test_records_and_configs_are_complete(evaluator: Evaluator) -> None:
 def test_mistakes_are_told(evaluator: Evaluator, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="top"):
         recommend(evaluator.space, evaluator=evaluator, top=0)
-    with pytest.raises(InvalidInputError, match="max-latency-ms"):
+    with pytest.raises(InvalidInputError, match="max_latency_ms"):
         recommend(evaluator.space, evaluator=evaluator, max_latency_ms=-1)
     with pytest.raises(InvalidInputError, match="objectives are"):
         recommend(evaluator.space, evaluator=evaluator, weights={"beauty": 1}, progress=False)

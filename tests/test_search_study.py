@@ -190,9 +190,8 @@ def test_architectures_that_are_the_same_appear_once(evaluator: Evaluator, toy_f
     assert len(study.trials) > 0.98 * np.count_nonzero(legal)
 
 
-@pytest.mark.parametrize("storage", ["s.journal", "s.db", "sqlite:///{}/t.db"])
-def test_studies_resume_in_every_storage(evaluator: Evaluator, tmp_path: Path, storage: str) -> None:
-    place = storage.format(tmp_path) if "://" in storage else str(tmp_path / storage)
+def test_studies_of_a_url_are_listed_and_resumed(evaluator: Evaluator, tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path}/t.db"
     run_study(
         evaluator.space, evaluator=evaluator, trials=20, strategy="nsga2", name="r", storage=place, progress=False
     )

@@ -49,9 +49,9 @@ def test_parts_merge_in_any_order(evaluator: Evaluator, pieces: int) -> None:
     parts = [reduce_windows(evaluator, windows[i::pieces], sample=25, seed=4) for i in range(pieces)]
     forward, backward = Part(), Part()
     for part in parts:
-        forward.add(part, 25)
+        forward = forward.merged(part, 25)
     for part in reversed(parts):
-        backward.add(part, 25)
+        backward = backward.merged(part, 25)
     whole = reduce_window(evaluator, next(evaluator.space.chunks(10**6)), sample=25, seed=4)
     for merged in (forward, backward):
         assert (merged.legal, merged.valid, merged.rejected) == (whole.legal, whole.valid, whole.rejected)

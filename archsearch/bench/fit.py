@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from archsearch.cost.kernels.base import Array, Coefficient, KernelModel
+from archsearch.cost.kernels.base import Array, Coefficient, Dims, KernelModel
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -27,7 +27,7 @@ class Group:
 
     gpu: GpuSpec
     dtype: DType
-    dims: Mapping[str, Array]
+    dims: Dims
     latency_s: Array
     bursts: bool = False
     """Whether rows were timed in bursts among other kernels, too short for the board's power limit to set in."""
@@ -37,7 +37,7 @@ class Group:
 
     def take(self, index: Any) -> Group:
         """The rows at an index or mask."""
-        dims = {k: v if np.ndim(v) == 0 else v[index] for k, v in self.dims.items()}
+        dims = {k: v if np.ndim(v) == 0 else np.asarray(v)[index] for k, v in self.dims.items()}
         return Group(self.gpu, self.dtype, dims, self.latency_s[index], self.bursts)
 
 

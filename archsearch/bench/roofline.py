@@ -24,7 +24,7 @@ def routed_roofline_s(routed: Routed) -> Any:
     """Seconds of each measured row of a kernel, shape [S]."""
     d, dtype, gpu = routed.route.dims, routed.route.dtype, routed.route.gpu
     if "k" in d:  # a convolution counts as its implicit product
-        sizes = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
+        sizes: dict[str, Any] = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
         return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op != "bmm", **sizes), gpu)
     if routed.op == "attention":
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
@@ -33,5 +33,6 @@ def routed_roofline_s(routed: Routed) -> Any:
         )
         return np.where(np.asarray(d["causal"]) > 0, causal, full)
     reads, writes = default_tensors(routed.op)
-    op = MemoryOp(name="row", kind=routed.op, rows=d["rows"], cols=d["cols"], dtype=dtype, reads=reads, writes=writes)
+    shape: dict[str, Any] = {"rows": d["rows"], "cols": d["cols"], "reads": reads, "writes": writes}
+    op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
     return op_roofline_s(op, gpu)

@@ -102,4 +102,4 @@ def _model(name: str) -> ModelConfig:
         return load_model(name)
     preset, changes = NEUSIGHT[name]
     config = load_preset(preset)
-    return replace(config, max_position_embeddings=LONGEST, **changes)  # type: ignore[type-var]
+    return replace(config, max_position_embeddings=LONGEST, **changes)

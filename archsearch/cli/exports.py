@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cost.execution import Execution
 from archsearch.errors import UnsupportedError
 from archsearch.search.answers.export import Export, export_of, pipeline_record
+from archsearch.search.evaluate.result import SearchResult, as_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    Table = SearchResult | pd.DataFrame
 
-def class_fields(frame: pd.DataFrame, rank: int) -> dict[str, str | None]:
+
+def class_fields(table: Table, rank: int) -> dict[str, str | None]:
     """``hf_class``: the class of transformers or diffusers that is the architecture of a row, None where none is;
     ``hf_difference``: what the nearest one would need."""
     from archsearch.models.huggingface import published_class
 
     try:
-        found = published_class(export_of(frame, rank).config)
+        found = published_class(export_of(table, rank).config)
     except UnsupportedError as error:
         return {"hf_class": None, "hf_difference": str(error)}
     return {"hf_class": None if found.difference else found.name, "hf_difference": found.difference or None}
 
 
-def hf_documents(frame: pd.DataFrame) -> Any:
+def hf_documents(table: Table) -> Any:
     """The ``config.json`` of the one row; a list where more were asked for.
 
     Raises:
         UnsupportedError: no class is that architecture; the text says what the nearest would need, and what to do.
     """
-    documents = [_hf(frame, row) for row in range(1, len(frame) + 1)]
+    result = as_result(table)
+    documents = [_hf(result, row) for row in range(1, len(result) + 1)]
     return documents[0] if len(documents) == 1 else documents
 
 
-def _hf(frame: pd.DataFrame, row: int) -> dict[str, Any]:
+def _hf(result: SearchResult, row: int) -> dict[str, Any]:
     from archsearch.models.huggingface import OURS, to_hf
     from archsearch.models.huggingface.script import has_module
 
-    export = export_of(frame, row)
+    export = export_of(result, row)
     try:
         document = to_hf(export.config)
     except UnsupportedError as error:
         if not has_module(export.config):
             raise
-        name, rank = frame.attrs["space"], _rank(frame, row)
+        name, rank = result.setting.space, result.rank_of(row)
         raise UnsupportedError(
             f"rank {rank}: {error}. `archsearch build {name}:{rank}` writes the module in plain torch, --format yaml "
             "the config; to search that class itself, state what it needs in the space (fixed, derived)"
@@ -61,20 +63,21 @@ def _pipeline_notes(export: Export) -> dict[str, Any]:
     return {"name": export.whole.template.name, **export.sampling}
 
 
-def yaml_text(frame: pd.DataFrame) -> str:
+def yaml_text(table: Table) -> str:
     """Rows as archsearch YAML files, for ``archsearch estimate FILE``; documents of one stream where several."""
     import yaml
 
+    result = as_result(table)
     texts = []
-    for row in range(1, len(frame) + 1):
-        export = export_of(frame, row)
-        document = {"family": export.config.family, **export.config.to_dict()}  # type: ignore[attr-defined]
+    for row in range(1, len(result) + 1):
+        export = export_of(result, row)
+        document = {"family": export.config.family, **export.config.to_dict()}
         body = yaml.safe_dump({k: _listed(v) for k, v in document.items() if v is not None}, sort_keys=False)
-        texts.append("".join(f"# {line}\n" for line in _comment(frame, row, export)) + body)
+        texts.append("".join(f"# {line}\n" for line in _comment(result, row, export)) + body)
     return "---\n".join(texts)
 
 
-def pipeline_text(frame: pd.DataFrame) -> str:
+def pipeline_text(table: Table) -> str:
     """Rows as pipeline YAML files, for ``archsearch pipeline``.
 
     Raises:
@@ -82,43 +85,40 @@ def pipeline_text(frame: pd.DataFrame) -> str:
     """
     import yaml
 
+    result = as_result(table)
+    setting = result.setting
     texts = []
-    for row in range(1, len(frame) + 1):
-        title, _, *rest = _comment(frame, row, export := export_of(frame, row))
-        run = Execution(**frame.attrs["execution"]).line()
-        batch = frame.attrs["workload"].get("batch_size", 1)
-        ask = f"archsearch pipeline estimate FILE --hardware {frame.attrs['hardware'][0]} --batch-size {batch}"
-        rest = [f"chosen for: {ask} --execution {run}", *rest]
-        record = pipeline_record(export, f"{frame.attrs['space']}-{_rank(frame, row)}", title)
+    for row in range(1, len(result) + 1):
+        title, _, *rest = _comment(result, row, export := export_of(result, row))
+        sizes = f"--batch-size {setting.workload.batch_size}"
+        ask = f"archsearch pipeline estimate FILE --hardware {setting.pool.ids[0]} {sizes}"
+        rest = [f"chosen for: {ask} --execution {setting.execution.line()}", *rest]
+        record = pipeline_record(export, f"{setting.space}-{result.rank_of(row)}", title)
         body = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
         texts.append("".join(f"# {line}\n" for line in rest) + body)
     return "---\n".join(texts)
 
 
-def _comment(frame: pd.DataFrame, row: int, export: Export) -> list[str]:
+def _comment(result: SearchResult, row: int, export: Export) -> list[str]:
     """What the file is, how a pipeline samples it, and the class that it differs from."""
-    attributes: Mapping[Any, Any] = frame.attrs
-    lines = [f"rank {_rank(frame, row)} of {attributes['space']} on {', '.join(attributes['hardware'])}"]
+    setting = result.setting
+    lines = [f"rank {result.rank_of(row)} of {setting.space} on {', '.join(setting.pool.ids)}"]
     sizes = {
         "dtype": export.workload.dtype.value,
         "batch_size": export.workload.batch_size,
         **{name: getattr(export.workload, name) for name in ("seq_len", "height", "width", "frames")},
     }
     workload = " ".join(f"--{n.replace('_', '-')} {v}" for n, v in sizes.items() if v is not None)
-    how = f"--phase {export.workload.phase.value} --execution {Execution(**attributes['execution']).line()}"
-    lines.append(f"chosen for: archsearch estimate FILE --hardware {attributes['hardware'][0]} {workload} {how}")
+    how = f"--phase {export.workload.phase.value} --execution {setting.execution.line()}"
+    lines.append(f"chosen for: archsearch estimate FILE --hardware {setting.pool.ids[0]} {workload} {how}")
     if export.whole is not None:
         told = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
         lines[0] += f": the transformer of pipeline {export.whole.template.name}"
         lines.append(f"sampled with {told}: {export.calls} such calls a generation")
-    difference = class_fields(frame, row)["hf_difference"]
+    difference = class_fields(result, row)["hf_difference"]
     if difference:
         lines.append(f"no published class is this architecture: {difference}")
     return lines
-
-
-def _rank(frame: pd.DataFrame, row: int) -> int:
-    return int(frame["rank"].iloc[row - 1]) if "rank" in frame else row
 
 
 def _listed(value: Any) -> Any:

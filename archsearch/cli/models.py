@@ -34,7 +34,7 @@ def show(
     from archsearch.models.registry.load import load_model
 
     config = load_model(model)
-    document = {"family": config.family, **config.to_dict()}  # type: ignore[attr-defined]
+    document = {"family": config.family, **config.to_dict()}
     if json:
         print_json({**document, "parameters": int(config.parameters())})
         return

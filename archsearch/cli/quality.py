@@ -105,13 +105,13 @@ def _refuse_idle(options: Mapping[str, Any], why: str) -> None:
 
 def _list(json: bool) -> None:
     from archsearch.quality import get_proxy, list_proxies
-    from archsearch.quality.proxy import DEFAULTS
+    from archsearch.quality.modalities import default_families
 
     rows: list[dict[str, Any]] = []
     for name in list_proxies():
         p = get_proxy(name)
         valid = {k: list(v) for k, v in p.valid.items()}
-        default = [family for family, chosen in DEFAULTS.items() if chosen == name]
+        default = default_families(name)
         about: dict[str, Any] = {"name": name, "metric": p.metric, "unit": p.unit, "direction": p.direction}
         about |= {"description": p.description, "families": list(p.families), "default_for": default}
         rows.append({**about, "assumed": p.assumed, "valid": valid, "source": p.source, "url": p.url})

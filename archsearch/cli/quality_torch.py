@@ -18,6 +18,7 @@ def add_training_free(frame: pd.DataFrame, family: str | None, device: str) -> p
     Raises:
         InvalidInputError: torch is missing, or a row cannot be built.
     """
+    from archsearch.models.base import Modality
     from archsearch.quality.modules import shape_of
     from archsearch.quality.table import row_configs
     from archsearch.quality.trained import scale_together
@@ -28,7 +29,9 @@ def add_training_free(frame: pd.DataFrame, family: str | None, device: str) -> p
     answer = frame.copy()
     found = []
     for config, shape in zip(configs, shapes, strict=True):
-        found.append(scores(shape, settings=Settings(causal=config.family == "decoder"), device=device))
+        found.append(
+            scores(shape, settings=Settings(causal=config.modality is Modality.CAUSAL_LANGUAGE), device=device)
+        )
     for name in SCORES:
         answer[f"score_{name}"] = [row[name] for row in found]
     return answer

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.cost.execution import AttentionChoice, Execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.rewrites import rewritten
@@ -32,25 +31,23 @@ NEEDED_BACKWARD = 2.0 / 2.5
 class Bounds:
     """Seconds at the datasheet's peak of needed and of executed FLOPs, and of the roofline; scalars or arrays."""
 
-    peak_s: Any
-    executed_peak_s: Any
-    roofline_s: Any
+    peak_s: Floats
+    executed_peak_s: Floats
+    roofline_s: Floats
 
 
 def bounds(ops: OpList | Sequence[Op], gpu: GpuSpec, execution: Execution) -> Bounds:
     """Bounds of a run, broadcast over the dimensions' shapes."""
-    peak: Any = as_float(0.0)
-    executed: Any = as_float(0.0)
-    roofline: Any = as_float(0.0)
+    peak, executed, roofline = as_float(0.0), as_float(0.0), as_float(0.0)
     for segment in segments_of(ops):
-        own = execution.of_part(beside=segment.beside, workload=segment.workload)
-        for op in rewritten(segment.ops, own):
+        part = execution.of_part(beside=segment.beside, workload=segment.workload)
+        for op in rewritten(segment.ops, part):
             if isinstance(op, Collective):
                 continue
             times = as_float(op.count) * as_float(segment.calls)
             fused = op.fused() if isinstance(op, FusedGroup) else op
             rate = peak_flops(gpu, op)
-            needed, done = needed_flops(op), executed_flops(op, gpu, own)
+            needed, done = needed_flops(op), executed_flops(op, gpu, part)
             moved = as_float(fused.memory_bytes()) / gpu.bandwidth_bytes_s
             peak = peak + needed / rate * times
             executed = executed + done / rate * times
@@ -58,7 +55,7 @@ def bounds(ops: OpList | Sequence[Op], gpu: GpuSpec, execution: Execution) -> Bo
     return Bounds(peak, executed, roofline)
 
 
-def needed_flops(op: Op) -> Any:
+def needed_flops(op: Op) -> Floats:
     """FLOPs of one call that the model needs."""
     if op.name.endswith(".recomputed"):
         return as_float(0.0)
@@ -67,7 +64,7 @@ def needed_flops(op: Op) -> Any:
     return as_float(op.flops())
 
 
-def executed_flops(op: Op, gpu: GpuSpec, execution: Execution) -> Any:
+def executed_flops(op: Op, gpu: GpuSpec, execution: Execution) -> Floats:
     """FLOPs of one call that its kernels execute: fused attention skips masked blocks, unfused attention does not."""
     if not isinstance(op, Attention):
         return as_float(op.flops())

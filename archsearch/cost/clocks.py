@@ -16,10 +16,10 @@ power limit lets it; bytes from DRAM keep their own clock.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import FloatArray, Floats, Labels
 from archsearch.cost.calibration import KernelFit, Known
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.execution import Execution
@@ -30,7 +30,7 @@ from archsearch.hardware import load_gpu
 from archsearch.hardware.spec import GpuSpec
 
 
-def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution: Execution) -> Any:
+def slow_down(gpu: GpuSpec, known: Known, bound: Labels, latency_s: Floats, execution: Execution) -> Floats:
     """Time under an execution's clock over the time that the mechanism gave; arrays like ``latency_s``.
 
     Args:
@@ -43,8 +43,8 @@ def slow_down(gpu: GpuSpec, known: Known, bound: Any, latency_s: Any, execution:
     if execution.clock == "burst" and execution.power_limit_w is None:
         return np.ones_like(latency_s)
     coefficients, bound = known.fit.coefficients, np.asarray(bound)
-    counted: Any = np.ones_like(latency_s)
-    limited: Any = 1.0
+    counted = np.ones_like(latency_s)
+    limited: FloatArray = 1.0
     if "throttle_fraction" in coefficients:
         fraction, onset = coefficients["throttle_fraction"], coefficients["throttle_time_s"]
         shown = latency_s / (latency_s + onset)  # of the slow-down in one kernel of this duration

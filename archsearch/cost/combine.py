@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from archsearch.arrays import Ints, Mask, as_float
 from archsearch.cost.estimate import KernelCost, OpCost, Provenance
 from archsearch.ops import Op
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 
 def reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
-    def fold(value: Any) -> Any:
+    def fold(value: NDArray[Scalar]) -> NDArray[Scalar]:
         return np.asarray(value).reshape(shape)
 
     return replace(
@@ -45,8 +49,8 @@ def in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
     tiled = [c.details for c in costs if "tile_m" in c.details]
     return KernelCost(
         latency_s=latencies.sum(axis=0),
-        low_s=sum(c.low_s for c in costs),
-        high_s=sum(c.high_s for c in costs),
+        low_s=sum((c.low_s for c in costs), as_float(0.0)),
+        high_s=sum((c.high_s for c in costs), as_float(0.0)),
         provenance=Provenance.worst([c.provenance for c in costs]),
         bound=np.take_along_axis(bounds, longest[None], axis=0)[0],
         kernels=sum(c.kernels for c in costs),
@@ -54,10 +58,10 @@ def in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
     )
 
 
-def either(mask: Any, first: OpCost, second: OpCost, op: Op) -> OpCost:
+def either(mask: Mask, first: OpCost, second: OpCost, op: Op) -> OpCost:
     """The first cost where ``mask`` holds, else the second."""
 
-    def pick(a: Any, b: Any) -> Any:
+    def pick(a: ArrayLike, b: ArrayLike) -> NDArray[Any]:
         return np.where(mask, a, b)
 
     costs = (first.cost, second.cost)
@@ -82,8 +86,9 @@ def fastest(costs: Sequence[KernelCost]) -> KernelCost:
     if best.size == 1:
         return costs[int(best.flat[0])]
 
-    def pick(of: Sequence[Any]) -> Any:
-        return np.take_along_axis(np.stack([np.asarray(v) for v in of]), best[None], axis=0)[0]
+    def pick(of: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:
+        taken: NDArray[Scalar] = np.take_along_axis(np.stack([np.asarray(v) for v in of]), best[None], axis=0)[0]
+        return taken
 
     taken = np.unique(best)
     return KernelCost(
@@ -95,7 +100,7 @@ def fastest(costs: Sequence[KernelCost]) -> KernelCost:
     )
 
 
-def joined(parts: Sequence[tuple[Any, KernelCost]], size: int) -> KernelCost:
+def joined(parts: Sequence[tuple[Ints, KernelCost]], size: int) -> KernelCost:
     """Costs of disjoint rows put back in order."""
     if len(parts) == 1:
         return parts[0][1]

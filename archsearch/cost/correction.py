@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from archsearch.cost.kernels.base import Array, KernelTime
+from archsearch.arrays import Floats, Mask
+from archsearch.cost.kernels.base import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
@@ -55,23 +57,23 @@ class Correction:
     ``w3`` [R, H], ``b3`` [R]; ``limit`` bounds |log factor|.
     """
 
-    low: Array
-    high: Array
-    mean: Array
-    scale: Array
-    w1: Array
-    b1: Array
-    w2: Array
-    b2: Array
-    w3: Array
-    b3: Array
+    low: Floats
+    high: Floats
+    mean: Floats
+    scale: Floats
+    w1: Floats
+    b1: Floats
+    w2: Floats
+    b2: Floats
+    w3: Floats
+    b3: Floats
     limit: float
 
-    def log_factor(self, features: Array) -> Array:
+    def log_factor(self, features: Floats) -> Floats:
         """log(corrected / mechanism) of features of shape [S, F], shape [S]."""
         return np.asarray(np.clip(self.members(features).mean(axis=0), -self.limit, self.limit))
 
-    def members(self, features: Array) -> Array:
+    def members(self, features: Floats) -> Floats:
         """The networks' answers one by one, unclipped, shape [R, S].
 
         Products in double precision, rounded to single: however BLAS orders its sums, a shape gets the same answer
@@ -82,13 +84,13 @@ class Correction:
         inputs /= self.scale
         return np.stack([self._network(r, inputs) for r in range(len(self.w1))])
 
-    def _network(self, r: int, inputs: Array) -> Array:
+    def _network(self, r: int, inputs: Floats) -> Floats:
         hidden = inputs
         for weights, bias in ((self.w1[r], self.b1[r]), (self.w2[r], self.b2[r])):
             hidden = np.tanh((hidden @ weights + bias).astype(np.float32)).astype(np.float64)
         return np.asarray(hidden @ self.w3[r] + self.b3[r])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain lists, four significant digits."""
         values = {name: _rounded(value) for name, value in asdict(self).items()}
         return {"features": list(FEATURES), **values}
@@ -106,7 +108,7 @@ class Correction:
         return cls(**arrays, limit=float(raw["limit"]))
 
 
-def gemm_features(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: KernelTime) -> Array:
+def gemm_features(gpu: GpuSpec, dtype: DType, dims: Dims, time: KernelTime) -> Floats:
     """What the networks see of matrix products and of the mechanism's answer: shape [S, F], mostly log2."""
     size = time.latency_s.shape
     m, n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), size) for c in "mnk")
@@ -127,15 +129,15 @@ def gemm_features(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], time: Ker
     return np.stack(columns).T
 
 
-def _log2(values: Any) -> Any:
+def _log2(values: ArrayLike) -> NDArray[np.float32]:
     return np.log2(np.asarray(values, dtype=np.float32))
 
 
 def corrected(
     gpu: GpuSpec,
     dtype: DType,
-    dims: Mapping[str, Any],
-    predict: Callable[[Mapping[str, Any]], KernelTime],
+    dims: Dims,
+    predict: Callable[[Dims], KernelTime],
     correction: Correction,
 ) -> KernelTime:
     """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the roofline.
@@ -156,7 +158,7 @@ def corrected(
     return KernelTime(latency_s=latency, bound=time.bound, details=details)
 
 
-def _between(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
+def _between(gpu: GpuSpec, dtype: DType, dims: Dims, shape: tuple[int, ...]) -> Mask:
     """Which products on matrix units have a width between the measured ones."""
     if not uses_matrix_units(gpu, dtype):  # measured at any width, and loaded element by element
         return np.zeros(shape, dtype=bool)
@@ -164,7 +166,7 @@ def _between(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], shape: tuple[i
     return np.broadcast_to(off[0] | off[1], shape)
 
 
-def _rounded_up(dims: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded_up(dims: Dims) -> Dims:
     return {**dims, **{c: np.ceil(dims[c] / MEASURED_MULTIPLE) * MEASURED_MULTIPLE for c in "nk"}}
 
 
@@ -184,7 +186,8 @@ def read_corrections(path: Path) -> dict[str, Correction]:
         raise InvalidInputError(f"{path}: not a correction file: {error}") from None
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: float | list[Any] | Floats) -> float | list[Any]:
     if isinstance(value, float):
         return float(f"{value:.4g}")
-    return [_rounded(v) for v in value.tolist()] if isinstance(value, np.ndarray) else [_rounded(v) for v in value]
+    items = value.tolist() if isinstance(value, np.ndarray) else value
+    return [_rounded(item) for item in items]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Count, FloatArray, Floats, Mask, as_float
 from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.base import KernelCost, Provenance
 
 __all__ = ["Estimate", "KernelCost", "OpCost", "Provenance", "SegmentCost"]
+
+
+Number = TypeVar("Number", bound="np.number[Any]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +25,9 @@ class OpCost:
 
     name: str
     op: str
-    count: Any
-    flops: Any
-    memory_bytes: Any
+    count: Count
+    flops: Floats
+    memory_bytes: Floats
     cost: KernelCost
 
 
@@ -36,25 +40,26 @@ class SegmentCost:
     """
 
     name: str
-    calls: Any
+    calls: Count
     execution: Execution
-    gpu_s: Any
-    low_s: Any
-    high_s: Any
-    host_s: Any
-    kernels: Any
-    flops: Any
+    gpu_s: Floats
+    low_s: Floats
+    high_s: Floats
+    host_s: Floats
+    kernels: Floats
+    flops: Floats
     breakdown: tuple[OpCost, ...]
 
     @property
-    def waits_s(self) -> Any:
+    def waits_s(self) -> FloatArray:
         """Seconds of a call that the GPU waits for the host; 0 where it never does."""
         if np.max(self.host_s, initial=0.0) <= np.min(self.gpu_s, initial=np.inf):
             return 0.0
-        return np.maximum(self.host_s - self.gpu_s, 0.0)
+        waits: Floats = np.maximum(self.host_s - self.gpu_s, 0.0)
+        return waits
 
     @property
-    def latency_s(self) -> Any:
+    def latency_s(self) -> Floats:
         """Seconds of one call."""
         return self.gpu_s + self.waits_s
 
@@ -62,7 +67,7 @@ class SegmentCost:
     def provenance(self) -> Provenance:
         return Provenance.worst([item.cost.provenance for item in self.breakdown])
 
-    def times_of(self, value: Any) -> Any:
+    def times_of(self, value: NDArray[Number]) -> NDArray[Number] | Floats:
         """A value of one call over all calls."""
         return value if np.ndim(self.calls) == 0 and self.calls == 1 else as_float(value) * as_float(self.calls)
 
@@ -74,20 +79,20 @@ class Estimate:
     Waiting for the host widens no band: it is added to both ends. ``execution`` is the whole run's.
     """
 
-    latency_s: Any
-    low_s: Any
-    high_s: Any
+    latency_s: Floats
+    low_s: Floats
+    high_s: Floats
     provenance: Provenance
-    flops: Any
+    flops: Floats
     segments: tuple[SegmentCost, ...] = ()
     execution: Execution = field(default_factory=Execution)
 
     @classmethod
     def of(cls, segments: Sequence[SegmentCost], execution: Execution) -> Estimate:
         """The sum of segments."""
-        latency: list[Any] = []
-        low: list[Any] = []
-        high: list[Any] = []
+        latency: list[Floats] = []
+        low: list[Floats] = []
+        high: list[Floats] = []
         for part in segments:
             waits = part.waits_s
             for into, value in ((latency, part.gpu_s), (low, part.low_s), (high, part.high_s)):
@@ -102,17 +107,17 @@ class Estimate:
             execution=execution,
         )
 
-    def total(self, name: str) -> Any:
+    def total(self, name: str) -> Floats:
         """A field of the segments (``gpu_s``, ``host_s``, ``kernels``) summed over all calls."""
         return _sum([part.times_of(as_float(getattr(part, name))) for part in self.segments])
 
     @property
-    def host_bound(self) -> Any:
+    def host_bound(self) -> Mask:
         """Whether the host is what the run waits for in some segment: a bool or an array of them."""
-        found: Any = np.asarray(False)
+        waits = np.asarray(False)
         for part in self.segments:
-            found = found | ((as_float(part.host_s) > as_float(part.gpu_s)) & (as_float(part.calls) > 0))
-        return found
+            waits = waits | ((as_float(part.host_s) > as_float(part.gpu_s)) & (as_float(part.calls) > 0))
+        return waits
 
     @property
     def breakdown(self) -> tuple[OpCost, ...]:
@@ -128,14 +133,14 @@ class Estimate:
         return [_row(item) for item in self.breakdown]
 
 
-def _sum(terms: Sequence[Any]) -> Any:
+def _sum(terms: Sequence[Floats]) -> Floats:
     """The sum of arrays that broadcast, smallest first."""
     return sum(sorted(terms, key=np.size), as_float(0.0)) if len(terms) != 1 else terms[0]
 
 
 def _row(item: OpCost) -> dict[str, Any]:
     count = float(np.asarray(item.count))
-    detail = {k: _plain(v) for k, v in item.cost.details.items()}
+    detail = {name: value.item() for name, value in item.cost.details.items()}
     tile = f"{detail['tile_m']}x{detail['tile_n']}" if "tile_m" in detail else None
     if tile and detail.get("split_k", 1) > 1:
         tile += f" split-k {detail['split_k']}"
@@ -146,13 +151,9 @@ def _row(item: OpCost) -> dict[str, Any]:
         "flops": float(as_float(item.flops)) * count,
         "bytes": float(as_float(item.memory_bytes)) * count,
         "latency_s": float(as_float(item.cost.latency_s)) * count,
-        "bound": str(_plain(item.cost.bound)),
+        "bound": str(item.cost.bound),
         "tile": tile,
         "waves": detail.get("waves"),
         "wave_efficiency": detail.get("wave_efficiency"),
         "provenance": item.cost.provenance.value,
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.ndarray | np.generic) else value

@@ -63,10 +63,10 @@ class AttentionChoice(StrEnum):
             raise UnknownNameError("attention kernel", text, [a.value for a in cls]) from None
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     """A number as a float without a sign of zero, NaN where it is none."""
     try:
-        return float(value) + 0.0
+        return float(value) + 0.0  # type: ignore[arg-type]  # what is no number is refused here
     except (TypeError, ValueError, OverflowError):
         return math.nan
 
@@ -177,7 +177,7 @@ class Execution:
         chosen = AttentionChoice.FASTEST if is_served(workload) else AttentionChoice.SDPA
         return replace(self, attention=chosen.value)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by field, as JSON and files hold them."""
         return asdict(self)
 
@@ -252,7 +252,7 @@ def parse_execution(text: str, workload: Workload) -> Execution:
     return execution_of({name.strip(): _read_value(value.strip()) for name, _, value in pairs}, workload, text[:80])
 
 
-def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "execution") -> Execution:
+def execution_of(values: Mapping[str, object], workload: Workload, where: str = "execution") -> Execution:
     """An execution from field values over ``name``'s, a named execution; over ``torch-eager``'s where none is named, so
     that what an answer prints means the same everywhere. No values at all are the workload's default.
 
@@ -269,7 +269,7 @@ def execution_of(values: Mapping[str, Any], workload: Workload, where: str = "ex
 
 
 def chosen_execution(
-    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+    workload: Workload, execution: Execution | str | None = None, changes: Mapping[str, object] | None = None
 ) -> Execution:
     """What a caller asks for: an execution, a name or file of one, or the default of the workload, with fields changed.
 
@@ -284,7 +284,7 @@ def chosen_execution(
     return with_changes(base, changes or {})
 
 
-def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "execution") -> Execution:
+def with_changes(base: Execution, changes: Mapping[str, object], where: str = "execution") -> Execution:
     """An execution with fields changed.
 
     Raises:
@@ -300,7 +300,7 @@ def with_changes(base: Execution, changes: Mapping[str, Any], where: str = "exec
                 f"{where}: {field}={repr(value)[:40]} is not what this field holds ({known[field]})"
             )
     given = {**changes, **({"torch": str(changes["torch"])} if "torch" in changes else {})}
-    return replace(base, **given)
+    return replace(base, **given)  # type: ignore[arg-type]  # _is_legal has seen to it
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
@@ -318,7 +318,7 @@ def _from_file(path: Path, workload: Workload) -> Execution:
     return execution_of(values, workload, str(path))
 
 
-def _is_legal(field: str, value: Any) -> bool:
+def _is_legal(field: str, value: object) -> bool:
     boolean = isinstance(value, bool)
     if field in ("compiled", "cuda_graphs", "fused_qkv", "correction"):
         return boolean
@@ -329,7 +329,7 @@ def _is_legal(field: str, value: Any) -> bool:
     return isinstance(value, str | int | float) and not boolean
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str) -> object:
     """A value of a line: a number, true, false, null or a word."""
     words = {"true": True, "false": False, "null": None, "none": None, "": None}
     if text.lower() in words:
@@ -340,7 +340,7 @@ def _read_value(text: str) -> Any:
         return text
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Dim, Mask
 from archsearch.cost.execution import AttentionChoice
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.cost.routes import fused_attention_reason, torch_attention
@@ -69,7 +69,7 @@ def _padded(op: Convolution) -> Convolution:
         return op
     vector = int(16 / op.dtype.itemsize)
 
-    def up(channels: Any) -> Any:
+    def up(channels: Dim) -> Dim:
         return -(-np.asarray(channels) // vector) * vector
 
     return replace(op, in_channels=up(op.in_channels), out_channels=up(op.out_channels))
@@ -107,7 +107,7 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
     )
 
 
-def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Any:
+def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:
     """Whether a fused kernel runs the attention of each head_dim: a bool array over head_dim's shape.
 
     The one mask that both time and memory go by.
@@ -120,9 +120,12 @@ def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Any:
         return np.zeros(np.shape(op.head_dim), dtype=bool)
     flash = attention is AttentionChoice.FLASH
     reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
-    told = next((reason for reason in reasons if reason), None)
-    if told and attention in (AttentionChoice.FLASH, AttentionChoice.FA2):
-        raise UnsupportedError(f"{attention.value} attention on {gpu.id}: {told}; use --attention auto, sdpa or eager")
+    refusal = next((reason for reason in reasons if reason), None)
+    if refusal and attention in (AttentionChoice.FLASH, AttentionChoice.FA2):
+        raise UnsupportedError(
+            f"{attention.value} attention on {gpu.id}: {refusal}; use {{attention}} auto, sdpa or eager",
+            field="attention",
+        )
     return np.array([reason is None for reason in reasons])[where].reshape(np.shape(op.head_dim))
 
 
@@ -130,9 +133,9 @@ def fused_backends(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> tupl
     """The fused backends among which the fastest is taken, as tables name them; None is the serving engines' choice."""
     if attention is AttentionChoice.FA2:
         return ("torch_fa2",)
-    own = "torch_fa2" if torch == "2.4" else torch_attention(gpu)
+    default = "torch_fa2" if torch == "2.4" else torch_attention(gpu)
     if attention in (AttentionChoice.SDPA, AttentionChoice.AUTO):
-        return (own,)
+        return (default,)
     if attention is AttentionChoice.FLASH:
         return (None, "torch_fa2")
-    return tuple(dict.fromkeys((None, own, "torch_fa2")))
+    return tuple(dict.fromkeys((None, default, "torch_fa2")))

@@ -12,29 +12,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Count, Dim, Floats, Ints, Mask, as_float
 from archsearch.cost.execution import Execution, is_served
 from archsearch.errors import UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
-SHARDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size")
-"""Fields that tensor parallelism divides."""
-LANGUAGE_FIELDS = {"num_layers", "head_dim", "vocab_size"}
-"""Fields of the families that have tensor and pipeline parallel layouts here."""
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
 """All-reduces of a layer's output under tensor parallelism, 2 where the phase is not listed."""
 RECOMPUTED_REDUCES = 2
 
 
-def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
+Config = TypeVar("Config")
+
+
+class Lowerable(Protocol):
+    """What can be priced: a model's config."""
+
+    def parameters(self) -> Count:
+        """Number of parameters."""
+
+    def lower(self, workload: Workload) -> OpList:
+        """The operations of the workload's phase, in order."""
+
+
+class LayeredConfig(Lowerable, Protocol):
+    """What the layouts read of a language model's config."""
+
+    @property
+    def tensor_parallel_fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def num_layers(self) -> Dim: ...
+
+    @property
+    def hidden_size(self) -> Dim: ...
+
+    @property
+    def head_width(self) -> Dim: ...
+
+    @property
+    def vocab_size(self) -> Dim: ...
+
+
+def laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpList:
     """The ops of one GPU under an execution's layout, exchanges included; of the whole model where it runs alone.
 
     Of a grid, architectures that ``layout_rules`` exclude are priced as if the rest were rounded: leave them out.
@@ -43,8 +71,7 @@ def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
         UnsupportedError: a layout that no architecture of the config has, with the reason.
     """
     if execution.gpus == 1:
-        ops: OpList = config.lower(workload)
-        return ops
+        return config.lower(workload)
     work = own_batch(workload, execution)
     if execution.sequence_parallel > 1 and is_served(workload) and workload.phase is Phase.DECODE:
         raise UnsupportedError("--sequence-parallel: a decoded token is no sequence to share; use --tensor-parallel")
@@ -59,15 +86,14 @@ def laid_out(config: Any, workload: Workload, execution: Execution) -> OpList:
     if not len(exchanged):
         return ops
     parts = list(segments_of(ops))
-    own = next(i for i, part in enumerate(parts) if not part.beside)
-    parts[own] = replace(parts[own], ops=OpList((*parts[own].ops, *exchanged)))
+    main = next(i for i, part in enumerate(parts) if not part.beside)
+    parts[main] = replace(parts[main], ops=OpList((*parts[main].ops, *exchanged)))
     return SegmentedOps.of(parts)
 
 
-def _by_segment(ops: OpList, change: Any) -> OpList:
+def _by_segment(ops: OpList, change: Callable[[OpList], OpList]) -> OpList:
     if not isinstance(ops, SegmentedOps):
-        changed: OpList = change(ops)
-        return changed
+        return change(ops)
     return SegmentedOps.of([s if s.beside else replace(s, ops=change(s.ops)) for s in ops.segments])
 
 
@@ -86,7 +112,7 @@ def own_batch(w: Workload, execution: Execution) -> Workload:
     return replace(w, batch_size=batch.item() if batch.ndim == 0 else batch)
 
 
-def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
+def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     """One GPU's part of a model as a config of its own, and where the layout divides it evenly (a bool or an array).
 
     Raises:
@@ -95,19 +121,18 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
     tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
     if tensor == 1 and stages == 1:
         return config, np.asarray(True)
-    names = {f.name for f in fields(config)}
-    if not (names >= LANGUAGE_FIELDS and hasattr(config, "head_width")):
+    if not is_layered(config):
         raise UnsupportedError(
             f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
             "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
         )
     legal = np.asarray(config.num_layers) >= stages
-    changes: dict[str, Any] = {}
+    changes: dict[str, Dim] = {}
     if stages > 1:
         changes["num_layers"] = -(-np.asarray(config.num_layers) // stages)
     if tensor > 1:
         changes["head_dim"] = config.head_width
-        for name in SHARDED:
+        for name in config.tensor_parallel_fields:
             value = getattr(config, name, None)
             if value is not None:
                 legal = legal & (np.asarray(value) % tensor == 0)
@@ -116,59 +141,64 @@ def shard(config: Any, execution: Execution) -> tuple[Any, Any]:
     plain = {
         n: v.item() if isinstance(v, np.ndarray | np.generic) and np.ndim(v) == 0 else v for n, v in changes.items()
     }
-    return replace(config, **plain), legal
+    return replace(config, **plain), legal  # type: ignore[type-var,return-value]  # configs are dataclasses
 
 
-def layout_rules(config: Any, execution: Execution) -> list[tuple[str, Any]]:
+def is_layered(config: object) -> TypeGuard[LayeredConfig]:
+    """Whether a config can be shared along its widths and its layers."""
+    return bool(getattr(config, "tensor_parallel_fields", ()))
+
+
+def layout_rules(config: object, execution: Execution) -> list[tuple[str, Mask]]:
     """What a layout demands of a config: (reason, where it holds: a bool or an array), empty for one GPU.
 
     The reason names the value that breaks it, of a grid one of them.
     """
     tensor, stages, parts = execution.tensor_parallel, execution.pipeline_parallel, execution.sequence_parallel
-    asked = [(name, tensor, "tensor") for name in SHARDED] if tensor > 1 else []
-    asked += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
-    rules: list[tuple[str, Any]] = []
-    for name, gpus, along in asked:
+    shared = [(name, tensor, "tensor") for name in getattr(config, "tensor_parallel_fields", ())] if tensor > 1 else []
+    shared += [("num_attention_heads", parts, "sequence")] if parts > 1 else []
+    rules: list[tuple[str, Mask]] = []
+    for name, gpus, along in shared:
         value = getattr(config, name, None)
         if value is None:
             continue
         holds = np.asarray(value) % gpus == 0
         rules.append((f"{name} {_breaker(value, holds)} is no multiple of {gpus} (--{along}-parallel)", holds))
     if stages > 1:
-        holds = np.asarray(config.num_layers) >= stages
-        told = _breaker(config.num_layers, holds)
-        rules.append((f"{told} layers are fewer than {stages} stages (--pipeline-parallel)", holds))
+        layers: Dim = getattr(config, "num_layers")  # noqa: B009 - a field of the configs that have stages
+        holds = np.asarray(layers) >= stages
+        rules.append((f"{_breaker(layers, holds)} layers are fewer than {stages} stages (--pipeline-parallel)", holds))
     return rules
 
 
-def _breaker(value: Any, holds: Any) -> int:
+def _breaker(value: Dim, holds: Mask) -> int:
     """The first value where a rule does not hold (the first of all where it does everywhere)."""
     array = np.asarray(value)
     wrong = array[~np.asarray(holds)]
     return int((wrong if wrong.size else array).flat[0])
 
 
-def exchanges(stage: Any, w: Workload, execution: Execution) -> Iterator[Collective]:
+def exchanges(stage: Lowerable, w: Workload, execution: Execution) -> Iterator[Collective]:
     """Collectives of one pass through all stages (of one training step, gradients included); ``stage`` is the part of
     the model that one group of tensor-parallel GPUs holds."""
     tensor, stages, data = execution.tensor_parallel, execution.pipeline_parallel, execution.data_parallel
-    if tensor > 1 or stages > 1:
+    if (tensor > 1 or stages > 1) and is_layered(stage):
         payload = output_bytes(stage, w)
-    if tensor > 1:
         each = REDUCES_PER_LAYER.get(w.phase, 2) + (RECOMPUTED_REDUCES if w.checkpointing else 0)
-        count = each * np.asarray(stage.num_layers)
-        yield Collective(
-            name="tensor_parallel.all_reduce", kind="all_reduce", payload_bytes=payload, group_size=tensor, count=count
-        )
-    if stages > 1:
+        reduces = each * np.asarray(stage.num_layers)
         turns = (2 if w.phase is Phase.TRAIN else 1) * (stages - 1)
-        yield Collective(name="pipeline_parallel.send", kind="send", payload_bytes=payload, group_size=2, count=turns)
+        for name, kind, gpus, count in (
+            ("tensor_parallel.all_reduce", "all_reduce", tensor, reduces),
+            ("pipeline_parallel.send", "send", min(stages, 2), turns),
+        ):
+            if gpus > 1:
+                yield Collective(name=name, kind=kind, payload_bytes=payload, group_size=gpus, count=count)
     if data > 1 and w.phase is Phase.TRAIN:
         gradients = as_float(stage.parameters()) / stages * w.activation_dtype.itemsize
         yield Collective(name="data_parallel.all_reduce", kind="all_reduce", payload_bytes=gradients, group_size=data)
 
 
-def output_bytes(stage: Any, w: Workload) -> Any:
+def output_bytes(stage: LayeredConfig, w: Workload) -> Floats:
     """Bytes of one layer's output: [tokens, hidden_size] in the activation format."""
     tokens = as_float(w.batch_size) * (1.0 if w.phase is Phase.DECODE else as_float(w.seq_len or 1))
     return tokens * as_float(stage.hidden_size) * w.activation_dtype.itemsize
@@ -219,15 +249,16 @@ def _shared_attention(op: Attention, gpus: int) -> Iterator[Op]:
     )
 
 
-def _rows(rows: Any, w: Workload, gpus: int) -> Any:
+def _rows(rows: Dim, w: Workload, gpus: int) -> Ints:
     """A share of rows that are tokens; rows that are images stay."""
     tokens = np.asarray(rows) > np.asarray(w.batch_size)
     return np.where(tokens, _part(rows, gpus), np.asarray(rows))
 
 
-def _part(size: Any, gpus: int) -> Any:
-    return -(-np.asarray(size) // gpus)
+def _part(size: Dim, gpus: int) -> Ints:
+    share: Ints = -(-np.asarray(size) // gpus)
+    return share
 
 
-def _name(config: Any) -> str:
+def _name(config: object) -> str:
     return str(getattr(config, "family", type(config).__name__))

@@ -4,26 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import FloatArray, Floats, as_float
 from archsearch.cost.execution import AttentionChoice, Execution, chosen_execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.layouts import own_batch, shard
 from archsearch.hardware.spec import GpuSpec
+from archsearch.ops import Attention
 from archsearch.workload import Phase, Workload
 
 
-class Held(Protocol):
+class Scores(Protocol):
+    """What attention takes where no fused kernel runs it: bytes alive in inference, and bytes saved in training."""
+
+    @property
+    def op(self) -> Attention: ...
+
+    @property
+    def beside(self) -> bool: ...
+
+    @property
+    def alive_bytes(self) -> FloatArray: ...
+
+    @property
+    def saved_bytes(self) -> FloatArray: ...
+
+
+class Footprint(Protocol):
+    """Bytes that a model needs, with fused attention; a dataclass (``MemoryUse``)."""
+
+    @property
+    def activations(self) -> FloatArray: ...
+
+    @property
+    def unfused(self) -> Sequence[Scores]: ...
+
+
+Use = TypeVar("Use", bound=Footprint)
+HeldUse = TypeVar("HeldUse", bound=Footprint, covariant=True)
+
+
+class Held(Protocol[HeldUse]):
     """What has a footprint: a model's config."""
 
-    def memory(self, workload: Workload) -> Any:
-        """Its ``MemoryUse`` with fused attention."""
+    def memory(self, workload: Workload) -> HeldUse:
+        """Its footprint with fused attention."""
 
 
-def memory(config: Held, workload: Workload, execution: Execution | None, gpu: GpuSpec) -> Any:
+def memory(config: Held[Use], workload: Workload, execution: Execution | None, gpu: GpuSpec) -> Use:
     """Device memory (``MemoryUse``) of one GPU under an execution: the one way from a config to bytes.
 
     Attention that no fused kernel runs here holds its score matrix, by the same mask that its time goes by. Under a
@@ -36,28 +67,33 @@ def memory(config: Held, workload: Workload, execution: Execution | None, gpu: G
     return memory_on(config, workload, execution, [gpu])[0]
 
 
-def memory_on(config: Held, workload: Workload, execution: Execution | None, gpus: Sequence[GpuSpec]) -> list[Any]:
+def memory_on(config: Held[Use], workload: Workload, execution: Execution | None, gpus: Sequence[GpuSpec]) -> list[Use]:
     """``memory`` on each of several GPUs."""
     chosen = chosen_execution(workload, execution).resolved(workload)
     stage, _ = shard(config, chosen)
     work = own_batch(workload, chosen)
     fused = stage.memory(work)
-    found = [with_attention(fused, work, chosen, gpu) for gpu in gpus]
+    uses = [with_attention(fused, work, chosen, gpu) for gpu in gpus]
     if chosen.sequence_parallel > 1:
-        found = [replace(use, activations=as_float(use.activations) / chosen.sequence_parallel) for use in found]
-    return found
+        uses = [_with_activations(use, as_float(use.activations) / chosen.sequence_parallel) for use in uses]
+    return uses
 
 
-def with_attention(use: Any, workload: Workload, execution: Execution, gpu: GpuSpec) -> Any:
+def with_attention(use: Use, workload: Workload, execution: Execution, gpu: GpuSpec) -> Use:
     """A footprint with each attention's score matrix where no fused kernel runs it."""
     activations = as_float(use.activations)
     for part in use.unfused:
-        own = execution.of_part(beside=part.beside)
-        fused = runs_fused(part.op, gpu, AttentionChoice(own.attention))
+        attention = execution.of_part(beside=part.beside).attention
+        fused = runs_fused(part.op, gpu, AttentionChoice(attention))
         if np.all(fused):
             continue
         if workload.phase is Phase.TRAIN:
             activations = activations + np.where(fused, 0.0, part.saved_bytes)
         else:
             activations = np.maximum(activations, np.where(fused, 0.0, part.alive_bytes))
-    return replace(use, activations=activations, unfused=())
+    return _with_activations(use, activations)
+
+
+def _with_activations(use: Use, activations: Floats) -> Use:
+    """The footprint with other activations, and nothing left that may run unfused."""
+    return replace(use, activations=activations, unfused=())  # type: ignore[type-var]  # a dataclass

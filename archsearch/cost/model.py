@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
@@ -19,12 +19,12 @@ from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.host import launch_s
-from archsearch.cost.kernels.base import KernelTime
+from archsearch.cost.kernels.base import Dims, KernelTime
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
-from archsearch.cost.layouts import laid_out
+from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
-from archsearch.cost.remember import PriceCache, Times
+from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
     Route,
@@ -50,13 +50,6 @@ class Prices(Protocol):
 
     def estimate(self, ops: OpList, execution: Execution) -> Estimate:
         """Latency of an op list run in order."""
-
-
-class Lowerable(Protocol):
-    """What can be priced: a model's config."""
-
-    def lower(self, workload: Workload) -> OpList:
-        """The operations of the workload's phase, in order."""
 
 
 def price_on(
@@ -230,7 +223,7 @@ class CostModel:
     def _attention_cost(self, op: Attention, execution: Execution) -> KernelCost:
         """Fused attention by the backend that is asked for, of several by the fastest for each shape."""
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
-        dims: dict[str, Any] = {name: getattr(op, name) for name in names}
+        dims: dict[str, Count] = {name: getattr(op, name) for name in names}
         dims["window"] = 0 if op.window is None else op.window
         dims["causal"] = int(op.causal)
         dims["cache_write"] = 0.0  # writing a paged cache is the serving engine's, not the attention's
@@ -258,11 +251,11 @@ def _predict_chunks(route: Route, known: Known) -> KernelTime:
     )
 
 
-def _predict(route: Route, dims: Mapping[str, Any], known: Known) -> KernelTime:
+def _predict(route: Route, dims: Dims, known: Known) -> KernelTime:
     fitted = known.fit.coefficients  # those of a relative may be more, those of an older calibration fewer
     values = {c.name: fitted.get(c.name, c.start) for c in route.model.coefficients}
 
-    def mechanism(shapes: Mapping[str, Any]) -> KernelTime:
+    def mechanism(shapes: Dims) -> KernelTime:
         return route.model.predict(route.gpu, route.dtype, shapes, values)
 
     if known.correction is None:
@@ -270,11 +263,11 @@ def _predict(route: Route, dims: Mapping[str, Any], known: Known) -> KernelTime:
     return corrected(route.gpu, route.dtype, dims, mechanism, known.correction)
 
 
-def _rows(dims: Mapping[str, Any], index: slice) -> dict[str, Any]:
-    return {k: v if np.ndim(v) == 0 else v[index] for k, v in dims.items()}
+def _rows(dims: Dims, index: slice) -> dict[str, FloatArray]:
+    return {k: v if np.ndim(v) == 0 else np.asarray(v)[index] for k, v in dims.items()}
 
 
-def _band(time: KernelTime, fit: KernelFit) -> tuple[Times, Times]:
+def _band(time: KernelTime, fit: KernelFit) -> tuple[Floats, Floats]:
     low, high = np.ones_like(time.latency_s), np.ones_like(time.latency_s)
     for bound, band in fit.bands.items():
         rows = time.bound == bound

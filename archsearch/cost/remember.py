@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import FloatArray
 from archsearch.cost.estimate import Estimate, KernelCost, SegmentCost
 from archsearch.cost.execution import LAYOUT, Execution
+from archsearch.cost.kernels.base import Dims
 from archsearch.cost.routes import Route
 
 REMEMBERED_BYTES = 128 * 2**20
@@ -32,7 +34,6 @@ SORT_FROM = 64
 NOT_OF_A_KERNEL = frozenset(("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *LAYOUT))
 _IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 
-Times = NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -119,7 +120,7 @@ def _digest(route: Route, execution: Execution) -> bytes:
     return digest.digest()
 
 
-def _distinct(dims: Any) -> tuple[dict[str, Any], NDArray[np.int64] | None]:
+def _distinct(dims: Dims) -> tuple[dict[str, FloatArray], NDArray[np.int64] | None]:
     """Distinct rows of 1-d dims, and where each row stands among them; (dims, None) where there is little to gain."""
     arrays = {name: np.asarray(values) for name, values in dims.items()}
     vectors = {name: a for name, a in arrays.items() if a.ndim}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, Labels, as_float
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import (
@@ -20,7 +20,7 @@ from archsearch.cost.kernels.bandwidth import (
     default_tensors,
     memory_class,
 )
-from archsearch.cost.kernels.base import KernelModel
+from archsearch.cost.kernels.base import Dims, KernelModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
@@ -45,16 +45,16 @@ class Route:
     model: KernelModel
     gpu: GpuSpec
     dtype: DType
-    dims: Mapping[str, Any]
+    dims: Dims
 
 
-def flatten(dims: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, ...]]:
+def flatten(dims: Mapping[str, Count]) -> tuple[dict[str, Floats], tuple[int, ...]]:
     """Broadcast dimensions against each other and flatten: ([S] float arrays, the broadcast shape)."""
     arrays = np.broadcast_arrays(*(as_float(v) for v in dims.values()))
     return {k: a.ravel() for k, a in zip(dims, arrays, strict=True)}, arrays[0].shape
 
 
-def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: bool) -> Route:
+def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Route:
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
     Raises:
@@ -72,7 +72,7 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], *, weights: 
     return Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
 
 
-def scaled_route(gpu: GpuSpec, dims: Mapping[str, Any]) -> Route:
+def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
     """fp8 products of operands that come quantized, one scale per tensor (torch._scaled_mm).
 
     Raises:
@@ -94,9 +94,14 @@ def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, 
         UnsupportedError: the GPU has no units for this format.
     """
     if op.is_depthwise:
-        dims = {"rows": op.positions, "cols": op.out_channels, "lane_cycles": DEPTHWISE_CYCLES * as_float(op.volume)}
-        dims |= {"reads": as_float(op.input_positions) / as_float(op.positions), "writes": 1.0}
-        flat, shape = flatten(dims)
+        depthwise = {
+            "rows": op.positions,
+            "cols": op.out_channels,
+            "lane_cycles": DEPTHWISE_CYCLES * as_float(op.volume),
+            "reads": as_float(op.input_positions) / as_float(op.positions),
+            "writes": 1.0,
+        }
+        flat, shape = flatten(depthwise)
         return memory_route(gpu, op.dtype, "depthwise", flat), shape
     product = op.as_matmul()
     dims = {"m": product.m, "n": product.n, "k": product.k, "batch": product.batch, "input_share": op.input_share}
@@ -113,7 +118,7 @@ PERSISTENT_KIND = "modulate"
 """A pointwise kernel of a few instructions an element, as which such a reduction costs."""
 
 
-def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> Route:
+def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:
     """Bandwidth-bound kernels over [rows, cols] tensors; formats differ by their itemsize alone.
 
     Where ``dims`` says nothing of reads and writes it is a measured row: the operation's own tensors are filled in
@@ -125,7 +130,7 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any])
     """
     structure = memory_class(kind)
     reads, writes = default_tensors(kind)
-    full: dict[str, Any] = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
+    full: dict[str, FloatArray] = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
     full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
     full["rms"] = 1.0 if kind in RMS_NORMS else 0.0
     return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
@@ -138,7 +143,7 @@ def torch_attention(gpu: GpuSpec) -> str:
     return "torch_cudnn" if gpu.compute_capability_tuple in ((9, 0), (10, 0), (10, 3)) else "torch_fa2"
 
 
-def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Mapping[str, Any]) -> list[tuple[Any, Route]]:
+def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Ints, Route]]:
     """The same in a compiler's kernels: (row indices, route) pairs over [S] dimensions.
 
     Rows of a norm or softmax that a block of threads holds whole cost no second pass: such a kernel gives a block
@@ -165,7 +170,7 @@ FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
 
 
-def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Any, *, flash: bool) -> str | None:
+def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArray, *, flash: bool) -> str | None:
     """Why no fused attention kernel runs a shape, or None where one does.
 
     ``flash`` asks for FlashAttention; without it PyTorch's memory-efficient kernel, which scaled_dot_product_attention
@@ -179,7 +184,7 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Any, *, flash: 
     return _efficient_reason(gpu, dtype, np.asarray(head_dim))
 
 
-def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
+def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor != "nvidia":
         return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
     if gpu.compute_capability_tuple < (8, 0):
@@ -187,7 +192,6 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
     if dtype not in FLASH_DTYPES:
         return f"FlashAttention computes in bf16 and fp16, not {dtype.value}"
     largest = 512 if gpu.compute_capability_tuple[0] in (9, 10) else FLASH_MAX_HEAD_DIM
-    head_dim = np.asarray(head_dim)
     if (head_dim > largest).any():
         return f"FlashAttention on this GPU takes head_dim up to {largest}, not {int(head_dim.max())}"
     if (head_dim % 8 != 0).any():
@@ -195,7 +199,7 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
     return None
 
 
-def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
+def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor == "cpu":  # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp
         fits = dtype in (DType.FP32, DType.BF16, DType.FP16)
         return None if fits else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
@@ -212,8 +216,8 @@ def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Any) -> str | None:
 
 
 def attention_routes(
-    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], kernels: Any | None = None
-) -> list[tuple[Any, Route]]:
+    gpu: GpuSpec, dtype: DType, dims: Dims, kernels: ArrayLike | None = None
+) -> list[tuple[Ints, Route]]:
     """Fused attention split by the kernel variant that serves each row: (row indices, route) pairs.
 
     Args:
@@ -239,7 +243,7 @@ def attention_routes(
     return routes
 
 
-def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], kernels: Any | None) -> Any:
+def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
     """The variant of each row, shape [S]."""
     causal, major = dims["causal"] > 0, gpu.compute_capability_tuple[0]
     family = np.full(causal.shape, {9: "fa3", 10: "fa4"}.get(major, "fa2"), dtype="<U16")
@@ -257,6 +261,6 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Any], ker
     served = family == "trtllm"
     variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
     for head_dim in np.unique(dims["head_dim"]):
-        if _flash_reason(gpu, dtype, head_dim) is not None:
+        if _flash_reason(gpu, dtype, np.asarray(head_dim)) is not None:
             variants[dims["head_dim"] == head_dim] = "efficient"
     return variants

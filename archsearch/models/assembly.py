@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, FloatArray, as_float
+from archsearch.arrays import Dim, FloatArray, Floats, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks, footprint
 from archsearch.models.base import ConfigMixin, MemoryUse, UnfusedAttention
-from archsearch.models.tally import Tally
+from archsearch.models.tally import Elements, Tally
 from archsearch.models.training import training_step
 from archsearch.ops import Attention, Convolution, MatMul, MemoryOp, Op, OpList
 from archsearch.workload import Phase, Workload
@@ -43,26 +42,31 @@ class Assembly:
         self.ops: list[Op] = []
         self.recomputed: list[Op] = []
         self.unfused: list[UnfusedAttention] = []
-        self.peak: Any = as_float(0.0)
-        self.cache: Any = as_float(0.0)
-        self.loss: Any = as_float(0.0)
-        self._widest: Any = as_float(0.0)
+        self.peak: Floats = as_float(0.0)
+        self.cache: Floats = as_float(0.0)
+        self.loss: Floats = as_float(0.0)
+        self._widest: Floats = as_float(0.0)
         self._weights, self._linear_weights, self._saved, self._carried = (Tally() for _ in range(4))
-        self._repeats: Any = 1
+        self._repeats: Dim = 1
         self._inside = False
 
     @property
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         return self._weights.total()
 
     @property
-    def linear_parameters(self) -> Any:
+    def linear_parameters(self) -> Floats:
         return self._linear_weights.total()
 
     @property
-    def training_live(self) -> Any:
-        """Elements that live at the fullest moment of a training step, gradients of weights aside
-        (see ``footprint.training_live``; several kinds of layers are taken as one)."""
+    def training_live(self) -> Floats:
+        """Elements that live at the fullest moment of a forward and backward pass, gradients of weights aside.
+
+        Saved elements are kept for the backward pass; checkpointed layers keep what they carry alone, and one layer's
+        saved elements at a time (several kinds of layers are taken as one). The pass is fullest at the loss, before
+        any is freed, or in the first layer's backward: two gradients of the widest tensor that a product takes (its
+        own, and what the activation makes of it).
+        """
         gradients = 2 * self._widest
         if self.w.checkpointing:
             layer = self._saved.largest_layer() + gradients
@@ -70,7 +74,7 @@ class Assembly:
         return self._saved.total() + np.maximum(self.loss, gradients)
 
     @contextmanager
-    def layers(self, count: Dim, *, carries: Any = 0.0) -> Iterator[None]:
+    def layers(self, count: Dim, *, carries: Elements = 0.0) -> Iterator[None]:
         """Modules inside exist, and run, ``count`` times. ``carries`` is elements of one layer's inputs that activation
         checkpointing keeps. Layers do not nest."""
         if self._inside:
@@ -244,7 +248,7 @@ class Assembly:
         if saves:
             self.save(saves * as_float(calls) * as_float(rows) * as_float(cols))
 
-    def op(self, op: Op, *, saves: Any = 0.0, total: Dim | None = None) -> None:
+    def op(self, op: Op, *, saves: Elements = 0.0, total: Dim | None = None) -> None:
         """An operation of ``blocks`` or ``ops`` as it is, its count multiplied by the layers' (or ``total`` over all
         layers); ``saves`` elements."""
         repeats = np.asarray(self._repeats) if total is None else np.asarray(total)
@@ -256,37 +260,37 @@ class Assembly:
         if self._inside:
             self.recomputed.append(counted)
 
-    def weigh(self, elements: Any, *, quantized: bool = False) -> None:
+    def weigh(self, elements: Elements, *, quantized: bool = False) -> None:
         """Parameters of a module (or table) that no other call has counted; ``quantized`` ones take the linear
         format."""
         self._weights.add(elements)
         if quantized:
             self._linear_weights.add(elements)
 
-    def save(self, elements: Any) -> None:
+    def save(self, elements: Elements) -> None:
         """Elements that autograd keeps for the backward pass; inference keeps none."""
         if self._trains:
             self._saved.add(elements)
 
-    def at_the_loss(self, elements: Any) -> None:
+    def at_the_loss(self, elements: Elements) -> None:
         """Elements that live in the loss's backward besides what is saved, and are gone when the layers' begins."""
         self.loss = np.maximum(self.loss, elements)
 
-    def alive(self, elements: Any) -> None:
+    def alive(self, elements: Elements) -> None:
         """A moment of inference at which this many elements live besides weights and inputs; the largest counts."""
         self.peak = np.maximum(self.peak, elements)
 
-    def workspace(self, into: Any, out: Any) -> Any:
+    def workspace(self, into: Elements, out: Elements) -> Floats:
         """Elements that cuDNN takes to lay out a convolution's input and output for 16-bit tensor cores: as many as
         they have (none where the window is one position, or each channel its own group). Measured on an H200
         (``benchmarks/results/memory_gpu.csv``): with this, decoders of SD, Flux, DC-AE, Wan and LTX peak within 1 %."""
         return (as_float(into) + out) if self.w.activation_dtype.itemsize < 4 else as_float(0.0)
 
-    def convolving(self, held: Any, into: Any, out: Any) -> None:
+    def convolving(self, held: Elements, into: Elements, out: Elements) -> None:
         """The moment of a convolution, its input and output and what else is ``held`` in elements (see ``alive``)."""
         self.alive(held + into + out + self.workspace(into, out))
 
-    def keep_cache(self, elements: Any, *, total: Dim | None = None) -> None:
+    def keep_cache(self, elements: Elements, *, total: Dim | None = None) -> None:
         """Elements of keys and values that each layer here (or ``total`` of them) keeps from step to step."""
         self.cache = self.cache + as_float(self._repeats if total is None else total) * elements
 
@@ -307,7 +311,7 @@ class Assembled(ConfigMixin):
         """The least input that every module sees; parameters are counted on it."""
         raise NotImplementedError(f"{type(self).__name__} must name its smallest workload")
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         return self._assembly(self.smallest_workload()).parameters
 
     def lower(self, workload: Workload) -> OpList:
@@ -324,7 +328,7 @@ class Assembled(ConfigMixin):
         assembly = self._assembly(workload)
         parameters = self.parameters()
         size = workload.activation_dtype.itemsize
-        optimizer: Any = as_float(0.0)
+        optimizer: Floats = as_float(0.0)
         live = assembly.peak
         if workload.phase is Phase.TRAIN:
             live = assembly.training_live

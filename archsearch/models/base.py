@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.ops import Attention, OpList
-from archsearch.workload import MAX_DIMENSION, Phase, Workload, is_whole, within
+from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,8 @@ class UnfusedAttention:
     transformer."""
 
     op: Attention
-    alive_bytes: Any
-    saved_bytes: Any
+    alive_bytes: Floats
+    saved_bytes: Floats
     beside: bool = False
 
 
@@ -34,14 +35,14 @@ class MemoryUse:
     that run.
     """
 
-    weights: Any
-    activations: Any
-    kv_cache: Any = 0.0
-    optimizer: Any = 0.0
+    weights: FloatArray
+    activations: FloatArray
+    kv_cache: FloatArray = 0.0
+    optimizer: FloatArray = 0.0
     unfused: tuple[UnfusedAttention, ...] = ()
 
     @property
-    def total(self) -> Any:
+    def total(self) -> Floats:
         return as_float(self.weights) + self.activations + self.kv_cache + self.optimizer
 
 
@@ -50,24 +51,52 @@ class Requirement:
     """A condition that an architecture must meet: ``holds`` is a bool or a broadcastable bool array."""
 
     reason: str
-    holds: Any
+    holds: Flags
+
+
+class Modality(StrEnum):
+    """What a family's models compute: what decides which quality can be predicted, and what one pass of one is."""
+
+    CAUSAL_LANGUAGE = "causal language"
+    """Predicts the next token."""
+    MASKED_LANGUAGE = "masked language"
+    """Sees a whole sequence, and is trained to fill in tokens."""
+    TEXT_ENCODER = "text encoder"
+    """Conditions what generates images and videos."""
+    CLASS_IMAGE = "class-conditional image"
+    """One denoising step of images of a class."""
+    IMAGE = "image"
+    """One denoising step of images of a text."""
+    VIDEO = "video"
+    """One denoising step of videos."""
+    AUTOENCODER = "autoencoder"
+    """Pixels to latents and back."""
+    TRACED = "traced"
+    """A torch module of the user's: unknown."""
+
+    @property
+    def denoises(self) -> bool:
+        """Whether one pass is a denoising step."""
+        return self in (Modality.CLASS_IMAGE, Modality.IMAGE, Modality.VIDEO)
 
 
 @runtime_checkable
 class ModelConfig(Protocol):
-    """One architecture, or a grid of them where fields are arrays. Implemented by frozen dataclasses."""
+    """One architecture, or a grid of them where fields are arrays. Implemented by dataclasses."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     family: ClassVar[str]
+    modality: ClassVar[Modality]
     throughput_unit: ClassVar[str]
 
     @property
     def default_sizes(self) -> Mapping[str, int]:
         """The workload's sizes where a user names none."""
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         """Number of parameters, equal to the reference module's."""
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         """Parameters that one token passes through."""
 
     def requirements(self) -> tuple[Requirement, ...]:
@@ -79,8 +108,11 @@ class ModelConfig(Protocol):
     def memory(self, workload: Workload) -> MemoryUse:
         """Device memory that the phase needs."""
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         """Tokens (or images, for generators) that one run of the workload completes: throughput's numerator."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What describes one architecture, as plain Python values."""
 
 
 class ConfigMixin:
@@ -89,29 +121,36 @@ class ConfigMixin:
     ``default_sizes`` are the workload's sizes where a user names none; ``throughput_unit`` is what ``tokens`` counts.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     family: ClassVar[str]
+    modality: ClassVar[Modality]
     default_sizes: ClassVar[Mapping[str, int]] = {"seq_len": 512}
     throughput_unit: ClassVar[str] = "tokens/s"
+    tensor_parallel_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that tensor parallelism divides; none where a family has no tensor and pipeline parallel layouts."""
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         """Parameters that one token passes through: all of them, but in a mixture of experts."""
         return self.parameters()
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must count its parameters")
 
+    def tokens(self, workload: Workload) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must say what a run completes")
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Build a config from field values.
 
         Raises:
             InvalidInputError: unknown or missing fields, or values that describe no real model.
         """
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted({str(name) for name in values} - known)
+        names = {f.name for f in fields(cls)}
+        unknown = sorted({str(name) for name in values} - names)
         if unknown:
             raise InvalidInputError(
-                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(known))}"
+                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(names))}"
             )
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         for name, value in values.items():
@@ -126,7 +165,7 @@ class ConfigMixin:
 
     def to_dict(self) -> dict[str, Any]:
         """Field values as plain Python numbers, strings and booleans (scalar configs only)."""
-        values = asdict(self)  # type: ignore[call-overload]
+        values = asdict(self)
         return {k: tuple(map(_plain, v)) if isinstance(v, tuple) else _plain(v) for k, v in values.items()}
 
     def requirements(self) -> tuple[Requirement, ...]:
@@ -143,7 +182,7 @@ class ConfigMixin:
                 raise InvalidInputError(f"{self.family} config: {requirement.reason}")
 
 
-def _check_type(cls: type[Any], name: str, value: Any) -> None:
+def _check_type(cls: type[ConfigMixin], name: str, value: object) -> None:
     """Refuse values of the wrong kind: text or fractions where a size is meant, numbers where a choice is.
 
     Raises:
@@ -157,10 +196,13 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
     elif declared.startswith("Dim"):
         legal = (value is None and "None" in declared) or is_whole(value)
         expected = "a whole number"
-        if legal and value is not None and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
+        if is_whole(value) and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
             legal, expected = False, f"at most {MAX_DIMENSION} in size"
     elif declared == "int":
-        legal, expected = is_whole(value) and np.ndim(value) == 0 and within(value, -MAX_DIMENSION), "a whole number"
+        legal, expected = (
+            is_whole(value) and np.asarray(value).ndim == 0 and within(value, -MAX_DIMENSION),
+            "a whole number",
+        )
     elif declared.startswith("tuple[Dim"):
         legal = isinstance(value, tuple) and all(is_whole(v) and within(v, -MAX_DIMENSION) for v in value)
         expected = "a list of whole numbers"
@@ -176,18 +218,13 @@ def _check_type(cls: type[Any], name: str, value: Any) -> None:
         raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A NumPy scalar as Python's number."""
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def at_least_one(config: Any, names: tuple[str, ...]) -> list[Requirement]:
+def at_least_one(config: object, names: tuple[str, ...]) -> list[Requirement]:
     """One requirement per named field: it is 1 or more."""
     return [
         Requirement(reason=f"{name} must be at least 1", holds=np.asarray(getattr(config, name)) >= 1) for name in names
     ]
-
-
-def denoises(config: Any) -> bool:
-    """Whether one pass of a config (or config class) is a denoising step: image and video models but autoencoders."""
-    return config.throughput_unit in ("images/s", "videos/s") and Phase.ENCODE not in getattr(config, "phases", ())

@@ -9,11 +9,10 @@ model counts twice. Launches and bytes are those that PyTorch dispatches for tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, FloatArray, as_float
+from archsearch.arrays import Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.ops import FusedGroup, MatMul, MemoryOp
 from archsearch.workload import Workload
@@ -50,9 +49,9 @@ NORM_KERNEL = {"layernorm": "layernorm", "rmsnorm": "rmsnorm", "gemma_rmsnorm": 
 NORMS = ("layernorm", "rmsnorm", "gemma_rmsnorm")
 
 
-def product(*factors: Any) -> Any:
+def product(*factors: Dim) -> Ints:
     """Product of dimensions as integers, broadcast."""
-    result: Any = 1
+    result: Ints = np.asarray(1)
     for factor in factors:
         result = result * np.asarray(factor, dtype=np.int64)
     return result
@@ -192,7 +191,7 @@ def rope(name: str, rows: Dim, width: Dim, w: Workload, *, count: Dim, upcast: b
     return group(name, "rope", (eager,), reads=1.0, count=count)
 
 
-def rope_table(name: str, positions: Dim, head_dim: Any, w: Workload, *, count: Dim = 1) -> FusedGroup:
+def rope_table(name: str, positions: Dim, head_dim: Dim, w: Workload, *, count: Dim = 1) -> FusedGroup:
     """Cosines and sines of all positions in 32 bits: positions cast, product, concatenation, cos, sin, two scalings and
     (16-bit models) two casts."""
     casts = 2 if w.activation_dtype.itemsize < 4 else 0
@@ -218,6 +217,6 @@ def cross_entropy(name: str, rows: Dim, vocab_size: Dim, w: Workload) -> FusedGr
     return group(name, "log_softmax", (cast, softmax), reads=0.5)
 
 
-def norm_parameters(kind: str, hidden_size: Any) -> Any:
+def norm_parameters(kind: str, hidden_size: Dim) -> Floats:
     """Weights of a norm: a scale, and LayerNorm a shift as well."""
     return as_float(hidden_size) * (2.0 if kind == "layernorm" else 1.0)

@@ -7,14 +7,13 @@ CUDA from torch 2.8 on.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
+from archsearch.models.tally import Elements
 from archsearch.ops import FusedGroup, MemoryOp
 from archsearch.workload import Workload
 
@@ -27,10 +26,11 @@ def is_half(w: Workload) -> bool:
     return w.activation_dtype.itemsize < 4
 
 
-def gaps(w: Workload) -> Any:
+def gaps(w: Workload) -> Ints:
     """1 where a part of every image's tokens is a view with gaps (several images), which a linear layer has to copy
     first; 0 for one image."""
-    return np.minimum(np.asarray(w.batch_size) - 1, 1)
+    views: Ints = np.minimum(np.asarray(w.batch_size) - 1, 1)
+    return views
 
 
 def timestep_features(
@@ -173,10 +173,10 @@ def feed_forward(a: Assembly, name: str, rows: Dim, hidden: Dim, inner: Dim, *, 
 def cross_attention(
     a: Assembly,
     name: str,
-    rows: Any,
-    words: Any,
-    tokens: Any,
-    text: Any,
+    rows: Dim,
+    words: Dim,
+    tokens: Dim,
+    text: Dim,
     hidden: Dim,
     heads: Dim,
     head_dim: Dim,
@@ -198,7 +198,7 @@ def cross_attention(
     a.pointwise(f"{name}.residual", "add", rows, hidden, reads=2.0)
 
 
-def sliced_linear(a: Assembly, name: str, rows: Any, in_features: Dim, out_features: Dim) -> None:
+def sliced_linear(a: Assembly, name: str, rows: Dim, in_features: Dim, out_features: Dim) -> None:
     """A biased linear layer on a part of every sample's tokens: of several samples they are copied together first, and
     the bias is a kernel of its own. Autograd keeps that copy; without one another op keeps the tokens."""
     a.linear(name, rows, in_features, out_features, bias=True, saves=0)
@@ -206,21 +206,13 @@ def sliced_linear(a: Assembly, name: str, rows: Any, in_features: Dim, out_featu
     a.pointwise(f"{name}.bias", "bias", rows, out_features, calls=gaps(a.w))
 
 
-def text_projection(a: Assembly, name: str, rows: Any, in_features: Dim, hidden: Dim) -> None:
+def text_projection(a: Assembly, name: str, rows: Dim, in_features: Dim, hidden: Dim) -> None:
     """``PixArtAlphaTextProjection``: linear, GELU, linear on every text token."""
     a.linear(f"{name}.linear_1", rows, in_features, hidden, bias=True)
     a.pointwise(f"{name}.gelu", "gelu", rows, hidden, saves=1.0)
     a.linear(f"{name}.linear_2", rows, hidden, hidden, bias=True)
 
 
-def rotary_peak(elements: Any, w: Workload) -> Any:
+def rotary_peak(elements: Elements, w: Workload) -> Floats:
     """Elements alive while ``rotary`` turns keys of ``elements``, beside the keys: half, products and sum."""
-    return elements * (7.0 if is_half(w) else 4.0)
-
-
-def product_tokens(*sizes: Any) -> Any:
-    """Number of tokens of a grid."""
-    total: Any = 1
-    for size in sizes:
-        total = total * np.asarray(size, dtype=np.int64)
-    return total
+    return as_float(elements) * (7.0 if is_half(w) else 4.0)

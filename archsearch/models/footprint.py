@@ -8,11 +8,7 @@ against tensors that live in real modules (``tests/test_models_memory.py``).
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from archsearch.arrays import as_float
+from archsearch.arrays import Dim, FloatArray, Floats, as_float
 from archsearch.models.base import UnfusedAttention
 from archsearch.models.blocks import ACTIVATIONS
 from archsearch.ops import Attention
@@ -24,7 +20,7 @@ only) and two 32-bit moments. With the weights 16 in both cases (ZeRO, https://a
 """
 
 
-def weight_bytes(parameters: Any, linear_parameters: Any, w: Workload) -> Any:
+def weight_bytes(parameters: FloatArray, linear_parameters: FloatArray, w: Workload) -> Floats:
     """Weights of the layers' linear products in the linear format, everything else in the activation format; in
     training all in the activation format, from which 8-bit copies are cast."""
     size = w.activation_dtype.itemsize
@@ -34,23 +30,23 @@ def weight_bytes(parameters: Any, linear_parameters: Any, w: Workload) -> Any:
     return linear * w.linear_dtype.itemsize + (as_float(parameters) - linear) * size
 
 
-def training_state_bytes(parameters: Any, w: Workload) -> Any:
+def training_state_bytes(parameters: FloatArray, w: Workload) -> Floats:
     """Gradients and AdamW's state."""
     return as_float(parameters) * GRADIENT_AND_ADAMW_BYTES[w.activation_dtype.itemsize]
 
 
-def mlp_live(activation: str, gated: bool, intermediate_size: Any) -> Any:
+def mlp_live(activation: str, gated: bool, intermediate_size: Dim) -> Floats:
     """Widest moment of a feed-forward block, without its input: activation of the gate, second half and product."""
     return as_float(intermediate_size) * (3.0 if gated else ACTIVATIONS[activation].live)
 
 
-def mlp_saved(activation: str, gated: bool, intermediate_size: Any) -> Any:
+def mlp_saved(activation: str, gated: bool, intermediate_size: Dim) -> Floats:
     """Saved by a feed-forward block, without its input: the activation's, both factors of the gate, the output."""
     saved = ACTIVATIONS[activation].saved + 1.0
     return as_float(intermediate_size) * (saved + (2.0 if gated else 0.0))
 
 
-def norm_saved(kind: str, width: Any, w: Workload) -> Any:
+def norm_saved(kind: str, width: Dim, w: Workload) -> Floats:
     """Saved by a norm: its input and, as the next layer's input, its output; the RMSNorm that is written out keeps
     the normalised values too, and its input in 32 bits (Gemma's the normalised values in 32 bits)."""
     size = w.activation_dtype.itemsize
@@ -59,26 +55,12 @@ def norm_saved(kind: str, width: Any, w: Workload) -> Any:
     return as_float(width) * (2.0 if kind == "layernorm" else 2.0 + 4.0 / size)
 
 
-def training_live(layers: Any, saved: Any, carried: Any, outside: Any, loss: Any, widest: Any, w: Workload) -> Any:
-    """Elements that live at the fullest moment of a forward and backward pass, gradients of weights aside.
-
-    ``layers`` of ``saved`` elements each and ``outside`` of them are kept for the backward pass; checkpointed layers
-    keep their ``carried`` inputs alone, and one layer's elements at a time. The pass is fullest at the ``loss``, before
-    any is freed, or in the first layer's backward: two gradients of the ``widest`` tensor that a product takes (its
-    own, and what the activation makes of it).
-    """
-    gradients = 2 * as_float(widest)
-    if w.checkpointing:
-        return as_float(layers) * carried + np.maximum(outside + loss, saved + gradients)
-    return as_float(layers) * saved + outside + np.maximum(loss, gradients)
-
-
 LOSS_BYTES = 12.0
 """Per logit in the loss's backward: log-probabilities, their gradient and the logits' gradient in 32 bits; the logits
 themselves are freed, as far as the caller drops them."""
 
 
-def logits_bytes(rows: Any, vocab_size: Any, w: Workload) -> Any:
+def logits_bytes(rows: Dim, vocab_size: Dim, w: Workload) -> Floats:
     """Logits of inference, and what the loss makes of them in training."""
     each = LOSS_BYTES if w.phase is Phase.TRAIN else float(w.activation_dtype.itemsize)
     return as_float(rows) * as_float(vocab_size) * each
@@ -88,7 +70,7 @@ SCORE_MATRICES = 2.0
 """Score matrices alive at once in unfused attention: each of scale, mask and softmax reads one and writes one."""
 
 
-def unfused_attention(op: Attention, layers: Any) -> UnfusedAttention:
+def unfused_attention(op: Attention, layers: FloatArray) -> UnfusedAttention:
     """Attention as separate kernels: the scores beside queries, keys, values, the output, and the layer's input and
     normed input (both as wide as the queries); training saves the probabilities of ``layers`` layers."""
     b, hq, hkv, q, kv, d = map(as_float, (op.batch, op.heads_q, op.heads_kv, op.seq_q, op.seq_kv, op.head_dim))
@@ -98,11 +80,3 @@ def unfused_attention(op: Attention, layers: Any) -> UnfusedAttention:
     return UnfusedAttention(
         op=op, alive_bytes=(SCORE_MATRICES * scores + tensors) * size, saved_bytes=scores * layers * size
     )
-
-
-def largest(*widths: Any) -> Any:
-    """Elementwise maximum of several, broadcast."""
-    result = as_float(widths[0])
-    for width in widths[1:]:
-        result = np.maximum(result, width)
-    return result

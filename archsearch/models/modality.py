@@ -11,6 +11,7 @@ from archsearch.arrays import Dim, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembled
+from archsearch.models.base import Modality
 from archsearch.workload import Phase, Workload
 
 _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
@@ -19,7 +20,13 @@ _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
 class TextModel(Assembled):
     """A model over token sequences: ``seq_len`` is needed. ``phases`` lists what it can run."""
 
+    modality: ClassVar[Modality] = Modality.TEXT_ENCODER
     phases: ClassVar[tuple[Phase, ...]] = _ONE_PASS
+
+    @property
+    def has_output_matrix(self) -> bool:
+        """Whether logits come from a matrix of their own, neither left out nor the embedding's."""
+        return False
 
     def smallest_workload(self) -> Workload:
         return Workload(seq_len=1)
@@ -52,10 +59,13 @@ class ImageModel(Assembled):
     ``text_seq_len`` where text conditions them; one pass is one denoising step of ``batch_size`` images.
     """
 
+    modality: ClassVar[Modality] = Modality.IMAGE
     phases: ClassVar[tuple[Phase, ...]] = _ONE_PASS
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 1024, "width": 1024}
     throughput_unit: ClassVar[str] = "images/s"
     video: ClassVar[bool] = False
+    packs_latents: ClassVar[bool] = False
+    """Whether ``in_channels`` and ``out_channels`` count those of a patch, patch_size² latents packed into a token."""
     vae_scale_factor: Dim
     patch_size: Any
 
@@ -95,6 +105,7 @@ class VideoModel(ImageModel):
     frames.
     """
 
+    modality: ClassVar[Modality] = Modality.VIDEO
     video: ClassVar[bool] = True
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 480, "width": 832, "frames": 81}
     throughput_unit: ClassVar[str] = "videos/s"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, FloatArray, Floats, as_float
+
+Elements = Dim | FloatArray
+"""How many elements a tensor has, or columns its rows: a product of dimensions, whole or as a float."""
+Mark = tuple[list[Elements], int, int]
+"""A state of a ``Tally``: the terms that are added to, how many of them there are, and how many kinds of layers."""
 
 
 class Tally:
@@ -18,8 +22,8 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._outside: list[Any] = []
-        self._layers: list[tuple[Dim, list[Any]]] = []
+        self._outside: list[Elements] = []
+        self._layers: list[tuple[Dim, list[Elements]]] = []
         self._here = self._outside
 
     def enter(self, count: Dim) -> None:
@@ -31,26 +35,26 @@ class Tally:
         """What is added from now on is outside layers."""
         self._here = self._outside
 
-    def add(self, elements: Any) -> None:
+    def add(self, elements: Elements) -> None:
         self._here.append(elements)
 
-    def mark(self) -> tuple[list[Any], int, int]:
+    def mark(self) -> Mark:
         """A state for ``forget_since``."""
         return self._here, len(self._here), len(self._layers)
 
-    def forget_since(self, mark: tuple[list[Any], int, int]) -> None:
+    def forget_since(self, mark: Mark) -> None:
         """Drop what was added since the mark."""
         here, terms, layers = mark
         del here[terms:], self._layers[layers:]
 
-    def total(self) -> Any:
+    def total(self) -> Floats:
         return summed([*self._outside, *(as_float(count) * summed(terms) for count, terms in self._layers)])
 
-    def outside(self) -> Any:
+    def outside(self) -> Floats:
         """The sum outside layers."""
         return summed(self._outside)
 
-    def largest_layer(self) -> Any:
+    def largest_layer(self) -> Floats:
         """The sum of one layer, of the kind that has most."""
         largest = as_float(0.0)
         for _, terms in self._layers:
@@ -58,9 +62,9 @@ class Tally:
         return largest
 
 
-def summed(terms: Iterable[Any]) -> Any:
+def summed(terms: Iterable[Elements]) -> Floats:
     """The sum of numbers and arrays that broadcast, small ones first."""
-    by_shape: dict[tuple[int, ...], Any] = {}
+    by_shape: dict[tuple[int, ...], Floats] = {}
     for term in map(as_float, terms):
         by_shape[term.shape] = by_shape[term.shape] + term if term.shape in by_shape else term
     total = as_float(0.0)

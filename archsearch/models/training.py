@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import FloatArray, as_float
 from archsearch.dtypes import DType
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import Segment, SegmentedOps
@@ -26,7 +25,7 @@ OPTIMIZER_ROW = 1024
 """Columns of the optimizer's [rows, columns] view of the parameters; any width costs the same."""
 
 
-def training_step(forward: OpList, parameters: Any, w: Workload, recomputed: tuple[Op, ...] = ()) -> OpList:
+def training_step(forward: OpList, parameters: FloatArray, w: Workload, recomputed: tuple[Op, ...] = ()) -> OpList:
     """Forward, backward in reverse order, and the AdamW update of ``parameters`` weights, in two segments: the pass,
     and the update, which a step of several micro-batches makes once.
 
@@ -39,7 +38,7 @@ def training_step(forward: OpList, parameters: Any, w: Workload, recomputed: tup
     return SegmentedOps.of([whole, Segment(name="update", ops=OpList((_adamw(parameters, w),)))])
 
 
-def _adamw(parameters: Any, w: Workload) -> MemoryOp:
+def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
     mixed = w.activation_dtype.itemsize < 4
     return MemoryOp(
         name="optimizer.adamw",

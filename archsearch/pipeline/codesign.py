@@ -231,7 +231,10 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
     extra = [(name, "Dim", field(default=value)) for name, value in zip(VARIABLES, own_values, strict=True)]
     constants = {
         name: getattr(base, name)
-        for name in ("patch_size", "patch_size_t", "throughput_unit", "default_sizes", "video")
+        for name in (
+            *("patch_size", "patch_size_t", "throughput_unit", "default_sizes"),
+            *("modality", "video", "packs_latents"),
+        )
         if name not in {f.name for f in fields(base)} and hasattr(base, name)
     }
     return make_dataclass(

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError
+from archsearch.quality.modalities import DENOISING, families_of
 from archsearch.quality.proxy import Quality, get_proxy
 from archsearch.yaml_records import read_mapping
 
-FAMILIES = ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video")
 _T_80_18 = 1.330
 """Student's t at 0.9 with 18 degrees of freedom: 80 % interval of a line through twenty points."""
 
@@ -70,7 +70,6 @@ class LatentDiffusionFid:
     metric: str = "fid"
     unit: str = "FID-50K, ImageNet 256x256, 400 K training steps"
     direction: str = "minimize"
-    families: tuple[str, ...] = FAMILIES
     features: tuple[str, ...] = ("image_tokens", "parameters", "vae_scale_factor", "latent_channels")
     description: str = "FID from tokens and size, and what the autoencoder compresses"
     source: str = (
@@ -78,6 +77,10 @@ class LatentDiffusionFid:
     )
     url: str = "https://arxiv.org/abs/2212.09748"
     assumed: bool = True
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return families_of(DENOISING)
 
     @property
     def valid(self) -> Mapping[str, tuple[float, float]]:
@@ -118,12 +121,15 @@ class ReconstructionPsnr:
     metric: str = "psnr"
     unit: str = "dB, ImageNet 256x256"
     direction: str = "maximize"
-    families: tuple[str, ...] = FAMILIES
     features: tuple[str, ...] = ("compression",)
     description: str = "what the autoencoder alone can reconstruct, a line through twenty published autoencoders"
     source: str = "Qwen-Image-VAE-2.0 technical report, table 2"
     url: str = "https://arxiv.org/abs/2605.13565"
     assumed: bool = False
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return families_of(DENOISING)
 
     @property
     def valid(self) -> Mapping[str, tuple[float, float]]:

@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
+from archsearch.models.base import Modality
+from archsearch.quality.modalities import families_of
 from archsearch.quality.proxy import Quality, QualityProxy, get_proxy
-
-if TYPE_CHECKING:
-    pass
 
 MEMBERS: dict[str, float] = {"shape-aware": 0.5, "conditional": 0.25, "chinchilla-besiroglu": 0.25}
 """Members of the language ensemble and their weights (assumed): half on the law that ranks best in
 docs/quality.md, the rest on the published law of shape and on size alone. All are in nats on one base law."""
-COMPARED: dict[str, tuple[str, ...]] = {
-    "decoder": ("shape-aware", "conditional", "aspect-ratio", "chinchilla-besiroglu", "kaplan"),
-    "encoder": ("chinchilla-encoder", "shape-aware-encoder"),
-    **dict.fromkeys(
-        ("dit", "pixart", "sd3", "flux", "sana", "cogvideox", "wan", "ltx", "hunyuan-video"),
-        ("latent-diffusion-fid", "dit-fid-any-patch", "dit-loss"),
-    ),
-}
-"""Proxies whose ranks are compared where a study's architectures are recommended."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +28,14 @@ class EnsembleProxy:
     metric: str = "loss"
     unit: str = "nats per token"
     direction: str = "minimize"
-    families: tuple[str, ...] = ("decoder",)
     description: str = "weighted mean of " + ", ".join(f"{name} ({weight:g})" for name, weight in MEMBERS.items())
     source: str = "the members' sources; weights are assumed"
     url: str = "https://arxiv.org/abs/2404.10102"
     assumed: bool = True
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return families_of((Modality.CAUSAL_LANGUAGE,))
 
     @cached_property
     def members(self) -> tuple[QualityProxy, ...]:

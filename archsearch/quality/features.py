@@ -24,7 +24,6 @@ FID_SIDE = 256
 TOKENS_PER_PARAMETER = 20.0
 """Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
 section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
-LANGUAGE_FAMILIES = ("decoder", "encoder")
 _MEASURED = ("tokens",)
 """Features that no architecture has: the training's."""
 
@@ -112,8 +111,7 @@ def non_embedding_parameters(config: Any) -> Any:
 
 def embedding_parameters(config: Any) -> Any:
     """Token embedding and, untied, the output matrix; learned positions."""
-    tied = config.family != "decoder" or config.tie_word_embeddings or not config.lm_head
-    rows = as_float(config.vocab_size) * (1.0 if tied else 2.0)
+    rows = as_float(config.vocab_size) * (2.0 if config.has_output_matrix else 1.0)
     if config.positions == "learned":
         rows = rows + as_float(config.max_position_embeddings)
     return rows * as_float(config.hidden_size)
@@ -129,9 +127,9 @@ def _image_tokens(config: Any) -> Any:
 
 
 def _latent_channels(config: Any) -> Any:
-    """Channels of the autoencoder's latent; Flux's config counts those of a packed 2 x 2 patch."""
-    packed = as_float(config.patch_size) ** 2 if config.family == "flux" else 1.0
-    return as_float(config.in_channels) / packed
+    """Channels of the autoencoder's latent, where a config counts those of a packed patch too."""
+    channels = as_float(config.in_channels)
+    return channels / as_float(config.patch_size) ** 2 if config.packs_latents else channels
 
 
 _FEATURES: dict[str, Callable[[Any, Workload], Any]] = {

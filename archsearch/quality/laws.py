@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality.forms import FORMS, Form
+from archsearch.quality.modalities import families_of
 from archsearch.quality.proxy import Quality, QualityProxy
 from archsearch.yaml_records import read_mapping
 
@@ -42,7 +43,7 @@ class Table(BaseModel):
 
 
 class LawRecord(BaseModel):
-    """One entry of ``laws*.yaml``."""
+    """One entry of ``laws*.yaml``. ``families`` names families, or modalities that stand for all their families."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "crossed", "compute"]
@@ -84,7 +85,7 @@ class Law:
 
     @property
     def families(self) -> tuple[str, ...]:
-        return self.record.families
+        return families_of(self.record.families)
 
     @property
     def valid(self) -> Mapping[str, tuple[float, float]]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from archsearch.errors import InvalidInputError
+from archsearch.models.base import Modality
 from archsearch.quality.tiny_decoders import VOCABULARY, Shape
 
 
@@ -23,7 +24,7 @@ def shape_of(config: Any) -> Shape:
     Raises:
         InvalidInputError: another family, a mixture of experts, or a config of arrays.
     """
-    if config.family not in ("decoder", "encoder"):
+    if config.modality not in (Modality.CAUSAL_LANGUAGE, Modality.MASKED_LANGUAGE):
         raise InvalidInputError(f"family {config.family}: only decoders and encoders can be built and trained here")
     if getattr(config, "is_moe", False):
         raise InvalidInputError("mixtures of experts cannot be built here; choose a law as quality proxy")

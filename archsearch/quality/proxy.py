@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.quality.modalities import default_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +74,6 @@ class QualityProxy(Protocol):
         """
 
 
-DEFAULTS = {
-    "decoder": "shape-aware",
-    "encoder": "chinchilla-encoder",
-    "t5": "chinchilla-encoder",
-    "clip-text": "chinchilla-encoder",
-    "dit": "dit-fid",
-    **dict.fromkeys(("pixart", "sd3", "flux", "sana"), "latent-diffusion-fid"),
-    **dict.fromkeys(("cogvideox", "wan", "ltx", "hunyuan-video"), "latent-diffusion-fid"),
-}
-"""The proxy of each family where none is named. Autoencoders have none: they are not searched."""
 _SHIPPED: list[Callable[[], Mapping[str, QualityProxy]]] = []
 _REGISTERED: dict[str, QualityProxy] = {}
 
@@ -133,8 +124,9 @@ def default_proxy(family: str) -> QualityProxy:
     Raises:
         InvalidInputError: no proxy speaks for the family.
     """
-    if family in DEFAULTS:
-        return get_proxy(DEFAULTS[family])
+    name = default_name(family)
+    if name is not None:
+        return get_proxy(name)
     for proxy in _REGISTERED.values():
         if family in proxy.families:
             return proxy

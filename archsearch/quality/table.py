@@ -13,13 +13,13 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archsearch.errors import InvalidInputError
-from archsearch.quality.features import LANGUAGE_FAMILIES, training_features
+from archsearch.quality.features import training_features
+from archsearch.quality.modalities import is_language
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
 from archsearch.quality.sampling import Sampled, asked_sampling, sampled_quality
 from archsearch.workload import Workload
@@ -112,7 +112,7 @@ def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelCon
                 continue
             whole = isinstance(value, (int, float, np.number)) and float(value).is_integer()
             values[column] = int(value) if whole and not isinstance(value, bool) else value
-        filled = _fill_in(name, values) if name in LANGUAGE_FAMILIES else {}
+        filled = _fill_in(name, values) if is_language(name) else {}
         configs.append(get_family(name).from_dict({**filled, **values}))
     return configs
 
@@ -161,11 +161,9 @@ def _predict_group(
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue  # an empty cell means the field was left out
         values[name] = value.astype(np.int64) if _whole(value) else value
-    filled = _fill_in(family, values) if family in LANGUAGE_FAMILIES else {}
+    filled = _fill_in(family, values) if is_language(family) else {}
     config = _build(family, {**filled, **values}, law)
     run = workload or Workload(**config.default_sizes)  # type: ignore[arg-type]
-    if workload is None and "flops" in law.features and family == "dit":
-        run = Workload(height=256, width=256)
     answer = law.predict(training_features(config, law, run, given))
     if sampled is not None:
         answer = sampled_quality(answer, law.direction, sampled)
@@ -181,7 +179,7 @@ def _predict_group(
 
 def _told(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
     """What was filled in, in words."""
-    if family not in LANGUAGE_FAMILIES:
+    if not is_language(family):
         return []
     told = [] if "head_dim" in values else ["head_dim: hidden_size / num_attention_heads"]
     for name, value in filled.items():
@@ -191,16 +189,16 @@ def _told(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> 
 
 def _fill_in(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of language models that a table leaves out; the module's text says how."""
-    from archsearch.models.registry.families import FAMILIES, get_family
+    from archsearch.models.registry.families import get_family, presets_of
 
     known = {f.name for f in fields(get_family(family))}
     filled: dict[str, Any] = {}
     if "num_key_value_heads" in known and "num_attention_heads" in values:
         filled["num_key_value_heads"] = values["num_attention_heads"]
     vocabulary = values.get("vocab_size")
-    if vocabulary is not None and family in FAMILIES:
+    if vocabulary is not None:
         size = np.unique(vocabulary)
-        presets = import_module(FAMILIES[family][0]).PRESETS.values()
+        presets = [preset.values for preset in presets_of(family).values()]
         alike = [p for p in presets if len(size) == 1 and p.get("vocab_size") == size[0]]
         for name in ("gated_mlp", "positions", "tie_word_embeddings", "max_position_embeddings"):
             said = {p.get(name) for p in alike} - {None}

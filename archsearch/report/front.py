@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError
+from archsearch.search.evaluate.advice import Beside
+from archsearch.search.evaluate.columns import metric_and_gpu
+from archsearch.search.evaluate.result import SearchResult, as_result
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    Table = SearchResult | pd.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class FrontInfo:
     baseline: Points
 
 
-def front_info(front: pd.DataFrame, recommended: pd.DataFrame | None = None, *, x: str | None = None) -> FrontInfo:
+def front_info(front: Table, recommended: Table | None = None, *, x: str | None = None) -> FrontInfo:
     """The front of ``enumerate_space`` (or ``study_frame(front_only=True)``) as points.
 
     Args:
@@ -46,35 +51,28 @@ def front_info(front: pd.DataFrame, recommended: pd.DataFrame | None = None, *, 
     Raises:
         InvalidInputError: the tables lack the columns, or belong to different spaces.
     """
-    gpus = front.attrs["hardware"]
-    column = x or (f"throughput:{gpus[0]}" if len(gpus) == 1 else "throughput_worst")
-    for table in (front, recommended):
-        if table is not None and column not in table.columns:
-            raise InvalidInputError(f"no column {column!r}; columns: {', '.join(map(str, table.columns))}")
-    if recommended is not None and recommended.attrs["space"] != front.attrs["space"]:
-        raise InvalidInputError(f"front of {front.attrs['space']!r}, recommendations of {recommended.attrs['space']!r}")
-    quality = front.attrs["quality"]
-    baseline = None if recommended is None else recommended.attrs.get("baseline")
+    whole, best = as_result(front), None if recommended is None else as_result(recommended)
+    setting = whole.setting
+    column = x or setting.pool.column("throughput")
+    for result in (whole, best):
+        if result is not None and column not in result.frame.columns:
+            raise InvalidInputError(f"no column {column!r}; columns: {', '.join(map(str, result.frame.columns))}")
+    if best is not None and best.setting.space != setting.space:
+        raise InvalidInputError(f"front of {setting.space!r}, recommendations of {best.setting.space!r}")
+    quality = setting.quality
+    baseline = None if best is None or best.advice is None else best.advice.baseline
     return FrontInfo(
-        title=f"{front.attrs['space']} on {', '.join(gpus)}",
+        title=f"{setting.space} on {', '.join(setting.pool.ids)}",
         x_title=_axis_title(column),
-        y_title=f"expected {quality['metric']}" + (f" ({quality['unit']})" if quality.get("unit") else ""),
-        proxy=f"{quality['proxy']}: {quality['source']}" + (" (assumed)" if quality.get("assumed") else ""),
-        front=_points(front, column),
-        recommended=Points([], [], []) if recommended is None else _points(recommended, column),
-        baseline=Points(
-            [baseline[column]],
-            [baseline["quality"]],
-            [baseline["name"]],
-            [baseline["quality_low"]],
-            [baseline["quality_high"]],
-        )
-        if baseline
-        else Points([], [], []),
+        y_title=f"expected {quality.metric}" + (f" ({quality.unit})" if quality.unit else ""),
+        proxy=f"{quality.proxy}: {quality.source}" + (" (assumed)" if quality.assumed else ""),
+        front=_points(whole, column),
+        recommended=Points([], [], []) if best is None else _points(best, column),
+        baseline=Points([], [], []) if baseline is None else _point(baseline, column),
     )
 
 
-def plot_front(front: pd.DataFrame, recommended: pd.DataFrame | None = None, *, x: str | None = None) -> go.Figure:
+def plot_front(front: Table, recommended: Table | None = None, *, x: str | None = None) -> go.Figure:
     """Draw ``front_info`` with Plotly; hovering over a point shows its dimensions."""
     import plotly.graph_objects as go
 
@@ -126,10 +124,18 @@ def _xy(points: Points) -> dict[str, Any]:
     return {"x": points.x, "y": points.y, "hovertext": points.labels, "hovertemplate": hover}
 
 
-def _points(frame: pd.DataFrame, column: str) -> Points:
-    names = [name for name in frame.attrs["dimensions"] if name in frame.columns]
+def _point(beside: Beside, column: str) -> Points:
+    """One architecture, labelled with its name."""
+    x, y, low, high = (beside.metrics[name] for name in (column, "quality", "quality_low", "quality_high"))
+    return Points([x], [y], [beside.name], [low], [high])
+
+
+def _points(result: SearchResult, column: str) -> Points:
+    """The rows of a table, labelled with their dimensions."""
+    frame = result.frame
+    names = [name for name in result.setting.dimensions if name in frame.columns]
     labels = []
-    for row in frame.to_dict(orient="records"):
+    for row in result.rows():
         shape = ", ".join(f"{name} {row[name]}" for name in names)
         labels.append(f"{row['rank']}. {shape}" if "rank" in row else shape)
     columns = (column, "quality", "quality_low", "quality_high")
@@ -138,7 +144,7 @@ def _points(frame: pd.DataFrame, column: str) -> Points:
 
 
 def _axis_title(column: str) -> str:
-    stem, _, gpu = column.partition(":")
+    stem, gpu = metric_and_gpu(column)
     words = {
         "throughput_worst": "throughput of the GPU that gains least (× baseline)",
         "throughput_weighted": "throughput of the pool (× baseline)",

@@ -20,6 +20,8 @@ from archsearch.workload import Workload
 if TYPE_CHECKING:
     import optuna
 
+    from archsearch.search.evaluate.setting import Setting
+
 FITS = 0.8
 """Share of free memory that weights and activations may take for the whole model to be timed."""
 
@@ -82,33 +84,31 @@ class Verification:
 
 def candidates_of(
     source: str | optuna.Study, hardware: str | None, top: int, storage: str | None
-) -> tuple[list[Candidate], Workload, dict[str, Any]]:
-    """The baseline and the ``top`` recommendations of a study or space, their workload, and the frame's attributes.
+) -> tuple[list[Candidate], Setting]:
+    """The baseline and the ``top`` recommendations of a study or space, and what they were searched under.
 
     Raises:
         ArchSearchError: see ``recommend``.
         InvalidInputError: the space names no baseline.
     """
     from archsearch.models.registry.families import get_family, load_preset
-    from archsearch.search.answers.recommend import config_of, recommend
-    from archsearch.search.evaluate.frames import workload_from
+    from archsearch.search.answers.recommend import recommendation
 
-    frame = recommend(source, hardware, top=top, storage=storage, progress=False)
-    attributes = {str(name): value for name, value in frame.attrs.items()}
-    workload = workload_from(attributes["workload"])
-    if attributes["family"] == "traced":
-        raise UnsupportedError(f"space {attributes['space']!r} is over modules of your own: time them as they are")
-    family = get_family(attributes["family"])
-    baseline = attributes.get("baseline")
-    if not baseline:
-        raise InvalidInputError(f"space {attributes['space']!r} names no baseline to compare with")
-    named = baseline["name"] != "baseline"
-    dimensions = {k: v for k, v in baseline["config"].items() if k in attributes["config_fields"]}
-    naive = load_preset(baseline["name"]) if named else family.from_dict(attributes["fixed"] | dimensions)
-    found = [Candidate(0, baseline["name"], naive, float(baseline["quality"]))]
-    for rank, quality in enumerate(frame["quality"].tolist(), start=1):
-        found.append(Candidate(rank, f"rank {rank}", family.from_dict(config_of(frame, rank)), float(quality)))
-    return found, workload, attributes
+    result = recommendation(source, hardware, top=top, storage=storage, progress=False)
+    setting = result.setting
+    if setting.family == "traced":
+        raise UnsupportedError(f"space {setting.space!r} is over modules of your own: time them as they are")
+    family = get_family(setting.family)
+    baseline = None if result.advice is None else result.advice.baseline
+    if baseline is None:
+        raise InvalidInputError(f"space {setting.space!r} names no baseline to compare with")
+    dimensions = {name: value for name, value in baseline.config.items() if name in setting.config_fields}
+    named = baseline.name != "baseline"
+    naive = load_preset(baseline.name) if named else family.from_dict({**setting.fixed, **dimensions})
+    candidates = [Candidate(0, baseline.name, naive, float(baseline.metrics["quality"]))]
+    for rank, quality in enumerate(result.frame["quality"].tolist(), start=1):
+        candidates.append(Candidate(rank, f"rank {rank}", family.from_dict(result.config(rank)), float(quality)))
+    return candidates, setting
 
 
 def verify(
@@ -136,26 +136,27 @@ def verify(
     Raises:
         ArchSearchError: nothing to recommend, or no library to build modules with.
     """
-    found, workload, attributes = candidates_of(source, hardware, top, storage)
-    stated = Execution(**attributes["execution"]) if execution is None else execution
+    candidates, setting = candidates_of(source, hardware, top, storage)
+    workload = setting.workload.workload()
+    stated = setting.execution if execution is None else execution
     chosen = chosen_execution(workload, stated, changes).resolved(workload)
     if chosen.gpus > 1:
         raise UnsupportedError("bench verify times one device: leave out layouts over several GPUs (--*-parallel)")
     rows: list[Checked] = []
-    for candidate in found:
-        progress(f"{attributes['space']}: {candidate.name}")
-        twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)  # type: ignore[attr-defined]
+    for candidate in candidates:
+        progress(f"{setting.space}: {candidate.name}")
+        twin = next((row for row in rows if row.config == candidate.config.to_dict()), None)
         if twin is None:
             rows.append(_checked(candidate, workload, gpu, device, chosen))
         else:  # timed already
             rows.append(replace(twin, rank=candidate.rank, name=candidate.name, note=f"the same as {twin.name}"))
     return Verification(
-        space=attributes["space"],
-        family=attributes["family"],
+        space=setting.space,
+        family=setting.family,
         hardware=gpu.id,
         device=device_name,
         execution=chosen.line(),
-        workload={k: v for k, v in attributes["workload"].items() if v is not None},
+        workload=setting.workload.model_dump(mode="json", exclude_none=True),
         rows=tuple(rows),
         **_agreement(rows),
     )
@@ -171,7 +172,7 @@ def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: 
     layers = getattr(config, "num_layers", None)
     if layers is None or layers < 2:
         return cost(config), None
-    one, two = (cost(replace(config, num_layers=n)) for n in (1, 2))  # type: ignore[type-var]
+    one, two = (cost(replace(config, num_layers=n)) for n in (1, 2))
     return cost(config), float(two.latency_s - one.latency_s)
 
 
@@ -188,7 +189,7 @@ def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any
     return Checked(
         rank=candidate.rank,
         name=candidate.name,
-        config=config.to_dict(),  # type: ignore[attr-defined]
+        config=config.to_dict(),
         parameters=int(config.parameters()),
         quality=float(candidate.quality),
         predicted_s=float(answer.latency_s),
@@ -210,7 +211,7 @@ def _measured(
         plain = plain_layer(config, workload, device, compiled=compiled)
         return None, plain.median_s, plain.method
     whole = float(config.memory(workload).total) < FITS * free_bytes(device)
-    built_config = config if whole else replace(config, num_layers=2)  # type: ignore[type-var]
+    built_config = config if whole else replace(config, num_layers=2)
     built = build_module(built_config, workload, device)
     if compiled:
         compile_layers(built)

@@ -26,7 +26,9 @@ def _gpt2(layers: int, hidden: int, heads: int, positions: int = 1024) -> Callab
     return lambda: hf.GPT2LMHeadModel(config)
 
 
-def _llama(layers: int, hidden: int, heads: int, kv: int, ffn: int, vocab: int, tied: bool = False) -> Any:
+def _llama(
+    layers: int, hidden: int, heads: int, kv: int, ffn: int, vocab: int, positions: int, tied: bool = False
+) -> Any:
     config = hf.LlamaConfig(
         num_hidden_layers=layers,
         hidden_size=hidden,
@@ -34,6 +36,7 @@ def _llama(layers: int, hidden: int, heads: int, kv: int, ffn: int, vocab: int, 
         num_key_value_heads=kv,
         intermediate_size=ffn,
         vocab_size=vocab,
+        max_position_embeddings=positions,
         tie_word_embeddings=tied,
         **NO_TOKENS,
     )
@@ -49,6 +52,7 @@ def _mistral() -> torch.nn.Module:
             num_key_value_heads=8,
             intermediate_size=14336,
             vocab_size=32768,
+            max_position_embeddings=32768,
             sliding_window=None,
         )
     )
@@ -64,6 +68,7 @@ def _qwen3() -> torch.nn.Module:
             head_dim=128,
             intermediate_size=12288,
             vocab_size=151936,
+            max_position_embeddings=40960,
             tie_word_embeddings=False,
         )
     )
@@ -91,12 +96,12 @@ MODULES: dict[str, Callable[[], torch.nn.Module]] = {
     "gpt3-xl": _gpt2(24, 3072, 24, 2048),
     "gpt3-2.7b": _gpt2(32, 2560, 32, 2048),
     "opt-1.3b": _opt,
-    "llama-2-7b": _llama(32, 4096, 32, 32, 11008, 32000),
-    "llama-2-13b": _llama(40, 5120, 40, 40, 13824, 32000),
-    "llama-3-8b": _llama(32, 4096, 32, 8, 14336, 128256),
-    "llama-3-70b": _llama(80, 8192, 64, 8, 28672, 128256),
-    "llama-3.2-1b": _llama(16, 2048, 32, 8, 8192, 128256, tied=True),
-    "llama-3.2-3b": _llama(28, 3072, 24, 8, 8192, 128256, tied=True),
+    "llama-2-7b": _llama(32, 4096, 32, 32, 11008, 32000, 4096),
+    "llama-2-13b": _llama(40, 5120, 40, 40, 13824, 32000, 4096),
+    "llama-3-8b": _llama(32, 4096, 32, 8, 14336, 128256, 8192),
+    "llama-3-70b": _llama(80, 8192, 64, 8, 28672, 128256, 8192),
+    "llama-3.2-1b": _llama(16, 2048, 32, 8, 8192, 128256, 131072, tied=True),
+    "llama-3.2-3b": _llama(28, 3072, 24, 8, 8192, 128256, 131072, tied=True),
     "mistral-7b": _mistral,
     "qwen3-8b": _qwen3,
 }

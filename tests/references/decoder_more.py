@@ -22,13 +22,16 @@ BATCHED = {"experts_implementation": "batched_mm"}
 """The same products as torch's FLOP counter sees them; it does not count grouped ones."""
 
 
-def _sizes(layers: int, hidden: int, heads: int, kv: int | None, ffn: int, vocab: int) -> dict[str, Any]:
+def _sizes(
+    layers: int, hidden: int, heads: int, kv: int | None, ffn: int, vocab: int, positions: int
+) -> dict[str, Any]:
     sizes = {
         "num_hidden_layers": layers,
         "hidden_size": hidden,
         "num_attention_heads": heads,
         "intermediate_size": ffn,
         "vocab_size": vocab,
+        "max_position_embeddings": positions,
         **NO_TOKENS,
     }
     return sizes if kv is None else {**sizes, "num_key_value_heads": kv}
@@ -36,7 +39,7 @@ def _sizes(layers: int, hidden: int, heads: int, kv: int | None, ffn: int, vocab
 
 def _pythia(*sizes: int) -> Any:
     layers, hidden, heads, vocab = sizes
-    config = hf.GPTNeoXConfig(**_sizes(layers, hidden, heads, None, 4 * hidden, vocab), max_position_embeddings=2048)
+    config = hf.GPTNeoXConfig(**_sizes(layers, hidden, heads, None, 4 * hidden, vocab, 2048))
     return lambda: hf.GPTNeoXForCausalLM(config)
 
 
@@ -82,7 +85,7 @@ def _mixtral(*sizes: int) -> Any:
 
 def _qwen2_moe() -> torch.nn.Module:
     config = hf.Qwen2MoeConfig(
-        **_sizes(24, 2048, 16, 16, 5632, 151936),
+        **_sizes(24, 2048, 16, 16, 5632, 151936, 8192),
         num_experts=60,
         num_experts_per_tok=4,
         moe_intermediate_size=1408,
@@ -94,7 +97,7 @@ def _qwen2_moe() -> torch.nn.Module:
 
 def _qwen3_moe() -> torch.nn.Module:
     config = hf.Qwen3MoeConfig(
-        **_sizes(48, 2048, 32, 4, 6144, 151936),
+        **_sizes(48, 2048, 32, 4, 6144, 151936, 40960),
         head_dim=128,
         num_experts=128,
         num_experts_per_tok=8,
@@ -112,35 +115,35 @@ MODULES: dict[str, Callable[[], torch.nn.Module]] = {
     "pythia-2.8b": _pythia(32, 2560, 32, 50304),
     "pythia-6.9b": _pythia(32, 4096, 32, 50432),
     "pythia-12b": _pythia(36, 5120, 40, 50688),
-    "llama-2-70b": _llama(80, 8192, 64, 8, 28672, 32000),
-    "llama-3.1-8b": _llama(32, 4096, 32, 8, 14336, 128256),
-    "llama-3.1-70b": _llama(80, 8192, 64, 8, 28672, 128256),
-    "llama-3.1-405b": _llama(126, 16384, 128, 8, 53248, 128256),
-    "mistral-7b-v0.1": _mistral(32, 4096, 32, 8, 14336, 32000, window=4096),
-    "qwen2.5-0.5b": _qwen2(24, 896, 14, 2, 4864, 151936, tied=True),
-    "qwen2.5-1.5b": _qwen2(28, 1536, 12, 2, 8960, 151936, tied=True),
-    "qwen2.5-3b": _qwen2(36, 2048, 16, 2, 11008, 151936, tied=True),
-    "qwen2.5-7b": _qwen2(28, 3584, 28, 4, 18944, 152064),
-    "qwen2.5-14b": _qwen2(48, 5120, 40, 8, 13824, 152064),
-    "qwen2.5-32b": _qwen2(64, 5120, 40, 8, 27648, 152064),
-    "qwen2.5-72b": _qwen2(80, 8192, 64, 8, 29568, 152064),
-    "qwen3-0.6b": _qwen3(28, 1024, 16, 8, 3072, 151936, tied=True),
-    "qwen3-1.7b": _qwen3(28, 2048, 16, 8, 6144, 151936, tied=True),
-    "qwen3-4b": _qwen3(36, 2560, 32, 8, 9728, 151936, tied=True),
-    "qwen3-14b": _qwen3(40, 5120, 40, 8, 17408, 151936),
-    "qwen3-32b": _qwen3(64, 5120, 64, 8, 25600, 151936),
-    "gemma-2b": _gemma(18, 2048, 8, 1, 16384, 256000),
-    "gemma-7b": _gemma(28, 3072, 16, 16, 24576, 256000),
-    "gemma-2-2b": _gemma2(26, 2304, 8, 4, 9216, 256000),
-    "gemma-2-2b-encoder": _gemma2(26, 2304, 8, 4, 9216, 256000, head=False),
-    "gemma-2-9b": _gemma2(42, 3584, 16, 8, 14336, 256000),
-    "gemma-2-27b": _gemma2(46, 4608, 32, 16, 36864, 256000, head_dim=128),
-    "gemma-3-1b": _gemma3(26, 1152, 4, 1, 6912, 262144, window=512),
-    "gemma-3-4b": _gemma3(34, 2560, 8, 4, 10240, 262208, window=1024),
-    "gemma-3-12b": _gemma3(48, 3840, 16, 8, 15360, 262208, window=1024),
-    "gemma-3-27b": _gemma3(62, 5376, 32, 16, 21504, 262208, window=1024, head_dim=128),
-    "mixtral-8x7b": _mixtral(32, 4096, 32, 8, 14336, 32000),
-    "mixtral-8x22b": _mixtral(56, 6144, 48, 8, 16384, 32768),
+    "llama-2-70b": _llama(80, 8192, 64, 8, 28672, 32000, 4096),
+    "llama-3.1-8b": _llama(32, 4096, 32, 8, 14336, 128256, 131072),
+    "llama-3.1-70b": _llama(80, 8192, 64, 8, 28672, 128256, 131072),
+    "llama-3.1-405b": _llama(126, 16384, 128, 8, 53248, 128256, 131072),
+    "mistral-7b-v0.1": _mistral(32, 4096, 32, 8, 14336, 32000, 32768, window=4096),
+    "qwen2.5-0.5b": _qwen2(24, 896, 14, 2, 4864, 151936, 32768, tied=True),
+    "qwen2.5-1.5b": _qwen2(28, 1536, 12, 2, 8960, 151936, 131072, tied=True),
+    "qwen2.5-3b": _qwen2(36, 2048, 16, 2, 11008, 151936, 32768, tied=True),
+    "qwen2.5-7b": _qwen2(28, 3584, 28, 4, 18944, 152064, 131072),
+    "qwen2.5-14b": _qwen2(48, 5120, 40, 8, 13824, 152064, 131072),
+    "qwen2.5-32b": _qwen2(64, 5120, 40, 8, 27648, 152064, 131072),
+    "qwen2.5-72b": _qwen2(80, 8192, 64, 8, 29568, 152064, 131072),
+    "qwen3-0.6b": _qwen3(28, 1024, 16, 8, 3072, 151936, 40960, tied=True),
+    "qwen3-1.7b": _qwen3(28, 2048, 16, 8, 6144, 151936, 40960, tied=True),
+    "qwen3-4b": _qwen3(36, 2560, 32, 8, 9728, 151936, 40960, tied=True),
+    "qwen3-14b": _qwen3(40, 5120, 40, 8, 17408, 151936, 40960),
+    "qwen3-32b": _qwen3(64, 5120, 64, 8, 25600, 151936, 40960),
+    "gemma-2b": _gemma(18, 2048, 8, 1, 16384, 256000, 8192),
+    "gemma-7b": _gemma(28, 3072, 16, 16, 24576, 256000, 8192),
+    "gemma-2-2b": _gemma2(26, 2304, 8, 4, 9216, 256000, 8192),
+    "gemma-2-2b-encoder": _gemma2(26, 2304, 8, 4, 9216, 256000, 8192, head=False),
+    "gemma-2-9b": _gemma2(42, 3584, 16, 8, 14336, 256000, 8192),
+    "gemma-2-27b": _gemma2(46, 4608, 32, 16, 36864, 256000, 8192, head_dim=128),
+    "gemma-3-1b": _gemma3(26, 1152, 4, 1, 6912, 262144, 32768, window=512),
+    "gemma-3-4b": _gemma3(34, 2560, 8, 4, 10240, 262208, 131072, window=1024),
+    "gemma-3-12b": _gemma3(48, 3840, 16, 8, 15360, 262208, 131072, window=1024),
+    "gemma-3-27b": _gemma3(62, 5376, 32, 16, 21504, 262208, 131072, window=1024, head_dim=128),
+    "mixtral-8x7b": _mixtral(32, 4096, 32, 8, 14336, 32000, 32768),
+    "mixtral-8x22b": _mixtral(56, 6144, 48, 8, 16384, 32768, 65536),
     "qwen1.5-moe-a2.7b": _qwen2_moe,
     "qwen3-30b-a3b": _qwen3_moe,
 }

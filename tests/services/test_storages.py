@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +17,7 @@ from processes import archsearch, free_port
 import archsearch as package
 from archsearch.search.explore.keys import KEY
 from archsearch.search.studies.storage import load_study
+from archsearch.testing.storage import StorageContract
 
 pytestmark = pytest.mark.services
 SPACE = str(Path(__file__).parents[2] / "search_spaces" / "decoder-1b.yaml")
@@ -93,22 +96,41 @@ def test_workers_on_one_file_one_killed(tmp_path: Path, file: str) -> None:
     check("shared", storage, 500, stood)
 
 
-def test_workers_through_the_grpc_proxy(postgres_url: str) -> None:
+@contextmanager
+def proxy_of(url: str) -> Iterator[str]:
+    """The address of a proxy of a database; it tells no password."""
     port = free_port()
-    proxy = archsearch("study", "proxy", "--storage", postgres_url, "--port", str(port), "--json")
+    proxy = archsearch("study", "proxy", "--storage", url, "--port", str(port), "--json")
     try:
         assert proxy.stdout is not None
         head = proxy.stdout.readline() + proxy.stdout.readline()  # the address is told before anybody connects
         assert "127.0.0.1" in head
         assert "***" in head
-        address = f"grpc://127.0.0.1:{port}"
-        create("proxied", address, "nsga2")
-        stood = run_workers("proxied", address, until=400, workers=3, kill_after=100)
-        check("proxied", postgres_url, 400, stood)
+        yield f"grpc://127.0.0.1:{port}"
     finally:
         proxy.terminate()
         _, err = proxy.communicate(timeout=30)
-    assert password_of(postgres_url) not in head + err
+    assert password_of(url) not in head + err
+
+
+def test_workers_through_the_grpc_proxy(postgres_url: str) -> None:
+    with proxy_of(postgres_url) as address:
+        create("proxied", address, "nsga2")
+        stood = run_workers("proxied", address, until=400, workers=3, kill_after=100)
+        check("proxied", postgres_url, 400, stood)
+
+
+class TestPostgresql(StorageContract):
+    @pytest.fixture
+    def storage(self, postgres_url: str) -> str:
+        return postgres_url
+
+
+class TestProxy(StorageContract):
+    @pytest.fixture(scope="class")
+    def storage(self, postgres_url: str) -> Iterator[str]:
+        with proxy_of(postgres_url) as address:
+            yield address
 
 
 def test_passwords_are_told_to_nobody(postgres_url: str) -> None:

@@ -29,12 +29,12 @@ Outputs wider than 256 columns do not fit the accumulators and are computed in h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
-from archsearch.cost.kernels.base import Array, Coefficient, KernelTime, smooth_max
+from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime, smooth_max
 from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, has_warpgroup_units, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
@@ -77,7 +77,7 @@ class AttentionModel:
         self.name = f"attention/{variant}"
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS + CACHE_WRITE if variant in PAGED else COEFFICIENTS
 
-    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of each call.
 
         Args:
@@ -99,7 +99,7 @@ class AttentionModel:
         return KernelTime(latency_s=parts["total"], bound=bound, details=details)
 
 
-def _complete(dims: Mapping[str, Array]) -> dict[str, Array]:
+def _complete(dims: Dims) -> dict[str, Floats]:
     """Every dimension, defaults filled in, as arrays of one shape [S]."""
     full = {"window": np.zeros(1), "cache_write": np.ones(1), **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in full.values()))
@@ -107,8 +107,8 @@ def _complete(dims: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def call_time(
-    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], cut: Tiling, v: Mapping[str, float]
-) -> dict[str, Any]:
+    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], cut: Tiling, v: Mapping[str, float]
+) -> dict[str, Floats]:
     """Time of each call and its parts, arrays of shape [S] (see the module's docstring)."""
     clock = gpu.boost_clock_mhz * 1e6
     blocks = np.ceil(cut.rows / cut.tile_q)
@@ -135,8 +135,8 @@ def call_time(
 
 
 def _blocks_time(
-    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], cut: Tiling, v: Mapping[str, float], items: Array
-) -> tuple[Array, Array]:
+    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], cut: Tiling, v: Mapping[str, float], items: Floats
+) -> tuple[Floats, Floats]:
     """Time of the matrix and special-function units, and of the launch's work items with their latencies."""
     clock, sms = gpu.boost_clock_mhz * 1e6, float(gpu.num_sms)
     visited, most = key_blocks(cut, dims)
@@ -160,8 +160,8 @@ def _blocks_time(
 
 
 def _traffic_time(
-    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], cut: Tiling, v: Mapping[str, float]
-) -> tuple[Array, Array | None, Array]:
+    gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], cut: Tiling, v: Mapping[str, float]
+) -> tuple[Floats, Floats | None, Floats]:
     """Time on DRAM, of the cache write (None where there is none) and of combining split keys."""
     clock, size = gpu.boost_clock_mhz * 1e6, dtype.itemsize
     bandwidth = v["dram_fraction"] * gpu.bandwidth_bytes_s

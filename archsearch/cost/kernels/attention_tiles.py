@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.cost.kernels.base import Array
+from archsearch.arrays import Floats
 from archsearch.hardware.spec import GpuSpec
 
 SHARED_RESERVED_BYTES = 1024.0
@@ -36,19 +36,19 @@ class Tiling:
     packing needs; ``split`` the parts that keys are cut into; ``overlaps`` whether products and softmax run at once.
     """
 
-    tile_q: Array
-    tile_kv: Array
-    dim: Array
-    occupancy: Array
-    rows: Array
-    groups: Array
-    per_query: Array
-    copies: Array
-    split: Array
+    tile_q: Floats
+    tile_kv: Floats
+    dim: Floats
+    occupancy: Floats
+    rows: Floats
+    groups: Floats
+    per_query: Floats
+    copies: Floats
+    split: Floats
     overlaps: bool
 
 
-def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
+def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Floats]) -> Tiling:
     """The cut of every shape by a kernel variant (see ``VARIANTS``)."""
     seq_q, shared = dims["seq_q"], dims["heads_q"] / dims["heads_kv"]
     tile_q, tile_kv, dim = _BLOCKS[variant](gpu, dims["head_dim"])
@@ -73,7 +73,7 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Array]) -> Tiling:
     )
 
 
-def _packs(variant: str, seq_q: Array, shared: Array) -> NDArray[np.bool_]:
+def _packs(variant: str, seq_q: Floats, shared: Floats) -> NDArray[np.bool_]:
     """Whether query heads that share keys are packed into one block."""
     if variant in ("fa3-causal", "fa4-causal", "trtllm-decode"):
         return np.asarray(shared > 1)
@@ -82,7 +82,7 @@ def _packs(variant: str, seq_q: Array, shared: Array) -> NDArray[np.bool_]:
     return np.zeros(shared.shape, dtype=bool)
 
 
-def _copies(variant: str, dims: Mapping[str, Array], pack: NDArray[np.bool_]) -> Array:
+def _copies(variant: str, dims: Mapping[str, Floats], pack: NDArray[np.bool_]) -> Floats:
     """Further kernels that FlashAttention-2 launches to pack heads: one copies the output back; transposing queries
     and outputs copies them where neither the batch nor the key heads are one (csrc/flash_attn/flash_api.cpp)."""
     if variant != "fa2-causal":
@@ -91,7 +91,7 @@ def _copies(variant: str, dims: Mapping[str, Array], pack: NDArray[np.bool_]) ->
     return np.where(pack, np.where(transposes, 4.0, 1.0), 0.0)
 
 
-def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Array], tile_q: Array, tile_kv: Array) -> Array:
+def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Floats], tile_q: Floats, tile_kv: Floats) -> Floats:
     """Splits of the keys where query blocks alone leave SMs idle.
 
     ``num_splits_heuristic`` of flash_attn/cute/interface.py: as many as fill the SMs, none below five key blocks.
@@ -116,39 +116,39 @@ def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Array], tile_q: Array
     return np.clip(np.ceil(across / per_sm), 1, split)
 
 
-def _table(head_dim: Array, rows: tuple[tuple[float, float, float], ...]) -> tuple[Array, Array, Array]:
+def _table(head_dim: Floats, rows: tuple[tuple[float, float, float], ...]) -> tuple[Floats, Floats, Floats]:
     """Rows of (largest head_dim, tile_q, tile_kv), ascending: blocks, and the dimension padded to the row's."""
     limits = np.array([r[0] for r in rows])
     index = np.minimum(np.searchsorted(limits, head_dim), len(rows) - 1)
     return np.array([r[1] for r in rows])[index], np.array([r[2] for r in rows])[index], limits[index]
 
 
-def _fa2_paged(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _fa2_paged(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     rows = ((32, 64, 256), (64, 64, 256), (96, 64, 128), (128, 64, 128), (192, 64, 64), (256, 64, 64))
     return _table(head_dim, rows)
 
 
-def _fa2_full(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _fa2_full(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     consumer = gpu.compute_capability_tuple > (8, 0) and gpu.compute_capability_tuple != (9, 0)
     last = (256, 128, 64) if gpu.compute_capability_tuple == (8, 0) else (256, 64, 64)
     rows = ((32, 128, 128), (64, 128, 128), (96, 128, 64), (128, 128, 32 if consumer else 64), (192, 128, 64), last)
     return _table(head_dim, rows)
 
 
-def _fa3_causal(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _fa3_causal(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     return _table(head_dim, ((64, 192, 128), (96, 192, 128), (128, 128, 128), (192, 128, 96), (256, 128, 80)))
 
 
-def _fa3_full(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _fa3_full(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     return _table(head_dim, ((64, 192, 192), (96, 192, 144), (128, 128, 176), (192, 128, 112), (256, 128, 80)))
 
 
-def _blackwell(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _blackwell(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     tile_q = np.where(head_dim <= 128, 256.0, 128.0)
     return tile_q, np.full_like(head_dim, 128.0), np.ceil(head_dim / 16) * 16
 
 
-def _cudnn(gpu: GpuSpec, head_dim: Array) -> tuple[Array, Array, Array]:
+def _cudnn(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
     return _table(head_dim, ((64, 128, 128), (128, 128, 128), (256, 128, 64)))
 
 
@@ -174,7 +174,7 @@ PAGED = ("fa2-causal", "fa3-causal", "fa4-causal", "trtllm-prefill", "trtllm-dec
 """Variants that read a paged key-value cache."""
 
 
-def _occupancy(variant: str, gpu: GpuSpec, tile_q: Array, tile_kv: Array, dim: Array) -> Array:
+def _occupancy(variant: str, gpu: GpuSpec, tile_q: Floats, tile_kv: Floats, dim: Floats) -> Floats:
     """Blocks resident on an SM: FlashAttention-2 runs as many as shared memory holds, at most two of four warps."""
     if not variant.startswith(FLASH_2):
         return np.ones_like(dim)
@@ -184,7 +184,7 @@ def _occupancy(variant: str, gpu: GpuSpec, tile_q: Array, tile_kv: Array, dim: A
     return np.clip(np.minimum(fits, registers), 1, None)
 
 
-def key_blocks(t: Tiling, dims: Mapping[str, Array]) -> tuple[Array, Array]:
+def key_blocks(t: Tiling, dims: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     """Key blocks that the query blocks of one cut visit in all, and the most that one of them visits.
 
     Queries align to the last key: query i of a cut sees keys (i + offset - left) to (i + offset + right), with
@@ -210,7 +210,7 @@ def key_blocks(t: Tiling, dims: Mapping[str, Array]) -> tuple[Array, Array]:
     return total, longest
 
 
-def _ends(t: Tiling, dims: Mapping[str, Array], blocks: Array, every: Array, right: Array) -> Array:
+def _ends(t: Tiling, dims: Mapping[str, Floats], blocks: Floats, every: Floats, right: Floats) -> Floats:
     """Sum over blocks of the key block after the last that each visits."""
     shift = (dims["seq_kv"] - dims["seq_q"] + right) * t.per_query
     empty = np.clip(np.floor(-shift / t.tile_q), 0, blocks)
@@ -220,7 +220,7 @@ def _ends(t: Tiling, dims: Mapping[str, Array], blocks: Array, every: Array, rig
     return np.asarray(floor_sum(partial - empty, width, t.tile_q, start) + (blocks - partial) * every)
 
 
-def _starts(t: Tiling, dims: Mapping[str, Array], blocks: Array, left: Array) -> Array:
+def _starts(t: Tiling, dims: Mapping[str, Floats], blocks: Floats, left: Floats) -> Floats:
     """Sum over blocks of the first key block that each visits."""
     shift = (dims["seq_kv"] - dims["seq_q"] - left) * t.per_query
     whole = np.clip(np.ceil(-shift / t.tile_q), 0, blocks)
@@ -228,7 +228,7 @@ def _starts(t: Tiling, dims: Mapping[str, Array], blocks: Array, left: Array) ->
     return floor_sum(blocks - whole, t.tile_kv * t.per_query, t.tile_q, start)
 
 
-def floor_sum(count: Array, divisor: Array, slope: Array, start: Array) -> Array:
+def floor_sum(count: Floats, divisor: Floats, slope: Floats, start: Floats) -> Floats:
     """Σ_{i < count} ⌊(slope · i + start) / divisor⌋ for whole numbers ≥ 0, elementwise.
 
     The Euclidean algorithm counts lattice points below a line, exchanging the axes: a handful of steps for blocks

@@ -32,11 +32,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from archsearch.cost.kernels.base import Array, Coefficient, KernelTime
+from archsearch.arrays import FloatArray, Floats, Mask
+from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime, smooth_max
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -143,41 +143,41 @@ def default_tensors(kind: str) -> tuple[float, float]:
 class Tensor:
     """Per-shape quantities, each of shape [S] (``reads`` and the like may be 0-d)."""
 
-    rows: Array
-    cols: Array
-    reads: Array
-    writes: Array
-    alone: Array
-    special: Array
-    rms: Array
-    lane_cycles: Array
-    reuse_bytes: Array
-    itemsize: Any
+    rows: Floats
+    cols: Floats
+    reads: Floats
+    writes: Floats
+    alone: Floats
+    special: Floats
+    rms: Floats
+    lane_cycles: Floats
+    reuse_bytes: Floats
+    itemsize: Floats
 
     @classmethod
-    def of(cls, dims: Mapping[str, Array], dtype: DType) -> Tensor:
+    def of(cls, dims: Dims, dtype: DType) -> Tensor:
         rows, cols = np.broadcast_arrays(*(np.asarray(dims[c], dtype=np.float64) for c in ("rows", "cols")))
         optional = {"reads": 1.0, "writes": 1.0, "alone": 0.0, "special": 0.0, "rms": 0.0, "lane_cycles": 0.0}
         optional |= {"reuse_bytes": 0.0, "itemsize": dtype.itemsize}
         rest = {c: np.asarray(dims.get(c, value), dtype=np.float64) for c, value in optional.items()}
         return cls(np.atleast_1d(rows), np.atleast_1d(cols), **rest)
 
-    def distance(self) -> Array:
+    def distance(self) -> Floats:
         """Bytes touched between two uses of the input, at least its own tensors."""
         return np.asarray(np.maximum(self.bytes_one * (self.reads + self.writes), self.reuse_bytes))
 
-    def written(self, machine: Machine) -> Array:
+    def written(self, machine: Machine) -> Floats:
         """[rows, cols] tensors that reach DRAM: all, but in a loop over few buffers (``reuse_bytes``) those alone that
         L2 evicts before they are written again."""
         evicted = self.writes * machine.missed(self.distance())
         return np.where(self.reuse_bytes > 0, evicted, self.writes)
 
     @property
-    def row_bytes(self) -> Array:
+    def row_bytes(self) -> Floats:
         return np.asarray(self.cols * self.itemsize)
 
     @property
-    def bytes_one(self) -> Array:
+    def bytes_one(self) -> Floats:
         """Bytes of one [rows, cols] tensor."""
         return self.rows * self.row_bytes
 
@@ -209,22 +209,22 @@ class Machine:
             l2_bytes=v["l2_fraction"] * gpu.l2_bytes,
         )
 
-    def resident(self, threads: Any) -> Any:
+    def resident(self, threads: FloatArray) -> Floats:
         """Blocks of this many threads that one SM holds at once."""
         return np.clip(np.floor(self.threads_per_sm / threads), 1.0, self.blocks_per_sm)
 
-    def waves(self, blocks: Any, threads: Any) -> Any:
+    def waves(self, blocks: Floats, threads: FloatArray) -> Floats:
         return np.ceil(blocks / (self.num_sms * self.resident(threads)))
 
-    def turns_s(self, blocks: Any, threads: Any, cycles: Any) -> Any:
+    def turns_s(self, blocks: Floats, threads: FloatArray, cycles: FloatArray) -> Floats:
         """Time of the busiest SM, whose resident blocks take turns; ``cycles`` is a block's latency among them."""
         return np.ceil(blocks / self.num_sms) / self.resident(threads) * cycles / self.clock_hz
 
-    def missed(self, footprint: Any) -> Any:
+    def missed(self, footprint: Floats) -> Floats:
         """Share of data with this reuse distance in bytes that L2 has lost, rising from 0 to 1."""
         return 1.0 - 1.0 / (1.0 + (footprint / self.l2_bytes) ** SHARPNESS)
 
-    def instructions_s(self, lane_cycles: Any) -> Any:
+    def instructions_s(self, lane_cycles: Floats) -> Floats:
         """Time of this many lane clocks spread over all lanes of all SMs."""
         return lane_cycles / (self.lanes * self.num_sms * self.clock_hz)
 
@@ -233,11 +233,11 @@ class Machine:
 class Parts:
     """Times in seconds of shape [S] that overlap, and the waves of blocks."""
 
-    dram: Array
-    l2: Array
-    instructions: Array
-    latency: Array
-    waves: Array
+    dram: Floats
+    l2: Floats
+    instructions: Floats
+    latency: Floats
+    waves: Floats
 
 
 class MemoryModel:
@@ -250,7 +250,7 @@ class MemoryModel:
         self.name = f"memory/{kind_class}"
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS[kind_class]
 
-    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of each shape.
 
         Args:
@@ -266,7 +266,7 @@ class MemoryModel:
         launches = 3.0 if self.kind_class == "groupnorm" else launches
         fixed = launches * values["launch_s"] + tensor.alone * values["call_s"]
         fixed = fixed + values["miss_s"] * machine.missed(tensor.distance())
-        total = fixed + _smooth_max(parts.dram, parts.l2, parts.instructions, parts.latency)
+        total = fixed + smooth_max(parts.dram, parts.l2, parts.instructions, parts.latency)
         memory = np.maximum(parts.dram, parts.l2)
         busiest = np.stack(np.broadcast_arrays(parts.instructions, memory, np.maximum(parts.latency, fixed)))
         bound = np.array(["compute", "memory", "latency"])[np.argmax(busiest, axis=0)]
@@ -311,14 +311,14 @@ def _softmax(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     )
 
 
-def _softmax_steps(t: Tensor, threads: Any, vector: Any) -> Any:
+def _softmax_steps(t: Tensor, threads: FloatArray, vector: FloatArray) -> Floats:
     """Steps of one pass, averaged over the rows' alignments.
 
     Rows whose length is a multiple of the vector all start on 16 bytes. Where it is a multiple of half of it, every
     second row does; where it is odd, every fourth (32-bit) row does.
     """
 
-    def steps(cols: Any) -> Any:
+    def steps(cols: FloatArray) -> Floats:
         full = np.floor(cols / (vector * threads))
         return full + np.ceil((cols - full * vector * threads) / threads)
 
@@ -367,26 +367,21 @@ def _groupnorm(t: Tensor, machine: Machine, v: Mapping[str, float]) -> Parts:
     )
 
 
-def _scalar_norm(t: Tensor) -> Any:
-    return t.cols % NORM_VECTOR != 0
+def _scalar_norm(t: Tensor) -> Mask:
+    scalar: Mask = t.cols % NORM_VECTOR != 0
+    return scalar
 
 
-def _row_dram(t: Tensor, machine: Machine, threads: Any, rereads: Any) -> Array:
+def _row_dram(t: Tensor, machine: Machine, threads: FloatArray, rereads: FloatArray) -> Floats:
     """DRAM time of a row reduction: inputs that L2 lost, re-reads of rows that fell out meanwhile, outputs."""
     in_flight = np.minimum(t.rows, machine.num_sms * machine.resident(threads)) * t.row_bytes
     fetched = t.reads * machine.missed(t.distance()) + rereads * machine.missed(in_flight)
     return np.asarray(t.bytes_one * (fetched + t.written(machine)) / machine.dram_bytes_s)
 
 
-def _power_of_two(value: Any) -> Any:
+def _power_of_two(value: FloatArray) -> Floats:
     """The least power of two that is not below ``value``."""
     return np.exp2(np.ceil(np.log2(np.maximum(value, 1.0))))
-
-
-def _smooth_max(*times: Any) -> Any:
-    """(Σ tᵢ⁴)^¼: the largest of overlapping times, above it where several are close."""
-    squares = [np.square(t) for t in times]
-    return np.sqrt(np.sqrt(sum(s * s for s in squares)))
 
 
 _STRUCTURES = {"pointwise": _pointwise, "softmax": _softmax, "norm": _norm, "groupnorm": _groupnorm}

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import Count, FloatArray, Floats, Labels
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
-Array = NDArray[np.float64]
+Array = Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,13 @@ class Coefficient:
     prior_log_std: float = 0.5
 
 
+AnyFloat = TypeVar("AnyFloat", bound="np.floating[Any]")
+Dims = Mapping[str, FloatArray]
+"""Dimensions of shapes by name: float64 arrays of one length [S], a number or length 1 where all share it."""
+Details = dict[str, NDArray[Any]]
+"""What explains a time, by name: arrays of one shape, of numbers or of words."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTime:
     """Predicted time of one call per shape, in seconds, and what explains it. All arrays share one shape [S].
@@ -40,9 +48,9 @@ class KernelTime:
     ``bound`` holds strings: "compute", "memory" or "latency".
     """
 
-    latency_s: Array
-    bound: NDArray[np.str_]
-    details: dict[str, Any] = field(default_factory=dict)
+    latency_s: Floats
+    bound: Labels
+    details: Details = field(default_factory=dict)
 
 
 class Provenance(StrEnum):
@@ -68,29 +76,30 @@ class KernelCost:
     where it applies: tile_m, tile_n, split_k, waves, wave_efficiency, tile_efficiency, kernel.
     """
 
-    latency_s: Any
-    low_s: Any
-    high_s: Any
+    latency_s: Floats
+    low_s: Floats
+    high_s: Floats
     provenance: Provenance
-    bound: Any
-    kernels: Any = 1
-    details: dict[str, Any] = field(default_factory=dict)
+    bound: Labels
+    kernels: Count = 1
+    details: Details = field(default_factory=dict)
 
 
 class KernelModel(Protocol):
-    """A kernel family's mechanism. ``dims`` are 1-d float64 arrays of equal length (or length 1)."""
+    """A kernel family's mechanism."""
 
     name: str
     coefficients: tuple[Coefficient, ...]
 
-    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of every shape on this GPU under the given coefficient values."""
 
 
-def smooth_max(*values: Any) -> Any:
+def smooth_max(*values: NDArray[AnyFloat]) -> NDArray[AnyFloat]:
     """(a⁴ + b⁴ + …)^¼: the largest of overlapping times, 19 % above it where two are equal."""
     total: Any = 0.0
     for value in values:
         square = value * value
         total = total + square * square
-    return np.sqrt(np.sqrt(total))
+    root: NDArray[AnyFloat] = np.sqrt(np.sqrt(total))
+    return root

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from archsearch.arrays import as_float
-from archsearch.cost.kernels.base import KernelCost, Provenance
+from archsearch.arrays import Count, Floats, Labels, as_float
+from archsearch.cost.kernels.base import Details, KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective
@@ -79,7 +79,7 @@ def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
     return _cost(total, bound, np.where(alone, 0, 1), details)
 
 
-def _by_size(gpu: GpuSpec, op: Collective, payload: Any, size: Any) -> KernelCost:
+def _by_size(gpu: GpuSpec, op: Collective, payload: Floats, size: Floats) -> KernelCost:
     """Groups of several sizes that meet over different links, size by size."""
     sizes = [int(n) for n in np.unique(size)]
     found = [collective_cost(gpu, replace(op, payload_bytes=payload, group_size=n)) for n in sizes]
@@ -142,7 +142,7 @@ def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
     return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2, constants["ll_max_gb_s"]["default"] * 1e9)
 
 
-def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, Any]:
+def _fastest(link: Link, kind: str, payload: Floats, size: Floats) -> tuple[Floats, Floats, Labels]:
     """(latency, transfer time, protocol) of the protocol with the least total, per shape."""
     constants = _constants()
     protocols = constants["latency_us"][link.family]
@@ -158,13 +158,14 @@ def _fastest(link: Link, kind: str, payload: Any, size: Any) -> tuple[Any, Any, 
     best = np.argmin(latency + transfer, axis=0)
     names = np.array(list(protocols))
 
-    def pick(table: Any) -> Any:
-        return np.take_along_axis(table, best[None], axis=0)[0]
+    def pick(table: Floats) -> Floats:
+        chosen: Floats = np.take_along_axis(table, best[None], axis=0)[0]
+        return chosen
 
     return pick(latency), pick(transfer), names[best]
 
 
-def _cost(latency: Any, bound: Any, kernels: Any, details: dict[str, Any]) -> KernelCost:
+def _cost(latency: Floats, bound: Labels, kernels: Count, details: Details) -> KernelCost:
     low, high = _constants()["band"]
     return KernelCost(
         latency_s=latency,

@@ -8,11 +8,11 @@ heuristic aims to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from archsearch.cost.kernels.base import Array, Coefficient, KernelTime
+from archsearch.arrays import Floats, Ints, Mask, Reals, as_float
+from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime
 from archsearch.cost.kernels.gemm_time import (
     CHOICE_FIELDS,
     COEFFICIENTS,
@@ -42,7 +42,7 @@ class GemmModel:
     def __init__(self, quantized: bool = False) -> None:
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
 
-    def predict(self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]) -> KernelTime:
+    def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of each product.
 
         Args:
@@ -56,13 +56,13 @@ class GemmModel:
         return self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
 
     def freeze(
-        self, gpu: GpuSpec, dtype: DType, dims: Mapping[str, Array], values: Mapping[str, float]
-    ) -> Callable[[Mapping[str, float]], Array]:
+        self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]
+    ) -> Callable[[Mapping[str, float]], Floats]:
         """Latency as a function of the coefficients with each shape's tile held: what a derivative needs."""
         shapes, machine = Shapes.of(dims, dtype), Machine.of(gpu, dtype, values)
         choice = choose(gpu, dtype, Load.of(shapes, machine, values), machine, values)
 
-        def latency(v: Mapping[str, float]) -> Array:
+        def latency(v: Mapping[str, float]) -> Floats:
             moved = Machine.of(gpu, dtype, v)
             return np.asarray(candidate_time(Load.of(shapes, moved, v), moved, choice, v)["total"])
 
@@ -71,7 +71,7 @@ class GemmModel:
     def explain(self, load: Load, machine: Machine, choice: Choice, values: Mapping[str, float]) -> KernelTime:
         """Time and details of given candidates, one per shape."""
         parts, s = candidate_time(load, machine, choice, values), load.shapes
-        latency = parts["total"]
+        latency = as_float(parts["total"])
         per_wave = parts["steps"] * parts["waves"]
         latency_bound = np.broadcast_to(parts["fixed"] + per_wave * parts["floor"], latency.shape)
         busiest = np.stack([per_wave * parts["work"], np.maximum(parts["l2"], parts["dram"]), latency_bound])
@@ -101,7 +101,7 @@ def choose(gpu: GpuSpec, dtype: DType, load: Load, machine: Machine, values: Map
     tiles = tile_set(gpu, dtype, bool(weights.all()))
     best, time = _fastest(*whole(tiles, s), load, machine, values)
     can_split = tiles.split_k.any() & (_fill(tiles, s, machine).max(axis=0) >= 2)
-    others: list[tuple[Any, Callable[[Shapes], tuple[Choice, Any]]]] = [
+    others: list[tuple[Mask, Callable[[Shapes], tuple[Choice, Mask]]]] = [
         (can_split, lambda few: splits(tiles, few, machine)),
         (s.m == 1, gemv),
     ]
@@ -118,8 +118,8 @@ def choose(gpu: GpuSpec, dtype: DType, load: Load, machine: Machine, values: Map
 
 
 def _fastest(
-    grid: Choice, legal: Any, load: Load, machine: Machine, values: Mapping[str, float]
-) -> tuple[Choice, Array]:
+    grid: Choice, legal: Mask, load: Load, machine: Machine, values: Mapping[str, float]
+) -> tuple[Choice, Reals]:
     if legal.all():
         time = _time(load, machine, grid, values)
     else:
@@ -130,25 +130,25 @@ def _fastest(
     best = np.argmin(time, axis=0)
     columns = np.arange(best.size)
 
-    def pick(values_2d: Any) -> Array:
+    def pick(values_2d: Reals) -> Reals:
         return np.array(np.broadcast_to(values_2d, time.shape)[best, columns], dtype=np.float64)
 
     return Choice(*(pick(getattr(grid, f)) for f in CHOICE_FIELDS)), time[best, columns]
 
 
-def _at(values: Any, rows: Any, cols: Any) -> Any:
+def _at(values: Reals, rows: Ints, cols: Ints) -> Reals:
     """values[rows, cols] of a [T, S] grid, of its [T, 1] column, or of one value for all."""
     if values.ndim < 2:
         return values
     return values[rows, 0] if values.shape[1] == 1 else values[rows, cols]
 
 
-def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Any:
+def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Reals:
     with np.errstate(over="ignore"):  # products of years take endless time in single precision
         return candidate_time(load, machine, grid, values)["total"]
 
 
-def _interleave(parts: list[tuple[Any, Choice]]) -> Choice:
+def _interleave(parts: list[tuple[Mask, Choice]]) -> Choice:
     columns = {field: np.empty(parts[0][0].size) for field in CHOICE_FIELDS}
     for mask, choice in parts:
         for field, column in columns.items():
@@ -156,29 +156,29 @@ def _interleave(parts: list[tuple[Any, Choice]]) -> Choice:
     return Choice(**columns)
 
 
-def _served(tiles: TileSet, s: Shapes) -> Any:
+def _served(tiles: TileSet, s: Shapes) -> Mask:
     return (s.m >= tiles.m_min) & (s.m <= tiles.m_max) & (s.n >= tiles.n_min) & (s.n <= tiles.n_max)
 
 
-def _fill(tiles: TileSet, s: Shapes, machine: Machine) -> Any:
+def _fill(tiles: TileSet, s: Shapes, machine: Machine) -> Reals:
     """How many times over the tiles of each candidate fit into the GPU's slots, [T, S]."""
-    count = np.ceil(s.m / tiles.tile_m) * np.ceil(s.n / tiles.tile_n) * s.batch
+    count: Reals = np.ceil(s.m / tiles.tile_m) * np.ceil(s.n / tiles.tile_n) * s.batch
     return machine.num_sms * tiles.max_ctas / count
 
 
-def whole(tiles: TileSet, s: Shapes) -> tuple[Choice, Any]:
+def whole(tiles: TileSet, s: Shapes) -> tuple[Choice, Mask]:
     """Candidates that walk all of k, [T, S]; and which are legal."""
     one = np.ones(1, dtype=np.float32)
     return Choice(tiles.tile_m, tiles.tile_n, tiles.max_ctas, one, 0 * one), _served(tiles, s)
 
 
-def gemv(s: Shapes) -> tuple[Choice, Any]:
+def gemv(s: Shapes) -> tuple[Choice, Mask]:
     """The matrix-vector kernel, [1, S]; legal for one row of 16 bits or more."""
     columns = (np.full((1, 1), value, dtype=np.float32) for value in (1, 4, 8, 1, 1))
     return Choice(*columns), ((s.m == 1) & (s.itemsize >= 2))[None, :]
 
 
-def splits(tiles: TileSet, s: Shapes, machine: Machine) -> tuple[Choice, Any]:
+def splits(tiles: TileSet, s: Shapes, machine: Machine) -> tuple[Choice, Mask]:
     """Candidates that split k over several tiles, [T · fills, S]; and which are legal."""
     fill = _fill(tiles, s, machine)
     cap = np.clip(np.floor(s.k * s.itemsize / MIN_SPLIT_BYTES), 1, MAX_SPLIT)
@@ -195,5 +195,5 @@ def splits(tiles: TileSet, s: Shapes, machine: Machine) -> tuple[Choice, Any]:
     return grid, np.tile(_served(tiles, s) & tiles.split_k, rows) & (split_k > 1)
 
 
-def _up(value: Any, multiple: Any) -> Any:
+def _up(value: Reals, multiple: Reals) -> Reals:
     return np.ceil(value / multiple) * multiple

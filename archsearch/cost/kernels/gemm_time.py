@@ -29,11 +29,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from archsearch.cost.kernels.base import Array, Coefficient, smooth_max
+from archsearch.arrays import Reals, Rows
+from archsearch.cost.kernels.base import Coefficient, Dims, smooth_max
 from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, has_warpgroup_units, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
@@ -72,11 +72,11 @@ BENCHMARK_ROTATION = 6.0
 class Choice:
     """One candidate per shape (or a [T, S] grid of them)."""
 
-    tile_m: Any
-    tile_n: Any
-    max_ctas: Any
-    split_k: Any
-    gemv: Any
+    tile_m: Reals
+    tile_n: Reals
+    max_ctas: Reals
+    split_k: Reals
+    gemv: Reals
 
 
 CHOICE_FIELDS = ("tile_m", "tile_n", "max_ctas", "split_k", "gemv")
@@ -91,21 +91,21 @@ class Shapes:
     convolution's windows cover.
     """
 
-    m: Array
-    n: Array
-    k: Array
-    batch: Array
-    weights: Array
-    reuse_bytes: Array
-    activation_reuse_bytes: Array
-    k_row: Array
-    n_row: Array
-    input_share: Array
+    m: Reals
+    n: Reals
+    k: Reals
+    batch: Reals
+    weights: Reals
+    reuse_bytes: Reals
+    activation_reuse_bytes: Reals
+    k_row: Reals
+    n_row: Reals
+    input_share: Reals
     itemsize: float
     out_itemsize: float
 
     @classmethod
-    def of(cls, dims: Mapping[str, Array], dtype: DType) -> Shapes:
+    def of(cls, dims: Dims, dtype: DType) -> Shapes:
         m, n, k = np.broadcast_arrays(*(np.atleast_1d(np.asarray(dims[c], dtype=np.float64)) for c in "mnk"))
         batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), m.shape)
         weights = np.broadcast_to(np.asarray(dims.get("weights", 1.0), dtype=np.float64), m.shape)
@@ -119,9 +119,9 @@ class Shapes:
         aligned = _row_alignment(k * size), _row_alignment(n * out)
         return cls(m, n, k, batch, weights, reuse, activation, *aligned, share, size, out)
 
-    def take(self, mask: Any) -> Shapes:
-        """The shapes under a mask."""
-        return replace(self, **{f: getattr(self, f)[mask] for f in SHAPE_COLUMNS})
+    def take(self, rows: Rows) -> Shapes:
+        """The shapes under a mask or at an index."""
+        return replace(self, **{f: getattr(self, f)[rows] for f in SHAPE_COLUMNS})
 
     def single(self) -> Shapes:
         """The same in single precision."""
@@ -180,13 +180,13 @@ class Load:
     """
 
     shapes: Shapes
-    rate: Any
-    stores: Any
-    sectors: Any
-    operand_bytes: Any
-    out_bytes: Any
-    miss: Any
-    quantize_s: Any
+    rate: float | Reals
+    stores: float | Reals
+    sectors: float | Reals
+    operand_bytes: Reals
+    out_bytes: float | Reals
+    miss: float | Reals
+    quantize_s: float | Reals
 
     @classmethod
     def of(cls, s: Shapes, machine: Machine, v: Mapping[str, float]) -> Load:
@@ -203,7 +203,7 @@ class Load:
         quantize = _quantize_time(s, machine, v)
         return cls(s, rate, stores, _sectors(s), operands, out * miss, miss, quantize)
 
-    def take(self, index: Any) -> Load:
+    def take(self, index: Rows) -> Load:
         """The shapes under a mask or at an index."""
         columns = ((f, getattr(self, f)) for f in LOAD_COLUMNS)
         taken = {f: value if np.ndim(value) == 0 else value[index] for f, value in columns}
@@ -218,7 +218,7 @@ class Load:
 LOAD_COLUMNS = ("rate", "stores", "sectors", "operand_bytes", "out_bytes", "miss", "quantize_s")
 
 
-def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, float]) -> dict[str, Any]:
+def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, float]) -> dict[str, Reals]:
     """Time of candidates, elementwise over broadcast shapes and choices (see the module's docstring)."""
     s, clock = load.shapes, machine.clock_hz
     step = machine.step_bytes * (1.0 + 15.0 * c.gemv)
@@ -261,7 +261,7 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     }
 
 
-def _alignment(s: Shapes, machine: Machine, v: Mapping[str, float]) -> tuple[Any, Any]:
+def _alignment(s: Shapes, machine: Machine, v: Mapping[str, float]) -> tuple[float | Reals, float | Reals]:
     """What rows off 16-byte boundaries cost: a factor on the matrix units' rate, and a slow-down of stores.
 
     A library takes one kernel for the least aligned of the operands and the output: k is contiguous in A and in
@@ -275,30 +275,33 @@ def _alignment(s: Shapes, machine: Machine, v: Mapping[str, float]) -> tuple[Any
     return np.where(least < 16, off, 1.0).astype(least.dtype), 16.0 / s.n_row
 
 
-def _row_alignment(row_bytes: Any) -> Any:
+def _row_alignment(row_bytes: Reals) -> Reals:
     """The largest power of two up to 16 bytes that every row of this length starts on (half a byte for 4 bits)."""
     return np.gcd(np.maximum(1, np.rint(row_bytes * 2)).astype(np.int64), 32) / 2.0
 
 
-def _sectors(s: Shapes) -> Any:
+def _sectors(s: Shapes) -> Reals:
     """L2 sectors touched per 128-byte row segment, against the aligned four: one more off 32-byte boundaries."""
-    return 1.25 - 0.25 * ((s.k * s.itemsize) % 32 == 0).astype(s.k.dtype)
+    aligned: Reals = ((s.k * s.itemsize) % 32 == 0).astype(s.k.dtype)
+    return 1.25 - 0.25 * aligned
 
 
-def _miss_rate(reuse_bytes: Any, machine: Machine, v: Mapping[str, float]) -> Any:
+def _miss_rate(reuse_bytes: Reals, machine: Machine, v: Mapping[str, float]) -> Reals:
     """Share of accesses that DRAM serves when this many bytes pass through L2 between two uses."""
     with np.errstate(over="ignore"):
-        return 1 - 1 / (1 + (reuse_bytes / machine.l2_bytes) ** v["l2_sharpness"])
+        kept: Reals = 1 / (1 + (reuse_bytes / machine.l2_bytes) ** v["l2_sharpness"])
+    return 1 - kept
 
 
-def _dram_bytes(load: Load, c: Choice, concurrent_area: Any, waves: Any, v: Mapping[str, float]) -> Any:
+def _dram_bytes(load: Load, c: Choice, concurrent_area: Reals, waves: Reals, v: Mapping[str, float]) -> Reals:
     """Bytes to and from DRAM after L2 hits, with panels fetched again once the operands outgrow L2."""
     s = load.shapes
     panel = load.miss * (2 * v["panel_factor"]) * (s.k * s.itemsize / c.split_k)
-    return np.maximum(load.operand_bytes, panel * waves * np.sqrt(concurrent_area * s.input_share)) + load.out_bytes
+    fetched: Reals = np.maximum(load.operand_bytes, panel * waves * np.sqrt(concurrent_area * s.input_share))
+    return fetched + load.out_bytes
 
 
-def _quantize_time(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Any:
+def _quantize_time(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Reals | float:
     """The dynamic activation quantization before an FP8 product: bf16 in, fp8 out."""
     if "quantize_launch_s" not in v:
         return 0.0

@@ -19,7 +19,7 @@ import numpy as np
 from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.base import Requirement
+from archsearch.models.base import Modality, Requirement
 from archsearch.models.modality import ImageModel, VideoModel
 from archsearch.ops import MemoryOp
 from archsearch.workload import Phase
@@ -33,6 +33,7 @@ class ImageAutoencoder(ImageModel):
     Configs have ``vae_scale_factor``, the pixels per latent along a side.
     """
 
+    modality: ClassVar[Modality] = Modality.AUTOENCODER
     phases: ClassVar[tuple[Phase, ...]] = (Phase.FORWARD, Phase.TRAIN, Phase.ENCODE, Phase.DECODE)
     patch_size: Any = 1
 

@@ -316,28 +316,3 @@ def _feed_forward(a: Assembly, name: str, size: Size, width: Dim, held: Any) -> 
     a.convolution(f"{name}.point", wide, width, (1, 1), size, bias=False, channels_last=True)
     _rms_norm(a, f"{name}.norm", size, width, residual=True)
     a.alive(held + (2 + 4 * EXPANSION) * one)
-
-
-_F32: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512, 1024, 1024),
-    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
-    "decoder_layers_per_block": (3, 3, 3, 3, 3, 3),
-    "latent_channels": 32,
-    "qkv_multiscale": 5,
-    "downsample_block_type": "conv",
-    "upsample_block_type": "interpolate",
-}
-
-# Sizes of mit-han-lab/dc-ae-f32c32-sana-1.0-diffusers (config.json, as copied in public repositories; -sana-1.1 differs
-# in its weights) and of dc-ae-f64c128-{in,mix}-1.0 in diffusers' scripts/convert_dcae_to_diffusers.py
-# (https://github.com/huggingface/diffusers).
-PRESETS: dict[str, dict[str, Any]] = {
-    "dc-ae-f32c32": _F32,
-    "dc-ae-f64c128": {
-        "block_out_channels": (128, 256, 512, 512, 1024, 1024, 2048),
-        "encoder_layers_per_block": (0, 4, 8, 2, 2, 2, 2),
-        "decoder_layers_per_block": (0, 5, 10, 2, 2, 2, 2),
-        "latent_channels": 128,
-        "decoder_norm": "batch_norm",
-    },
-}

@@ -153,17 +153,3 @@ class AutoencoderKLConfig(ImageAutoencoder):
         a.save((4 + np.maximum(1, 3 * dblocks.gaps(a.w))) * one)  # queries, keys, values, output; the layers' inputs
         a.linear(f"{name}.o_proj", rows, width, width, bias=True, saves=0)
         residual_sum(a, f"{name}.sum", size, width)
-
-
-_F8: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
-_16_CHANNELS = {**_F8, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
-
-# Published vae/config.json of https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5 (also
-# stabilityai/sd-vae-ft-mse), stabilityai/stable-diffusion-xl-base-1.0, stabilityai/stable-diffusion-3-medium-diffusers
-# and black-forest-labs/FLUX.1-dev: those of one latent width differ in scaling factors alone.
-PRESETS: dict[str, dict[str, Any]] = {
-    "sd-vae": {**_F8, "latent_channels": 4},
-    "sdxl-vae": {**_F8, "latent_channels": 4},
-    "sd3-vae": _16_CHANNELS,
-    "flux-vae": _16_CHANNELS,
-}

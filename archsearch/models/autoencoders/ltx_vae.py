@@ -194,19 +194,3 @@ class LTXVAEConfig(VideoAutoencoder):
         if shortcut:
             a.pointwise(f"{name}.shortcut", "add", blocks.product(batch, *double), width, reads=2.0)
         return double
-
-
-# Sizes of Lightricks/LTX-Video's autoencoders 0.9.0 and 0.9.1: get_vae_config in diffusers'
-# scripts/convert_ltx_to_diffusers.py (https://github.com/huggingface/diffusers).
-PRESETS: dict[str, dict[str, Any]] = {
-    "ltx-video-vae": {},
-    "ltx-video-vae-0.9.1": {
-        "decoder_block_out_channels": (256, 512, 1024),
-        "decoder_layers_per_block": (5, 6, 7, 8),
-        "decoder_spatio_temporal_scaling": (True, True, True),
-        "decoder_inject_noise": (False, True, True, True),
-        "upsample_residual": (True, True, True),
-        "upsample_factor": (2, 2, 2),
-        "timestep_conditioning": True,
-    },
-}

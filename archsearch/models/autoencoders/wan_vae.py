@@ -175,7 +175,3 @@ class WanVAEConfig(VideoAutoencoder):
         mean = blocks.product(a.w.batch_size, *size) * (1 + frames * chunks / 2)
         with a.layers(chunks - 1):
             a.pointwise(name, "cat", np.asarray(np.rint(mean), dtype=np.int64), channels)
-
-
-# The class's defaults in diffusers are those of Wan-AI/Wan2.1-{T2V,I2V}-*-Diffusers (vae/config.json).
-PRESETS: dict[str, dict[str, Any]] = {"wan-vae": {}}

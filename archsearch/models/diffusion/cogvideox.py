@@ -156,19 +156,3 @@ class CogVideoXConfig(VideoModel):
         for part, own in (("video", rows), ("text", words)):
             dblocks.norm_modulate(a, f"{name}.{part}.norm_modulate", own, h)
         a.weigh(2 * as_float(h))
-
-
-# Layers, heads and positions of THUDM/CogVideoX-2b, -5b and CogVideoX1.5-5B as in diffusers'
-# scripts/convert_cogvideox_to_diffusers.py (https://github.com/huggingface/diffusers), other sizes the class's
-# defaults; 226 text tokens: TOKENIZER_MAX_LENGTH there.
-PRESETS: dict[str, dict[str, Any]] = {
-    "cogvideox-2b": {"num_layers": 30, "hidden_size": 1920, "num_attention_heads": 30, "rotary": False},
-    "cogvideox-5b": {"num_layers": 42, "hidden_size": 3072, "num_attention_heads": 48},
-    "cogvideox-1.5-5b": {
-        "num_layers": 42,
-        "hidden_size": 3072,
-        "num_attention_heads": 48,
-        "linear_patches": True,
-        "patch_size_t": 2,
-    },
-}

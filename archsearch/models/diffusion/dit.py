@@ -18,7 +18,7 @@ from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.base import Modality, Requirement, at_least_one
 from archsearch.models.modality import ImageModel
 
 LAYOUTS = ("original", "diffusers")
@@ -36,6 +36,7 @@ class DiTConfig(ImageModel):
     """
 
     family: ClassVar[str] = "dit"
+    modality: ClassVar[Modality] = Modality.CLASS_IMAGE
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 256, "width": 256}
 
     num_layers: Dim
@@ -126,20 +127,3 @@ class DiTConfig(ImageModel):
         dblocks.modulation(a, "final.modulation", self.hidden_size, 2)
         a.linear("final.linear", rows, self.hidden_size, width, bias=True, saves=0)
         a.pointwise("final.unpatchify", "unpatchify", rows, width)
-
-
-_SIZES = {"s": (12, 384, 6), "b": (12, 768, 12), "l": (24, 1024, 16), "xl": (28, 1152, 16)}
-
-# The twelve models of DiT's table 1 (https://arxiv.org/abs/2212.09748) as in the authors' models.py
-# (https://github.com/facebookresearch/DiT): mlp_ratio 4, predicted variance, 1000 ImageNet classes, f8 latents.
-PRESETS: dict[str, dict[str, Any]] = {
-    f"dit-{size}-{patch}": {
-        "num_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "patch_size": patch,
-    }
-    for size, (layers, hidden, heads) in _SIZES.items()
-    for patch in (2, 4, 8)
-}

@@ -21,8 +21,6 @@ from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import ImageModel
 
-ROPE_AXES = 3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FluxConfig(ImageModel):
@@ -35,6 +33,7 @@ class FluxConfig(ImageModel):
     """
 
     family: ClassVar[str] = "flux"
+    packs_latents: ClassVar[bool] = True
 
     num_layers: Dim
     num_single_layers: Dim
@@ -156,19 +155,3 @@ class FluxConfig(ImageModel):
         tables = 2 * tokens * as_float(self.head_dim) * 4 / a.w.activation_dtype.itemsize
         a.alive(tables + 10.0 * joint + dblocks.rotary_peak(joint, a.w))
         a.alive(tables + 15.0 * joint)
-
-
-_DEV = {"num_layers": 19, "num_single_layers": 38, "hidden_size": 3072, "num_attention_heads": 24}
-
-# transformer/config.json of black-forest-labs/FLUX.1-{dev,schnell,Canny-dev,Depth-dev,Fill-dev,Kontext-dev} on
-# https://huggingface.co; sizes are the class's defaults (diffusers/models/transformers/transformer_flux.py). Text
-# tokens: max_sequence_length of the pipelines, 256 for schnell. Control models take the control image's latents beside
-# the noise (2 · 64 channels), Fill the masked image's and the mask's 16 · 16 pixels (64 + 64 + 256).
-PRESETS: dict[str, dict[str, Any]] = {
-    "flux1-dev": _DEV,
-    "flux1-schnell": {**_DEV, "guidance_embeds": False, "text_seq_len": 256},
-    "flux1-canny-dev": {**_DEV, "in_channels": 128},
-    "flux1-depth-dev": {**_DEV, "in_channels": 128},
-    "flux1-fill-dev": {**_DEV, "in_channels": 384},
-    "flux1-kontext-dev": {**_DEV, "reference_images": 1},
-}

@@ -174,15 +174,3 @@ class HunyuanVideoConfig(VideoModel):
         a.pointwise("single.join_branches", "cat", joint, blocks.product(5, h))
         a.linear("single.proj_out", joint, blocks.product(5, h), h, bias=True)
         dblocks.gate_residual(a, "single.residual", joint, h)
-
-
-# Sizes of tencent/HunyuanVideo: the class's defaults, as in diffusers' scripts/convert_hunyuan_video_to_diffusers.py
-# (https://github.com/huggingface/diffusers); 256 text tokens: max_sequence_length of HunyuanVideoPipeline.
-PRESETS: dict[str, dict[str, Any]] = {
-    "hunyuan-video": {
-        "num_layers": 20,
-        "num_single_layers": 40,
-        "hidden_size": 3072,
-        "num_attention_heads": 24,
-    },
-}

@@ -149,10 +149,3 @@ def _rotary(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
         kernels=8 if half else 5,
     )
     a.op(blocks.group(name, "rope", (eager,), reads=5.0 if half else 3.0, count=2))
-
-
-# Sizes of Lightricks/LTX-Video (2B, 0.9.x): the class's defaults, as in diffusers' scripts/convert_ltx_to_diffusers.py
-# (https://github.com/huggingface/diffusers); 128 text tokens: max_sequence_length of LTXPipeline.
-PRESETS: dict[str, dict[str, Any]] = {
-    "ltx-video-2b": {"num_layers": 28, "hidden_size": 2048, "num_attention_heads": 32},
-}

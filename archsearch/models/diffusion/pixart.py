@@ -109,15 +109,3 @@ class PixArtConfig(ImageModel):
         dblocks.norm_modulate(a, "mlp.norm_modulate", rows, h)
         dblocks.feed_forward(a, "mlp", rows, h, blocks.product(4, h))
         dblocks.gate_residual(a, "mlp.residual", rows, h)
-
-
-_XL = {"num_layers": 28, "hidden_size": 1152, "num_attention_heads": 16}
-
-# transformer/config.json of PixArt-alpha/PixArt-XL-2-{1024-MS,512x512} and PixArt-alpha/PixArt-Sigma-XL-2-1024-MS on
-# https://huggingface.co, as in diffusers' scripts/convert_pixart_{alpha,sigma}_to_diffusers.py
-# (https://github.com/huggingface/diffusers); text tokens: max_sequence_length of the pipelines, 120 and 300.
-PRESETS: dict[str, dict[str, Any]] = {
-    "pixart-alpha": {**_XL, "micro_conditions": True},
-    "pixart-alpha-512": _XL,
-    "pixart-sigma": {**_XL, "text_seq_len": 300},
-}

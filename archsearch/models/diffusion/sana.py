@@ -150,26 +150,3 @@ class SanaConfig(ImageModel):
         a.convolution("mlp.depthwise", both, both, (3, 3), grid, groups=both)
         a.op(blocks.activation("mlp.gate", "silu", rows, wide, a.w, count=1, gated=True), saves=3 * kept)
         a.convolution("mlp.point", wide, h, (1, 1), grid, bias=False)
-
-
-def _sana(layers: int, heads: int, cross_heads: int, **rest: Any) -> dict[str, Any]:
-    hidden = 32 * heads
-    return {
-        "num_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "num_cross_attention_heads": cross_heads,
-        "intermediate_size": hidden * 5 // 2,
-        **rest,
-    }
-
-
-# Sizes of Efficient-Large-Model/Sana_{600M,1600M}_1024px_diffusers and SANA1.5_{1.6B,4.8B}_1024px_diffusers as in
-# diffusers' scripts/convert_sana_to_diffusers.py (https://github.com/huggingface/diffusers); 300 text tokens:
-# max_sequence_length of SanaPipeline.
-PRESETS: dict[str, dict[str, Any]] = {
-    "sana-0.6b": _sana(28, 36, 16),
-    "sana-1.6b": _sana(20, 70, 20),
-    "sana-1.5-1.6b": _sana(20, 70, 20, qk_norm=True),
-    "sana-4.8b": _sana(60, 70, 20, qk_norm=True),
-}

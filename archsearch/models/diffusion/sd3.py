@@ -200,18 +200,3 @@ class SD3Config(ImageModel):
         a.alive((13.0 + dual) * image + 3.0 * text)
         a.alive((5.0 + 2.0 * dual) * image + 12.0 * text)
         a.alive((8.0 + dual) * image + 10.0 * text)
-
-
-_MEDIUM = {"num_layers": 24, "hidden_size": 1536, "num_attention_heads": 24}
-_LARGE = {"num_layers": 38, "hidden_size": 2432, "num_attention_heads": 38, "qk_norm": True}
-
-# transformer/config.json of stabilityai/stable-diffusion-{3-medium-diffusers,3.5-medium,3.5-large,3.5-large-turbo} on
-# https://huggingface.co, whose sizes scripts/convert_sd3_to_diffusers.py of https://github.com/huggingface/diffusers
-# takes from the checkpoints: as many heads as layers, 192² positions but 384² in SD3.5-medium, all else as in
-# SD3Transformer2DModel's defaults. Text tokens are those of StableDiffusion3Pipeline: 77 of CLIP and 256 of T5.
-PRESETS: dict[str, dict[str, Any]] = {
-    "sd3-medium": _MEDIUM,
-    "sd3.5-medium": {**_MEDIUM, "num_dual_attention_layers": 13, "qk_norm": True, "pos_embed_max_size": 384},
-    "sd3.5-large": _LARGE,
-    "sd3.5-large-turbo": _LARGE,
-}

@@ -246,15 +246,3 @@ def _rotary(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
         kernels=8,
     )
     a.op(blocks.group(name, "rope", (eager,), reads=1.0, count=2))
-
-
-_SIZE_1B = {"num_layers": 30, "hidden_size": 1536, "num_attention_heads": 12, "intermediate_size": 8960}
-_SIZE_14B = {"num_layers": 40, "hidden_size": 5120, "num_attention_heads": 40, "intermediate_size": 13824}
-
-# Sizes of Wan-AI/Wan2.1-T2V-{1.3B,14B} and -I2V-14B-{480P,720P} as in diffusers' scripts/convert_wan_to_diffusers.py
-# (https://github.com/huggingface/diffusers); 512 text tokens: max_sequence_length of WanPipeline.
-PRESETS: dict[str, dict[str, Any]] = {
-    "wan2.1-1.3b": _SIZE_1B,
-    "wan2.1-14b": _SIZE_14B,
-    "wan2.1-i2v-14b": {**_SIZE_14B, "in_channels": 36, "image_dim": 1280},
-}

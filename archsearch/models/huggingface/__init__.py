@@ -18,7 +18,15 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.models.base import ModelConfig
-from archsearch.models.huggingface.format import ACTIVATION_OF, IMMATERIAL, NAME_OF_ACTIVATION, Format
+from archsearch.models.huggingface.format import (
+    ACTIVATION_OF,
+    IMMATERIAL,
+    NAME_OF_ACTIVATION,
+    Document,
+    Fields,
+    Format,
+    Values,
+)
 
 MODULES = (
     *("decoder", "encoder", "t5", "clip", "dit", "pixart", "sd3", "flux", "sana"),
@@ -32,7 +40,7 @@ _FOLDERS = (".", "transformer", "vae", "text_encoder")
 
 
 @lru_cache(maxsize=1)
-def formats() -> dict[str, Format]:
+def formats() -> dict[str, Format[Any]]:
     """Readable formats by ``model_type`` (transformers) or ``_class_name`` (diffusers)."""
     return {name: f for module in MODULES for name, f in import_module(f"{__name__}.{module}").FORMATS.items()}
 
@@ -46,10 +54,10 @@ def from_hf(path: Path) -> ModelConfig:
         UnknownNameError: a model type that no family reads.
     """
     if path.is_dir():
-        found = [p for folder in _FOLDERS if (p := path / folder / "config.json").is_file()]
-        if not found:
+        files = [p for folder in _FOLDERS if (p := path / folder / "config.json").is_file()]
+        if not files:
             raise InvalidInputError(f"{path}: the directory has no config.json")
-        path = found[0]
+        path = files[0]
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -59,7 +67,7 @@ def from_hf(path: Path) -> ModelConfig:
     return from_hf_dict(values, where=str(path))
 
 
-def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfig:
+def from_hf_dict(values: Values, where: str = "config") -> ModelConfig:
     """A model config from the values of a ``config.json``; ``where`` names them in errors (see ``from_hf``)."""
     kind = _kind(values)
     if kind is None:
@@ -70,7 +78,7 @@ def from_hf_dict(values: Mapping[str, Any], where: str = "config") -> ModelConfi
         raise UnknownNameError("model_type", str(kind), formats(), hint=f"(in {where})")
     layout = formats()[kind]
     _refuse_unknown(values, layout, where)
-    result: dict[str, Any] = {**layout.constants, **_head_fields(values, layout, where)}
+    result: Fields = {**layout.constants, **_head_fields(values, layout, where)}
     for ours, key in layout.sizes.items():
         if key != "n_inner" and values.get(key) is None:
             raise InvalidInputError(f"{where}: lacks {key}")
@@ -112,7 +120,7 @@ def published_class(config: ModelConfig) -> PublishedClass:
     return PublishedClass(document["architectures"][0] if "architectures" in document else best, "")
 
 
-def to_hf(config: ModelConfig) -> dict[str, Any]:
+def to_hf(config: ModelConfig) -> Document:
     """The ``config.json`` of the transformers or diffusers class that builds this architecture.
 
     What the class's file does not tell (pixels per latent, text tokens) stands under ``_archsearch`` where it is not
@@ -132,96 +140,100 @@ def to_hf(config: ModelConfig) -> dict[str, Any]:
 
 def _nearest(config: ModelConfig) -> tuple[str | None, list[str]]:
     """The format with fewest obstacles, and those; None where the family has no format."""
-    if any(_is_grid(getattr(config, f.name)) for f in fields(config)):  # type: ignore[arg-type]
+    if any(_is_grid(getattr(config, f.name)) for f in fields(config)):
         raise InvalidInputError("one architecture at a time: the config's fields are arrays")
     obstacles = {n: _obstacles(config, layout) for n, layout in formats().items() if isinstance(config, layout.family)}
     best = min(obstacles, key=lambda name: len(obstacles[name]), default=None)
     return (best, obstacles[best]) if best is not None else (None, [])
 
 
-def _is_grid(value: Any) -> bool:
+def _is_grid(value: object) -> bool:
     """Whether a field (or an entry of one that lists several sizes) is an array."""
-    return any(map(np.ndim, value)) if isinstance(value, tuple) else np.ndim(value) > 0
+    sizes = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(size, np.ndarray) and size.ndim for size in sizes)
 
 
-def _untold(values: Mapping[str, Any], layout: Format, where: str) -> dict[str, Any]:
+def _untold(values: Values, layout: Format[Any], where: str) -> Fields:
     """Fields that the class's own keys do not tell, from ``_archsearch``.
 
     Raises:
         InvalidInputError: it holds something else.
     """
     ours = values.get(OURS) or {}
-    told = ours.get("config", {}) if isinstance(ours, dict) else None
-    if not isinstance(told, dict) or not set(told) <= set(layout.unwritten):
+    config = ours.get("config", {}) if isinstance(ours, dict) else None
+    if not isinstance(config, dict) or not set(config) <= set(layout.unwritten):
         raise InvalidInputError(
-            f"{where}: {OURS}.config may hold {', '.join(layout.unwritten) or 'nothing'}, not {json.dumps(told)[:80]}"
+            f"{where}: {OURS}.config may hold {', '.join(layout.unwritten) or 'nothing'}, not {json.dumps(config)[:80]}"
         )
-    return told
+    return config
 
 
-def _kind(values: Mapping[str, Any]) -> str | None:
+def _kind(values: Values) -> str | None:
     kind = values.get("_class_name") or values.get("model_type")
     if kind == "Transformer2DModel" and values.get("norm_type") == "ada_norm_zero":  # DiT before diffusers 0.28
         return "DiTTransformer2DModel"
     return kind
 
 
-def _refuse_unknown(values: Mapping[str, Any], layout: Format, where: str) -> None:
+def _refuse_unknown(values: Values, layout: Format[Any], where: str) -> None:
     """Refuse what the family cannot express, all of it at once."""
     read = {*layout.sizes.values(), *(key for key, _ in layout.options.values()), *layout.examined}
-    known = read | IMMATERIAL | {*layout.immaterial, *layout.written, OURS}
+    expected = read | IMMATERIAL | {*layout.immaterial, *layout.written, OURS}
     wrong = []
     for key, value in values.items():
         if key in layout.legal:
             if value not in layout.legal[key]:
                 legal = " or ".join(json.dumps(v) for v in layout.legal[key])
                 wrong.append(f"{key}={json.dumps(value)[:60]} is not supported, only {legal}")
-        elif value and key not in known:
+        elif value and key not in expected:
             wrong.append(f"{key}={json.dumps(value)[:60]} is not supported; remove it if it changes no dimension")
     if wrong:
         raise UnsupportedError(f"{where}: {'; '.join(wrong)}")
 
 
-def _head_fields(values: Mapping[str, Any], layout: Format, where: str) -> Mapping[str, Any]:
+def _head_fields(values: Values, layout: Format[Any], where: str) -> Mapping[str, object]:
     names = values.get("architectures") or [None]
     name = names[0] if isinstance(names, list) else names
     if name not in layout.heads:
-        known = ", ".join(str(k) for k in layout.heads if k)
-        raise UnsupportedError(f"{where}: architectures={json.dumps(names)} is not supported, only {known}")
+        heads = ", ".join(str(k) for k in layout.heads if k)
+        raise UnsupportedError(f"{where}: architectures={json.dumps(names)} is not supported, only {heads}")
     return layout.heads[name]
 
 
-def _complete(result: dict[str, Any], where: str) -> None:
+def _complete(result: Fields, where: str) -> None:
     """What one key alone does not say, in all transformers configs alike."""
     if "activation" in result:
         if result["activation"] not in ACTIVATION_OF:
-            known = ", ".join(ACTIVATION_OF)
-            raise UnsupportedError(f"{where}: activation {result['activation']!r} is not supported, only {known}")
+            names = ", ".join(ACTIVATION_OF)
+            raise UnsupportedError(f"{where}: activation {result['activation']!r} is not supported, only {names}")
         result["activation"] = ACTIVATION_OF[result["activation"]]
     if result.get("num_key_value_heads", 1) is None:
         result["num_key_value_heads"] = result["num_attention_heads"]
 
 
-def _obstacles(config: Any, layout: Format) -> list[str]:
+def _obstacles(config: ModelConfig, layout: Format[Any]) -> list[str]:
     """Why a format cannot express a config, as ``field=value`` that it would need."""
     needs = {k: v for k, v in layout.constants.items() if k not in layout.unwritten}
     wrong = [f"{k}={v}" for k, v in needs.items() if getattr(config, k) != v]
-    heads = [own for head, own in layout.heads.items() if head or len(layout.heads) == 1]
-    if not any(all(getattr(config, k) == v for k, v in own.items()) for own in heads):
+    heads = [implied for head, implied in layout.heads.items() if head or len(layout.heads) == 1]
+    if not any(_has(config, implied) for implied in heads):
         wrong += [f"{k}={v}" for k, v in heads[0].items() if getattr(config, k) != v]
     return wrong + layout.obstacles(config)
 
 
-def _written(config: Any, name: str, layout: Format) -> dict[str, Any]:
+def _has(config: ModelConfig, fields: Mapping[str, object]) -> bool:
+    """Whether a config's fields are these."""
+    return all(getattr(config, name) == value for name, value in fields.items())
+
+
+def _written(config: ModelConfig, name: str, layout: Format[Any]) -> Document:
     values = config.to_dict()
     if hasattr(config, "head_width"):
         values["head_dim"] = int(config.head_width)
     if values.get("activation") in NAME_OF_ACTIVATION:
         values["activation"] = NAME_OF_ACTIVATION[values["activation"]]
-    document: dict[str, Any] = {"_class_name" if layout.library == "diffusers" else "model_type": name}
-    classes = [
-        head for head, own in layout.heads.items() if head and all(getattr(config, k) == v for k, v in own.items())
-    ]
+    document: Document = {"_class_name" if layout.library == "diffusers" else "model_type": name}
+    classes = [head for head, implied in layout.heads.items() if head and _has(config, implied)]
     if classes:
         document["architectures"] = classes[:1]
     document |= {key: values[ours] for ours, key in layout.sizes.items()}

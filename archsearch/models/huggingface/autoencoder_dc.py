@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.dc import NORMS, AutoencoderDCConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 _RESIDUAL, _ATTENDING = "ResBlock", "EfficientViTBlock"
 _DOWNSAMPLING = {"conv": "Conv", "pixel_unshuffle": "pixel_unshuffle"}
@@ -16,15 +15,15 @@ _PAIRED = ("block_types", "block_out_channels", "qkv_multiscales")
 """Keys that the encoder and the decoder have each, and must agree on."""
 
 
-def _refuse(where: str, key: str, value: Any, only: str) -> None:
+def _refuse(where: str, key: str, value: object, only: str) -> None:
     raise UnsupportedError(f"{where}: {key}={json.dumps(value)} is not supported, only {only}")
 
 
-def _every_stage(value: Any, stages: int) -> list[Any]:
+def _every_stage(value: str | Sequence[str], stages: int) -> list[str]:
     return [value] * stages if isinstance(value, str) else list(value)
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(fields["block_out_channels"])
     _refuse_halves_that_differ(values, where)
     kinds = _every_stage(values.get("encoder_block_types") or _RESIDUAL, stages)
@@ -40,22 +39,22 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     fields["downsample_block_type"] = "pixel_unshuffle" if unshuffles else "conv"
 
 
-def _refuse_halves_that_differ(values: Mapping[str, Any], where: str) -> None:
+def _refuse_halves_that_differ(values: Values, where: str) -> None:
     for key in _PAIRED:
         encoder, decoder = (values.get(f"{half}_{key}") for half in ("encoder", "decoder"))
         if encoder != decoder:
             _refuse(where, f"decoder_{key}", decoder, f"the encoder's, {json.dumps(encoder)}")
 
 
-def _multiscale(scales: Any, residual: int, where: str) -> int:
+def _multiscale(scales: Sequence[Sequence[int]] | None, residual: int, where: str) -> int:
     """The kernel size that all attending stages share, 0 without."""
-    own = [list(kernels) for kernels in scales or ()][residual:]
-    if any(kernels != own[0] for kernels in own) or any(len(kernels) > 1 for kernels in own):
+    attending = [list(kernels) for kernels in scales or ()][residual:]
+    if any(kernels != attending[0] for kernels in attending) or any(len(kernels) > 1 for kernels in attending):
         _refuse(where, "encoder_qkv_multiscales", scales, "at most one kernel size, the same in all stages that attend")
-    return int(own[0][0]) if own and own[0] else 0
+    return int(attending[0][0]) if attending and attending[0] else 0
 
 
-def _norm(values: Mapping[str, Any], residual: int, stages: int, where: str) -> str:
+def _norm(values: Values, residual: int, stages: int, where: str) -> str:
     norms = _every_stage(values.get("decoder_norm_types") or "rms_norm", stages)
     activations = _every_stage(values.get("decoder_act_fns") or "silu", stages)
     rest = ["rms_norm"] * (stages - residual)
@@ -67,7 +66,7 @@ def _norm(values: Mapping[str, Any], residual: int, stages: int, where: str) -> 
     raise AssertionError
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: AutoencoderDCConfig, document: Document) -> None:
     residual = int(config.residual_stages)
     attending = len(config.block_out_channels) - residual
     scales = [int(config.qkv_multiscale)] if config.qkv_multiscale else []
@@ -81,7 +80,7 @@ def _finish(config: Any, document: dict[str, Any]) -> None:
     document["downsample_block_type"] = _DOWNSAMPLING[config.downsample_block_type]
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "AutoencoderDC": Format(
         family=AutoencoderDCConfig,
         sizes={

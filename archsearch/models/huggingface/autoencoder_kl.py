@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.kl import AutoencoderKLConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(tuple(fields["block_out_channels"]))
     for key, block in _BLOCKS.items():
         kinds = list(values.get(key, (block,)))
@@ -24,13 +22,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
             )
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: AutoencoderKLConfig, document: Document) -> None:
     document["block_out_channels"] = list(document["block_out_channels"])
     stages = len(document["block_out_channels"])
     document |= {key: [block] * stages for key, block in _BLOCKS.items()}
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "AutoencoderKL": Format(
         family=AutoencoderKLConfig,
         sizes={"block_out_channels": "block_out_channels"},

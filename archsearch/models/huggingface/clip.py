@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Format
+from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
 from archsearch.models.language.clip import CLIPTextConfig
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     projected = "CLIPTextModelWithProjection" in (values.get("architectures") or ())
     fields["projection_dim"] = (values.get("projection_dim") or 512) if projected else 0
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: CLIPTextConfig, document: Document) -> None:
     projected = bool(config.projection_dim)
     document["architectures"] = ["CLIPTextModelWithProjection" if projected else "CLIPTextModel"]
     document["projection_dim"] = int(config.projection_dim) or int(config.hidden_size)
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "clip_text_model": Format(
         family=CLIPTextConfig,
         sizes={k: v for k, v in TRANSFORMER_SIZES.items() if k not in ("vocab_size", "max_position_embeddings")},

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.cogvideox import CogVideoXConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
     patch_size_t = values.get("patch_size_t")
@@ -20,12 +17,12 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     fields["patch_size_t"] = patch_size_t or 1
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: CogVideoXConfig, document: Document) -> None:
     document["patch_size_t"] = int(config.patch_size_t) if config.linear_patches else None
     document["ofs_embed_dim"] = document["ofs_embed_dim"] or None
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "CogVideoXTransformer3DModel": Format(
         family=CogVideoXConfig,
         sizes={

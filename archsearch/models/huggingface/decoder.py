@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.huggingface.decoder_mlp import DENSE, GLOBAL, MLP_FORMATS, ONE_KIND, PLAIN, heads, without
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 _LLAMA = {
@@ -33,13 +32,15 @@ _ROUTER_KEYS = ("router_aux_loss_coef", "output_router_logits", "router_jitter_n
 _FULL, _LOCAL = "full_attention", "sliding_attention"
 
 
-def _pattern(layers: Any, period: Any) -> list[str]:
+def _pattern(layers: int, period: int) -> list[str]:
     """Kinds of ``layers`` layers, the last of each ``period`` global (0: none)."""
     return [_FULL if period and (i + 1) % period == 0 else _LOCAL for i in range(layers)]
 
 
-def _read_window(fields: dict[str, Any], where: str, window: Any, kinds: Any, period: int = 0) -> None:
-    """Window and period from every layer's kind (None: as ``period`` says).
+def _read_window(
+    fields: Fields, where: str, window: int | None, layer_types: Sequence[str] | None, period: int = 0
+) -> None:
+    """Window and period from every layer's type (None: as ``period`` says).
 
     Raises:
         UnsupportedError: kinds in an order that no period describes.
@@ -47,28 +48,28 @@ def _read_window(fields: dict[str, Any], where: str, window: Any, kinds: Any, pe
     layers = fields["num_layers"]
     if not isinstance(layers, int):  # refused with the other sizes
         return
-    kinds = _pattern(layers, period) if kinds is None else list(kinds)
+    kinds = _pattern(layers, period) if layer_types is None else list(layer_types)
     if not window or kinds == [_FULL] * layers:
         fields.update(GLOBAL)
         return
     first = kinds.index(_FULL) + 1 if _FULL in kinds else 0
-    found = next((p for p in (period, first) if kinds == _pattern(layers, p)), None)
-    if found is None:
+    every = next((p for p in (period, first) if kinds == _pattern(layers, p)), None)
+    if every is None:
         raise UnsupportedError(
             f"{where}: layer_types (or max_window_layers) must make all layers {_LOCAL}, or the last of each n {_FULL}"
         )
-    fields["sliding_window"], fields["global_attn_every_n_layers"] = window, found
+    fields["sliding_window"], fields["global_attn_every_n_layers"] = window, every
 
 
-def _complete_mistral(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_mistral(fields: Fields, values: Values, where: str) -> None:
     _read_window(fields, where, values.get("sliding_window", 4096), None)
 
 
-def _complete_mixtral(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_mixtral(fields: Fields, values: Values, where: str) -> None:
     _read_window(fields, where, values.get("sliding_window"), None)
 
 
-def _complete_qwen(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_qwen(fields: Fields, values: Values, where: str) -> None:
     """Windows are off unless asked for, and then in layers from ``max_window_layers`` on."""
     window = values.get("sliding_window", 4096) if values.get("use_sliding_window") else 0
     kinds, layers, first = values.get("layer_types"), fields["num_layers"], values.get("max_window_layers")
@@ -77,59 +78,59 @@ def _complete_qwen(fields: dict[str, Any], values: Mapping[str, Any], where: str
     _read_window(fields, where, window, kinds)
 
 
-def _complete_qwen3_moe(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_qwen3_moe(fields: Fields, values: Values, where: str) -> None:
     window = values.get("sliding_window", 4096) if values.get("use_sliding_window") else 0
     _read_window(fields, where, window, None)
     fields["num_experts"] = values.get("num_experts") or values.get("num_local_experts") or 128
 
 
-def _complete_gemma(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_gemma(fields: Fields, values: Values, where: str) -> None:
     if fields["activation"] == "gelu":  # an old name of the same: transformers' GemmaConfig reads it so
         fields["activation"] = "gelu_tanh"
 
 
-def _complete_gemma2(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_gemma2(fields: Fields, values: Values, where: str) -> None:
     fields["logit_softcap"] = bool(fields["lm_head"] and values.get("final_logit_softcapping", 30.0))
     _read_window(fields, where, values.get("sliding_window", 4096), values.get("layer_types"), 2)
 
 
-def _complete_gemma3(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_gemma3(fields: Fields, values: Values, where: str) -> None:
     fields["logit_softcap"] = bool(fields["lm_head"] and values.get("final_logit_softcapping"))
     period = values.get("sliding_window_pattern") or values.get("_sliding_window_pattern") or 6
     _read_window(fields, where, values.get("sliding_window", 4096), values.get("layer_types"), period)
 
 
-def _obstacles_mixtral(config: Any) -> list[str]:
+def _obstacles_mixtral(config: DecoderConfig) -> list[str]:
     return [] if config.num_experts else ["num_experts"]
 
 
-def _obstacles_qwen_moe(config: Any) -> list[str]:
+def _obstacles_qwen_moe(config: DecoderConfig) -> list[str]:
     wanted = ("num_experts", "moe_intermediate_size")
     return [name for name in wanted if not getattr(config, name)]
 
 
-def _obstacles_qwen2_moe(config: Any) -> list[str]:
+def _obstacles_qwen2_moe(config: DecoderConfig) -> list[str]:
     shared = [] if config.shared_expert_intermediate_size else ["shared_expert_intermediate_size"]
     return _obstacles_qwen_moe(config) + shared
 
 
-def _finish_mistral(config: Any, document: dict[str, Any]) -> None:
+def _finish_mistral(config: DecoderConfig, document: Document) -> None:
     document["sliding_window"] = int(config.sliding_window) or None
 
 
-def _finish_qwen(config: Any, document: dict[str, Any]) -> None:
+def _finish_qwen(config: DecoderConfig, document: Document) -> None:
     document["use_sliding_window"] = bool(config.sliding_window)
     if config.sliding_window:
         document["sliding_window"] = int(config.sliding_window)
         document["layer_types"] = _pattern(int(config.num_layers), int(config.global_attn_every_n_layers))
 
 
-def _finish_qwen3_moe(config: Any, document: dict[str, Any]) -> None:
+def _finish_qwen3_moe(config: DecoderConfig, document: Document) -> None:
     document["use_sliding_window"] = bool(config.sliding_window)
     document["sliding_window"] = int(config.sliding_window) or None
 
 
-def _finish_gemma2(config: Any, document: dict[str, Any]) -> None:
+def _finish_gemma2(config: DecoderConfig, document: Document) -> None:
     window, period = int(config.sliding_window), int(config.global_attn_every_n_layers)
     document["sliding_window"] = window or 4096  # unused where all layers are global
     layers = int(config.num_layers)
@@ -137,7 +138,7 @@ def _finish_gemma2(config: Any, document: dict[str, Any]) -> None:
     document["final_logit_softcapping"] = 30.0 if config.logit_softcap else None
 
 
-def _finish_gemma3(config: Any, document: dict[str, Any]) -> None:
+def _finish_gemma3(config: DecoderConfig, document: Document) -> None:
     _finish_gemma2(config, document)
     if config.sliding_window and config.global_attn_every_n_layers:
         document["sliding_window_pattern"] = int(config.global_attn_every_n_layers)
@@ -197,10 +198,10 @@ _EXPERTS = {
     "moe_intermediate_size": ("moe_intermediate_size", 768),
     "norm_topk_prob": ("norm_topk_prob", False),
 }
-_SPARSE: dict[str, tuple[Any, ...]] = {"decoder_sparse_step": (1,), "mlp_only_layers": (None, [])}
+_SPARSE: dict[str, tuple[object, ...]] = {"decoder_sparse_step": (1,), "mlp_only_layers": (None, [])}
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "llama": _BASE,
     "mistral": replace(
         _BASE,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Format
+from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 DENSE = {"num_experts": 0, "shared_expert_intermediate_size": 0, "moe_intermediate_size": None}
@@ -37,24 +37,24 @@ def without(constants: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in constants.items() if name not in names}
 
 
-def _complete_gpt2(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_gpt2(fields: Fields, values: Values, where: str) -> None:
     if fields["intermediate_size"] is None:
         fields["intermediate_size"] = 4 * fields["hidden_size"]
 
 
-def _complete_opt(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_opt(fields: Fields, values: Values, where: str) -> None:
     if values.get("word_embed_proj_dim") not in (None, fields["hidden_size"]):
         raise UnsupportedError(f"{where}: word_embed_proj_dim other than hidden_size is not supported")
 
 
-def _complete_gpt_neox(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_gpt_neox(fields: Fields, values: Values, where: str) -> None:
     share = (values.get("rope_parameters") or {}).get("partial_rotary_factor", values.get("rotary_pct"))
     hidden, number = fields["hidden_size"], fields["num_attention_heads"]
     if isinstance(hidden, int) and isinstance(number, int) and number > 0:  # else refused with the other sizes
         fields["rotary_dim"] = int(hidden // number * (0.25 if share is None else share))
 
 
-def _one_head_each(config: Any) -> list[str]:
+def _one_head_each(config: DecoderConfig) -> list[str]:
     """GPT-2 and OPT have as many keys as queries, and heads that make up the width."""
     wrong = []
     if config.num_key_value_heads != config.num_attention_heads:
@@ -64,19 +64,20 @@ def _one_head_each(config: Any) -> list[str]:
     return wrong
 
 
-def _obstacles_opt(config: Any) -> list[str]:
+def _obstacles_opt(config: DecoderConfig) -> list[str]:
     return _one_head_each(config) + (["attention_bias=mlp_bias"] if config.attention_bias != config.mlp_bias else [])
 
 
-def _obstacles_gpt_neox(config: Any) -> list[str]:
+def _obstacles_gpt_neox(config: DecoderConfig) -> list[str]:
     return _one_head_each(config) + (["a rotary_dim"] if config.rotary_dim is None else [])
 
 
-def _finish_opt(config: Any, document: dict[str, Any]) -> None:
+def _finish_opt(config: DecoderConfig, document: Document) -> None:
     document["word_embed_proj_dim"] = document["hidden_size"]
 
 
-def _finish_gpt_neox(config: Any, document: dict[str, Any]) -> None:
+def _finish_gpt_neox(config: DecoderConfig, document: Document) -> None:
+    assert config.rotary_dim is not None, "an obstacle"
     share = int(config.rotary_dim) / int(config.head_width)
     # The class rounds the product down, so that the quotient must not fall below.
     document["rotary_pct"] = share if int(int(config.head_width) * share) == config.rotary_dim else share + 1e-9
@@ -84,7 +85,7 @@ def _finish_gpt_neox(config: Any, document: dict[str, Any]) -> None:
 
 _BASE = Format(family=DecoderConfig, sizes=TRANSFORMER_SIZES, library="transformers")
 
-MLP_FORMATS: dict[str, Format] = {
+MLP_FORMATS = {
     "gpt_neox": replace(
         _BASE,
         sizes=TRANSFORMER_SIZES | {"num_key_value_heads": "num_attention_heads"},

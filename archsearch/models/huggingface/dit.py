@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from archsearch.models.diffusion.dit import DiTConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
     fields["intermediate_size"] = 4 * fields["hidden_size"]
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
 
 
-def _obstacles(config: Any) -> list[str]:
+def _obstacles(config: DiTConfig) -> list[str]:
     found = []
     if config.layout != "diffusers":
         own, theirs = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
@@ -26,7 +24,7 @@ def _obstacles(config: Any) -> list[str]:
     return found
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "DiTTransformer2DModel": Format(
         family=DiTConfig,
         sizes={

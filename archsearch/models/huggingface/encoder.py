@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import NAME_OF_ACTIVATION, Format
+from archsearch.models.huggingface.format import NAME_OF_ACTIVATION, Document, Fields, Format, Values
 from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
 from archsearch.models.language.encoder import EncoderConfig
 
@@ -18,7 +15,7 @@ LARGEST_TOKEN = 50283
 """The largest token that ``ModernBertConfig`` names by default (its padding)."""
 
 
-def _complete_modernbert(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete_modernbert(fields: Fields, values: Values, where: str) -> None:
     for key in _BIASES:
         if bool(values.get(key, False)) != fields["bias"]:
             raise UnsupportedError(f"{where}: {key} that differs from mlp_bias is not supported")
@@ -43,7 +40,7 @@ def _layer_types(layers: int, period: int) -> list[str]:
     return ["sliding_attention" if i % period else "full_attention" for i in range(layers)]
 
 
-def _finish_modernbert(config: Any, document: dict[str, Any]) -> None:
+def _finish_modernbert(config: EncoderConfig, document: Document) -> None:
     document["classifier_activation"] = NAME_OF_ACTIVATION[config.activation]
     if int(config.vocab_size) <= LARGEST_TOKEN:  # the class's own lie beyond a small vocabulary
         document |= {name: min(i, int(config.vocab_size) - 1) for i, name in enumerate(TOKENS)}
@@ -54,11 +51,11 @@ def _finish_modernbert(config: Any, document: dict[str, Any]) -> None:
     document["local_attention"] = local or 128
 
 
-def _obstacles_bert(config: Any) -> list[str]:
+def _obstacles_bert(config: EncoderConfig) -> list[str]:
     return [] if config.type_vocab_size else ["type_vocab_size of 1 or more"]
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "bert": Format(
         family=EncoderConfig,
         sizes=_SIZES | {"type_vocab_size": "type_vocab_size"},

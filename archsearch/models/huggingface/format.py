@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from archsearch.models.base import ConfigMixin
+
+Config = TypeVar("Config", bound=ConfigMixin)
+Values = Mapping[str, Any]
+"""Content of a ``config.json`` that is read: JSON values by the class's keys."""
+Document = dict[str, Any]
+"""Content of a ``config.json`` that is being written."""
+Fields = dict[str, Any]
+"""A family's fields by name, as far as they are read."""
 
 ACTIVATION_OF = {
     "gelu": "gelu",
@@ -38,16 +48,16 @@ def rope_axes(head_dim: int) -> list[int]:
     return [head_dim // 8, 7 * head_dim // 16, 7 * head_dim // 16]
 
 
-def _nothing(*_: Any) -> None:
+def _nothing(*_: object) -> None:
     return None
 
 
-def _no_obstacle(_: Any) -> list[str]:
+def _no_obstacle(_: object) -> list[str]:
     return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Generic[Config]):
     """How one ``model_type`` (transformers) or ``_class_name`` (diffusers) maps to a family.
 
     ``sizes`` and ``options`` map our field to the file's key; sizes must be there, options default to their second
@@ -62,20 +72,20 @@ class Format:
     written document.
     """
 
-    family: type[Any]
+    family: type[Config]
     sizes: Mapping[str, str]
-    options: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
-    constants: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, object]] = field(default_factory=dict)
+    constants: Mapping[str, object] = field(default_factory=dict)
     unwritten: tuple[str, ...] = ()
-    legal: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    written: Mapping[str, Any] = field(default_factory=dict)
+    legal: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    written: Mapping[str, object] = field(default_factory=dict)
     examined: tuple[str, ...] = ()
     immaterial: tuple[str, ...] = ()
-    heads: Mapping[str | None, Mapping[str, Any]] = field(default_factory=lambda: {None: {}})
+    heads: Mapping[str | None, Mapping[str, object]] = field(default_factory=lambda: {None: {}})
     library: str = "diffusers"
-    complete: Callable[[dict[str, Any], Mapping[str, Any], str], None] = _nothing
-    obstacles: Callable[[Any], list[str]] = _no_obstacle
-    finish: Callable[[Any, dict[str, Any]], None] = _nothing
+    complete: Callable[[Fields, Values, str], None] = _nothing
+    obstacles: Callable[[Config], list[str]] = _no_obstacle
+    finish: Callable[[Config, Document], None] = _nothing
 
 
 _IMMATERIAL = """

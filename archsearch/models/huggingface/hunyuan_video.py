@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.hunyuan_video import HunyuanVideoConfig
-from archsearch.models.huggingface.format import Format, rope_axes
+from archsearch.models.huggingface.format import Document, Fields, Format, Values, rope_axes
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
     axes = values.get("rope_axes_dim") or [16, 56, 56]
@@ -18,11 +15,11 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
         raise UnsupportedError(f"{where}: rope_axes_dim={axes} must add up to attention_head_dim={fields['head_dim']}")
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: HunyuanVideoConfig, document: Document) -> None:
     document["rope_axes_dim"] = rope_axes(int(config.head_dim))
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "HunyuanVideoTransformer3DModel": Format(
         family=HunyuanVideoConfig,
         sizes={

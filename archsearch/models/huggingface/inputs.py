@@ -2,21 +2,89 @@
 
 Kinds: ``noise`` (normal numbers in the model's format), ``ids`` (token ids), ``ones`` (an integer mask), ``steps``
 (timesteps, as integers), ``one`` (a one in the model's format), ``positions`` (rows of a position grid), ``number`` (a
-plain integer, in place of the shape).
+plain integer, in place of the shape), ``none`` (None).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from archsearch.models.base import ModelConfig
+from archsearch.models.modality import ImageModel
 from archsearch.workload import Phase, Workload
 
-Inputs = dict[str, tuple[str, Any]]
-"""Argument → (kind, shape), or (``number``, value)."""
+Shape = tuple[int, ...]
 
 
-def example_inputs(document: Mapping[str, Any], config: Any, workload: Workload) -> Inputs:
+class Input(NamedTuple):
+    """One argument: its kind, and its shape (its value where it is a ``number``)."""
+
+    kind: str
+    shape: Shape | int
+
+
+Inputs = dict[str, Input]
+"""What one call takes, by argument; a dotted name is an item of a dictionary (or, with a number, of a tuple)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of the class that ``document`` (see ``to_hf``) names: a single config, sizes as plain numbers."""
+
+    document: Mapping[str, Any]
+    config: ModelConfig
+    workload: Workload
+
+    @property
+    def batch(self) -> int:
+        return int(self.workload.batch_size)
+
+    def size(self, name: str) -> int:
+        """A size of the workload, which the config needs."""
+        return int(getattr(self.workload, name))
+
+    def field(self, name: str) -> int:
+        """A whole number of the config."""
+        return int(getattr(self.config, name))
+
+    def noise(self, *after_batch: int) -> Input:
+        """Normal numbers [batch, ...]."""
+        return Input("noise", (self.batch, *after_batch))
+
+    def per_sample(self, kind: str) -> Input:
+        """One number a sample [batch]."""
+        return Input(kind, (self.batch,))
+
+    def latent_sides(self) -> tuple[int, int]:
+        """Height and width of latents."""
+        scale = self.field("vae_scale_factor")
+        return self.size("height") // scale, self.size("width") // scale
+
+    def latent_frames(self) -> int:
+        """Frames of latents."""
+        return 1 + (self.size("frames") - 1) // self.field("vae_temporal_factor")
+
+    def image(self) -> Input:
+        """[batch, channels, height, width] of latents."""
+        return self.noise(self.document["in_channels"], *self.latent_sides())
+
+    def video(self) -> Input:
+        """[batch, channels, frames, height, width] of latents."""
+        return self.noise(self.document["in_channels"], self.latent_frames(), *self.latent_sides())
+
+    def text_tokens(self) -> int:
+        """Tokens of the text that conditions a sample."""
+        assert isinstance(self.config, ImageModel)
+        return int(self.config.text_tokens(self.workload))
+
+    def words(self, width_key: str) -> Input:
+        """[batch, text tokens, width] of the text, as wide as the document says under ``width_key``."""
+        return self.noise(self.text_tokens(), self.document[width_key])
+
+
+def example_inputs(document: Mapping[str, Any], config: ModelConfig, workload: Workload) -> Inputs:
     """Inputs of the class that ``document`` (see ``to_hf``) names, one call of the workload.
 
     Raises:
@@ -28,138 +96,116 @@ def example_inputs(document: Mapping[str, Any], config: Any, workload: Workload)
     maker = _DIFFUSERS.get(str(name)) if name else _text
     if maker is None:
         raise KeyError(f"no example inputs for {name}")
-    return maker(document, config, workload)
+    return maker(_Call(document, config, workload))
 
 
-def _text(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    length = 1 if w.phase is Phase.DECODE else w.seq_len
-    return {"input_ids": ("ids", (w.batch_size, length)), "attention_mask": ("ones", (w.batch_size, length))}
+def _text(call: _Call) -> Inputs:
+    length = 1 if call.workload.phase is Phase.DECODE else call.size("seq_len")
+    shape = (call.batch, length)
+    return {"input_ids": Input("ids", shape), "attention_mask": Input("ones", shape)}
 
 
-def _latent(document: Mapping[str, Any], config: Any, w: Workload) -> tuple[Any, ...]:
-    """[batch, channels, height, width] of latents."""
-    scale = int(config.vae_scale_factor)
-    return (w.batch_size, document["in_channels"], w.height // scale, w.width // scale)  # type: ignore[operator]
-
-
-def _video(document: Mapping[str, Any], config: Any, w: Workload) -> tuple[Any, ...]:
-    """[batch, channels, frames, height, width] of latents."""
-    batch, channels, high, wide = _latent(document, config, w)
-    frames = 1 + (w.frames - 1) // int(config.vae_temporal_factor)  # type: ignore[operator]
-    return (batch, channels, frames, high, wide)
-
-
-def _words(width: int, config: Any, w: Workload) -> tuple[str, tuple[Any, ...]]:
-    return ("noise", (w.batch_size, int(config.text_tokens(w)), width))
-
-
-def _dit(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
+def _dit(call: _Call) -> Inputs:
     return {
-        "hidden_states": ("noise", _latent(document, config, w)),
-        "timestep": ("steps", (w.batch_size,)),
-        "class_labels": ("ids", (w.batch_size,)),
+        "hidden_states": call.image(),
+        "timestep": call.per_sample("steps"),
+        "class_labels": call.per_sample("ids"),
     }
 
 
-def _pixart(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    inputs: Inputs = {
-        "hidden_states": ("noise", _latent(document, config, w)),
-        "encoder_hidden_states": _words(document["caption_channels"], config, w),
-        "timestep": ("steps", (w.batch_size,)),
+def _captioned(call: _Call) -> Inputs:
+    """Latents, the caption and timesteps."""
+    return {
+        "hidden_states": call.image(),
+        "encoder_hidden_states": call.words("caption_channels"),
+        "timestep": call.per_sample("steps"),
     }
-    if document.get("use_additional_conditions"):
-        inputs["added_cond_kwargs.resolution"] = ("noise", (w.batch_size, 2))
-        inputs["added_cond_kwargs.aspect_ratio"] = ("noise", (w.batch_size, 1))
-    else:
-        inputs["added_cond_kwargs.resolution"] = ("none", ())
-        inputs["added_cond_kwargs.aspect_ratio"] = ("none", ())
+
+
+def _pixart(call: _Call) -> Inputs:
+    conditions = bool(call.document.get("use_additional_conditions"))
+    return {
+        **_captioned(call),
+        "added_cond_kwargs.resolution": call.noise(2) if conditions else Input("none", ()),
+        "added_cond_kwargs.aspect_ratio": call.noise(1) if conditions else Input("none", ()),
+    }
+
+
+def _sd3(call: _Call) -> Inputs:
+    return {
+        "hidden_states": call.image(),
+        "encoder_hidden_states": call.words("joint_attention_dim"),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        "timestep": call.per_sample("steps"),
+    }
+
+
+def _guided(call: _Call) -> Inputs:
+    """The scale that a guidance-distilled model takes."""
+    return {"guidance": call.per_sample("one")} if call.document.get("guidance_embeds") else {}
+
+
+def _flux(call: _Call) -> Inputs:
+    assert isinstance(call.config, ImageModel)
+    high, wide = call.config.grid(call.workload)
+    tokens = int(high) * int(wide) * (1 + call.field("reference_images"))
+    return {
+        "hidden_states": call.noise(tokens, call.document["in_channels"]),
+        "encoder_hidden_states": call.words("joint_attention_dim"),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        "timestep": call.per_sample("one"),
+        "img_ids": Input("positions", (tokens, 3)),
+        "txt_ids": Input("positions", (call.text_tokens(), 3)),
+        **_guided(call),
+    }
+
+
+def _wan(call: _Call) -> Inputs:
+    inputs = {
+        "hidden_states": call.video(),
+        "encoder_hidden_states": call.words("text_dim"),
+        "timestep": call.per_sample("steps"),
+    }
+    if call.document.get("image_dim"):
+        inputs["encoder_hidden_states_image"] = call.noise(257, call.document["image_dim"])
     return inputs
 
 
-def _sd3(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
+def _ltx(call: _Call) -> Inputs:
+    frames, (high, wide) = call.latent_frames(), call.latent_sides()
     return {
-        "hidden_states": ("noise", _latent(document, config, w)),
-        "encoder_hidden_states": _words(document["joint_attention_dim"], config, w),
-        "pooled_projections": ("noise", (w.batch_size, document["pooled_projection_dim"])),
-        "timestep": ("steps", (w.batch_size,)),
+        "hidden_states": call.noise(frames * high * wide, call.document["in_channels"]),
+        "encoder_hidden_states": call.words("caption_channels"),
+        "timestep": call.per_sample("steps"),
+        "encoder_attention_mask": Input("ones", (call.batch, call.text_tokens())),
+        "num_frames": Input("number", frames),
+        "height": Input("number", high),
+        "width": Input("number", wide),
     }
 
 
-def _flux(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    high, wide = config.grid(w)
-    tokens = int(high) * int(wide) * (1 + int(config.reference_images))
-    words = _words(document["joint_attention_dim"], config, w)
-    inputs: Inputs = {
-        "hidden_states": ("noise", (w.batch_size, tokens, document["in_channels"])),
-        "encoder_hidden_states": words,
-        "pooled_projections": ("noise", (w.batch_size, document["pooled_projection_dim"])),
-        "timestep": ("one", (w.batch_size,)),
-        "img_ids": ("positions", (tokens, 3)),
-        "txt_ids": ("positions", (words[1][1], 3)),
-    }
-    if document.get("guidance_embeds"):
-        inputs["guidance"] = ("one", (w.batch_size,))
-    return inputs
-
-
-def _sana(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
+def _hunyuan(call: _Call) -> Inputs:
     return {
-        "hidden_states": ("noise", _latent(document, config, w)),
-        "encoder_hidden_states": _words(document["caption_channels"], config, w),
-        "timestep": ("steps", (w.batch_size,)),
+        "hidden_states": call.video(),
+        "timestep": call.per_sample("steps"),
+        "encoder_hidden_states": call.words("text_embed_dim"),
+        "encoder_attention_mask": Input("ones", (call.batch, call.text_tokens())),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        **_guided(call),
     }
 
 
-def _wan(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    inputs: Inputs = {
-        "hidden_states": ("noise", _video(document, config, w)),
-        "encoder_hidden_states": _words(document["text_dim"], config, w),
-        "timestep": ("steps", (w.batch_size,)),
+def _cogvideox(call: _Call) -> Inputs:
+    frames, (high, wide) = call.latent_frames(), call.latent_sides()
+    inputs = {
+        "hidden_states": call.noise(frames, call.document["in_channels"], high, wide),
+        "encoder_hidden_states": call.words("text_embed_dim"),
+        "timestep": call.per_sample("steps"),
     }
-    if document.get("image_dim"):
-        inputs["encoder_hidden_states_image"] = ("noise", (w.batch_size, 257, document["image_dim"]))
-    return inputs
-
-
-def _ltx(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    batch, channels, frames, high, wide = _video(document, config, w)
-    words = _words(document["caption_channels"], config, w)
-    return {
-        "hidden_states": ("noise", (batch, frames * high * wide, channels)),
-        "encoder_hidden_states": words,
-        "timestep": ("steps", (batch,)),
-        "encoder_attention_mask": ("ones", words[1][:2]),
-        "num_frames": ("number", frames),
-        "height": ("number", high),
-        "width": ("number", wide),
-    }
-
-
-def _hunyuan(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    words = _words(document["text_embed_dim"], config, w)
-    inputs: Inputs = {
-        "hidden_states": ("noise", _video(document, config, w)),
-        "timestep": ("steps", (w.batch_size,)),
-        "encoder_hidden_states": words,
-        "encoder_attention_mask": ("ones", words[1][:2]),
-        "pooled_projections": ("noise", (w.batch_size, document["pooled_projection_dim"])),
-    }
-    if document.get("guidance_embeds"):
-        inputs["guidance"] = ("one", (w.batch_size,))
-    return inputs
-
-
-def _cogvideox(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
-    batch, channels, frames, high, wide = _video(document, config, w)
-    inputs: Inputs = {
-        "hidden_states": ("noise", (batch, frames, channels, high, wide)),
-        "encoder_hidden_states": _words(document["text_embed_dim"], config, w),
-        "timestep": ("steps", (batch,)),
-    }
-    if document.get("use_rotary_positional_embeddings"):
-        tokens = frames * high * wide // document["patch_size"] ** 2
+    if call.document.get("use_rotary_positional_embeddings"):
+        tokens = frames * high * wide // call.document["patch_size"] ** 2
         for part in ("0", "1"):  # cosines and sines
-            inputs[f"image_rotary_emb.{part}"] = ("noise", (tokens, document["attention_head_dim"]))
+            inputs[f"image_rotary_emb.{part}"] = Input("noise", (tokens, call.document["attention_head_dim"]))
     return inputs
 
 
@@ -169,29 +215,27 @@ def method_of(document: Mapping[str, Any], workload: Workload) -> str:
     return workload.phase.value if is_autoencoder and workload.phase in (Phase.ENCODE, Phase.DECODE) else ""
 
 
-def _autoencoder(document: Mapping[str, Any], config: Any, w: Workload) -> Inputs:
+def _autoencoder(call: _Call) -> Inputs:
     """Pixels of the whole autoencoder and of its encoder; its decoder's latents."""
-    time_factor = getattr(config, "vae_temporal_factor", None)
-    frames = () if time_factor is None else (w.frames,)
-    if w.phase is not Phase.DECODE:
-        pixels = (w.batch_size, 3, *frames, w.height, w.width)
-        inputs: Inputs = {"x" if w.phase is Phase.ENCODE else "sample": ("noise", pixels)}
+    phase, of_videos = call.workload.phase, hasattr(call.config, "vae_temporal_factor")
+    if phase is Phase.DECODE:
+        frames = (call.latent_frames(),) if of_videos else ()
+        inputs = {"z": call.noise(call.field("latent_channels"), *frames, *call.latent_sides())}
     else:
-        if time_factor is not None:
-            frames = (1 + (int(w.frames) - 1) // int(time_factor),)  # type: ignore[arg-type]
-        sides = tuple(int(side) // int(config.vae_scale_factor) for side in (w.height, w.width))  # type: ignore[arg-type]
-        inputs = {"z": ("noise", (w.batch_size, int(config.latent_channels), *frames, *sides))}
-    if document.get("timestep_conditioning") and w.phase is not Phase.ENCODE:
-        inputs["temb"] = ("one", (w.batch_size,))
+        frames = (call.size("frames"),) if of_videos else ()
+        pixels = call.noise(3, *frames, call.size("height"), call.size("width"))
+        inputs = {"x" if phase is Phase.ENCODE else "sample": pixels}
+    if call.document.get("timestep_conditioning") and phase is not Phase.ENCODE:
+        inputs["temb"] = call.per_sample("one")
     return inputs
 
 
-_DIFFUSERS: dict[str, Callable[[Mapping[str, Any], Any, Workload], Inputs]] = {
+_DIFFUSERS: dict[str, Callable[[_Call], Inputs]] = {
     "DiTTransformer2DModel": _dit,
     "PixArtTransformer2DModel": _pixart,
     "SD3Transformer2DModel": _sd3,
     "FluxTransformer2DModel": _flux,
-    "SanaTransformer2DModel": _sana,
+    "SanaTransformer2DModel": _captioned,
     "WanTransformer3DModel": _wan,
     "LTXVideoTransformer3DModel": _ltx,
     "HunyuanVideoTransformer3DModel": _hunyuan,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.ltx_vae import LTXVAEConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 _BLOCKS = {"down_block_types": "LTXVideoDownBlock3D", "downsample_type": "conv"}
 """Keys with an entry per stage that may only be this one (0.9.5 has others)."""
@@ -26,7 +24,7 @@ _LISTS = {
 """Fields of several entries with the class's defaults; the file's keys are alike."""
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(fields["block_out_channels"])
     for key, only in _BLOCKS.items():
         kinds = list(values.get(key) or [only] * stages)
@@ -34,13 +32,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
             raise UnsupportedError(f"{where}: {key}={json.dumps(kinds)} is not supported, only {only} for every stage")
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: LTXVAEConfig, document: Document) -> None:
     document |= {key: list(document[key]) for key in _LISTS}
     stages = len(document["block_out_channels"])
     document |= {key: [only] * stages for key, only in _BLOCKS.items()}
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "AutoencoderKLLTXVideo": Format(
         family=LTXVAEConfig,
         sizes={},

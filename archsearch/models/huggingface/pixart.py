@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.pixart import PixArtConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
     width = values.get("cross_attention_dim", 1152)
@@ -22,11 +19,11 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
         fields["micro_conditions"] = values.get("sample_size", 128) == 128
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: PixArtConfig, document: Document) -> None:
     document["cross_attention_dim"] = int(config.hidden_size)
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "PixArtTransformer2DModel": Format(
         family=PixArtConfig,
         sizes={

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.sana import SanaConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     hidden = fields["num_attention_heads"] * fields["head_dim"]
     fields["hidden_size"] = hidden
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
@@ -24,23 +21,23 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
         )
 
 
-def _ratio(config: Any) -> float:
+def _ratio(config: SanaConfig) -> float:
     return int(config.intermediate_size) / int(config.hidden_size)
 
 
-def _obstacles(config: Any) -> list[str]:
+def _obstacles(config: SanaConfig) -> list[str]:
     exact = int(_ratio(config) * int(config.hidden_size)) == int(config.intermediate_size)
     return [] if exact else ["intermediate_size that is a multiple of hidden_size in 64-bit numbers"]
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: SanaConfig, document: Document) -> None:
     document["mlp_ratio"] = _ratio(config)
     document["cross_attention_head_dim"] = int(config.cross_head_dim)
     document["cross_attention_dim"] = int(config.hidden_size)
     document["qk_norm"] = "rms_norm_across_heads" if config.qk_norm else None
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "SanaTransformer2DModel": Format(
         family=SanaConfig,
         sizes={

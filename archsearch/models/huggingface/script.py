@@ -8,11 +8,11 @@ from __future__ import annotations
 import pprint
 import textwrap
 from dataclasses import dataclass
-from typing import Any
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import published_class, to_hf
+from archsearch.models.huggingface.format import Document
 from archsearch.models.huggingface.inputs import example_inputs, method_of
 from archsearch.models.plain import plain_module
 from archsearch.workload import Workload
@@ -114,13 +114,14 @@ def build_script(config: ModelConfig, workload: Workload, title: str) -> str:
     """
     module = script_module(config, workload)
     method = method_of(module.inputs_of, workload)
+    inputs = {name: tuple(each) for name, each in example_inputs(module.inputs_of, config, workload).items()}
     return _TEMPLATE.format(
         title=f"{title}\n\n{module.note}" if module.note else title,
         needs=module.needs,
         imports=module.imports,
         source=f"{module.source}\n\n\n" if module.source else "",
         config=pprint.pformat(module.config, width=110, sort_dicts=False),
-        inputs=pprint.pformat(example_inputs(module.inputs_of, config, workload), width=110, sort_dicts=False),
+        inputs=pprint.pformat(inputs, width=110, sort_dicts=False),
         parameters=int(config.parameters()),
         dtype=_DTYPES.get(workload.activation_dtype.value, "bfloat16"),
         construct=module.construct,
@@ -134,8 +135,8 @@ class ScriptModule:
     """What a script builds: ``config`` are its arguments, ``inputs_of`` the document of the class whose inputs it
     takes; ``source`` and ``note`` are empty for a published class."""
 
-    config: dict[str, Any]
-    inputs_of: dict[str, Any]
+    config: Document
+    inputs_of: Document
     needs: str
     imports: str
     construct: str
@@ -183,7 +184,7 @@ def has_module(config: ModelConfig) -> bool:
     return not published_class(config).difference or plain_module(config) is not None
 
 
-def _construct(document: dict[str, Any], library: str) -> str:
+def _construct(document: Document, library: str) -> str:
     if library == "diffusers":
         return f"model = diffusers.{document['_class_name']}.from_config(CONFIG)"
     cls = document["architectures"][0]

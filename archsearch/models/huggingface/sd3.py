@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.diffusion.sd3 import SD3Config
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     """The width follows from the heads and is the text's too; layers that attend twice must be the first ones.
 
     Raises:
@@ -32,13 +29,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     fields["out_channels"] = fields["out_channels"] or fields["in_channels"]
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: SD3Config, document: Document) -> None:
     document["caption_projection_dim"] = config.hidden_size
     document["qk_norm"] = "rms_norm" if config.qk_norm else None
     document["dual_attention_layers"] = list(range(config.num_dual_attention_layers))
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "SD3Transformer2DModel": Format(
         family=SD3Config,
         sizes={

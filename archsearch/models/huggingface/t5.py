@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 from archsearch.models.language.t5 import T5Config
 
 _FEED_FORWARDS = {"gated-gelu": (True, "gelu_new"), "relu": (False, "relu"), "gated-silu": (True, "silu")}
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     kind = values.get("feed_forward_proj", "relu")
     if kind not in _FEED_FORWARDS:
         known = ", ".join(_FEED_FORWARDS)
@@ -21,13 +19,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
     fields["gated_mlp"], fields["activation"] = _FEED_FORWARDS[kind]
 
 
-def _obstacles(config: Any) -> list[str]:
+def _obstacles(config: T5Config) -> list[str]:
     if (config.gated_mlp, config.activation) in _FEED_FORWARDS.values():
         return []
     return ["gated_mlp with gelu_new or silu, or relu without"]
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: T5Config, document: Document) -> None:
     kinds = {pair: kind for kind, pair in _FEED_FORWARDS.items()}
     document["feed_forward_proj"] = kinds[config.gated_mlp, config.activation]
 
@@ -66,7 +64,7 @@ _T5 = Format(
     obstacles=_obstacles,
     finish=_finish,
 )
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "t5": _T5,
     "umt5": replace(_T5, constants={"shared_bias": False}, heads={"UMT5EncoderModel": {}, None: {}}),
 }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.wan import WanConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["hidden_size"] = fields["num_attention_heads"] * fields["head_dim"]
     patch = list(values.get("patch_size") or (1, 2, 2))
     if len(patch) != 3 or patch[1] != patch[2]:
@@ -23,13 +20,13 @@ def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> 
         )
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: WanConfig, document: Document) -> None:
     document["patch_size"] = [int(config.patch_size_t), int(config.patch_size), int(config.patch_size)]
     document["image_dim"] = document["image_dim"] or None
     document["added_kv_proj_dim"] = int(config.hidden_size) if config.has_image else None
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "WanTransformer3DModel": Format(
         family=WanConfig,
         sizes={

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.wan_vae import WanVAEConfig
-from archsearch.models.huggingface.format import Format
+from archsearch.models.huggingface.format import Document, Fields, Format, Values
 
 
-def _complete(fields: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+def _complete(fields: Fields, values: Values, where: str) -> None:
     decoder = values.get("decoder_base_dim")
     if decoder not in (None, fields["base_dim"]):
         raise UnsupportedError(f"{where}: decoder_base_dim={decoder} is not supported, only base_dim or null")
 
 
-def _finish(config: Any, document: dict[str, Any]) -> None:
+def _finish(config: WanVAEConfig, document: Document) -> None:
     document["dim_mult"] = [int(m) for m in document["dim_mult"]]
     document["temperal_downsample"] = list(document["temperal_downsample"])
 
 
-FORMATS: dict[str, Format] = {
+FORMATS = {
     "AutoencoderKLWan": Format(
         family=WanVAEConfig,
         sizes={},

@@ -93,34 +93,3 @@ class CLIPTextConfig(TextModel):
         return blocks.residual_norm(
             f"{name}.residual_norm", "layernorm", rows, self.hidden_size, a.w, count=1, keep_sum=True
         )
-
-
-# Text towers of openai/clip-vit-large-patch14 (without projection, as Stable Diffusion and FLUX.1 use it),
-# laion/CLIP-ViT-H-14 as Stable Diffusion 2 does, and laion/CLIP-ViT-bigG-14-laion2B-39B-b160k (with projection, as SDXL
-# and Stable Diffusion 3 use it): their config.json on https://huggingface.co; OpenCLIP's sizes in
-# https://github.com/mlfoundations/open_clip/tree/main/src/open_clip/model_configs (ViT-H-14, ViT-bigG-14).
-PRESETS: dict[str, dict[str, Any]] = {
-    "clip-l-text": {"num_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
-    "clip-l-text-projected": {
-        "num_layers": 12,
-        "hidden_size": 768,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "projection_dim": 768,
-    },
-    "clip-h-text": {
-        "num_layers": 24,
-        "hidden_size": 1024,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-        "activation": "gelu",
-    },
-    "clip-bigg-text": {
-        "num_layers": 32,
-        "hidden_size": 1280,
-        "num_attention_heads": 20,
-        "intermediate_size": 5120,
-        "activation": "gelu",
-        "projection_dim": 1280,
-    },
-}

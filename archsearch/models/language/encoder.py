@@ -15,7 +15,7 @@ import numpy as np
 from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
-from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.base import Modality, Requirement, at_least_one
 from archsearch.models.modality import TextModel
 from archsearch.workload import Phase, Workload
 
@@ -31,6 +31,8 @@ class EncoderConfig(TextModel):
     """
 
     family: ClassVar[str] = "encoder"
+    modality: ClassVar[Modality] = Modality.MASKED_LANGUAGE
+    tensor_parallel_fields: ClassVar[tuple[str, ...]] = ("num_attention_heads", "intermediate_size")
 
     num_layers: Dim
     hidden_size: Dim
@@ -196,33 +198,3 @@ class EncoderConfig(TextModel):
 def _rope_live(w: Workload) -> float:
     """Widest moment of rotating the keys in 32 bits, beside the rotated queries, in tensors of hidden_size."""
     return 4.0 if w.activation_dtype.itemsize >= 4 else 9.0
-
-
-def _bert(layers: int, hidden: int, heads: int) -> dict[str, Any]:
-    return {
-        "num_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "vocab_size": 30522,
-        "post_norm": True,
-        "positions": "learned",
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-        "gated_mlp": False,
-        "bias": True,
-        "local_attention": 0,
-        "fused_qkv": False,
-        "pooler": True,
-    }
-
-
-# Published configs: config.json of google-bert/bert-{base,large}-uncased (https://arxiv.org/abs/1810.04805) and
-# answerdotai/ModernBERT-{base,large} (https://arxiv.org/abs/2412.13663) on https://huggingface.co. BERT with its pooler
-# and without heads, ModernBERT without heads; `mlm_head: true` in a YAML adds the masked-language-model head.
-PRESETS: dict[str, dict[str, Any]] = {
-    "bert-base": _bert(12, 768, 12),
-    "bert-large": _bert(24, 1024, 16),
-    "modernbert-base": {"num_layers": 22, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 1152},
-    "modernbert-large": {"num_layers": 28, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 2624},
-}

@@ -133,20 +133,3 @@ def _norm_kernels(name: str, rows: Any, cols: Dim, w: Workload) -> MemoryOp:
         writes=8.0 if half else 3.0,
         kernels=8 if half else 6,
     )
-
-
-def _v1_1(layers: int, hidden: int, heads: int, ffn: int) -> dict[str, Any]:
-    return {"num_layers": layers, "hidden_size": hidden, "num_attention_heads": heads, "intermediate_size": ffn}
-
-
-# config.json of google/t5-v1_1-{small,base,large,xl,xxl} and google/umt5-xxl on https://huggingface.co, encoders alone;
-# sizes as in Raffel et al. 2020, section 3.7 and the release notes of v1.1
-# (https://github.com/google-research/text-to-text-transfer-transformer/blob/main/released_checkpoints.md).
-PRESETS: dict[str, dict[str, Any]] = {
-    "t5-small-encoder": _v1_1(8, 512, 6, 1024),
-    "t5-base-encoder": _v1_1(12, 768, 12, 2048),
-    "t5-large-encoder": _v1_1(24, 1024, 16, 2816),
-    "t5-xl-encoder": _v1_1(24, 2048, 32, 5120),
-    "t5-xxl-encoder": _v1_1(24, 4096, 64, 10240),
-    "umt5-xxl-encoder": {**_v1_1(24, 4096, 64, 10240), "vocab_size": 256384, "shared_bias": False},
-}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.models.base import ModelConfig
+from archsearch.models.diffusion.dit import DiTConfig
 from archsearch.workload import Workload
 
 FOLDER = Path(__file__).parent
@@ -24,8 +25,8 @@ class PlainModule:
     name: str
     file: str
     like: str
-    fits: Callable[[Any], bool]
-    arguments: Callable[[Any, Workload], dict[str, Any]]
+    fits: Callable[[ModelConfig], bool]
+    arguments: Callable[[ModelConfig, Workload], dict[str, Any]]
 
     def source(self) -> str:
         """The file's classes and functions, without its description and imports."""
@@ -39,13 +40,14 @@ class PlainModule:
         return "\n".join(line for line in lines if "__future__" not in line)
 
 
-def _dit_fits(config: Any) -> bool:
-    return str(config.layout) == "original"
+def _dit_fits(config: ModelConfig) -> bool:
+    return isinstance(config, DiTConfig) and str(config.layout) == "original"
 
 
-def _dit_arguments(config: Any, workload: Workload) -> dict[str, Any]:
-    names = ("num_layers", "hidden_size", "num_attention_heads", "intermediate_size", "patch_size")
-    sizes = {name: int(getattr(config, name)) for name in (*names, "in_channels", "out_channels", "num_classes")}
+def _dit_arguments(config: ModelConfig, workload: Workload) -> dict[str, Any]:
+    assert isinstance(config, DiTConfig)
+    names = ("num_layers", "hidden_size", "num_attention_heads", "intermediate_size", "patch_size", "in_channels")
+    sizes: dict[str, Any] = {name: int(getattr(config, name)) for name in (*names, "out_channels", "num_classes")}
     return sizes | {"grid": tuple(int(side) for side in config.grid(workload))}
 
 
@@ -57,5 +59,5 @@ PLAIN: Mapping[str, PlainModule] = {
 
 def plain_module(config: ModelConfig) -> PlainModule | None:
     """The plain module of a config, or None where its family has none that can be it."""
-    found = PLAIN.get(config.family)
-    return found if found is not None and found.fits(config) else None
+    module = PLAIN.get(config.family)
+    return module if module is not None and module.fits(config) else None

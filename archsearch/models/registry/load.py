@@ -7,7 +7,7 @@ from pathlib import Path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import from_hf
-from archsearch.models.registry.families import FAMILIES, get_family, load_preset, preset_names
+from archsearch.models.registry.families import family_names, get_family, load_preset, preset_family
 from archsearch.models.registry.hub import cached_config, is_hub_id
 
 
@@ -22,7 +22,7 @@ def load_model(text: str) -> ModelConfig:
         InvalidInputError: a file that describes no model; the text names file and field.
     """
     path = Path(text)
-    if text in preset_names():
+    if preset_family(text) is not None:
         return load_preset(text)
     if path.is_dir() or (path.suffix == ".json" and path.is_file()):
         return from_hf(path)
@@ -44,10 +44,10 @@ def _from_yaml(path: Path) -> ModelConfig:
         told = " ".join(str(error).split())
         raise InvalidInputError(f"{path}: not valid YAML: {told}") from None
     if not isinstance(values, dict) or "family" not in values:
-        raise InvalidInputError(f"{path}: needs 'family: ...' ({', '.join(FAMILIES)}) and its config fields")
+        raise InvalidInputError(f"{path}: needs 'family: ...' ({', '.join(family_names())}) and its config fields")
     name = str(values.pop("family"))
-    if name not in FAMILIES:
-        raise UnknownNameError("model family", name, FAMILIES, hint=f"(in {path})")
+    if name not in family_names():
+        raise UnknownNameError("model family", name, family_names(), hint=f"(in {path})")
     try:
         config: ModelConfig = get_family(name).from_dict(values)
     except InvalidInputError as error:

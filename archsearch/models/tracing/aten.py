@@ -8,10 +8,16 @@ bandwidth-bound kernels that the cost model knows; calls that no list below name
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archsearch.dtypes import DType
 from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
+
+if TYPE_CHECKING:
+    import torch
+
+Arguments = Sequence[Any]
+"""What torch calls an operation with: tensors, numbers, lists of numbers and None, by the operation's schema."""
 
 POINTWISE = {
     **dict.fromkeys(("add", "add_", "rsub", "sub", "sub_", "addcmul", "addcdiv", "lerp"), "add"),
@@ -97,7 +103,7 @@ NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strid
 """Allocations and bookkeeping, which run no kernel."""
 
 
-def dtype_of(torch_dtype: Any) -> tuple[DType, float]:
+def dtype_of(torch_dtype: torch.dtype) -> tuple[DType, float]:
     """The format whose elements weigh as much, and how many of them one element takes (64-bit integers: two)."""
     size = torch_dtype.itemsize
     name = str(torch_dtype).removeprefix("torch.")
@@ -105,11 +111,11 @@ def dtype_of(torch_dtype: Any) -> tuple[DType, float]:
         return DType.FP16, 1.0
     if name.startswith("float8"):
         return DType.FP8, 1.0
-    known = {1: DType.INT8, 2: DType.BF16, 4: DType.FP32}
-    return (known[size], 1.0) if size in known else (DType.FP32, size / 4)
+    by_size = {1: DType.INT8, 2: DType.BF16, 4: DType.FP32}
+    return (by_size[size], 1.0) if size in by_size else (DType.FP32, size / 4)
 
 
-def matmul(name: str, kind: str, args: Sequence[Any], parameter: bool) -> MatMul | None:
+def matmul(name: str, kind: str, args: Arguments, parameter: bool) -> MatMul | None:
     """A product of two or three dimensions (mm, addmm, bmm, baddbmm), or None for another call.
 
     ``parameter`` tells that the second factor is a weight.
@@ -126,7 +132,7 @@ def matmul(name: str, kind: str, args: Sequence[Any], parameter: bool) -> MatMul
     return None
 
 
-def convolution(name: str, args: Sequence[Any], out: Any) -> Convolution:
+def convolution(name: str, args: Arguments, out: torch.Tensor) -> Convolution:
     """aten.convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups).
 
     A transposed one does the work of its mirror image: every input position times the kernel's window.
@@ -148,7 +154,14 @@ def convolution(name: str, args: Sequence[Any], out: Any) -> Convolution:
     )
 
 
-def attention(name: str, query: Any, key: Any, value: Any, mask: Any, causal: bool) -> Attention:
+def attention(
+    name: str,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+) -> Attention:
     """Scaled dot product attention over [..., heads, tokens, head_dim] tensors."""
     batch = 1
     for size in query.shape[:-3]:
@@ -168,7 +181,7 @@ def attention(name: str, query: Any, key: Any, value: Any, mask: Any, causal: bo
     )
 
 
-def memory_op(name: str, kind: str, shape: tuple[int, int], like: Any, read: int, written: int) -> MemoryOp:
+def memory_op(name: str, kind: str, shape: tuple[int, int], like: torch.Tensor, read: int, written: int) -> MemoryOp:
     """A kernel that reads and writes so many bytes, counted in [rows, cols] tensors of ``like``'s format."""
     dtype, _ = dtype_of(like.dtype)
     rows, cols = shape

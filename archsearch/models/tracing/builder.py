@@ -14,11 +14,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.models.tracing.traced import TracedModel
+from archsearch.models.tracing.traced import Inputs, TracedModel
 from archsearch.workload import Workload
+
+if TYPE_CHECKING:
+    import torch
 
 SIZES = ("batch_size", "seq_len", "height", "width", "frames")
 DEFAULTS = {"seq_len": 512, "height": 512, "width": 512, "frames": 1}
@@ -34,7 +37,7 @@ def is_builder(text: str) -> bool:
     return module.endswith(".py") or module.replace(".", "").isidentifier()
 
 
-def load_traced(text: str, dimensions: Mapping[str, Any] | None = None) -> TracedModel:
+def load_traced(text: str, dimensions: Mapping[str, object] | None = None) -> TracedModel:
     """The model that a function builds; ``dimensions`` are values for its own parameters.
 
     Raises:
@@ -45,14 +48,14 @@ def load_traced(text: str, dimensions: Mapping[str, Any] | None = None) -> Trace
     function = find_function(text)
     given = dict(dimensions or {})
     parameters = inspect.signature(function).parameters
-    known = {*SIZES, "dtype"}
-    missing = [n for n, p in parameters.items() if n not in known | set(given) and p.default is p.empty]
+    from_workload = {*SIZES, "dtype"}
+    missing = [n for n, p in parameters.items() if n not in from_workload | set(given) and p.default is p.empty]
     extra = sorted(set(given) - set(parameters))
     if missing or extra:
         wrong = f"needs {', '.join(missing)} without a default" if missing else f"does not take {', '.join(extra)}"
         raise InvalidInputError(f"{text}: the function {wrong}; workloads give {', '.join((*SIZES, 'dtype'))}")
 
-    def build(workload: Workload) -> tuple[Any, Any]:
+    def build(workload: Workload) -> tuple[torch.nn.Module, Inputs]:
         values = {n: getattr(workload, n) for n in SIZES if n in parameters and getattr(workload, n) is not None}
         if "dtype" in parameters:
             values["dtype"] = _torch_dtype(workload)
@@ -89,15 +92,15 @@ def find_function(text: str) -> Callable[..., Any]:
     except ArchSearchError:
         raise
     except Exception as error:
-        raise InvalidInputError(f"{source}: importing it fails: {_told(error)}") from error
+        raise InvalidInputError(f"{source}: importing it fails: {_in_user_code(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise InvalidInputError(f"{source} has no function {name!r}")
-    found: Callable[..., Any] = function
-    return found
+    builder: Callable[..., Any] = function
+    return builder
 
 
-def _call(text: str, function: Callable[..., Any], values: Mapping[str, Any]) -> tuple[Any, Any]:
+def _call(text: str, function: Callable[..., object], values: Mapping[str, object]) -> tuple[torch.nn.Module, Inputs]:
     """Run the user's function on the meta device and check what it returns."""
     import torch
 
@@ -105,7 +108,7 @@ def _call(text: str, function: Callable[..., Any], values: Mapping[str, Any]) ->
         with torch.device("meta"):
             made = function(**values)
     except Exception as error:
-        raise InvalidInputError(f"{text} fails: {_told(error)}") from error
+        raise InvalidInputError(f"{text} fails: {_in_user_code(error)}") from error
     if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[0], torch.nn.Module):
         raise InvalidInputError(f"{text} must return a pair: an nn.Module, and its inputs as a dict or a tuple")
     module, inputs = made
@@ -114,13 +117,14 @@ def _call(text: str, function: Callable[..., Any], values: Mapping[str, Any]) ->
     return module.to("meta"), inputs
 
 
-def _torch_dtype(workload: Workload) -> Any:
+def _torch_dtype(workload: Workload) -> torch.dtype:
     import torch
 
-    return getattr(torch, TORCH_NAMES.get(workload.activation_dtype.value, "bfloat16"))
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES.get(workload.activation_dtype.value, "bfloat16"))
+    return dtype
 
 
-def _told(error: BaseException) -> str:
+def _in_user_code(error: BaseException) -> str:
     """The error, and the line of the user's code that raised it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "archsearch" not in f.filename]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -10,8 +10,8 @@ reads one of its results. A group reads each tensor that it did not make once, a
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from archsearch.models.tracing.record import Kernel
 from archsearch.ops import FusedGroup, MemoryOp, Op, OpList
@@ -32,10 +32,10 @@ class Group:
     def largest(self) -> MemoryOp:
         """The member that sets the group's rows."""
         ops = [k.op for k in self.kernels if isinstance(k.op, MemoryOp)]
-        return max(ops, key=lambda op: _size(op))
+        return max(ops, key=_size)
 
 
-def _size(op: Any) -> int:
+def _size(op: MemoryOp) -> int:
     return int(op.rows) * int(op.cols)
 
 
@@ -64,16 +64,17 @@ def fuse(kernels: list[Kernel]) -> list[Group]:
 
 def _home(kernel: Kernel, maker: dict[int, Group]) -> Group | None:
     """The open group that a kernel joins."""
-    if not kernel.fuses:
+    op = kernel.op
+    if not kernel.fuses or not isinstance(op, MemoryOp):
         return None
     candidates = [maker[key] for key, _ in kernel.reads if key in maker and maker[key].open]
     if kernel.fuses == "join":
         candidates = [g for g in candidates if all(k.fuses in ("pointwise", "join") for k in g.kernels)]
-    fitting = [group for group in candidates if _fits(kernel.op, group)]
+    fitting = [group for group in candidates if _fits(op, group)]
     return max(fitting, key=lambda group: _size(group.largest), default=None)
 
 
-def _fits(op: Any, group: Group) -> bool:
+def _fits(op: MemoryOp, group: Group) -> bool:
     """Whether a kernel's rows are the group's."""
     largest = group.largest
     small, large = sorted((_size(op), _size(largest)))
@@ -92,12 +93,11 @@ def to_ops(kernels: list[Kernel]) -> OpList:
         for kernel in group.kernels:
             for key, _ in kernel.reads:
                 readers.setdefault(key, []).append(index)
-    counted: dict[Any, list[Any]] = {}
+    alike: dict[Hashable, list[Op]] = {}
     for index, group in enumerate(groups):
         op = _op(group, index, readers)
-        entry = counted.setdefault(_signature(op), [op, 0])
-        entry[1] += 1
-    return OpList(tuple(_unique([replace(op, count=count) for op, count in counted.values()])))
+        alike.setdefault(_signature(op), []).append(op)
+    return OpList(tuple(_unique([replace(ops[0], count=len(ops)) for ops in alike.values()])))
 
 
 def _op(group: Group, index: int, readers: dict[int, list[int]]) -> Op:
@@ -125,7 +125,7 @@ def _op(group: Group, index: int, readers: dict[int, list[int]]) -> Op:
     )
 
 
-def _signature(op: Any) -> Any:
+def _signature(op: Op) -> Hashable:
     """What makes two operations one with a higher count."""
     if isinstance(op, FusedGroup):
         return (op.name, op.kind, tuple(map(_signature, op.members)), op.rows, op.cols, op.reads, op.writes)

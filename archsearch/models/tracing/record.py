@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.tracing import aten
@@ -22,7 +22,10 @@ from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
 
 if TYPE_CHECKING:
     import torch
+    from torch._ops import OpOverload
 
+KernelOp = MatMul | Attention | Convolution | MemoryOp
+Tensors = Sequence["torch.Tensor"]
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
 _TABLES = (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.JOINS, aten.OPAQUE)
 _FUSES = dict(zip(map(id, _TABLES), ("pointwise", "reduction", "row", "join", ""), strict=True))
@@ -32,24 +35,31 @@ _REFUSED = (
 )
 
 
+class Access(NamedTuple):
+    """A tensor that a kernel reads or writes: the id of its storage, and its bytes."""
+
+    tensor: int
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One launch: its operation, the tensors (by id) it reads and writes with their bytes, and how it may fuse.
+    """One launch: its operation, the tensors that it reads and writes, and how it may fuse.
 
     ``fuses`` is "pointwise", "reduction", "row" (norms and softmax), "join" (concatenations) or "" for kernels that
     stay alone.
     """
 
-    op: MatMul | Attention | Convolution | MemoryOp
-    reads: tuple[tuple[int, int], ...]
-    writes: tuple[tuple[int, int], ...]
+    op: KernelOp
+    reads: tuple[Access, ...]
+    writes: tuple[Access, ...]
     fuses: str
     aten: str
     known: bool = True
 
     @property
     def bytes_moved(self) -> int:
-        return sum(size for _, size in (*self.reads, *self.writes))
+        return sum(access.bytes for access in (*self.reads, *self.writes))
 
 
 class Recorder:
@@ -66,7 +76,13 @@ class Recorder:
         self._ids: dict[int, int] = {}
         self._next = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: aten.Arguments = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         import torch
 
         if _name(func) == "_local_scalar_dense" and args[0].dtype == torch.bool:
@@ -95,19 +111,19 @@ class Recorder:
         """Name of a call here."""
         return f"{self.where()}.{kind}".lstrip(".")
 
-    def add(self, op: Any, read: list[Any], written: list[Any], fuses: str, kind: str, known: bool = True) -> None:
+    def add(self, op: KernelOp, read: Tensors, written: Tensors, fuses: str, kind: str, known: bool = True) -> None:
         """Keep a kernel that reads and writes these tensors."""
         if read and sum(t.numel() for t in written) == 0:
             return
-        reads = tuple((self._id(t), t.numel() * t.element_size()) for t in read)
-        writes = tuple((self._id(t), t.numel() * t.element_size()) for t in written)
+        reads = tuple(Access(self._id(t), _bytes(t)) for t in read)
+        writes = tuple(Access(self._id(t), _bytes(t)) for t in written)
         self.kernels.append(Kernel(op, reads, writes, fuses, kind, known))
 
     def is_parameter(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a weight, or a view of one."""
         return tensor.untyped_storage()._cdata in self.parameters
 
-    def _record(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    def _record(self, func: OpOverload, args: aten.Arguments, kwargs: Mapping[str, object], out: object) -> None:
         import torch
         from torch.utils._pytree import tree_leaves
 
@@ -132,21 +148,21 @@ class Recorder:
             op = aten.attention(self.named("attention"), query, key, value, mask, named.get("is_causal", False))
             self.add(op, [query, key, value, *([] if mask is None else [mask])], written[:1], "", kind)
         elif kind == "convolution":
-            self.add(aten.convolution(self.named(kind), args, out), read, written, "", kind)
+            self.add(aten.convolution(self.named(kind), args, results[0]), read, written, "", kind)
         elif product := aten.matmul(self.named(kind), kind, args, self._has_weight(kind, args)):
             self.add(product, read, written, "", kind)
         else:
             self._memory(kind, read, written)
 
-    def _has_weight(self, kind: str, args: Any) -> bool:
+    def _has_weight(self, kind: str, args: aten.Arguments) -> bool:
         return kind in ("mm", "addmm") and self.is_parameter(args[-1] if kind == "mm" else args[2])
 
-    def _memory(self, kind: str, read: list[Any], written: list[Any]) -> None:
+    def _memory(self, kind: str, read: Tensors, written: Tensors) -> None:
         table = next((t for t in _TABLES if kind in t), None)
         largest = max((*written, *(read if table is aten.REDUCTIONS else ())), key=lambda t: t.numel())
         cols = _columns(kind, largest, read)
         shape = (max(largest.numel() // max(cols, 1), 1), max(cols, 1))
-        sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, written)]
+        sizes = [sum(map(_bytes, group)) for group in (read, written)]
         op = aten.memory_op(self.named(kind), "pointwise" if table is None else table[kind], shape, largest, *sizes)
         self.add(op, read, written, _FUSES.get(id(table), ""), kind, known=table is not None)
 
@@ -157,7 +173,7 @@ class Recorder:
             self._next += 1
         return self._ids[key]
 
-    def _track(self, storage: Any) -> None:
+    def _track(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         self._ids[key] = self._next
         self._next += 1
@@ -176,7 +192,13 @@ class _WholeKernels:
         super().__init__()
         self.recorder = recorder
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: aten.Arguments = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         import torch
         import torch.nn.functional as F
 
@@ -189,14 +211,14 @@ class _WholeKernels:
 
     def _attention(
         self,
-        query: Any,
-        key: Any,
-        value: Any,
-        attn_mask: Any = None,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
-        **_: Any,
-    ) -> Any:
+        **_: object,
+    ) -> torch.Tensor:
         import torch
 
         shape = (*query.shape[:-3], query.shape[-2], query.shape[-3] if query.dim() > 2 else 1, value.shape[-1])
@@ -209,13 +231,19 @@ class _WholeKernels:
         self.recorder.add(op, read, [out], "", "scaled_dot_product_attention")
         return out
 
-    def _rms_norm(self, source: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    def _rms_norm(
+        self,
+        source: torch.Tensor,
+        normalized_shape: Sequence[int],
+        weight: torch.Tensor | None = None,
+        eps: float | None = None,
+    ) -> torch.Tensor:
         import torch
 
         out = torch.empty_like(source)
         cols = math.prod(normalized_shape)
         read = [source, *([] if weight is None else [weight])]
-        sizes = [sum(t.numel() * t.element_size() for t in group) for group in (read, [out])]
+        sizes = [sum(map(_bytes, group)) for group in (read, [out])]
         shape = (max(source.numel() // cols, 1), cols)
         op = aten.memory_op(self.recorder.named("rms_norm"), "rmsnorm", shape, source, *sizes)
         self.recorder.add(op, read, [out], "row", "rms_norm")
@@ -232,10 +260,10 @@ def recording(module: torch.nn.Module) -> Iterator[Recorder]:
     recorder: Any = type("RecorderMode", (Recorder, TorchDispatchMode), {})(module)
     whole_kernels: Any = type("WholeKernelsMode", (_WholeKernels, TorchFunctionMode), {})(recorder)
 
-    def enter(name: str) -> Any:
+    def enter(name: str) -> Callable[..., None]:
         return lambda *_: recorder.path.append(name)
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         recorder.path.pop()
 
     hooks = []
@@ -249,23 +277,27 @@ def recording(module: torch.nn.Module) -> Iterator[Recorder]:
             hook.remove()
 
 
-def _name(func: Any) -> str:
+def _name(func: OpOverload) -> str:
     name: str = func.overloadpacket.__name__
     return name
 
 
-def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+def _arguments(func: OpOverload, args: aten.Arguments, kwargs: Mapping[str, object]) -> dict[str, Any]:
     """A call's arguments by name."""
     names = [argument.name for argument in func._schema.arguments]
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def _columns(kind: str, largest: Any, read: list[Any]) -> int:
+def _columns(kind: str, largest: torch.Tensor, read: Tensors) -> int:
     """Length of the rows that a kernel works on: what a norm normalises over, else the last dimension."""
     if kind == "native_group_norm":
         channels = read[0].shape[1]
         return int(read[0][0, :1].numel() * channels // max(_groups(channels), 1))
     return int(largest.shape[-1]) if largest.dim() else 1
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _groups(channels: int) -> int:

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
-from archsearch.models.tracing.grid import TracedGrid, counted, made_family, sizes_of, traces_of
+from archsearch.models.tracing.grid import Cell, Outcome, Sizes, TracedGrid, counted, made_family, sizes_of, traces_of
 from archsearch.models.tracing.traced import Trace, Unknown
-from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, OpList
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.workload import Workload
 
 _OPS = {kind.__name__: kind for kind in (Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp)}
 _PLAIN = (int, float, str, bool, type(None))
-
-Cell = tuple[tuple[str, Any], ...]
-"""A function's own parameters: name and value of each, in the family's order."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +30,10 @@ class StoredTraces:
     """What a builder's function gave: its parameters (with defaults, where they have some), and traces by cell."""
 
     builder: str
-    sizes: tuple[Any, ...]
+    sizes: Sizes
     required: tuple[str, ...]
-    optional: tuple[tuple[str, Any], ...]
-    cells: Mapping[Cell, Trace | str]
+    optional: Cell
+    cells: Mapping[Cell, Outcome]
 
     def family(self, builder: str, workload: Workload, leave: Callable[[], None]) -> type[TracedGrid] | None:
         """The family of these traces, or None where they are of another function or of other sizes.
@@ -45,24 +42,22 @@ class StoredTraces:
         """
         if (builder, sizes_of(workload)) != (self.builder, self.sizes):
             return None
-        family = made_family(builder, workload, self.required, self.optional)
-        family.known, family.leave = self.cells, staticmethod(leave)
-        return family
+        return made_family(builder, workload, self.required, self.optional, stored=self.cells, leave=leave)
 
 
 def trace_texts(family: type[TracedGrid]) -> list[str]:
-    """The traces that this process made of a family, those that it knew from a store left out; [] where there is none.
+    """The traces that this process made of a family, those that it has from a store left out; [] where there is none.
 
     A function with a default that is no plain value has none either: its cells cannot be told in a text.
     """
-    made = {cell: trace for cell, trace in traces_of(family).items() if cell not in family.known}
-    required = [f.name for f in fields(family) if f.default is MISSING]  # type: ignore[arg-type]
-    optional = [(f.name, f.default) for f in fields(family) if f.default is not MISSING]  # type: ignore[arg-type]
-    told = [value for _, value in optional] + [value for cell in made for _, value in cell]
-    if not made or not all(isinstance(value, _PLAIN) for value in told):
+    made = {cell: trace for cell, trace in traces_of(family).items() if cell not in family.stored}
+    required = [f.name for f in fields(family) if f.default is MISSING]
+    optional = [(f.name, f.default) for f in fields(family) if f.default is not MISSING]
+    values = [value for _, value in optional] + [value for cell in made for _, value in cell]
+    if not made or not all(isinstance(value, _PLAIN) for value in values):
         return []
     head = {"builder": family.builder, "sizes": sizes_of(family.workload), "required": required, "optional": optional}
-    return [json.dumps(head), *(json.dumps([cell, _told(trace)]) for cell, trace in made.items())]
+    return [json.dumps(head), *(json.dumps([cell, _document(outcome)]) for cell, outcome in made.items())]
 
 
 def read_traces(texts: Iterable[Iterable[str]]) -> StoredTraces | None:
@@ -71,23 +66,23 @@ def read_traces(texts: Iterable[Iterable[str]]) -> StoredTraces | None:
     Raises:
         InvalidInputError: they are no traces, or an operation is one that this version does not have.
     """
-    found: StoredTraces | None = None
+    traces: StoredTraces | None = None
     try:
         for lines in texts:
             first, *rest = map(json.loads, lines)
             cells = {tuple((name, value) for name, value in cell): _read(trace) for cell, trace in rest}
             optional = tuple((name, value) for name, value in first["optional"])
             head = (first["builder"], tuple(first["sizes"]), tuple(first["required"]), optional)
-            found = StoredTraces(*head, {**(found.cells if found else {}), **cells})
+            traces = StoredTraces(*head, {**(traces.cells if traces else {}), **cells})
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"stored traces are not readable by this version: {error!r}") from None
-    return found
+    return traces
 
 
-def _told(trace: Trace | str) -> Any:
+def _document(trace: Outcome) -> dict[str, object] | str:
     if isinstance(trace, str):
         return trace
-    ops = [{**_op(op), "count": count} for _, op, count in counted(trace.ops)]
+    ops = [{**_op(each.op), "count": each.times} for each in counted(trace.ops)]
     unknown = [asdict(item) for item in trace.unknown]
     return {
         "ops": ops,
@@ -98,35 +93,36 @@ def _told(trace: Trace | str) -> Any:
     }
 
 
-def _read(told: Any) -> Trace | str:
-    if isinstance(told, str):
-        return told
-    ops = OpList(tuple(_made(op) for op in told["ops"]))
-    return Trace(**{**told, "ops": ops, "unknown": tuple(Unknown(**item) for item in told["unknown"])})
+def _read(document: dict[str, Any] | str) -> Outcome:
+    if isinstance(document, str):
+        return document
+    ops = OpList(tuple(_made(op) for op in document["ops"]))
+    return Trace(**{**document, "ops": ops, "unknown": tuple(Unknown(**item) for item in document["unknown"])})
 
 
-def _op(op: Any) -> dict[str, Any]:
+def _op(op: Op) -> dict[str, object]:
     return {"op": type(op).__name__, **{f.name: _plain(getattr(op, f.name)) for f in fields(op)}}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, np.ndarray | np.generic):
         return value.item()
     if isinstance(value, DType):
         return value.value
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return _op(value) if is_dataclass(value) else value
+    return _op(value) if isinstance(value, MemoryOp) else value
 
 
-def _made(told: Mapping[str, Any]) -> Any:
-    values = {name: _value(name, value) for name, value in told.items() if name not in ("op", "count")}
-    return replace(_OPS[told["op"]](**values), count=int(told["count"]))
+def _made(document: Mapping[str, Any]) -> Op:
+    values: dict[str, Any] = {n: _value(n, value) for n, value in document.items() if n not in ("op", "count")}
+    op: Op = _OPS[document["op"]](**values)
+    return replace(op, count=int(document["count"]))
 
 
-def _value(name: str, value: Any) -> Any:
+def _value(name: str, value: object) -> object:
     if name == "dtype":
-        return DType(value)
+        return DType(str(value))
     if isinstance(value, list):
         return tuple(_made(item) if isinstance(item, dict) else item for item in value)
     return value

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
-from archsearch.models.base import MemoryUse, Requirement
+from archsearch.models.base import MemoryUse, Modality, Requirement
 from archsearch.models.training import training_step
 from archsearch.ops import OpList
 from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
+    import torch
+
     from archsearch.models.tracing.record import Kernel
+
+Inputs = Mapping[str, Any] | Sequence[Any]
+"""What a module is called with: arguments by keyword, or in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,13 @@ class TracedModel:
     """A user's module, traced anew for every workload. ``build(workload)`` makes the module and its inputs."""
 
     family: ClassVar[str] = "traced"
+    modality: ClassVar[Modality] = Modality.TRACED
     throughput_unit: ClassVar[str] = "runs/s"
 
     name: str
-    build: Callable[[Workload], tuple[Any, Any]]
+    build: Callable[[Workload], tuple[torch.nn.Module, Inputs]]
     default_sizes: Mapping[str, int] = field(default_factory=dict)
-    _traces: dict[Any, Trace] = field(default_factory=dict, repr=False)
+    _traces: dict[Hashable, Trace] = field(default_factory=dict, repr=False)
 
     def trace(self, workload: Workload) -> Trace:
         """The trace of a workload (one for forward and training).
@@ -65,16 +71,16 @@ class TracedModel:
             self._traces[key] = run(*self.build(workload), where=self.name)
         return self._traces[key]
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         return as_float(self._any().parameters)
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         return self.parameters()
 
     def requirements(self) -> tuple[Requirement, ...]:
         return ()
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         """Samples: one run works on ``batch_size`` of them."""
         return as_float(workload.batch_size)
 
@@ -104,7 +110,7 @@ class TracedModel:
         return next(iter(self._traces.values()))
 
 
-def run(module: Any, inputs: Any, where: str) -> Trace:
+def run(module: torch.nn.Module, inputs: Inputs, where: str) -> Trace:
     """Trace a module on its inputs (a mapping of keyword arguments, or a sequence).
 
     Raises:
@@ -118,9 +124,9 @@ def run(module: Any, inputs: Any, where: str) -> Trace:
         try:
             output = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
         except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
-            told = " ".join(str(error).split())
+            message = " ".join(str(error).split())
             raise InvalidInputError(
-                f"{where}: the module fails on its inputs: {type(error).__name__}: {told}"
+                f"{where}: the module fails on its inputs: {type(error).__name__}: {message}"
             ) from error
     del output
     weights = {t.untyped_storage()._cdata: t for t in (*module.parameters(), *module.buffers())}
@@ -135,10 +141,8 @@ def run(module: Any, inputs: Any, where: str) -> Trace:
 
 def _unknown(kernels: list[Kernel]) -> tuple[Unknown, ...]:
     total = max(sum(k.bytes_moved for k in kernels), 1)
-    found: dict[str, list[int]] = {}
+    moved: dict[str, list[int]] = {}
     for kernel in kernels:
         if not kernel.known:
-            entry = found.setdefault(kernel.aten, [0, 0])
-            entry[0] += 1
-            entry[1] += kernel.bytes_moved
-    return tuple(Unknown(name, calls, moved, moved / total) for name, (calls, moved) in sorted(found.items()))
+            moved.setdefault(kernel.aten, []).append(kernel.bytes_moved)
+    return tuple(Unknown(name, len(each), sum(each), sum(each) / total) for name, each in sorted(moved.items()))

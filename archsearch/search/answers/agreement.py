@@ -15,7 +15,8 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality import QualityProxy, get_proxy, training_features
-from archsearch.quality.ensemble import COMPARED, Agreement, aggregate_ranks
+from archsearch.quality.ensemble import Agreement, aggregate_ranks
+from archsearch.quality.modalities import COMPARED
 from archsearch.search.answers.terms import pass_flops
 from archsearch.search.evaluate.evaluator import Evaluator
 
@@ -58,7 +59,7 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
     values: dict[str, Any] = {}
     directions: dict[str, str] = {}
     speaking: list[QualityProxy] = []
-    for proxy in (evaluator.proxy, *(get_proxy(name) for name in COMPARED.get(space.family, ()))):
+    for proxy in (evaluator.proxy, *(get_proxy(name) for name in COMPARED.get(space.family_class.modality, ()))):
         try:
             answer = proxy.predict(training_features(config, proxy, space.workload, given))
         except InvalidInputError:
@@ -70,13 +71,3 @@ def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | No
     if len(names) < 2:
         return None
     return aggregate_ranks({name: values[name] for name in names}, directions)
-
-
-def add_agreement(chosen: pd.DataFrame, rows: Any, agreement: Agreement | None) -> list[str]:
-    """Columns ``quality_rank_best`` and ``quality_rank_worst`` for rows [K] of the front; the proxies compared."""
-    if agreement is None:
-        return []
-    picked = np.asarray(rows)
-    chosen["quality_rank_best"] = agreement.best[picked]
-    chosen["quality_rank_worst"] = agreement.worst[picked]
-    return list(agreement.proxies)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import load_gpu
 from archsearch.models.base import ModelConfig
+from archsearch.ranges import require_range
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import columns_frame
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
-from archsearch.search.explore.enumeration import sweep
+from archsearch.search.evaluate.result import SearchResult
+from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
+from archsearch.search.studies.records import study_evaluator, study_fidelity, study_record, study_result
 from archsearch.search.studies.storage import load_study, study_names
-from archsearch.search.studies.study import ENUMERABLE_CELLS, study_evaluator, study_fidelity, study_frame, study_record
+from archsearch.search.studies.study import ENUMERABLE_CELLS
 
 if TYPE_CHECKING:
     import optuna
@@ -45,16 +48,18 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.faster_on and self.reference is None:
-            raise InvalidInputError("--faster-on needs --reference: faster than which model?")
+            text = "{faster_on} needs {reference}: faster than which model?"
+            raise InvalidInputError(text, field=("faster_on", "reference"))
         if self.where is not None:
             Expression.parse(self.where)
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise InvalidInputError(f"{name.replace('_', '-')} must be positive and finite, not {value}")
+            if value is not None:
+                require_range(name, value, 0, above=True)
 
     @property
     def any(self) -> bool:
+        """Whether there is any limit."""
         given = (self.max_latency_ms, self.max_parameters, self.max_memory_gib, self.where, self.reference)
         return any(v is not None for v in given)
 
@@ -70,7 +75,8 @@ class Limits:
             if self.max_parameters < low:
                 raise ArchSearchError(
                     f"no architecture of {space.name} is feasible: its budget asks for at least {low:.6g} parameters, "
-                    f"--max-parameters for at most {self.max_parameters:.6g}"
+                    f"{{max_parameters}} for at most {self.max_parameters:.6g}",
+                    field="max_parameters",
                 )
             high = min(high, self.max_parameters)
         changes = {
@@ -99,12 +105,13 @@ class Limits:
         space, config = evaluator.space, load_model(self.reference)
         if config.family != space.family:
             raise InvalidInputError(
-                f"--reference {self.reference} is of family {config.family}, the space {space.name} of "
-                f"{space.family}: their predicted qualities do not compare"
+                f"{{reference}} {self.reference} is of family {config.family}, the space {space.name} of "
+                f"{space.family}: their predicted qualities do not compare",
+                field="reference",
             )
         if space.record.pipeline is None:
             return config
-        whole: ModelConfig = space.family_class(**{f.name: getattr(config, f.name) for f in fields(config)})  # type: ignore[arg-type]
+        whole: ModelConfig = space.family_class(**{f.name: getattr(config, f.name) for f in fields(config)})
         return whole
 
     def reference_columns(self, evaluator: Evaluator) -> Columns | None:
@@ -127,15 +134,21 @@ class Limits:
         columns = self.reference_columns(evaluator)
         if columns is None:
             return ()
-        asked = [load_gpu(name).id for name in self.faster_on]
-        outside = [gpu for gpu in asked if gpu not in evaluator.pool.ids]
+        slower_on = [load_gpu(name).id for name in self.faster_on]
+        outside = [gpu for gpu in slower_on if gpu not in evaluator.pool.ids]
         if outside:
-            raise InvalidInputError(f"--faster-on {', '.join(outside)}: the pool is {', '.join(evaluator.pool.ids)}")
+            text = f"{{faster_on}} {', '.join(outside)}: the pool is {', '.join(evaluator.pool.ids)}"
+            raise InvalidInputError(text, field="faster_on")
         metric, sign = evaluator.proxy.metric, evaluator.quality_sign
         quality = Bound(f"predicted {metric} of {self.reference}", "quality", sign, sign * float(columns["quality"][0]))
         speeds = [
-            Bound(f"faster than {self.reference} on {gpu}", f"latency_s:{gpu}", 1.0, _FASTER / float(rate[0]))
-            for gpu, rate in ((gpu, columns[f"throughput:{gpu}"]) for gpu in asked)
+            Bound(
+                f"faster than {self.reference} on {gpu}",
+                per_gpu_column("latency_s", gpu),
+                1.0,
+                _FASTER / float(columns[per_gpu_column("throughput", gpu)][0]),
+            )
+            for gpu in slower_on
         ]
         return (quality, *speeds)
 
@@ -154,7 +167,7 @@ class Candidates:
     ``exact`` says whether the whole space stands behind them or a sample of it.
     """
 
-    frame: pd.DataFrame
+    result: SearchResult
     evaluator: Evaluator
     exact: bool
 
@@ -177,39 +190,39 @@ def gather_candidates(
         UnknownNameError: the name is neither a study nor a space.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
-    found = resolve_source(source, storage)
-    pricer = evaluator or source_evaluator(found, hardware, storage)
-    if isinstance(found, SearchSpace):
-        return _from_space(found, pricer, limits, progress)
-    record = study_record(found)
-    analytic = study_fidelity(found).objective == "analytic"
+    resolved = resolve_source(source, storage)
+    pricer = evaluator or source_evaluator(resolved, hardware, storage)
+    if isinstance(resolved, SearchSpace):
+        return _from_space(resolved, pricer, limits, progress)
+    record = study_record(resolved)
+    analytic = study_fidelity(resolved).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         if not analytic:
             raise InvalidInputError(
-                f"study {found.study_name!r} was measured or trained: its hardware cannot be changed"
+                f"study {resolved.study_name!r} was measured or trained: its hardware cannot be changed"
             )
         pricer = Evaluator(pricer.space, resolve_pool(hardware))
         if pricer.space.size > ENUMERABLE_CELLS:
             raise InvalidInputError(
-                f"study {found.study_name!r} searched {', '.join(record['frame']['hardware'])} and its space is too "
+                f"study {resolved.study_name!r} searched {', '.join(record['frame']['hardware'])} and its space is too "
                 f"large to enumerate for another pool; run a study on {', '.join(pricer.pool.ids)}"
             )
         return _from_space(pricer.space, pricer, limits, progress)
     if record["strategy"] == "exhaustive" and analytic:
         return _from_space(pricer.space, pricer, limits, progress)
-    return _from_trials(found, pricer, limits)
+    return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
 
 
 def source_evaluator(
-    found: optuna.Study | SearchSpace, hardware: Hardware | None, storage: str | None = None
+    source: optuna.Study | SearchSpace, hardware: Hardware | None, storage: str | None = None
 ) -> Evaluator:
     """What prices a study's or a space's architectures: a study on its own pool, a space on ``hardware`` or its own.
 
     ``storage`` is where a study was loaded from: what was traced of a user's modules lies beside it.
     """
-    if isinstance(found, SearchSpace):
-        return Evaluator(found, resolve_pool(hardware, found))
-    return study_evaluator(found, storage)
+    if isinstance(source, SearchSpace):
+        return Evaluator(source, resolve_pool(hardware, source))
+    return study_evaluator(source, storage)
 
 
 def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str | None) -> optuna.Study | SearchSpace:
@@ -235,57 +248,62 @@ def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str
 
 
 def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:
-    tightened = evaluator.on(limits.tighten(space)) if limits.any else evaluator
-    tightened.bounds = limits.bounds(evaluator)
-    result = sweep(tightened.space, progress=progress, evaluator=tightened)
-    if not len(result.front_cells):
-        asked = () if limits.where is None else (limits.where,)
-        raise ArchSearchError(why_nothing(result, asked, progress=progress))
+    pricer = evaluator.on(limits.tighten(space), limits.bounds(evaluator)) if limits.any else evaluator
+    swept = sweep(pricer.space, progress=progress, evaluator=pricer)
+    if not len(swept.front_cells):
+        conditions = () if limits.where is None else (limits.where,)
+        raise ArchSearchError(why_nothing(swept, conditions, progress=progress))
     labels: dict[int, list[str]] = {}
-    for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
+    for label, cells in {"pool": swept.front_cells, **swept.gpu_front_cells}.items():
         for cell in cells.tolist():
             labels.setdefault(cell, []).append(label)
-    frame = columns_frame(tightened, result.columns(np.asarray(list(labels), dtype=np.int64)))
-    frame["front_of"] = [",".join(names) for names in labels.values()]
-    frame.attrs["counts"] = result.to_dict(rows=False)
-    return Candidates(frame, tightened, exact=True)
+    result = swept.result(np.asarray(list(labels), dtype=np.int64))
+    frame = result.frame.assign(front_of=[",".join(names) for names in labels.values()])
+    return Candidates(result.with_frame(frame), swept.evaluator, exact=True)
 
 
 def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> Candidates:
-    frame = study_frame(study)
+    result = study_result(study)
+    frame = result.frame
     if frame.empty:
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
-    amounts = _stored_misses(study, frame)
+    misses = _stored_misses(study, frame) | _limit_misses(limits, evaluator, frame)
+    worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
+    if not (worst <= 0).any():
+        raise ArchSearchError(why_no_trial(study.study_name, misses, frame, evaluator))
+    return Candidates(result.with_frame(frame[worst <= 0].reset_index(drop=True)), evaluator, exact=False)
+
+
+def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> dict[str, ArrayLike]:
+    """Misses [N] of the user's limits by the rows of a table; infinite where a condition does not hold."""
+    misses: dict[str, ArrayLike] = {}
     if limits.max_parameters is not None:
-        amounts[f"parameters at most {limits.max_parameters:.6g}"] = frame["parameters"] / limits.max_parameters - 1
+        misses[f"parameters at most {limits.max_parameters:.6g}"] = frame["parameters"] / limits.max_parameters - 1
     if limits.max_memory_gib is not None:
         size = limits.max_memory_gib * 2**30
-        amounts[f"memory at most {limits.max_memory_gib:g} GiB"] = frame["memory_bytes"] / size - 1
+        misses[f"memory at most {limits.max_memory_gib:g} GiB"] = frame["memory_bytes"] / size - 1
     if limits.max_latency_ms is not None:
         for gpu in evaluator.pool.ids:
-            latency_ms = frame[f"latency_s:{gpu}"] * 1e3
-            amounts[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = latency_ms / limits.max_latency_ms - 1
+            latency_ms = frame[per_gpu_column("latency_s", gpu)] * 1e3
+            misses[f"latency at most {limits.max_latency_ms:g} ms on {gpu}"] = latency_ms / limits.max_latency_ms - 1
     for bound in limits.bounds(evaluator):
         values = {name: frame[name].to_numpy() for name in frame.columns} | {"tokens": 1.0}
         for gpu in evaluator.pool.ids:  # per unit, as the bound compares them
-            values[f"latency_s:{gpu}"] = 1 / values[f"throughput:{gpu}"]
-        amounts[bound.text] = bound.miss(values)
+            values[per_gpu_column("latency_s", gpu)] = 1 / values[per_gpu_column("throughput", gpu)]
+        misses[bound.text] = bound.miss(values)
     if limits.where is not None:
         rule = Expression.parse(limits.where)
         space = evaluator.space
         rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
         names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
-        amounts[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
-    worst = np.stack([np.asarray(values, dtype=float) for values in amounts.values()]).max(axis=0)
-    if not (worst <= 0).any():
-        raise ArchSearchError(why_no_trial(study.study_name, amounts, frame, evaluator))
-    return Candidates(frame[worst <= 0].reset_index(drop=True), evaluator, exact=False)
+        misses[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
+    return misses
 
 
-def _stored_misses(study: optuna.Study, frame: pd.DataFrame) -> dict[str, Any]:
+def _stored_misses(study: optuna.Study, frame: pd.DataFrame) -> dict[str, ArrayLike]:
     """Misses [N] of the study's own limits, as its trials keep them; one column where they keep no names."""
     trials = study.get_trials(deepcopy=False)
     kept = [trials[number].constraints for number in frame["trial"]]
     names = list(dict.fromkeys(name for constraints in kept for name in constraints))
-    misses = {str(name): np.array([float(c.get(name, -1.0)) for c in kept]) for name in names}
+    misses: dict[str, ArrayLike] = {str(name): np.array([float(c.get(name, -1.0)) for c in kept]) for name in names}
     return misses or {"the study's budget": frame["violation"].to_numpy(float)}

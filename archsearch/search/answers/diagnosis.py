@@ -12,6 +12,7 @@ are one limit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.answers.terms import space_run, term_of
+from archsearch.search.evaluate.columns import per_gpu_columns
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import limit_of, relaxation
@@ -102,26 +104,26 @@ def _window_misses(evaluation: Evaluation) -> tuple[dict[str, Any], NDArray[np.b
     return misses, real.ravel()
 
 
-def why_nothing(result: Sweep, asked: Collection[str] = (), *, progress: bool = False) -> str:
-    """What to say where a sweep found nothing feasible. ``asked`` are conditions that the user added.
+def why_nothing(swept: Sweep, conditions: Collection[str] = (), *, progress: bool = False) -> str:
+    """What to say where a sweep found nothing feasible. ``conditions`` are those that the user added.
 
     One sentence: the limits that bind, by how much, each with the nearest architecture that keeps all else.
     """
-    evaluator = result.evaluator
-    found = space_bindings(evaluator, progress=progress)
-    own = {f"{CONDITION}{text}" for text in asked}
-    limits = [b for b in found if not b.limit.startswith(CONDITION) or b.limit in own] or found
-    start = f"no architecture of {result.space.name} is feasible on {', '.join(result.pool.ids)}"
+    evaluator = swept.evaluator
+    bindings = space_bindings(evaluator, progress=progress)
+    added = {f"{CONDITION}{text}" for text in conditions}
+    limits = [b for b in bindings if not b.limit.startswith(CONDITION) or b.limit in added] or bindings
+    start = f"no architecture of {swept.space.name} is feasible on {', '.join(swept.pool.ids)}"
     if limits:
         return f"{start}: " + _bound([(b, _cell(evaluator, b.place)) for b in limits[:_SHOWN]])
-    if not result.legal:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in result.rejected.most_common(3))
-        return f"space {result.space.name} holds no legal architecture; most are excluded by: {reasons}"
-    if result.nearest is None:
+    if not swept.legal:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(swept.rejected).most_common(3))
+        return f"space {swept.space.name} holds no legal architecture; most are excluded by: {reasons}"
+    if swept.nearest is None:
         return start
-    cell = result.nearest[1]
+    cell = swept.nearest[1]
     row = np.zeros(1, dtype=np.int64)
-    violations = evaluator.evaluate(result.space.decode(np.asarray([cell]))).violation_columns(row)
+    violations = evaluator.evaluate(swept.space.decode(np.asarray([cell]))).violation_columns(row)
     return f"{start}: {_together({t: float(v[0]) for t, v in violations.items()}, _cell(evaluator, cell))}"
 
 
@@ -186,7 +188,8 @@ def _shown(evaluator: Evaluator, row: Mapping[str, Any]) -> str:
     dimensions = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
     run = space_run(evaluator)
     figures = [f"{row['parameters'] / 1e6:.4g} M parameters", f"{row['memory_bytes'] / 2**30:.3g} GiB"]
-    figures += [f"{row[f'latency_s:{gpu}'] * 1e3:.3g} ms per {run} on {gpu}" for gpu in evaluator.pool.ids]
+    latencies = per_gpu_columns("latency_s", evaluator.pool.ids)
+    figures += [f"{row[column] * 1e3:.3g} ms per {run} on {gpu}" for gpu, column in latencies.items()]
     budget = evaluator.space.record.budget
     training = [n for n in ("training_hours", "training_usd") if getattr(budget, n) is not None and n in row]
     if any(bound.column == "quality" for bound in evaluator.bounds):

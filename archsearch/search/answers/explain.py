@@ -171,7 +171,7 @@ def explain(
 
 
 def _scalars(config: ModelConfig) -> dict[str, Any]:
-    found = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    found = {f.name: getattr(config, f.name) for f in fields(config)}
     return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in found.items()}
 
 

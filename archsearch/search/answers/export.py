@@ -19,7 +19,8 @@ from archsearch.pipeline.codesign import DEEP_DECODERS, PipelineConfig, pipeline
 from archsearch.pipeline.records import DecoderRecord, Guidance, GuidanceRecord, PipelineRecord
 from archsearch.quality.sampling import unmeasured
 from archsearch.quality.sampling_table import Checkpoint, CheckpointRecord, shipped_table
-from archsearch.search.evaluate.frames import config_of, workload_from
+from archsearch.search.evaluate.result import SearchResult, as_result
+from archsearch.search.evaluate.setting import Setting
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:
@@ -42,29 +43,29 @@ class Export:
     whole: PipelineConfig | None = None
 
 
-def export_of(frame: pd.DataFrame, rank: int = 1) -> Export:
+def export_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> Export:
     """The architecture of one row of a recommendation; ``rank`` counts rows from 1.
 
     Raises:
         UnsupportedError: a module of the user's own, which no family describes.
     """
-    return export_values(frame.attrs, config_of(frame, rank))
+    result = as_result(table)
+    return export_values(result.setting, result.config(rank))
 
 
-def export_values(attributes: Mapping[Any, Any], values: Mapping[str, Any]) -> Export:
-    """As ``export_of``, from a recommendation's attributes and the field values of one architecture."""
-    name = str(attributes["family"])
+def export_values(setting: Setting, values: Mapping[str, Any]) -> Export:
+    """As ``export_of``, from what the rows have in common and the field values of one architecture."""
+    name = setting.family
     if name == "traced":
         given = ", ".join(f"{key}={value}" for key, value in values.items())
         raise UnsupportedError(f"no file describes a module of your own: call the space's builder with {given}")
-    workload = workload_from(attributes["workload"])
-    pipeline = attributes.get("pipeline")
+    workload, pipeline = setting.workload.workload(), setting.pipeline
     if pipeline is None:
         return Export(config=get_family(name).from_dict(values), workload=workload)
     whole: PipelineConfig = pipeline_family(pipeline, name).from_dict(values)
     own = {f.name for f in fields(whole.transformer_class)}
     (part,) = next(stage for stage in whole.stages(workload) if stage.component == "transformer").parts
-    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}  # type: ignore[arg-type]
+    sampling = {f.name: int(getattr(whole, f.name)) for f in fields(whole) if f.name not in own}
     return Export(
         config=part.config,
         workload=_scalar(part.workload),
@@ -91,7 +92,7 @@ def pipeline_record(export: Export, name: str, description: str) -> PipelineReco
         update={**size, "steps": export.sampling["num_inference_steps"], "dtype": w.dtype}
     )
     transformer = template.transformer.model_copy(
-        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}  # type: ignore[attr-defined]
+        update={"model": None, "family": export.config.family, "config": export.config.to_dict()}
     )
     checkpoint = _checkpoint(export.whole)
     changes = {

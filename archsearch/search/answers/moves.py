@@ -96,7 +96,7 @@ def grid_of(config: ModelConfig, changes: list[Changes]) -> ModelConfig:
     """One array-valued config of the models [N] that changes lead to."""
     names = dict.fromkeys(name for change in changes for name in change)
     columns = {name: _column([_value(config, name, change) for change in changes]) for name in names}
-    return replace(config, **columns) if columns else config  # type: ignore[type-var]
+    return replace(config, **columns) if columns else config
 
 
 def requirements_hold(config: ModelConfig, changes: list[Changes]) -> NDArray[np.bool_]:
@@ -128,7 +128,7 @@ def _column(values: list[Any]) -> Any:
 
 
 def _names(config: ModelConfig) -> set[str]:
-    return {f.name for f in fields(config)}  # type: ignore[arg-type]
+    return {f.name for f in fields(config)}
 
 
 def _candidates(config: ModelConfig, name: str, step: int) -> Iterator[tuple[int, Changes]]:
@@ -206,8 +206,8 @@ def _with_heads(config: Any, hidden: int, width: int, heads: int, groups: int | 
 
 
 def _packed(config: Any, ratio: float) -> Changes:
-    """Channels that patches pack: FLUX's latents enter as patch_size² of them."""
-    if config.family != "flux":
+    """Channels that patches pack: some families' latents enter as patch_size² of them."""
+    if not getattr(config, "packs_latents", False):
         return {}
     area = ratio * ratio
     return {name: max(int(int(getattr(config, name)) * area), 1) for name in ("in_channels", "out_channels")}

@@ -162,7 +162,7 @@ def neighbours_of(question: Question, steps: Mapping[str, int]) -> list[Models]:
 
 def _served(question: Question, move: Move) -> bool:
     """Whether the layout and the attention kernel asked for take what a step leads to, on every GPU."""
-    moved: Any = replace(question.config, **move.changes)  # type: ignore[type-var]
+    moved: Any = replace(question.config, **move.changes)
     if not all(np.all(holds) for _, holds in layout_rules(moved, question.execution)):
         return False
     attention = question.execution.attention

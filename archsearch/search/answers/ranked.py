@@ -21,14 +21,15 @@ from archsearch.hardware import GpuSpec
 from archsearch.search.answers.candidates import resolve_source, source_evaluator
 from archsearch.search.answers.explain import Explanation, GpuExplanation, time_groups
 from archsearch.search.answers.neighbours import UNSEEN
-from archsearch.search.answers.recommend import recommend
+from archsearch.search.answers.recommend import recommendation
 from archsearch.search.answers.steps import Judged, judge, moved_cells, pair_moves, single_moves
 from archsearch.search.answers.terms import Term, priced_terms, space_run
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import config_of, plain, plain_rows
+from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pools import continuous
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.explore.enumeration import with_own_fronts
 from archsearch.search.space.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -58,23 +59,25 @@ def explain_ranked(
         ArchSearchError: nothing is feasible.
     """
     if rank < 1:
-        raise InvalidInputError(f"ranks count from 1, not {rank}")
-    found = resolve_source(source, storage)
-    stored = not isinstance(found, SearchSpace)
+        raise InvalidInputError(f"ranks count from 1, not {rank}", field="rank")
+    resolved = resolve_source(source, storage)
+    stored = not isinstance(resolved, SearchSpace)
     options: dict[str, Any] = {"storage": storage, "evaluator": evaluator, "progress": progress}
-    frame = recommend(found, None if stored else hardware, top=rank, **options)
-    if len(frame) < rank:
-        raise InvalidInputError(f"{source!r} has {len(frame)} recommended architectures; there is no rank {rank}")
-    pricer = evaluator or source_evaluator(found, None if stored else hardware, storage)
-    signs: dict[str, float] = frame.attrs["objectives"]
+    result = recommendation(resolved, None if stored else hardware, top=rank, **options)
+    if len(result) < rank:
+        text = f"{source!r} has {len(result)} recommended architectures; there is no rank {rank}"
+        raise InvalidInputError(text, field="rank")
+    pricer = evaluator or source_evaluator(resolved, None if stored else hardware, storage)
+    signs = result.setting.objectives
     if stored and hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
         pricer = Evaluator(pricer.space, resolve_pool(hardware))
         signs = pricer.objective_columns
-    return explain_row(pricer, plain_rows(frame)[rank - 1], signs, config_of(frame, rank))
+    pricer = with_own_fronts(pricer, progress=progress)
+    return explain_row(pricer, result.rows()[rank - 1], signs, result.config(rank))
 
 
 def explain_row(
-    evaluator: Evaluator, row: Mapping[str, Any], signs: dict[str, float], config: dict[str, Any]
+    evaluator: Evaluator, row: Mapping[str, Any], signs: Mapping[str, float], config: dict[str, Any]
 ) -> Explanation:
     """Explain one row of a space's table; ``signs`` are the objectives ({column: sign}), ``config`` its whole
     config."""
@@ -155,7 +158,7 @@ def _row(
     legal = bool(judged.evaluation.legal.ravel()[index])
     metrics = {name: plain(columns[name][index]) for name in METRICS if name in columns} if legal else {}
     if legal:
-        metrics["latency_s"] = {gpu: plain(columns[f"latency_s:{gpu}"][index]) for gpu in gpus}
+        metrics["latency_s"] = {gpu: plain(columns[per_gpu_column("latency_s", gpu)][index]) for gpu in gpus}
     objectives = {
         term.column: {
             "label": term.label,
@@ -245,7 +248,7 @@ def _view(
         low_s=float(np.ravel(as_float(here.low_s))[0]),
         high_s=float(np.ravel(as_float(here.high_s))[0]),
         provenance=here.provenance.value,
-        throughput=float(own[f"throughput:{gpu.id}"]),
+        throughput=float(own[per_gpu_column("throughput", gpu.id)]),
         groups=time_groups(here),
         breakdown=rows,
         dimensions=_dimensions(gpu.id, own, around),
@@ -261,7 +264,7 @@ def _dimensions(gpu: str, own: Mapping[str, Any], around: _Around) -> list[dict[
     for row in around.rows:
         if row["single"] and row["legal"]:
             name, metrics = row["dimension"], row["metrics"]
-            slower = metrics["latency_s"][gpu] / own[f"latency_s:{gpu}"] - 1
+            slower = metrics["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)] - 1
             quality = metrics["quality"]
             found.append(
                 {
@@ -286,7 +289,7 @@ def _sensitivities(evaluator: Evaluator, gpu: str, own: Mapping[str, Any], aroun
     for row in around.rows:
         name = row["dimension"]
         if row["single"] and row["legal"] and continuous(evaluator.space, name) and _resized(row, own):
-            slower = np.log(row["metrics"]["latency_s"][gpu] / own[f"latency_s:{gpu}"])
+            slower = np.log(row["metrics"]["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)])
             found.setdefault(name, []).append(float(slower / np.log(row["changes"][name] / own[name])))
     return {name: float(np.mean(values)) for name, values in found.items()}
 

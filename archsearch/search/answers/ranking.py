@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.pareto import knee_order, normalize, objective_matrix
 from archsearch.search.space.schema import PREFERRED, Preference, why_not_preferred
@@ -27,7 +28,7 @@ _TIE = 1e-12
 
 def metric_of(column: str) -> str:
     """The metric of a space's objectives that a column is a view of."""
-    stem = column.split(":")[0].removeprefix("measured_")
+    stem = metric_and_gpu(column)[0].removeprefix("measured_")
     for view in ("_worst", "_weighted", "_fleet"):
         stem = stem.removesuffix(view)
     return {"latency": "latency_s", "regret": "throughput", "trained_loss": "quality"}.get(stem, stem)

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from archsearch.search.answers.ranking import metric_of
 from archsearch.search.answers.steps import judge, neighbour_cells
 from archsearch.search.answers.terms import Term, objective_terms, priced_terms
+from archsearch.search.evaluate.advice import Beside
+from archsearch.search.evaluate.columns import per_gpu_columns
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import plain_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from archsearch.search.evaluate.result import SearchResult
 
 _EQUAL = 0.1
 """Share of the 80 % band's half-width within which predicted qualities are called equal."""
 
 
 def reasons(
-    chosen: pd.DataFrame, evaluator: Evaluator, baseline: dict[str, Any] | None, *, knee: int, front: pd.DataFrame
+    chosen: SearchResult, evaluator: Evaluator, baseline: Beside | None, *, knee: int, front: SearchResult
 ) -> list[str]:
     """One text per recommended row: its place on the front, the comparison with the baseline, its neighbours.
 
-    All three in the objectives of ``front.attrs``; of neighbours, what is measured or trained is told as predicted.
+    All three in the objectives of the front; of neighbours, what is measured or trained is told as predicted.
     """
-    signs: dict[str, float] = front.attrs["objectives"]
+    signs = front.setting.objectives
     terms = objective_terms(evaluator, signs)
     texts = []
-    for position, row in enumerate(plain_rows(chosen)):
+    for position, row in enumerate(chosen.rows()):
         parts = [_place(row, terms, front, is_knee=position == knee)]
         if baseline is not None:
             parts.append(_against_baseline(row, terms, evaluator, baseline))
@@ -40,9 +40,9 @@ def reasons(
     return texts
 
 
-def _place(row: dict[str, Any], terms: list[Term], front: pd.DataFrame, *, is_knee: bool) -> str:
+def _place(row: Mapping[str, Any], terms: list[Term], front: SearchResult, *, is_knee: bool) -> str:
     """Where on the front it stands: in which objectives it is the best, whether it is the knee, with its values."""
-    best = [t for t in terms if t.sign * row[t.column] <= (t.sign * front[t.column].to_numpy(float)).min()]
+    best = [t for t in terms if t.sign * row[t.column] <= (t.sign * front.frame[t.column].to_numpy(float)).min()]
     names = ["knee"] if is_knee else []
     names += [f"best {term.label}" for term in best]
     place = f"{' and '.join(names)} of the front of {len(front)}" if names else f"on the front of {len(front)}"
@@ -50,9 +50,10 @@ def _place(row: dict[str, Any], terms: list[Term], front: pd.DataFrame, *, is_kn
     return f"{place} ({values})" if values else place
 
 
-def _against_baseline(row: dict[str, Any], terms: list[Term], evaluator: Evaluator, baseline: dict[str, Any]) -> str:
+def _against_baseline(row: Mapping[str, Any], terms: list[Term], evaluator: Evaluator, baseline: Beside) -> str:
     """The differences from the baseline, objective by objective; speed on a pool from the least gain to the most."""
-    told: list[str] = []
+    base = baseline.metrics
+    differences: list[str] = []
     metrics: list[str] = []
     for term in terms:
         metric = metric_of(term.column)
@@ -60,20 +61,21 @@ def _against_baseline(row: dict[str, Any], terms: list[Term], evaluator: Evaluat
             continue
         metrics.append(metric)
         if metric in ("throughput", "latency_s") and not term.column.startswith("measured_"):
-            told.append(_speed(row, term, metric, evaluator, baseline))
+            differences.append(_speed(row, term, metric, evaluator, base))
         elif metric == "quality" and term.column == "quality":
-            told.append(_quality(row, term, baseline))
-        elif term.column in baseline:
-            told.append(term.change(row[term.column], baseline[term.column]))
-    if not told:
+            differences.append(_quality(row, term, base))
+        elif term.column in base:
+            differences.append(term.change(row[term.column], base[term.column]))
+    if not differences:
         return ""
     if "parameters" not in metrics:
-        told.append(f"parameters {row['parameters'] / baseline['parameters'] - 1:+.1%}")
-    return f"against {baseline['name']}: {', '.join(told)}"
+        differences.append(f"parameters {row['parameters'] / base['parameters'] - 1:+.1%}")
+    return f"against {baseline.name}: {', '.join(differences)}"
 
 
-def _speed(row: dict[str, Any], term: Term, metric: str, evaluator: Evaluator, baseline: dict[str, Any]) -> str:
-    gains = {g: row[f"{metric}:{g}"] / baseline[f"{metric}:{g}"] - 1 for g in evaluator.pool.ids}
+def _speed(row: Mapping[str, Any], term: Term, metric: str, evaluator: Evaluator, baseline: Mapping[str, Any]) -> str:
+    columns = per_gpu_columns(metric, evaluator.pool.ids)
+    gains = {gpu: row[column] / baseline[column] - 1 for gpu, column in columns.items()}
     up = 1.0 if metric == "throughput" else -1.0
     order = sorted(gains, key=lambda gpu: up * gains[gpu])
     label = term.label.partition(" on ")[0].partition(" over ")[0].partition(" of the ")[0]
@@ -82,29 +84,29 @@ def _speed(row: dict[str, Any], term: Term, metric: str, evaluator: Evaluator, b
     return f"{label} {gains[order[0]]:+.1%} ({order[0]}) to {gains[order[-1]]:+.1%} ({order[-1]})"
 
 
-def _quality(row: dict[str, Any], term: Term, baseline: dict[str, Any]) -> str:
+def _quality(row: Mapping[str, Any], term: Term, baseline: Mapping[str, Any]) -> str:
     delta = row["quality"] - baseline["quality"]
     band = max((row["quality_high"] - row["quality_low"]) / 2, 1e-12)
     return f"equal {term.label}" if abs(delta) < _EQUAL * band else term.change(row["quality"], baseline["quality"])
 
 
-def _neighbours(row: dict[str, Any], evaluator: Evaluator, terms: list[Term]) -> str:
+def _neighbours(row: Mapping[str, Any], evaluator: Evaluator, terms: list[Term]) -> str:
     """What one step of each dimension would change, and the best of the steps that gain something."""
     cells, labels = neighbour_cells(row, evaluator)
     if not labels:
         return ""
-    found = judge(row, cells, evaluator, terms)
-    told = f"{int(np.count_nonzero(~found.feasible))} of {len(labels)} single steps leave the budget or the rules"
-    worse = found.feasible & found.loses
+    judged = judge(row, cells, evaluator, terms)
+    text = f"{int(np.count_nonzero(~judged.feasible))} of {len(labels)} single steps leave the budget or the rules"
+    worse = judged.feasible & judged.loses
     if worse.any():
-        told += f", {int(np.count_nonzero(worse))} gain in no objective"
-    traded = found.feasible & ~found.loses
+        text += f", {int(np.count_nonzero(worse))} gain in no objective"
+    traded = judged.feasible & ~judged.loses
     if traded.any():
-        gains = np.where(traded[:, None] & np.isfinite(found.gains), found.gains, -np.inf)
+        gains = np.where(traded[:, None] & np.isfinite(judged.gains), judged.gains, -np.inf)
         column = next((i for i, t in enumerate(terms) if t.relative), 0)
         pick = int(np.argmax(gains[:, column]))
         if not gains[pick, column] > 0:
             pick = int(np.argmax(gains.max(axis=1)))
-        changes = [term.change(found.columns[term.column][pick], row[term.column]) for term in terms]
-        told += f"; of the rest {labels[pick]} gives {', '.join(changes)}"
-    return told
+        changes = [term.change(judged.columns[term.column][pick], row[term.column]) for term in terms]
+        text += f"; of the rest {labels[pick]} gives {', '.join(changes)}"
+    return text

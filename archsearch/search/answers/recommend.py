@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError
-from archsearch.search.answers.agreement import add_agreement, front_agreement
+from archsearch.arrays import Floats
+from archsearch.models.base import ModelConfig
+from archsearch.ranges import require_range
+from archsearch.search.answers.agreement import front_agreement
 from archsearch.search.answers.candidates import Candidates, Limits, gather_candidates
 from archsearch.search.answers.ranking import checked_preference, metric_of, preferred_order, spread_twins
 from archsearch.search.answers.reasons import reasons
 from archsearch.search.answers.terms import pass_flops, run_of, space_run
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.advice import Advice, Beside, OwnChoice, PoolAdvice
+from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import columns_frame, config_of, plain, to_records
+from archsearch.search.evaluate.frames import columns_result, config_of, to_records
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE
-from archsearch.search.evaluate.pools import add_pool_report
+from archsearch.search.evaluate.plain import plain
+from archsearch.search.evaluate.pools import dimension_costs, price_of_one
 from archsearch.search.evaluate.pricing import Hardware
+from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import SearchSpace
 from archsearch.search.space.user_code import with_leave
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-__all__ = ["config_of", "recommend", "to_records"]
+__all__ = ["config_of", "recommend", "recommendation", "to_records"]
 
 
 @with_leave
@@ -77,41 +83,72 @@ def recommend(
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
         InvalidInputError: a limit, weight, preference or ``top`` that makes no sense.
     """
-    if top < 1:
-        raise InvalidInputError(f"top must be at least 1, not {top}")
     limits = Limits(max_latency_ms, max_parameters, max_memory_gib, where, reference, tuple(faster_on))
-    found = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
-    pricer = found.evaluator
-    signs: dict[str, float] = found.frame.attrs["objectives"]
-    points = objective_matrix(_columns(found.frame), signs)
-    front = np.flatnonzero(non_dominated(points))
+    options: dict[str, Any] = {"prefer": prefer, "top": top, "weights": weights}
+    options |= {"storage": storage, "progress": progress, "evaluator": evaluator}
+    return recommendation(source, hardware, limits, **options).to_frame()
+
+
+def recommendation(
+    source: optuna.Study | SearchSpace | str | Path,
+    hardware: Hardware | None = None,
+    limits: Limits | None = None,
+    *,
+    prefer: str | None = None,
+    top: int = 5,
+    weights: Mapping[str, float] | None = None,
+    storage: str | None = None,
+    progress: bool = True,
+    evaluator: Evaluator | None = None,
+) -> SearchResult:
+    """As ``recommend``, with the limits as one value, as a record with ``advice``. Raises as it does."""
+    require_range("top", top, 1, whole=True)
+    limits = limits or Limits()
+    candidates = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
+    pricer, signs = candidates.evaluator, candidates.result.setting.objectives
     preferred = checked_preference(prefer, weights, pricer, signs)
-    order, knee = preferred_order(points[front], signs, pricer, preferred, weights)
-    places = spread_twins(points[front], order)[:top]
-    rows = front[places]
-    chosen = found.frame.iloc[rows].reset_index(drop=True)
-    chosen.insert(0, "rank", np.arange(1, len(chosen) + 1))
-    compared = add_agreement(chosen, places, front_agreement(pricer, found.frame.iloc[front]))
+    points = objective_matrix(_columns(candidates.result.frame), signs)
+    on_front = np.flatnonzero(non_dominated(points))
+    front = candidates.result.take(on_front)
+    order, knee = preferred_order(points[on_front], signs, pricer, preferred, weights)
+    places = spread_twins(points[on_front], order)[:top]
     baseline = _baseline_row(pricer)
-    place = places.index(knee) if knee in places else -1
-    chosen["why"] = reasons(chosen, pricer, baseline, knee=place, front=found.frame.iloc[front])
-    config = pricer.config({name: chosen[name].to_numpy() for name in pricer.space.dimensions})
-    chosen["pass_flops"] = np.broadcast_to(pass_flops(pricer, config, chosen["flops"].to_numpy()), (len(chosen),))
-    chosen.attrs = {
-        **found.frame.attrs,
-        "provenance": _provenance(pricer, chosen),
-        "exact": found.exact,
-        "front": len(front),
-        "baseline": baseline,
-        "quality": {**found.frame.attrs["quality"], "compared": compared},
-        "reference": _reference_row(pricer, limits),
-        "prefer": preferred,
-        "per": {"run": space_run(pricer), "step": run_of(pricer.space.family_class, pricer.space.workload)},
-        "pool": _alone(found, rows[0]) if len(pricer.pool) > 1 and _speeds(signs) else [],
-    }
-    if len(pricer.pool) > 1 and _speeds(signs):
-        add_pool_report(chosen, pricer)
-    return chosen.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in chosen])
+    chosen, compared = _with_ranks(pricer, front, places)
+    why = reasons(chosen, pricer, baseline, knee=places.index(knee) if knee in places else -1, front=front)
+    advice = Advice(
+        exact=candidates.exact,
+        front=len(front),
+        prefer=preferred,
+        run=space_run(pricer),
+        step=run_of(pricer.space.family_class, pricer.space.workload),
+        provenance=_provenance(pricer, chosen.frame),
+        compared=compared,
+        baseline=baseline,
+        reference=_reference_row(pricer, limits),
+        pool=_pool_advice(candidates, int(on_front[places[0]])) if len(pricer.pool) > 1 and _speeds(signs) else None,
+    )
+    frame = chosen.frame.assign(why=why, pass_flops=_pass_flops(pricer, chosen.frame))
+    kept = frame.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in frame])
+    return replace(candidates.result, frame=kept, advice=advice)
+
+
+def _with_ranks(evaluator: Evaluator, front: SearchResult, places: list[int]) -> tuple[SearchResult, tuple[str, ...]]:
+    """The front's rows at these places with their ``rank``, and with the range of their ranks by quality over
+    independent proxies, where there are several; and the names of these proxies."""
+    chosen = front.take(places)
+    frame = chosen.frame.reset_index(drop=True)
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    agreement = front_agreement(evaluator, front.frame)
+    if agreement is None:
+        return chosen.with_frame(frame), ()
+    best, worst = agreement.best[places], agreement.worst[places]
+    return chosen.with_frame(frame.assign(quality_rank_best=best, quality_rank_worst=worst)), tuple(agreement.proxies)
+
+
+def _pass_flops(evaluator: Evaluator, frame: pd.DataFrame) -> Floats:
+    """[N] FLOPs of one pass of the model."""
+    config = evaluator.config({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
+    return np.broadcast_to(pass_flops(evaluator, config, frame["flops"].to_numpy()), (len(frame),))
 
 
 def _speeds(signs: Mapping[str, float]) -> bool:
@@ -129,15 +166,12 @@ def _columns(frame: pd.DataFrame) -> Columns:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
-    columns = evaluator.baseline_columns
-    if columns is None:
+def _baseline_row(evaluator: Evaluator) -> Beside | None:
+    """The space's naive reference with its metrics; None where it names none."""
+    columns, config = evaluator.baseline_columns, evaluator.baseline_config()
+    if columns is None or config is None:
         return None
-    row = columns_frame(evaluator, columns).iloc[0].to_dict()
-    row["pass_flops"] = float(pass_flops(evaluator, evaluator.baseline_config(), row["flops"]))  # type: ignore[arg-type]
     preset = evaluator.space.record.baseline
-    name = preset if isinstance(preset, str) else "baseline"
-    config = evaluator.baseline_config()
     dimensions = {}
     for field in (*evaluator.space.dimensions, *evaluator.space.derived):
         value = getattr(config, field, None)
@@ -145,44 +179,57 @@ def _baseline_row(evaluator: Evaluator) -> dict[str, Any] | None:
             value = getattr(config, "head_width", None)
         if value is not None:
             dimensions[field] = plain(np.asarray(value).item())
-    return {"name": name, "config": dimensions, **{str(key): plain(value) for key, value in row.items()}}
+    return _beside(preset if isinstance(preset, str) else "baseline", dimensions, evaluator, config, columns)
 
 
-def _reference_row(evaluator: Evaluator, limits: Limits) -> dict[str, Any] | None:
-    """The reference model's metrics, as a row of a table."""
+def _reference_row(evaluator: Evaluator, limits: Limits) -> Beside | None:
+    """The reference model with its metrics."""
     config, columns = limits.reference_config(evaluator), limits.reference_columns(evaluator)
-    if config is None or columns is None:
+    if limits.reference is None or config is None or columns is None:
         return None
-    row = columns_frame(evaluator, columns).iloc[0].to_dict()
+    return _beside(limits.reference, {}, evaluator, config, columns)
+
+
+def _beside(
+    name: str, dimensions: Mapping[str, object], evaluator: Evaluator, config: ModelConfig, columns: Columns
+) -> Beside:
+    """One architecture from its metric columns of length one."""
+    (row,) = columns_result(evaluator, columns).rows()
     row["pass_flops"] = float(pass_flops(evaluator, config, row["flops"]))
-    return {"name": limits.reference, "config": {}, **{str(key): plain(value) for key, value in row.items()}}
+    return Beside(name, dimensions, {column: plain(value) for column, value in row.items()})
 
 
-def _alone(found: Candidates, best: int) -> list[dict[str, Any]]:
-    """For each GPU: what it alone would choose at no lower quality than the pool's choice, and the regret there.
+def _pool_advice(candidates: Candidates, best: int) -> PoolAdvice:
+    """What several GPUs mean for the candidate of row ``best``."""
+    pricer = candidates.evaluator
+    own_choices = _own_choices(candidates, best)
+    regrets = {choice.gpu: choice.regret for choice in own_choices}
+    weights = dict(zip(pricer.pool.ids, pricer.pool.weights, strict=True))
+    (row,) = candidates.result.take([best]).rows()
+    return PoolAdvice(own_choices, tuple(dimension_costs(pricer, row)), price_of_one(regrets, weights))
 
-    Regret is how much more throughput the GPU's own choice has on it: own / pool's − 1, in [0, inf).
-    """
-    frame, pricer = found.frame, found.evaluator
-    sign = 1.0 if pricer.proxy.direction == "minimize" else -1.0
-    quality = sign * frame["quality"].to_numpy(float)
-    answer = []
+
+def _own_choices(candidates: Candidates, best: int) -> tuple[OwnChoice, ...]:
+    """For each GPU: what it alone would choose at no lower quality than row ``best``, and the regret of that row."""
+    frame, pricer = candidates.result.frame, candidates.evaluator
+    quality = pricer.quality_sign * frame["quality"].to_numpy(float)
+    names = (*pricer.space.dimensions, *pricer.space.derived)
+    choices = []
     for gpu in pricer.pool.ids:
-        throughput = frame[f"throughput:{gpu}"].to_numpy(float)
+        throughput = frame[per_gpu_column("throughput", gpu)].to_numpy(float)
         allowed = np.flatnonzero(quality <= quality[best])
         own = int(allowed[np.argmax(throughput[allowed])])
         row = frame.iloc[own]
-        names = (*pricer.space.dimensions, *pricer.space.derived)
-        answer.append(
-            {
-                "gpu": gpu,
-                "config": {name: plain(row[name]) for name in names},
-                "parameters": int(row["parameters"]),
-                "quality": float(row["quality"]),
-                "latency_s": float(row[f"latency_s:{gpu}"]),
-                "throughput": float(throughput[own]),
-                "pool_throughput": float(throughput[best]),
-                "regret": float(throughput[own] / throughput[best] - 1),
-            }
+        choices.append(
+            OwnChoice(
+                gpu=gpu,
+                config={name: plain(row[name]) for name in names},
+                parameters=int(row["parameters"]),
+                quality=float(row["quality"]),
+                latency_s=float(row[per_gpu_column("latency_s", gpu)]),
+                throughput=float(throughput[own]),
+                pool_throughput=float(throughput[best]),
+                regret=float(throughput[own] / throughput[best] - 1),
+            )
         )
-    return answer
+    return tuple(choices)

@@ -7,13 +7,14 @@ with the batch. Throughput, energy and prices count *units*: tokens, images, vid
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archsearch.arrays import as_float
-from archsearch.models.base import denoises
+from archsearch.search.evaluate.columns import metric_and_gpu, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
 
@@ -85,7 +86,7 @@ class Term:
 def step_of(config: ModelConfig | type[Any], workload: Workload) -> str:
     """One pass of the model itself: a step, a prompt, a decoded token ..."""
     if workload.phase is Phase.FORWARD:
-        return "step" if denoises(config) else "forward pass"
+        return "step" if config.modality.denoises else "forward pass"
     words = {Phase.TRAIN: "training step", Phase.PREFILL: "prompt", Phase.DECODE: "decoded token"}
     if workload.phase is Phase.DECODE and config.throughput_unit != "tokens/s":
         return "decoding"
@@ -118,7 +119,7 @@ def pass_flops(evaluator: Evaluator, config: ModelConfig, flops: Any) -> Any:
 
 def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
     """An objective (or any metric column) of a space in words."""
-    stem, _, gpu = column.partition(":")
+    stem, gpu = metric_and_gpu(column)
     measured = "measured " if stem.startswith("measured_") else ""
     stem = stem.removeprefix("measured_")
     where = f" on {gpu}" if gpu else ""
@@ -141,12 +142,12 @@ def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
     return Term(column, sign, told + where, unit, relative=stem != "regret")
 
 
-def objective_terms(evaluator: Evaluator, signs: dict[str, float]) -> list[Term]:
+def objective_terms(evaluator: Evaluator, signs: Mapping[str, float]) -> list[Term]:
     """The objectives of a table or study in words, in order."""
     return [term_of(evaluator, column, sign) for column, sign in signs.items()]
 
 
-def priced_terms(evaluator: Evaluator, signs: dict[str, float]) -> list[Term]:
+def priced_terms(evaluator: Evaluator, signs: Mapping[str, float]) -> list[Term]:
     """Objectives that a neighbour can be told of: what was measured or trained stands for what is predicted of it."""
     columns: dict[str, float] = {}
     for column, sign in signs.items():
@@ -154,7 +155,7 @@ def priced_terms(evaluator: Evaluator, signs: dict[str, float]) -> list[Term]:
             columns["quality"] = evaluator.quality_sign
         elif column.startswith("measured_"):
             stem = column.removeprefix("measured_")
-            columns |= {f"{stem}:{gpu}": sign for gpu in evaluator.pool.ids}
+            columns |= {per_gpu_column(stem, gpu): sign for gpu in evaluator.pool.ids}
         else:
             columns[column] = sign
     return objective_terms(evaluator, columns)

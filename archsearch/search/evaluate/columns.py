@@ -1,10 +1,44 @@
-"""Columns of metrics: what evaluation gives, and what every table is made of."""
+"""Columns of metrics: what evaluation gives, what every table is made of, and what a GPU's own columns are called."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
+from archsearch.arrays import FloatArray
+
 Columns = dict[str, NDArray[Any]]
 """Metrics of N architectures by name, each of shape [N]."""
+Metrics = Mapping[str, FloatArray]
+"""Metrics by name, of shapes that broadcast against each other."""
+_SEPARATOR = ":"
+
+
+def per_gpu_column(metric: str, gpu_id: str) -> str:
+    """The column of a metric that each GPU has its own value of: ``latency_s:t4``."""
+    return f"{metric}{_SEPARATOR}{gpu_id}"
+
+
+def per_gpu_columns(metric: str, gpu_ids: Iterable[str]) -> dict[str, str]:
+    """The columns of such a metric by GPU."""
+    return {gpu_id: per_gpu_column(metric, gpu_id) for gpu_id in gpu_ids}
+
+
+def metric_and_gpu(column: str) -> tuple[str, str]:
+    """The metric and the GPU of a column; no GPU (an empty text) where it is one for all of them."""
+    metric, _, gpu_id = column.partition(_SEPARATOR)
+    return metric, gpu_id
+
+
+def by_gpu(row: Mapping[str, object]) -> dict[str, Any]:
+    """A row whose columns per GPU stand together: ``{"latency_s": {"t4": ...}, "parameters": ...}``."""
+    grouped: dict[str, Any] = {}
+    for column, value in row.items():
+        metric, gpu_id = metric_and_gpu(column)
+        if gpu_id:
+            grouped.setdefault(metric, {})[gpu_id] = value
+        else:
+            grouped[column] = value
+    return grouped

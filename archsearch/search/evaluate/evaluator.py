@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.arrays import as_float
-from archsearch.cost.layouts import LANGUAGE_FIELDS, layout_rules
+from archsearch.arrays import FloatArray, as_float
+from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
 from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.limits import (
     Bound,
@@ -59,48 +59,63 @@ def space_proxy(space: SearchSpace) -> QualityProxy:
 
 
 class Evaluator:
-    """Prices architectures of one space on one pool.
+    """Prices architectures of one space on one pool. Nothing of it changes once it is made: what a search learns or a
+    user adds goes into another one (``on``, ``knowing``), which shares the price caches of ``models``.
+
+    Args:
+        models: what prices op lists, by GPU (default: the calibrated cost models, each with a cache of its own).
+        training: what prices the space's training runs (default: from the space's record).
+        reference: seconds per token of the reference architecture by GPU (default: priced when first asked for).
+        own_fronts: what regret is measured against; without it there is no column ``regret``.
+        bounds: limits beside the space's budget.
 
     Raises:
         UnsupportedError: a GPU of the pool has no units for the workload's dtype.
         UnknownNameError: the space names an unknown proxy or preset.
     """
 
-    def __init__(self, space: SearchSpace, pool: GpuPool, models: Mapping[str, LatencyModel] | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        pool: GpuPool,
+        models: Mapping[str, LatencyModel] | None = None,
+        *,
+        training: TrainingCost | None = None,
+        reference: Mapping[str, float] | None = None,
+        own_fronts: OwnFronts | None = None,
+        bounds: tuple[Bound, ...] = (),
+    ) -> None:
         self.space = space
         self.pool = pool
-        self._refuse_unsupported()
-        self.training = self._training_cost()
+        _refuse_unsupported(space, pool)
+        self.training = training or _training_cost(space)
         refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
-        self.own_fronts: OwnFronts | None = None
-        self.bounds: tuple[Bound, ...] = ()
+        self.own_fronts = own_fronts
+        self.bounds = bounds
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models
         self.proxy: QualityProxy = space_proxy(space)
         self.sampling = SpaceSampler(space, self.proxy.direction)
+        self._reference = reference
 
-    def _training_cost(self) -> TrainingCost | None:
-        record = self.space.record.training
-        if record is None:
-            return None
-        splittable = set(self.space.config_fields) >= LANGUAGE_FIELDS
-        return TrainingCost(record, splittable=splittable, prices=self.space.record.prices)
+    def on(self, space: SearchSpace, bounds: tuple[Bound, ...] | None = None) -> Evaluator:
+        """The same pricing of a part of the space (fewer values, a tighter budget), against this reference; under
+        ``bounds`` in place of this one's, where given."""
+        return self._with(space, self.own_fronts, self.bounds if bounds is None else bounds)
 
-    def _refuse_unsupported(self) -> None:
-        dtype = self.space.workload.dtype
-        for gpu in self.pool.gpus:
-            if not gpu.supports(dtype):
-                common = [d.value for d in type(dtype) if all(g.supports(d) for g in self.pool.gpus)]
-                raise UnsupportedError(
-                    f"space {self.space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
-                    f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
-                )
+    def knowing(self, fronts: OwnFronts) -> Evaluator:
+        """The same pricing with regret, measured against these."""
+        return self._with(self.space, fronts, self.bounds)
 
-    def on(self, space: SearchSpace) -> Evaluator:
-        """The same pricing of a part of the space (fewer values, a tighter budget), against this reference."""
-        other = Evaluator(space, self.pool, self.models)
-        other.reference_s_per_token = self.reference_s_per_token
-        other.own_fronts, other.bounds = self.own_fronts, self.bounds
-        return other
+    def _with(self, space: SearchSpace, own_fronts: OwnFronts | None, bounds: tuple[Bound, ...]) -> Evaluator:
+        return Evaluator(
+            space,
+            self.pool,
+            self.models,
+            training=self.training,
+            reference=self.reference_s_per_token,
+            own_fronts=own_fronts,
+            bounds=bounds,
+        )
 
     def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
         """Metrics of every combination that the broadcast dimension arrays describe.
@@ -110,8 +125,7 @@ class Evaluator:
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
         with np.errstate(all="ignore"):
             values = self.space.field_values(dimensions)
-            guarded = {n: self._guard(n, v) for n, v in values.items()}
-            config = self.space.build(guarded)
+            config = self.space.build(self._guarded(values))
             kernels, served = self._kernel_rules(config)
             rules = (*self.space.rules(values, config), *kernels)
             return self._price(served, shape, rules)
@@ -119,7 +133,7 @@ class Evaluator:
     def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
         """The family's config of dimension arrays, as it is priced."""
         values = self.space.field_values(dimensions)
-        return self.space.build({n: self._guard(n, v) for n, v in values.items()})
+        return self.space.build(self._guarded(values))
 
     def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
@@ -143,7 +157,7 @@ class Evaluator:
         mask = np.ones(shape, dtype=bool)
         with np.errstate(all="ignore"):
             values = self.space.field_values(dimensions)
-            config = self.space.build({n: self._guard(n, v) for n, v in values.items()})
+            config = self.space.build(self._guarded(values))
             for rule in (*self.space.rules(values, config), *self._kernel_rules(config)[0]):
                 mask &= np.asarray(rule.holds, dtype=bool)
         return mask, config
@@ -153,12 +167,13 @@ class Evaluator:
         return (*rules, *self._layout_rules(config), *self.sampling.rules(config)), served
 
     def _layout_rules(self, config: ModelConfig) -> tuple[Requirement, ...]:
-        found = layout_rules(config, self.space.execution)
-        return tuple(Requirement(reason=reason, holds=holds) for reason, holds in found)
+        rules = layout_rules(config, self.space.execution)
+        return tuple(Requirement(reason=reason, holds=holds) for reason, holds in rules)
 
-    def _guard(self, name: str, value: Any) -> Any:
-        """Derived fields below one (an illegal cell) become one, so that formulas stay defined there."""
-        return np.maximum(value, 1) if name in self.space.derived and not isinstance(value, bool) else value
+    def _guarded(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields with derived ones below one (an illegal cell) made one, so that formulas stay defined there."""
+        derived = {n: np.maximum(values[n], 1) for n in self.space.derived if not isinstance(values[n], bool)}
+        return {**values, **derived}
 
     def evaluate_config(self, config: ModelConfig) -> Evaluation:
         """Metrics of one architecture (for example the baseline), as columns of length one."""
@@ -179,9 +194,9 @@ class Evaluator:
         one_pass = as_float(config.pass_flops(workload)) if hasattr(config, "pass_flops") else flops
         values |= self._quality(config, values["parameters"], one_pass)
         for gpu_id, estimate in estimates.items():
-            values[f"latency_s:{gpu_id}"] = as_float(estimate.latency_s)
-            values[f"latency_low_s:{gpu_id}"] = as_float(estimate.low_s)
-            values[f"latency_high_s:{gpu_id}"] = as_float(estimate.high_s)
+            values[per_gpu_column("latency_s", gpu_id)] = as_float(estimate.latency_s)
+            values[per_gpu_column("latency_low_s", gpu_id)] = as_float(estimate.low_s)
+            values[per_gpu_column("latency_high_s", gpu_id)] = as_float(estimate.high_s)
         provenance = {gpu_id: estimate.provenance for gpu_id, estimate in estimates.items()}
         values |= self.sampling.columns(config, values)
         values["tokens"] = tokens
@@ -189,12 +204,12 @@ class Evaluator:
             values |= self.training.columns(config)
         return Evaluation(shape, values, rules, self._violations(values), provenance, estimates)
 
-    def _memory(self, config: ModelConfig) -> Any:
+    def _memory(self, config: ModelConfig) -> FloatArray:
         """Bytes of one run on the GPU of the pool where its kernels need most."""
         uses = memory_on(config, self.space.workload, self.space.execution, self.pool.gpus)
         return reduce(np.maximum, (as_float(use.total) for use in uses))
 
-    def _quality(self, config: ModelConfig, parameters: Any, flops: Any) -> dict[str, Any]:
+    def _quality(self, config: ModelConfig, parameters: FloatArray, flops: FloatArray) -> dict[str, Any]:
         """Quality columns. ``flops`` of one image, where the law wants them, leave out the batch."""
         answer = self.proxy.predict(
             training_features(config, self.proxy, self.space.workload, self.quality_given(parameters, flops))
@@ -206,7 +221,7 @@ class Evaluator:
             "quality_in_range": answer.in_range,
         }
 
-    def quality_given(self, parameters: Any, flops: Any) -> dict[str, Any]:
+    def quality_given(self, parameters: FloatArray, flops: FloatArray) -> dict[str, Any]:
         """What a quality proxy need not compute from the config: the space's settings, and what is priced already."""
         return {
             **self.space.record.quality.model_dump(exclude={"proxy"}),
@@ -265,22 +280,19 @@ class Evaluator:
 
     @property
     def asks_regret(self) -> bool:
-        """Whether regret is an objective, which needs each GPU's own front first (``know_own_fronts``)."""
+        """Whether regret is an objective, which needs each GPU's own front first (``knowing``)."""
         speeds = {objective.metric for objective in self.space.objectives} & {"throughput", "latency_s"}
         return len(self.pool) > 1 and bool(speeds) and "regret" in self.space.record.pool.objectives
-
-    def know_own_fronts(self, fronts: OwnFronts) -> None:
-        """Measure regret against these from now on."""
-        self.own_fronts = fronts
-        self.__dict__.pop("_derivation", None)
 
     @cached_property
     def reference_s_per_token(self) -> dict[str, float]:
         """Seconds per token of the reference on each GPU: the baseline's, else those of the middle of the space."""
+        if self._reference is not None:
+            return dict(self._reference)
         config = self.baseline_config()
         evaluation = self.evaluate(self._middle()) if config is None else self.evaluate_config(config)
         row = evaluation.take(np.zeros(1, dtype=np.int64))
-        return {g.id: float(row[f"latency_s:{g.id}"][0] / row["tokens"][0]) for g in self.pool.gpus}
+        return {g.id: float(row[per_gpu_column("latency_s", g.id)][0] / row["tokens"][0]) for g in self.pool.gpus}
 
     def _middle(self) -> dict[str, NDArray[Any]]:
         """The legal cell nearest to the middle of the space, in steps; the middle itself where nothing is legal."""
@@ -294,8 +306,8 @@ class Evaluator:
             cells = space.window_cells(window, np.flatnonzero(self.legal(space.mesh(window))))
             if len(cells):
                 away = np.abs(np.stack(np.unravel_index(cells, space.shape)) - half).sum(axis=0)
-                found = (float(away.min()), int(cells[np.argmin(away)]))
-                best = found if best is None else min(best, found)
+                nearest = (float(away.min()), int(cells[np.argmin(away)]))
+                best = nearest if best is None else min(best, nearest)
         return centre if best is None else space.decode(np.array([best[1]]))
 
     @cached_property
@@ -346,10 +358,30 @@ class Evaluator:
     def gpu_objectives(self, gpu_id: str) -> dict[str, float]:
         """Columns that one GPU alone would optimise, with their sign."""
         return {
-            f"{o.metric}:{gpu_id}" if o.metric in ON_GPU else o.metric: self._sign(o) for o in self.space.objectives
+            per_gpu_column(o.metric, gpu_id) if o.metric in ON_GPU else o.metric: self._sign(o)
+            for o in self.space.objectives
         }
 
     def _sign(self, objective: Objective) -> float:
         if objective.metric == "quality" and objective.direction is None:
             return self.quality_sign
         return objective.sign
+
+
+def _training_cost(space: SearchSpace) -> TrainingCost | None:
+    record = space.record.training
+    if record is None:
+        return None
+    splittable = bool(space.family_class.tensor_parallel_fields)
+    return TrainingCost(record, splittable=splittable, prices=space.record.prices)
+
+
+def _refuse_unsupported(space: SearchSpace, pool: GpuPool) -> None:
+    dtype = space.workload.dtype
+    for gpu in pool.gpus:
+        if not gpu.supports(dtype):
+            common = [d.value for d in type(dtype) if all(g.supports(d) for g in pool.gpus)]
+            raise UnsupportedError(
+                f"space {space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
+                f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
+            )

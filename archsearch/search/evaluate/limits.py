@@ -14,6 +14,7 @@ import numpy as np
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
+from archsearch.search.evaluate.columns import metric_and_gpu, per_gpu_column
 from archsearch.search.evaluate.training import TrainingCost
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Bound:
     def miss(self, values: Mapping[str, Any]) -> Any:
         """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
         value = values[self.column]
-        if self.column.startswith("latency_s:"):
+        if metric_and_gpu(self.column)[0] == "latency_s":
             value = value / values["tokens"]
         return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
 
@@ -84,7 +85,8 @@ def latency_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, A
         return {}
     limit = latency_ms / 1e3
     return {
-        f"{LATENCY} at most {latency_ms:g} ms on {gpu.id}": (values[f"latency_s:{gpu.id}"] - limit) / limit
+        f"{LATENCY} at most {latency_ms:g} ms on {gpu.id}": (values[per_gpu_column("latency_s", gpu.id)] - limit)
+        / limit
         for gpu in pool.gpus
     }
 
@@ -127,4 +129,4 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
     if not served.any() or served.all():
         return tuple(rules), config
     spread = np.where(served[where], widths, known[served][0])
-    return tuple(rules), replace(config, head_dim=spread)  # type: ignore[type-var]
+    return tuple(rules), replace(config, head_dim=spread)

@@ -34,7 +34,8 @@ from archsearch.cost.power import board_power_w
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, price_of, price_source
 from archsearch.hardware.spec import GpuSpec
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, metric_and_gpu, per_gpu_column
+from archsearch.search.evaluate.setting import Price
 from archsearch.search.space.schema import SpaceRecord
 
 PER_GPU_ABSOLUTE = ("energy_j", "usd_per_million")
@@ -85,8 +86,8 @@ class Derivation:
     def _columns(self, columns: Columns, names: Collection[str] | None) -> Columns:
         seconds: dict[str, Any] = {}
         for gpu in self.pool.gpus:
-            seconds[gpu.id] = columns[f"latency_s:{gpu.id}"] / columns["tokens"]
-            columns[f"throughput:{gpu.id}"] = 1 / seconds[gpu.id]
+            seconds[gpu.id] = columns[per_gpu_column("latency_s", gpu.id)] / columns["tokens"]
+            columns[per_gpu_column("throughput", gpu.id)] = 1 / seconds[gpu.id]
         if names is None or any(_stem(name) in PER_GPU_ABSOLUTE for name in names):
             self._absolute(columns, seconds)
         if names is None or any(name.startswith(("latency_", "throughput_")) for name in names):
@@ -94,7 +95,7 @@ class Derivation:
         if self.own_fronts is not None and (names is None or "regret" in names):
             quality = self.quality_sign * np.asarray(columns["quality"])
             regrets = {gpu: self.own_fronts.regret(gpu, quality, seconds[gpu]) for gpu in self.pool.ids}
-            columns |= {f"regret:{gpu}": value for gpu, value in regrets.items()}
+            columns |= {per_gpu_column("regret", gpu): value for gpu, value in regrets.items()}
             columns["regret"] = reduce(np.maximum, regrets.values())
         if self.record.lifetime is not None and (names is None or "lifetime_usd" in names):
             columns["lifetime_usd"] = self._lifetime(columns, seconds)
@@ -119,8 +120,8 @@ class Derivation:
             for gpu in self.pool.gpus:
                 watts = board_power_w(gpu, self.execution)
                 rate = watts if name == "energy_j" else self._usd_per_s(gpu) * 1e6
-                columns[f"{name}:{gpu.id}"] = seconds[gpu.id] * rate * self.execution.gpus
-                each.append(columns[f"{name}:{gpu.id}"])
+                each.append(seconds[gpu.id] * rate * self.execution.gpus)
+                columns[per_gpu_column(name, gpu.id)] = each[-1]
             if len(self.pool) > 1:
                 columns[f"{name}_worst"] = reduce(np.maximum, each)
                 weighted = [w * value for w, value in zip(self.pool.weights, each, strict=True)]
@@ -168,15 +169,15 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
         )
 
 
-def price_sources(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> dict[str, dict[str, Any]]:
-    """Prices per GPU-hour and where each is from."""
-    found: dict[str, dict[str, Any]] = {}
+def price_sources(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> dict[str, Price]:
+    """Prices per GPU-hour of the pool and the training GPU, where they have one, and where each is from."""
+    prices: dict[str, Price] = {}
     for gpu in (*pool.gpus, *((trainer,) if trainer else ())):
         price, source = price_of(gpu, record.prices), price_source(gpu, record.prices, given="the space's prices")
-        if price is not None:
-            found[gpu.id] = {"usd_per_hour": price, "source": source}
-    return found
+        if price is not None and source is not None:
+            prices[gpu.id] = Price(price, source)
+    return prices
 
 
 def _stem(name: str) -> str:
-    return name.split(":")[0].removesuffix("_worst").removesuffix("_weighted")
+    return metric_and_gpu(name)[0].removesuffix("_worst").removesuffix("_weighted")

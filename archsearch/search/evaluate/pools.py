@@ -14,16 +14,16 @@ compression, steps or a vocabulary, whose values are different models.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.search.evaluate.advice import DimensionCost, PriceOfOne
+from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.space.space import SearchSpace
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LEAST_CHANGE = 1e-4
 SIZES = frozenset(
@@ -59,14 +59,10 @@ def continuous(space: SearchSpace, name: str) -> bool:
     return bool(fields) and fields <= SIZES
 
 
-def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each dimension's cost on every GPU around an architecture (a row of a table).
-
-    One dict per dimension that is continuous in meaning and changes the parameter count: ``dimension``, ``cost`` {gpu:
-    per cent of latency for one per cent of parameters}, ``pays_most_on`` and ``pays_least_on`` (GPUs), ``steps`` (the
-    values compared), ``with`` (the dimension that had to change along, or None).
-    """
-    found = []
+def dimension_costs(evaluator: Evaluator, row: Mapping[str, Any]) -> list[DimensionCost]:
+    """Each dimension's cost on every GPU around an architecture (a row of a table): one record per dimension that is
+    continuous in meaning and changes the parameter count."""
+    costs = []
     for name in evaluator.space.dimensions:
         if not continuous(evaluator.space, name):
             continue
@@ -76,12 +72,12 @@ def dimension_costs(evaluator: Evaluator, row: dict[str, Any]) -> list[dict[str,
         for other in (None, *others):
             item = _cost_along(evaluator, row, name, other)
             if item is not None:
-                found.append(item)
+                costs.append(item)
                 break
-    return found
+    return costs
 
 
-def _cost_along(evaluator: Evaluator, row: dict[str, Any], name: str, other: str | None) -> dict[str, Any] | None:
+def _cost_along(evaluator: Evaluator, row: Mapping[str, Any], name: str, other: str | None) -> DimensionCost | None:
     """The cost of a dimension, another one changing along as little as it can; None where no step is legal."""
     space = evaluator.space
     grid = np.meshgrid(space.dimensions[name], space.dimensions[other] if other else [0], indexing="ij")
@@ -101,16 +97,17 @@ def _cost_along(evaluator: Evaluator, row: dict[str, Any], name: str, other: str
         return None
     cost = {}
     for gpu in evaluator.pool.ids:
-        slower = np.log(row[f"throughput:{gpu}"] / columns[f"throughput:{gpu}"][steps])
+        throughput = per_gpu_column("throughput", gpu)
+        slower = np.log(row[throughput] / columns[throughput][steps])
         cost[gpu] = float(np.mean(slower / growth[steps]))
-    return {
-        "dimension": name,
-        "cost": cost,
-        "pays_most_on": min(cost, key=cost.__getitem__),
-        "pays_least_on": max(cost, key=cost.__getitem__),
-        "steps": [int(value) for value in taken[steps]],
-        "with": other,
-    }
+    return DimensionCost(
+        dimension=name,
+        cost=cost,
+        pays_most_on=min(cost, key=cost.__getitem__),
+        pays_least_on=max(cost, key=cost.__getitem__),
+        steps=tuple(int(value) for value in taken[steps]),
+        along=other,
+    )
 
 
 def _nearest(
@@ -124,23 +121,14 @@ def _nearest(
     return np.asarray(ends, dtype=np.int64)
 
 
-def price_of_one(alone: list[dict[str, Any]], weights: dict[str, float]) -> dict[str, Any]:
-    """What one architecture for the whole pool costs against one per GPU, at no lower quality.
+def price_of_one(regrets: Mapping[str, float], weights: Mapping[str, float]) -> PriceOfOne | None:
+    """What one architecture for the whole pool costs against one per GPU, at no lower quality; None without GPUs.
 
-    ``alone`` are each GPU's own choice and the regret there. ``worst`` is the largest regret and ``worst_on`` its GPU;
-    ``weighted`` the extra GPU time of the pool, where the weights are shares of GPU time under own architectures.
+    ``regrets`` are those of each GPU's own choice. ``weighted`` is the extra GPU time of the pool, where the weights
+    are shares of GPU time under own architectures.
     """
-    if not alone:
-        return {}
-    regrets = {item["gpu"]: float(item["regret"]) for item in alone}
+    if not regrets:
+        return None
     worst = max(regrets, key=regrets.__getitem__)
     weighted = sum(weights[gpu] * regret for gpu, regret in regrets.items())
-    return {"worst": regrets[worst], "worst_on": worst, "weighted": weighted}
-
-
-def add_pool_report(chosen: pd.DataFrame, evaluator: Evaluator) -> None:
-    """Put ``dimensions`` (of rank 1) and ``one_for_all`` into a recommendation's ``attrs``."""
-    row = {str(name): value for name, value in chosen.iloc[0].to_dict().items()}
-    chosen.attrs["dimensions_pay"] = dimension_costs(evaluator, row)
-    weights = dict(zip(evaluator.pool.ids, evaluator.pool.weights, strict=True))
-    chosen.attrs["one_for_all"] = price_of_one(chosen.attrs.get("pool", []), weights)
+    return PriceOfOne(worst=regrets[worst], worst_on=worst, weighted=weighted)

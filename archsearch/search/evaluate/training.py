@@ -21,21 +21,21 @@ longer of the GPU and its host.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import FloatArray, as_float
 from archsearch.cost.execution import Execution
-from archsearch.cost.layouts import exchanges, output_bytes, shard
+from archsearch.cost.layouts import exchanges, is_layered, output_bytes, shard
 from archsearch.cost.memory import with_attention
 from archsearch.cost.model import CostModel
 from archsearch.cost.power import board_power_w
 from archsearch.cost.remember import PriceCache
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu, price_of
-from archsearch.models.base import MemoryUse
+from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Collective, Op, OpList
 from archsearch.search.evaluate.pricing import LatencyModel
 from archsearch.search.space.schema import TrainingRecord
@@ -66,8 +66,28 @@ def layout_of(code: float) -> dict[str, int]:
     return {"tensor": number // 1_000_000, "pipeline": number // 1000 % 1000, "data": number % 1000}
 
 
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """One training step under a layout (its ``code``): seconds, and the share of a GPU's memory that it needs. Infinite
+    where the layout does not divide the architecture."""
+
+    step_s: FloatArray
+    memory_share: FloatArray
+    layout: FloatArray
+
+    def better(self, other: StepCost) -> StepCost:
+        """Elementwise the layout that fits and is faster; of two that do not fit the smaller."""
+        fits, other_fits = np.asarray(self.memory_share) <= 1, np.asarray(other.memory_share) <= 1
+        faster = np.asarray(other.step_s) < self.step_s
+        smaller = np.asarray(other.memory_share) < self.memory_share
+        take = np.where(fits & other_fits, faster, np.where(fits | other_fits, other_fits, smaller))
+        names = (item.name for item in fields(self))
+        return StepCost(**{name: np.where(take, getattr(other, name), getattr(self, name)) for name in names})
+
+
 class TrainingCost:
     """Prices training runs of one space's architectures. ``splittable`` families have heads of a width of their own.
+    ``model`` prices op lists on the training GPU (default: the calibrated cost model with a cache of its own).
 
     Raises:
         UnknownNameError: no such GPU.
@@ -75,14 +95,19 @@ class TrainingCost:
     """
 
     def __init__(
-        self, record: TrainingRecord, *, splittable: bool = True, prices: Mapping[str, float] | None = None
+        self,
+        record: TrainingRecord,
+        *,
+        splittable: bool = True,
+        prices: Mapping[str, float] | None = None,
+        model: LatencyModel | None = None,
     ) -> None:
         self.record = record
         self.execution = record.run().resolved(record.workload())
         self.gpu: GpuSpec = load_gpu(record.hardware)
         if not self.gpu.supports(record.dtype):
             raise UnsupportedError(f"training on {self.gpu.id}: {self.gpu.why_unsupported(record.dtype)}")
-        self.model: LatencyModel = CostModel(self.gpu, cache=PriceCache())
+        self.model: LatencyModel = CostModel(self.gpu, cache=PriceCache()) if model is None else model
         price = price_of(self.gpu, prices)
         self.usd_per_hour = np.nan if price is None else price
         self.layouts = tuple(self._layouts(splittable))
@@ -104,31 +129,27 @@ class TrainingCost:
                 if data and not rest and r.batch_size % (data * r.micro_batch) == 0:
                     yield Layout(tensor, pipeline, data)
 
-    def columns(self, config: Any) -> dict[str, Any]:
+    def columns(self, config: ModelConfig) -> dict[str, FloatArray]:
         """``training_hours``, ``training_usd``, ``training_energy_j``, ``training_layout`` and, of the GPU's memory,
         ``training_memory_share``; arrays broadcast like the config's.
 
         The fastest layout that fits counts; where none fits, the one that needs the least memory.
         """
-        best: dict[str, Any] | None = None
-        for layout in self.layouts:
-            found = self._layout_columns(config, layout)
-            best = found if best is None else _better(best, found)
-        assert best is not None
+        best = reduce(StepCost.better, (self._step(config, layout) for layout in self.layouts))
         with np.errstate(all="ignore"):
             steps = np.ceil(
                 self.record.tokens * self.record.micro_batch / (self._units(config) * self.record.batch_size)
             )
-        seconds = best["step_s"] * steps
+        seconds = best.step_s * steps
         return {
             "training_hours": seconds / 3600,
             "training_usd": seconds / 3600 * self.record.gpus * self.usd_per_hour,
             "training_energy_j": seconds * self.record.gpus * board_power_w(self.gpu, self.execution),
-            "training_layout": best["layout"],
-            "training_memory_share": best["memory_share"],
+            "training_layout": best.layout,
+            "training_memory_share": best.memory_share,
         }
 
-    def _layout_columns(self, config: Any, layout: Layout) -> dict[str, Any]:
+    def _step(self, config: ModelConfig, layout: Layout) -> StepCost:
         """One step: (m + p − 1) micro-batches of a stage with its exchanges, the gradients' all-reduce, the update."""
         r, work = self.record, self.workload
         run = replace(self.execution, tensor_parallel=layout.tensor, pipeline_parallel=layout.pipeline)
@@ -139,48 +160,39 @@ class TrainingCost:
             step = as_float(self.model.estimate(SegmentedOps.of(parts), self.execution).latency_s)
             use = with_attention(stage.memory(work), work, self.execution, self.gpu)
             share = self._bytes(use, layout, turns) / self.gpu.memory_bytes
-        return {
-            "step_s": np.where(legal, step, np.inf),
-            "memory_share": np.where(legal, share, np.inf),
-            "layout": as_float(layout.code),
-        }
+        return StepCost(
+            step_s=np.where(legal, step, np.inf),
+            memory_share=np.where(legal, share, np.inf),
+            layout=as_float(layout.code),
+        )
 
-    def _segments(self, stage: Any, layout: Layout, turns: int) -> list[Segment]:
+    def _segments(self, stage: ModelConfig, layout: Layout, turns: int) -> list[Segment]:
         work = self.workload
         one, update = segments_of(stage.lower(work))
         tensor = Execution(tensor_parallel=layout.tensor)
         sends: tuple[Op, ...] = ()
-        if layout.pipeline > 1:  # its output on, and its gradient back
+        if layout.pipeline > 1 and is_layered(stage):  # its output on, and its gradient back
             payload = output_bytes(stage, work)
             sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
-        found = [
+        segments = [
             Segment(name="micro-batch", ops=OpList((*one.ops, *exchanges(stage, work, tensor), *sends)), calls=turns),
             replace(update, calls=1.0 / layout.data if self.record.zero else 1),
         ]
         if layout.data > 1:
             shared = Execution(data_parallel=layout.data)
-            found.append(Segment(name="gradients", ops=OpList(tuple(exchanges(stage, work, shared)))))
-        return found
+            segments.append(Segment(name="gradients", ops=OpList(tuple(exchanges(stage, work, shared)))))
+        return segments
 
     @property
     def workload(self) -> Workload:
         """One micro-batch."""
         return self.record.workload()
 
-    def _units(self, config: Any) -> Any:
+    def _units(self, config: ModelConfig) -> FloatArray:
         """Tokens (images, videos) of a micro-batch."""
         return as_float(config.tokens(self.workload))
 
-    def _bytes(self, memory: MemoryUse, layout: Layout, turns: int) -> Any:
+    def _bytes(self, memory: MemoryUse, layout: Layout, turns: int) -> FloatArray:
         kept = min(layout.pipeline, turns)
         optimizer = as_float(memory.optimizer) / (layout.data if self.record.zero else 1)
         return as_float(memory.weights) + as_float(memory.activations) * kept + optimizer
-
-
-def _better(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """Elementwise the layout that fits and is faster; of two that do not fit the smaller."""
-    fits_a, fits_b = np.asarray(a["memory_share"]) <= 1, np.asarray(b["memory_share"]) <= 1
-    faster = np.asarray(b["step_s"]) < a["step_s"]
-    smaller = np.asarray(b["memory_share"]) < a["memory_share"]
-    take = np.where(fits_a & fits_b, faster, np.where(fits_a | fits_b, fits_b, smaller))
-    return {name: np.where(take, b[name], a[name]) for name in a}

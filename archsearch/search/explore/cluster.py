@@ -57,7 +57,7 @@ def sweep_on_cluster(
             if future.status != "finished":
                 raise ArchSearchError(f"the cluster at {scheduler} failed: {_told(future.exception())}")
             part = future.result()
-            total.add(part, sample)
+            total = total.merged(part, sample)
             advance(part.architectures)
             future.release()
     return total

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from threadpoolctl import threadpool_limits
 
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, per_gpu_columns
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import columns_frame, to_records
+from archsearch.search.evaluate.frames import columns_result, setting_of
 from archsearch.search.evaluate.metrics import OwnFronts
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.evaluate.result import SearchResult
+from archsearch.search.evaluate.setting import Counts
 from archsearch.search.explore.cluster import sweep_on_cluster
 from archsearch.search.explore.progress import Advance, progress_bar
 from archsearch.search.explore.windows import POOL, Front, Part, Views, Window, reduce_window, views
@@ -39,81 +41,102 @@ REGRET_CELLS = 10**9
 """Largest space that is enumerated for each GPU's own optimum."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sweep:
     """Result of an exhaustive enumeration.
 
-    ``architectures`` counts combinations of dimension values evaluated, ``legal`` those that describe a real
-    model within the space's constraints, ``valid`` those that also keep every budget. ``front_cells`` are the
+    ``counts`` say how many combinations of dimension values were evaluated, how many of them describe a real model
+    within the space's constraints (``legal``), and how many also keep every budget (``valid``). ``front_cells`` are the
     front's cell numbers, ``gpu_front_cells`` those of the front that each GPU of a pool alone would have, and
     ``sample_cells`` a uniform random sample of the valid cells (for plots). ``nearest`` is (worst relative
     violation, cell) of the cell that misses the budgets least, where none is valid.
     """
 
-    space: SearchSpace
-    pool: GpuPool
     evaluator: Evaluator
-    architectures: int = 0
-    legal: int = 0
-    valid: int = 0
-    evaluation_s: float = 0.0
-    rejected: Counter[str] = field(default_factory=Counter)
-    front_cells: Cells = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    gpu_front_cells: dict[str, Cells] = field(default_factory=dict)
-    sample_cells: Cells = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    nearest: tuple[float, int] | None = None
-    provenance: dict[str, str] = field(default_factory=dict)
+    counts: Counts
+    front_cells: Cells
+    gpu_front_cells: Mapping[str, Cells]
+    sample_cells: Cells
+    nearest: tuple[float, int] | None
 
-    def take(self, total: Part) -> Sweep:
-        """Fill in what the windows of the whole space hold; returns itself."""
-        self.architectures, self.legal, self.valid = total.architectures, total.legal, total.valid
-        self.rejected, self.nearest = total.rejected, total.nearest
-        self.provenance = {gpu: known.value for gpu, known in total.provenance.items()}
-        fronts = {name: _distinct(self.space, front) for name, front in total.fronts.items()}
-        empty = np.empty(0, dtype=np.int64)
-        self.front_cells = fronts.pop(POOL, empty)
-        self.gpu_front_cells = {gpu: fronts.get(gpu, empty) for gpu in views(self.evaluator) if gpu != POOL}
-        self.sample_cells = np.setdiff1d(total.sample[1], self.front_cells)
-        return self
+    @classmethod
+    def of(cls, evaluator: Evaluator, total: Part, evaluation_s: float) -> Sweep:
+        """From what all windows of the evaluator's space hold."""
+        cells = {name: _distinct(evaluator.space, front) for name, front in total.fronts.items()}
+        nothing = np.empty(0, dtype=np.int64)
+        front_cells = cells.get(POOL, nothing)
+        counts = Counts(
+            architectures=total.architectures,
+            legal=total.legal,
+            valid=total.valid,
+            evaluation_s=evaluation_s,
+            rejected=dict(total.rejected),
+            provenance={gpu: known.value for gpu, known in total.provenance.items()},
+        )
+        return cls(
+            evaluator=evaluator,
+            counts=counts,
+            front_cells=front_cells,
+            gpu_front_cells={gpu: cells.get(gpu, nothing) for gpu in views(evaluator) if gpu != POOL},
+            sample_cells=np.setdiff1d(total.sample[1], front_cells),
+            nearest=total.nearest,
+        )
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.evaluator.space
+
+    @property
+    def pool(self) -> GpuPool:
+        return self.evaluator.pool
+
+    @property
+    def architectures(self) -> int:
+        return self.counts.architectures
+
+    @property
+    def legal(self) -> int:
+        return self.counts.legal
+
+    @property
+    def valid(self) -> int:
+        return self.counts.valid
+
+    @property
+    def evaluation_s(self) -> float:
+        return self.counts.evaluation_s
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """How many combinations each rule and budget excludes; one may miss several."""
+        return self.counts.rejected
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """How the latencies on each GPU are known, by their least-known part."""
+        return self.counts.provenance
 
     @property
     def architectures_per_s(self) -> float:
-        return self.architectures / self.evaluation_s if self.evaluation_s else 0.0
+        return self.counts.architectures_per_s
 
     def columns(self, cells: Cells) -> Columns:
         """Dimensions and metrics [N] of cell numbers [N]."""
         return cell_columns(self.evaluator, cells)
 
+    def result(self, cells: Cells) -> SearchResult:
+        """Architectures by cell number, with what they have in common and the counts."""
+        return replace(columns_result(self.evaluator, self.columns(cells)), counts=self.counts)
+
     @property
     def front(self) -> pd.DataFrame:
-        """The front's architectures, one a row, best quality first; ``attrs`` carry the counts."""
-        return self.frame(self.front_cells)
-
-    def frame(self, cells: Cells) -> pd.DataFrame:
-        """Architectures by cell number as a table (see ``archsearch.search.evaluate.frames`` for the columns)."""
-        frame = columns_frame(self.evaluator, self.columns(cells))
-        frame.attrs |= {key: value for key, value in self.to_dict(rows=False).items() if key != "front"}
-        return frame
+        """The front's architectures as a user's table, best quality first; ``attrs`` carry the counts."""
+        return self.result(self.front_cells).to_frame()
 
     def to_dict(self, *, rows: bool = True) -> dict[str, Any]:
         """Plain values: the JSON answer of ``archsearch enumerate``."""
-        answer: dict[str, Any] = {
-            "space": self.space.name,
-            "hardware": list(self.pool.ids),
-            "weights": list(self.pool.weights),
-            "execution": self.space.execution.to_dict(),
-            "architectures": self.architectures,
-            "legal": self.legal,
-            "valid": self.valid,
-            "evaluation_s": self.evaluation_s,
-            "architectures_per_s": self.architectures_per_s,
-            "rejected": dict(self.rejected),
-            "objectives": list(self.evaluator.objective_columns),
-            "provenance": self.provenance,
-        }
-        if rows:
-            answer["front"] = to_records(self.front)
-        return answer
+        answer = self.counts.to_dict(setting_of(self.evaluator))
+        return answer | {"front": self.result(self.front_cells).records()} if rows else answer
 
     def write(self, path: str | Path) -> Path:
         """Write the front as .parquet, .csv or .json by the path's suffix.
@@ -163,7 +186,7 @@ def sweep(
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     assert pricer.reference_s_per_token  # priced once, outside the timed loop
-    ensure_own_fronts(pricer, progress=progress)
+    pricer = with_own_fronts(pricer, progress=progress)
     started = time.perf_counter()
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
         windows = loaded.chunks(max_cells)
@@ -173,31 +196,32 @@ def sweep(
             total = sweep_on_cluster(
                 pricer, windows, scheduler, window_cells=max_cells, sample=sample, seed=seed, advance=advance
             )
-    result = Sweep(loaded, pricer.pool, pricer, evaluation_s=time.perf_counter() - started)
-    return result.take(total)
+    return Sweep.of(pricer, total, time.perf_counter() - started)
 
 
-def ensure_own_fronts(evaluator: Evaluator, *, progress: bool) -> None:
-    """Where regret is an objective, learn what each GPU of the pool could have at every quality: one sweep.
+def with_own_fronts(evaluator: Evaluator, *, progress: bool) -> Evaluator:
+    """The evaluator; where regret is an objective, one that knows what each GPU of the pool could have at every
+    quality, which takes one sweep unless it knows already.
 
     Raises:
         UnsupportedError: the space is too large to enumerate.
     """
     if not evaluator.asks_regret or evaluator.own_fronts is not None:
-        return
+        return evaluator
     space = evaluator.space
     if space.size > REGRET_CELLS:
         raise UnsupportedError(
             f"space {space.name}: regret is measured against each GPU's own optimum, and {space.size:.3g} cells are "
             "too many to find it; use the pool objectives worst, weighted or fleet"
         )
-    shown = {gpu: {"quality": evaluator.quality_sign, f"throughput:{gpu}": -1.0} for gpu in evaluator.pool.ids}
+    throughputs = per_gpu_columns("throughput", evaluator.pool.ids)
+    shown = {gpu: {"quality": evaluator.quality_sign, column: -1.0} for gpu, column in throughputs.items()}
     with progress_bar(f"each GPU's own front of {space.name}", space.size, enabled=progress) as advance:
         fronts = _reduce(evaluator, space.chunks(), 0, 0, advance, shown).fronts
     nothing = np.empty((0, 2))
     points = {gpu: fronts[gpu][0] if gpu in fronts else nothing for gpu in shown}
     seconds = {gpu: np.stack([p[:, 0], -1 / p[:, 1]], axis=1) for gpu, p in points.items()}
-    evaluator.know_own_fronts(OwnFronts.of(seconds))
+    return evaluator.knowing(OwnFronts.of(seconds))
 
 
 def _reduce(
@@ -212,8 +236,8 @@ def _reduce(
     total = Part()
     threads = os.cpu_count() or 1
 
-    def one(window: Window) -> Part:
-        return reduce_window(evaluator, window, sample=sample, seed=seed, known=dict(total.fronts), shown=shown)
+    def one(window: Window) -> Part:  # against the fronts as they are when its turn comes
+        return reduce_window(evaluator, window, sample=sample, seed=seed, known=total.fronts, shown=shown)
 
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Part]] = deque()
@@ -221,18 +245,17 @@ def _reduce(
             for window in windows:
                 waiting.append(pool.submit(one, window))
                 if len(waiting) > threads:
-                    _merge(total, waiting.popleft().result(), sample, advance)
+                    part = waiting.popleft().result()
+                    total = total.merged(part, sample)
+                    advance(part.architectures)
             while waiting:
-                _merge(total, waiting.popleft().result(), sample, advance)
+                part = waiting.popleft().result()
+                total = total.merged(part, sample)
+                advance(part.architectures)
         finally:
             for future in waiting:
                 future.cancel()
     return total
-
-
-def _merge(total: Part, part: Part, sample: int, advance: Advance) -> None:
-    total.add(part, sample)
-    advance(part.architectures)
 
 
 def _distinct(space: SearchSpace, front: Front) -> Cells:
@@ -272,7 +295,7 @@ def enumerate_space(
 
     ``output`` also writes it (.parquet, .csv, .json). Raises as ``sweep`` does.
     """
-    result = sweep(space, hardware, progress=progress, scheduler=scheduler)
+    swept = sweep(space, hardware, progress=progress, scheduler=scheduler)
     if output is not None:
-        result.write(output)
-    return result.front
+        swept.write(output)
+    return swept.front

@@ -29,8 +29,9 @@ import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
+from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.explore.enumeration import sweep
+from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.measured import device_name, short_training, torch_timer
 from archsearch.search.explore.progress import progress_bar
@@ -112,17 +113,20 @@ class Fidelity:
 
 def _analytic(evaluator: Evaluator, metric: str) -> dict[str, float]:
     return {
-        n: s for n, s in evaluator.objective_columns.items() if n.split(":")[0].startswith(metric.removesuffix("_s"))
+        column: sign
+        for column, sign in evaluator.objective_columns.items()
+        if metric_and_gpu(column)[0].startswith(metric.removesuffix("_s"))
     }
 
 
 def candidates(evaluator: Evaluator, count: int, keep: float, seed: int, *, progress: bool) -> Cells:
     """The best ``count`` of ``count / keep`` analytically priced architectures: whole fronts, one after another, and of
     the last one a spread selection."""
+    evaluator = with_own_fronts(evaluator, progress=progress)
     pool = max(count, int(np.ceil(count / keep)))
     if evaluator.space.size <= ENUMERABLE_CANDIDATES:
-        found = sweep(evaluator.space, progress=progress, sample=pool, seed=seed, evaluator=evaluator)
-        cells = np.concatenate([found.front_cells, found.sample_cells])[:pool]
+        swept = sweep(evaluator.space, progress=progress, sample=pool, seed=seed, evaluator=evaluator)
+        cells = np.concatenate([swept.front_cells, swept.sample_cells])[:pool]
     else:
         kept: list[FrozenTrial] = []
         BatchSearch(evaluator, "hybrid", seed, lambda: kept, kept.extend).run(pool)
@@ -212,18 +216,18 @@ def _evaluation(
             return {"measured_latency_s": seconds, "measured_throughput": units / seconds}
 
         return Evaluation(benchmark, "a timer of the caller's" if timer else device_name(fidelity.device))
-    train = trainer or _trainer(fidelity, allow_code)
+    train = trainer or _trainer(fidelity, evaluator.space.family, allow_code)
 
     def trained(config: ModelConfig, report: Report) -> dict[str, float]:
-        return {"trained_loss": float(train(config.to_dict(), report))}  # type: ignore[attr-defined]
+        return {"trained_loss": float(train(config.to_dict(), report))}
 
     named = fidelity.function or (None if trainer is None else "a trainer of the caller's")
     return Evaluation(trained, named or f"the built-in short training on {device_name(fidelity.device)}")
 
 
-def _trainer(fidelity: Fidelity, allow_code: bool) -> Trainer:
+def _trainer(fidelity: Fidelity, family: str, allow_code: bool) -> Trainer:
     if fidelity.function is None:
-        return short_training(fidelity.device, fidelity.steps)
+        return short_training(fidelity.device, fidelity.steps, family)
     with allowing_code(allow_code):
         require_leave(f"the study trains by {fidelity.function!r}")
     from archsearch.models.tracing.builder import find_function

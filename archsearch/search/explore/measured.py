@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.models.base import ModelConfig
+from archsearch.models.base import Modality, ModelConfig
 from archsearch.search.explore.tried import Report, Timer, Trainer
 from archsearch.workload import Workload
 
@@ -48,7 +48,7 @@ def torch_timer(device: str) -> Timer:
     return seconds
 
 
-def short_training(device: str, steps: int, seed: int = 0) -> Trainer:
+def short_training(device: str, steps: int, family: str, seed: int = 0) -> Trainer:
     """A trainer of ``steps`` AdamW steps of decoders on bytes of text; its loss is in nats per byte, held out.
 
     Raises:
@@ -59,7 +59,7 @@ def short_training(device: str, steps: int, seed: int = 0) -> Trainer:
         raise UnsupportedError("the built-in short training needs transformers: pip install 'archsearch[models]'")
 
     def train(config: Mapping[str, Any], report: Report) -> float:
-        model = _byte_model(config, device, seed)
+        model = _byte_model(family, config, device, seed)
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1)
         random = np.random.default_rng(seed)
         learned, held_out = _text()
@@ -99,18 +99,18 @@ def _torch(device: str) -> Any:
     return torch
 
 
-def _byte_model(config: Mapping[str, Any], device: str, seed: int) -> Any:
+def _byte_model(family: str, config: Mapping[str, Any], device: str, seed: int) -> Any:
     """The decoder's class with the architecture's shape, 256 tokens and fp32 weights."""
     import torch
     import transformers
 
     from archsearch.models.huggingface import to_hf
-    from archsearch.models.registry.families import get_family
+    from archsearch.models.registry.families import family_names, get_family
 
-    if "num_key_value_heads" not in config:
+    if family not in family_names() or get_family(family).modality is not Modality.CAUSAL_LANGUAGE:
         raise UnsupportedError("the built-in short training knows decoders only; name a function of yours (--trainer)")
     shape = {**config, "vocab_size": BYTES, "max_position_embeddings": SEQ_LEN}
-    document = to_hf(get_family("decoder").from_dict(shape))
+    document = to_hf(get_family(family).from_dict(shape))
     torch.manual_seed(seed)
     hf = transformers.AutoConfig.for_model(**document)
     return getattr(transformers, document["architectures"][0])(hf).to(device=device, dtype=torch.float32).train()

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from archsearch.errors import UnsupportedError
 from archsearch.search.evaluate.columns import Columns
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import plain
-from archsearch.search.explore.enumeration import canonical_keys, cell_columns, ensure_own_fronts
+from archsearch.search.evaluate.plain import plain
+from archsearch.search.explore.enumeration import canonical_keys, cell_columns, with_own_fronts
 from archsearch.search.explore.hybrid import seed_cells
 from archsearch.search.explore.keys import KEY, encode_key
 from archsearch.search.space.space import Cells, SearchSpace
@@ -151,7 +151,7 @@ def _rows(columns: Columns) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass
+@dataclass(frozen=True)
 class BatchSearch:
     """Runs a sampler over a space until ``trials`` new architectures were evaluated or none is left.
 
@@ -165,124 +165,135 @@ class BatchSearch:
     seed: int
     stored: Callable[[], Sequence[FrozenTrial]]
     store: Callable[[list[FrozenTrial]], Sequence[bool] | None]
-    _seen: set[tuple[Any, ...]] = field(default_factory=set)
-    _kept: set[tuple[Any, ...]] = field(default_factory=set)
-    _inside: list[int] = field(default_factory=list)
-    _read: int = 0
-    found: int = 0
-    """Architectures stored so far."""
 
     def run(self, trials: int) -> int:
         """Evaluate up to ``trials`` new architectures; returns how many were found."""
         import optuna
 
-        space = self.evaluator.space
         goals = directions(self.evaluator.objective_columns)
-        sampler = make_sampler(self.strategy, self.seed, len(space.dimensions), len(goals))
+        sampler = make_sampler(self.strategy, self.seed, len(self.evaluator.space.dimensions), len(goals))
         study = optuna.create_study(sampler=sampler, directions=goals)
-        random = np.random.default_rng(self.seed)
-        ensure_own_fronts(self.evaluator, progress=False)
-        self._catch_up(study)
+        evaluator = with_own_fronts(self.evaluator, progress=False)
+        progress = _Progress(evaluator, self.stored, study, np.random.default_rng(self.seed))
+        progress.catch_up()
         if self.strategy == "hybrid":
-            self._enqueue_seeds(study, trials)
-        idle = 0
-        while self.found < trials and idle < _IDLE_PROPOSALS:
-            wanted = min(_BATCH[self.strategy], trials - self.found)
-            cells, origins = self._propose(study, wanted, random)
-            finished = cell_trials(self.evaluator, cells, system_attrs=origins)
-            study.add_trials(finished)
-            self._catch_up(study)
-            mine = [t for t, key in zip(finished, canonical_keys(space, cells), strict=True) if key not in self._kept]
+            progress.enqueue_seeds(trials)
+        found = idle = 0
+        while found < trials and idle < _IDLE_PROPOSALS:
+            wanted = min(_BATCH[self.strategy], trials - found)
+            mine = progress.evaluate_batch(wanted)
             taken = self.store(mine)
             count = len(mine) if taken is None else sum(taken)
-            self.found += count
+            found += count
             idle = 0 if count else idle + wanted
-        return self.found
+        return found
 
-    def _enqueue_seeds(self, study: optuna.Study, trials: int) -> None:
+
+@dataclass
+class _Progress:
+    """How far one search has come; it grows with every batch.
+
+    ``study`` is the sampler's, in memory. ``seen`` are the keys of all architectures that it was told of or that were
+    proposed, ``kept`` those stored by whomever, ``inside`` cells that keep the budgets of size, ``read`` how many
+    stored trials were learnt.
+    """
+
+    evaluator: Evaluator
+    stored: Callable[[], Sequence[FrozenTrial]]
+    study: optuna.Study
+    random: np.random.Generator
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    kept: set[tuple[Any, ...]] = field(default_factory=set)
+    inside: list[int] = field(default_factory=list)
+    read: int = 0
+
+    def evaluate_batch(self, count: int) -> list[FrozenTrial]:
+        """Up to ``count`` new architectures as finished trials that nobody has stored yet."""
+        space = self.evaluator.space
+        cells, origins = self._propose(count)
+        finished = cell_trials(self.evaluator, cells, system_attrs=origins)
+        self.study.add_trials(finished)
+        self.catch_up()
+        return [t for t, key in zip(finished, canonical_keys(space, cells), strict=True) if key not in self.kept]
+
+    def enqueue_seeds(self, trials: int) -> None:
         """Queue the seeds that were not evaluated yet: the sampler is asked for them first."""
         space = self.evaluator.space
         cells = seed_cells(self.evaluator, max(1, int(trials * SEED_SHARE)))
         keys = canonical_keys(space, cells)
-        fresh = cells[[position for position, key in enumerate(keys) if key not in self._seen]]
+        fresh = cells[[position for position, key in enumerate(keys) if key not in self.seen]]
         for row in _rows(space.decode(fresh)):
-            study.enqueue_trial(row)
+            self.study.enqueue_trial(row)
 
-    def _catch_up(self, study: optuna.Study) -> None:
+    def catch_up(self) -> None:
         """Learn the trials that were stored since the last look and that this run did not evaluate itself."""
-        fresh = list(self.stored())[self._read :]
-        self._read += len(fresh)
+        fresh = list(self.stored())[self.read :]
+        self.read += len(fresh)
         if not fresh:
             return
         space = self.evaluator.space
         values = {name: np.array([trial.params[name] for trial in fresh]) for name in space.dimensions}
         keys = canonical_keys(space, space.encode(values))
-        study.add_trials([trial for trial, key in zip(fresh, keys, strict=True) if key not in self._seen])
-        self._seen.update(keys)
-        self._kept.update(keys)
+        self.study.add_trials([trial for trial, key in zip(fresh, keys, strict=True) if key not in self.seen])
+        self.seen.update(keys)
+        self.kept.update(keys)
 
-    def _propose(
-        self, study: optuna.Study, count: int, random: np.random.Generator
-    ) -> tuple[Cells, list[dict[str, Any]]]:
+    def _propose(self, count: int) -> tuple[Cells, list[dict[str, Any]]]:
         """Distinct legal unseen cells from the sampler's proposals, with the sampler's notes on each."""
+        from optuna.trial import TrialState
+
         space = self.evaluator.space
         kinds = distributions(space)
-        asked = [study.ask(kinds) for _ in range(count)]
-        cells = space.encode({name: np.array([trial.params[name] for trial in asked]) for name in kinds})
+        proposals = [self.study.ask(kinds) for _ in range(count)]
+        cells = space.encode({name: np.array([trial.params[name] for trial in proposals]) for name in kinds})
         keys = canonical_keys(space, cells)
         _, kept = self._admissible(cells)
         # the genetic samplers note the generation in the trial; a replacement inherits it
-        notes = [dict(study.tell(trial, state=_failed()).system_attrs) for trial in asked]
+        notes = [dict(self.study.tell(trial, state=TrialState.FAIL).system_attrs) for trial in proposals]
         chosen: dict[int, int] = {}
         for position, (cell, key, usable) in enumerate(zip(cells.tolist(), keys, kept.tolist(), strict=True)):
-            if usable and key not in self._seen:
-                self._seen.add(key)
-                self._inside.append(cell)
+            if usable and key not in self.seen:
+                self.seen.add(key)
+                self.inside.append(cell)
                 chosen[position] = cell
         missing = [position for position in range(count) if position not in chosen]
-        chosen |= self._replacements({position: int(cells[position]) for position in missing}, random)
+        chosen |= self._replacements({position: int(cells[position]) for position in missing})
         order = sorted(chosen)
         return np.asarray([chosen[p] for p in order], dtype=np.int64), [notes[p] for p in order]
 
-    def _replacements(self, origins: dict[int, int], random: np.random.Generator) -> dict[int, int]:
+    def _replacements(self, origins: dict[int, int]) -> dict[int, int]:
         """For each origin cell an unseen one: within the budgets of size and near it, else near a cell that was found
         within them before, else merely legal and near it."""
-        found = self._unseen_near(origins, random, kept_only=True)
-        missing = [position for position in origins if position not in found]
-        if missing and self._inside:
-            starts = {position: self._inside[int(random.integers(len(self._inside)))] for position in missing}
-            found |= self._unseen_near(starts, random, kept_only=True)
-        rest = {position: cell for position, cell in origins.items() if position not in found}
-        return found | self._unseen_near(rest, random, kept_only=False)
+        chosen = self._unseen_near(origins, kept_only=True)
+        missing = [position for position in origins if position not in chosen]
+        if missing and self.inside:
+            starts = {position: self.inside[int(self.random.integers(len(self.inside)))] for position in missing}
+            chosen |= self._unseen_near(starts, kept_only=True)
+        rest = {position: cell for position, cell in origins.items() if position not in chosen}
+        return chosen | self._unseen_near(rest, kept_only=False)
 
-    def _unseen_near(self, origins: dict[int, int], random: np.random.Generator, *, kept_only: bool) -> dict[int, int]:
+    def _unseen_near(self, origins: dict[int, int], *, kept_only: bool) -> dict[int, int]:
         if not origins:
             return {}
         space = self.evaluator.space
-        candidates = np.stack([_perturbed(space, cell, random) for cell in origins.values()])
+        candidates = np.stack([_perturbed(space, cell, self.random) for cell in origins.values()])
         legal, kept = self._admissible(candidates.ravel())
         usable = (kept if kept_only else legal).reshape(candidates.shape)
-        found: dict[int, int] = {}
+        chosen: dict[int, int] = {}
         for position, row, mask in zip(origins, candidates, usable, strict=True):
             mine = row[mask]
             for candidate, key in zip(mine.tolist(), canonical_keys(space, mine), strict=True):
-                if key not in self._seen:
-                    self._seen.add(key)
-                    found[position] = int(candidate)
+                if key not in self.seen:
+                    self.seen.add(key)
+                    chosen[position] = int(candidate)
                     break
         if kept_only:
-            self._inside += found.values()
-        return found
+            self.inside += chosen.values()
+        return chosen
 
     def _admissible(self, cells: Cells) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Masks [N]: legal, and within the budgets of size. Nothing is priced."""
         return self.evaluator.admissible(self.evaluator.space.decode(cells))
-
-
-def _failed() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
 
 
 def _perturbed(space: SearchSpace, cell: int, random: np.random.Generator) -> Cells:

@@ -7,9 +7,9 @@ as a whole generation, so that what text encoders and decoder take is part of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import gcd
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
@@ -20,13 +20,11 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Run
+from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.space import SearchSpace, space_from_text
 from archsearch.workload import Phase
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DEPTHS = ("num_layers", "num_single_layers")
 SHARES = 8
@@ -58,28 +56,31 @@ def find_student(plan: Plan, gpu: GpuSpec, share: float) -> Student:
         ArchSearchError: no student is so fast, or no quality law speaks for the family.
     """
     if not 0.0 < share < 1.0:
-        raise InvalidInputError(f"--share must be between 0 and 1 of the teacher's time, not {share:g}")
+        raise InvalidInputError(
+            f"{{share}} must be between 0 and 1 of the teacher's time, not {share:g}", field="share"
+        )
     space = student_space(plan)
     evaluator = Evaluator(space, GpuPool.of([gpu]))
     teacher = evaluator.baseline_columns
     assert teacher is not None
-    limit = share * float(teacher[f"latency_s:{gpu.id}"][0])
-    front: pd.DataFrame = sweep(space, evaluator=evaluator, progress=False).front
-    fast = front[front[f"latency_s:{gpu.id}"] <= limit]
+    latency, teacher_s = per_gpu_column("latency_s", gpu.id), float(teacher[per_gpu_column("latency_s", gpu.id)][0])
+    swept = sweep(space, evaluator=evaluator, progress=False)
+    front = swept.result(swept.front_cells).frame
+    fast = front[front[latency] <= share * teacher_s]
     if fast.empty:
-        least = float(front[f"latency_s:{gpu.id}"].min()) / float(teacher[f"latency_s:{gpu.id}"][0])
+        least = float(front[latency].min()) / teacher_s
         raise ArchSearchError(f"no student takes {share:g} of the teacher's time; the fastest takes {least:.2f}")
     minimise = evaluator.proxy.direction == "minimize"
     best = fast.sort_values("quality", ascending=minimise).iloc[0]
     chosen = space.config_dict({name: best[name] for name in space.dimensions})
-    own = {f.name for f in _fields(type(plan.pipeline.transformer))}
+    names = {f.name for f in fields(plan.pipeline.transformer)}
     return Student(
-        config={"family": plan.pipeline.transformer.family} | {k: v for k, v in chosen.items() if k in own},
+        config={"family": plan.pipeline.transformer.family} | {k: v for k, v in chosen.items() if k in names},
         parameters=float(best["parameters"]),
-        latency_s=float(best[f"latency_s:{gpu.id}"]),
+        latency_s=float(best[latency]),
         quality=float(best["quality"]),
         teacher_parameters=float(teacher["parameters"][0]),
-        teacher_latency_s=float(teacher[f"latency_s:{gpu.id}"][0]),
+        teacher_latency_s=teacher_s,
         teacher_quality=float(teacher["quality"][0]),
         proxy=evaluator.proxy.name,
         direction=evaluator.proxy.direction,
@@ -139,8 +140,8 @@ def _refuse_unsearched(plan: Plan) -> None:
     Raises:
         UnsupportedError: the text names the fields of the run.
     """
-    told, plain = plan.run, Run(dtype=plan.run.dtype, execution=plan.run.execution)
-    changed = [f.name for f in _fields(Run) if getattr(told, f.name) != getattr(plain, f.name)]
+    plain = Run(dtype=plan.run.dtype, execution=plan.run.execution)
+    changed = [f.name for f in fields(Run) if getattr(plan.run, f.name) != getattr(plain, f.name)]
     if changed:
         raise UnsupportedError(
             f"students are searched with resident weights and every step computed: without {', '.join(changed)} "
@@ -167,9 +168,3 @@ def _freedom(teacher: Any, values: dict[str, Any]) -> tuple[dict[str, list[int]]
             depths = {max(1, round(values[name] * i / SHARES)) for i in range(SHARES // 4, SHARES + 1)}
             dimensions[name] = sorted(depths)
     return dimensions, derived
-
-
-def _fields(cls: type[Any]) -> tuple[Any, ...]:
-    from dataclasses import fields
-
-    return fields(cls)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ Views = Mapping[str, Mapping[str, float]]
 POOL = "pool"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
     """What a set of windows holds. ``fronts`` by view, ``sample`` as (keys, cells), ``nearest`` as (worst relative
     violation, cell) of the legal cell that misses the budgets least, kept while nothing is valid.
@@ -36,25 +36,31 @@ class Part:
     legal: int = 0
     valid: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    fronts: dict[str, Front] = field(default_factory=dict)
+    fronts: Mapping[str, Front] = field(default_factory=dict)
     sample: tuple[NDArray[np.uint64], Cells] = field(default_factory=lambda: _no_sample())
     nearest: tuple[float, int] | None = None
-    provenance: dict[str, Provenance] = field(default_factory=dict)
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
 
-    def add(self, other: Part, sample: int) -> None:
-        """Take in another part; ``sample`` cells are kept."""
-        self.architectures += other.architectures
-        self.legal += other.legal
-        self.valid += other.valid
-        self.rejected.update(other.rejected)
-        for name, front in other.fronts.items():
-            self.fronts[name] = merge_fronts(self.fronts[name], front) if name in self.fronts else front
+    def merged(self, other: Part, sample: int) -> Part:
+        """Both parts together; ``sample`` cells are kept."""
+        valid = self.valid + other.valid
+        nearest = [one for one in (self.nearest, other.nearest) if one is not None]
         keys, cells = (np.concatenate(pair) for pair in zip(self.sample, other.sample, strict=True))
-        self.sample = _smallest(keys, cells, sample)
-        found = [nearest for nearest in (self.nearest, other.nearest) if nearest is not None]
-        self.nearest = min(found) if found and not self.valid else None
+        fronts, provenance = dict(self.fronts), dict(self.provenance)
+        for name, front in other.fronts.items():
+            fronts[name] = merge_fronts(fronts[name], front) if name in fronts else front
         for gpu, known in other.provenance.items():
-            self.provenance[gpu] = Provenance.worst([known, self.provenance.get(gpu, known)])
+            provenance[gpu] = Provenance.worst([known, provenance.get(gpu, known)])
+        return Part(
+            architectures=self.architectures + other.architectures,
+            legal=self.legal + other.legal,
+            valid=valid,
+            rejected=self.rejected + other.rejected,
+            fronts=fronts,
+            sample=_smallest(keys, cells, sample),
+            nearest=min(nearest) if nearest and not valid else None,
+            provenance=provenance,
+        )
 
 
 def views(evaluator: Evaluator) -> dict[str, dict[str, float]]:
@@ -69,7 +75,7 @@ def reduce_window(
     *,
     sample: int,
     seed: int,
-    known: dict[str, Front] | None = None,
+    known: Mapping[str, Front] | None = None,
     shown: Views | None = None,
 ) -> Part:
     """Evaluate one window. ``known`` are fronts found so far: what they dominate need not be looked at. ``shown`` are
@@ -85,23 +91,24 @@ def reduce_window(
         provenance=dict(evaluation.provenance),
     )
     if not len(local):
-        part.nearest = _nearest(evaluator, evaluation, window)
-        return part
+        return replace(part, nearest=_nearest(evaluator, evaluation, window))
+    fronts = {}
     for name, points in evaluator.feasible_objectives(evaluation, shown or views(evaluator)).items():
         rows = survivors(points, known[name][0]) if known and name in known else np.arange(len(points))
         rows = rows[non_dominated(points[rows])]
-        part.fronts[name] = (points[rows], space.window_cells(window, local[rows]))
-    if sample:
-        cells = space.window_cells(window, local)
-        part.sample = _smallest(_keys(cells, seed), cells, sample)
-    return part
+        fronts[name] = (points[rows], space.window_cells(window, local[rows]))
+    if not sample:
+        return replace(part, fronts=fronts)
+    cells = space.window_cells(window, local)
+    return replace(part, fronts=fronts, sample=_smallest(_keys(cells, seed), cells, sample))
 
 
 def reduce_windows(evaluator: Evaluator, windows: Iterable[Window], *, sample: int, seed: int) -> Part:
     """Several windows one after another, merged."""
     total = Part()
     for window in windows:
-        total.add(reduce_window(evaluator, window, sample=sample, seed=seed, known=total.fronts), sample)
+        part = reduce_window(evaluator, window, sample=sample, seed=seed, known=total.fronts)
+        total = total.merged(part, sample)
     return total
 
 

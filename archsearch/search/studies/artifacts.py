@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_artifact(study: optuna.Study, storage: str | None, name: str, frame: pd.DataFrame) -> None:
-    """Keep a table as ``name``.parquet with the study; an older one of that name is superseded."""
+    """Keep a table (without ``attrs``) as ``name``.parquet with the study; an older one of that name is superseded."""
     from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
     directory = artifacts_dir(study.study_name, storage)
@@ -28,9 +28,7 @@ def write_artifact(study: optuna.Study, storage: str | None, name: str, frame: p
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = Path(scratch) / f"{name}.parquet"
-        plain = frame.copy()
-        plain.attrs = {}
-        plain.to_parquet(file, index=False)
+        frame.to_parquet(file, index=False)
         upload_artifact(
             artifact_store=FileSystemArtifactStore(str(directory)), file_path=str(file), study_or_trial=study
         )

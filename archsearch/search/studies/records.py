@@ -10,7 +10,9 @@ import numpy as np
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware import GpuPool
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import HIDDEN, name_layouts
+from archsearch.search.evaluate.frames import HIDDEN, with_named_layouts
+from archsearch.search.evaluate.result import SearchResult, StoredStudy
+from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
@@ -56,19 +58,45 @@ def study_evaluator(study: optuna.Study, storage: str | None = None) -> Evaluato
 
 
 def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFrame:
+    """All completed trials as a user's table, what they have in common in ``attrs`` (see ``study_result``).
+
+    Raises:
+        InvalidInputError: the study was not written by archsearch.
+    """
+    return study_result(study, front_only=front_only).to_frame()
+
+
+def study_result(study: optuna.Study, *, front_only: bool = False) -> SearchResult:
     """All completed trials as a table: an enumeration's columns plus ``trial``, ``feasible``, ``violation``,
     ``on_front`` and, for pools, ``front_of`` (comma-separated). ``violation`` is the worst relative one.
+
+    Raises:
+        InvalidInputError: the study was not written by archsearch.
     """
+    record = study_record(study)
+    setting = Setting.from_dict(record["frame"])
+    frame = _trials_frame(study, setting)
+    result = SearchResult(frame, setting, study=StoredStudy(study.study_name, record.get("baseline")))
+    if frame.empty:
+        return result
+    frame = with_named_layouts(frame)
+    points = np.stack([sign * frame[name].to_numpy(float) for name, sign in setting.objectives.items()], axis=1)
+    feasible = frame["violation"] <= 0
+    points[~feasible.to_numpy()] = np.nan
+    frame = frame.assign(proxy=record["proxy"], feasible=feasible, on_front=non_dominated(points))
+    return result.with_frame(frame[frame["on_front"]].reset_index(drop=True) if front_only else frame)
+
+
+def _trials_frame(study: optuna.Study, setting: Setting) -> pd.DataFrame:
+    """The completed trials that have all objectives, one a row; no columns where there are none."""
     import pandas as pd
 
-    record = study_record(study)
-    attributes = record["frame"]
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE" and set(attributes["objectives"]) <= set(trial.user_attrs.get("metrics", ()))
+        if trial.state.name == "COMPLETE" and set(setting.objectives) <= set(trial.user_attrs.get("metrics", ()))
     ]
-    hidden = set(HIDDEN) - {"tokens", *attributes["objectives"]}
+    hidden = set(HIDDEN) - set(setting.objectives)
     rows = [
         {name: trial.params[name] for name in trial.params}
         | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in hidden}
@@ -77,19 +105,7 @@ def study_frame(study: optuna.Study, *, front_only: bool = False) -> pd.DataFram
         | {name: trial.user_attrs[name] for name in ("measured_on",) if name in trial.user_attrs}
         for trial in trials
     ]
-    frame = pd.DataFrame(rows)
-    frame.attrs = {**attributes, "study": study.study_name, "baseline": record.get("baseline")}
-    if frame.empty:
-        return frame
-    frame = frame.drop(columns="tokens")
-    name_layouts(frame)
-    frame["proxy"] = record["proxy"]
-    frame["feasible"] = frame["violation"] <= 0
-    signs = attributes["objectives"]
-    points = np.stack([sign * frame[name].to_numpy(float) for name, sign in signs.items()], axis=1)
-    points[~frame["feasible"].to_numpy()] = np.nan
-    frame["on_front"] = non_dominated(points)
-    return frame[frame["on_front"]].reset_index(drop=True) if front_only else frame
+    return pd.DataFrame(rows)
 
 
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
@@ -97,7 +113,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
     from optuna.trial import TrialState
 
     record = study_record(study)
-    frame = study_frame(study)
+    frame = study_result(study).frame
     counts = record.get("counts", {})
     return {
         "name": study.study_name,

@@ -7,6 +7,7 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import frame_attributes, plain
+from archsearch.search.evaluate.frames import setting_of
+from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pricing import Hardware, resolve_pool
-from archsearch.search.explore.enumeration import Sweep, sweep
+from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
 from archsearch.search.explore.fidelity import Fidelity, candidates, make_pruner, release_dead, waiting_trials, work
 from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.progress import progress_bar
@@ -232,8 +234,8 @@ def _continue(
             _sample(study, evaluator, strategy, seed, trials, progress, until)
             return
         sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
-        result = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
-        _store_sweep(study, result, storage, progress)
+        swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+        _store_sweep(study, swept, storage, progress)
 
 
 def _at_least_one(name: str, value: int | None) -> None:
@@ -280,6 +282,7 @@ def _try_candidates(
         wanted = known + trials if until is None else min(known + trials, until)
         if wanted > known:
             seed = study_record(study)["seed"]
+            evaluator = with_own_fronts(evaluator, progress=progress)
             chosen = candidates(evaluator, wanted, fidelity.keep, seed, progress=progress)
             insert(study, waiting_trials(evaluator, chosen))
     work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
@@ -297,38 +300,38 @@ def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) 
         "seed": seed,
         "proxy": evaluator.proxy.name,
         "fidelity": fidelity.to_dict(),
-        "frame": {**frame_attributes(evaluator), "objectives": fidelity.objectives(evaluator)},
+        "frame": replace(setting_of(evaluator), objectives=fidelity.objectives(evaluator)).to_dict(),
         "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
         "complete": False,
     }
 
 
-def _store_sweep(study: optuna.Study, result: Sweep, storage: str | None, progress: bool) -> None:
+def _store_sweep(study: optuna.Study, swept: Sweep, storage: str | None, progress: bool) -> None:
     """Write what a sweep found: as trials the front, the per-GPU fronts (a spread selection of each, where it is long)
     and a sample; as tables the whole front and a larger sample. What an interrupted run stored is not written twice."""
     from archsearch.search.studies.ledger import insert
 
     labels: dict[int, list[str]] = {}
-    for label, cells in {"pool": result.front_cells, **result.gpu_front_cells}.items():
-        for cell in _selected(result, cells).tolist():
+    for label, cells in {"pool": swept.front_cells, **swept.gpu_front_cells}.items():
+        for cell in _selected(swept, cells).tolist():
             labels.setdefault(cell, []).append(label)
-    sample = result.sample_cells[:SAMPLE_TRIALS].tolist()
+    sample = swept.sample_cells[:SAMPLE_TRIALS].tolist()
     wanted = np.asarray([*labels, *(cell for cell in sample if cell not in labels)], dtype=np.int64)
-    trials = cell_trials(result.evaluator, wanted, labels=labels)
+    trials = cell_trials(swept.evaluator, wanted, labels=labels)
     with progress_bar(f"storing {study.study_name}", len(trials), enabled=progress) as advance:
         for start in range(0, len(trials), BULK_TRIALS):
             insert(study, trials[start : start + BULK_TRIALS])
             advance(len(trials[start : start + BULK_TRIALS]))
-    write_artifact(study, storage, "front", result.front)
-    write_artifact(study, storage, "sample", result.frame(result.sample_cells))
-    _update(study, complete=True, counts=result.to_dict(rows=False))
+    write_artifact(study, storage, "front", swept.result(swept.front_cells).frame)
+    write_artifact(study, storage, "sample", swept.result(swept.sample_cells).frame)
+    _update(study, complete=True, counts=swept.to_dict(rows=False))
 
 
-def _selected(result: Sweep, cells: Cells) -> Cells:
+def _selected(swept: Sweep, cells: Cells) -> Cells:
     """A front's cells, or as many as a study keeps as trials, spread over it."""
     if len(cells) <= FRONT_TRIALS:
         return cells
-    points = objective_matrix(result.columns(cells), result.evaluator.objective_columns)
+    points = objective_matrix(swept.columns(cells), swept.evaluator.objective_columns)
     return cells[np.sort(spread(points, FRONT_TRIALS))]
 
 

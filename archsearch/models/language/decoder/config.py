@@ -16,13 +16,10 @@ import numpy as np
 from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.base import Modality, Requirement, at_least_one
 from archsearch.models.language.decoder import layers, moe
-from archsearch.models.language.decoder.presets import PRESETS
 from archsearch.models.modality import TextModel
 from archsearch.workload import Phase
-
-__all__ = ["PRESETS", "DecoderConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +41,12 @@ class DecoderConfig(TextModel):
     """
 
     family: ClassVar[str] = "decoder"
+    modality: ClassVar[Modality] = Modality.CAUSAL_LANGUAGE
     phases: ClassVar[tuple[Phase, ...]] = (Phase.FORWARD, Phase.TRAIN, Phase.PREFILL, Phase.DECODE)
     default_sizes: ClassVar[Mapping[str, int]] = {"seq_len": 2048}
+    tensor_parallel_fields: ClassVar[tuple[str, ...]] = (
+        *("num_attention_heads", "num_key_value_heads", "intermediate_size", "moe_intermediate_size"),
+    )
 
     num_layers: Dim
     hidden_size: Dim
@@ -97,6 +98,10 @@ class DecoderConfig(TextModel):
     def key_width(self) -> Any:
         """Columns of all key heads; values have as many."""
         return blocks.product(self.num_key_value_heads, self.head_width)
+
+    @property
+    def has_output_matrix(self) -> bool:
+        return self.lm_head and not self.tie_word_embeddings
 
     @property
     def is_moe(self) -> bool:
