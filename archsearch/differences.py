@@ -25,7 +25,7 @@ from archsearch.models.registry.families import get_family
 from archsearch.pipeline.catalog import load_pipeline
 from archsearch.pipeline.estimate import estimate_pipeline
 from archsearch.pipeline.pricing import Pricer
-from archsearch.pipeline.request import Placement, Request, Run, make_request
+from archsearch.pipeline.request import Deployment, Placement, Request, make_request
 from archsearch.workload import Phase, Workload
 
 MOST_FIELDS = 10
@@ -220,7 +220,7 @@ def _pipeline_price(fields: Fields) -> float:
     told = {n: v for n, v in _part(fields, "run").items() if v is not None}
     formats = {n: DType.parse(v) for n, v in told.items() if n.endswith("dtype")}
     step = Workload(height=1, width=1, dtype=formats["dtype"])
-    run = Run(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
+    run = Deployment(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
     pricer = _pricer(load_gpu(fields["hardware.gpu"]))
     return float(estimate_pipeline(pipeline, pricer.gpu, request, run, pricer=pricer).latency_s)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from archsearch.errors import InvalidInputError
 
@@ -67,6 +67,16 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
 def line_of(path: Path, *location: str | int) -> int:
     """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER), location)
+
+
+def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
+    """The records of a YAML file that names them, in its order: ``name: {field: value}``.
+
+    Raises:
+        InvalidInputError: every problem of the file, one a line: ``file:line: name.field: what is wrong``.
+    """
+    named: Any = {str(name): (model, ...) for name in read_mapping(path)}
+    return dict(parse_record(create_model("Records", __base__=Record, **named), path))
 
 
 def _problem(item: Any, root: Any, path: Path, model: type[BaseModel]) -> str:

@@ -17,7 +17,7 @@ from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
-from archsearch.pipeline import Run, estimate_pipeline, list_pipelines, load_pipeline, make_request
+from archsearch.pipeline import Deployment, estimate_pipeline, list_pipelines, load_pipeline, make_request
 from archsearch.pipeline.estimate import PipelineEstimate
 from archsearch.pipeline.levers import apply
 from archsearch.pipeline.plan import Plan
@@ -37,7 +37,7 @@ def estimate(row: dict[str, Any], pricers: dict[str, Pricer]) -> PipelineEstimat
     request, _ = make_request(found, steps=row["steps"], guidance=guidance, **sizes)
     gpu = load_gpu(row["gpu"])
     execution = Execution(**published.run_of(row), fused_qkv="fuse_qkv True" in row["located"])
-    run = Run(dtype=DType.parse(row["dtype"]), execution=execution)
+    run = Deployment(dtype=DType.parse(row["dtype"]), execution=execution)
     return estimate_pipeline(found, gpu, request, run, pricer=pricers.setdefault(gpu.id, Pricer(gpu)))
 
 
@@ -104,7 +104,7 @@ def flux_memory() -> str:
     """FLUX.1-dev in bf16 at 1024 x 1024, all resident."""
     gpu, found = load_gpu("h100-sxm"), load_pipeline("flux-dev")
     request, _ = make_request(found)
-    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16))
+    answer = estimate_pipeline(found, gpu, request, Deployment(dtype=DType.BF16))
     told = {"t5-xxl": 8.87, "clip-l": 0.229, "transformer": 22.168, "decoder": 0.156}
     lines = ["| | published GiB | predicted GiB |", "| --- | ---: | ---: |"]
     for name, gib in told.items():
@@ -119,7 +119,7 @@ def placement() -> str:
     request, _ = make_request(found)
     lines = ["| `--placement` | peak GiB | fits | s | PCIe s |", "| --- | ---: | --- | ---: | ---: |"]
     for place in Placement:
-        answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, placement=place))
+        answer = estimate_pipeline(found, gpu, request, Deployment(dtype=DType.BF16, placement=place))
         moved = sum(float(stage.transfer_s) for stage in answer.stages)
         peak, fits = float(answer.peak_memory_bytes) / GIB, "yes" if bool(answer.fits) else "no"
         lines.append(f"| {place.value} | {peak:.1f} | {fits} | {float(answer.latency_s):.1f} | {moved:.1f} |")
@@ -153,9 +153,9 @@ def flux_levers() -> str:
     base: dict[str, tuple[float, float]] = {}
     for gpu_id, levers in wanted:
         gpu = load_gpu(gpu_id)
-        run = Run(dtype=DType.BF16, execution=Execution(torch="2.4"))
+        run = Deployment(dtype=DType.BF16, execution=Execution(torch="2.4"))
         pulled = apply(Plan(found, request, run), levers, gpu)
-        seconds = float(estimate_pipeline(pulled.pipeline, gpu, pulled.request, pulled.run).latency_s)
+        seconds = float(estimate_pipeline(pulled.pipeline, gpu, pulled.request, pulled.deployment).latency_s)
         base.setdefault(gpu_id, (seconds, measured[gpu_id, ()]))
         told = measured.get((gpu_id, levers))
         there = f"{told:.4g} | {base[gpu_id][1] / told:.2f}" if told else "| "

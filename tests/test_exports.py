@@ -92,7 +92,7 @@ def test_pipeline_file_is_the_recommended_pipeline(space: str, tmp_path: Path) -
     assert pipeline.record.guidance.default.passes == export.sampling["guidance_passes"]
     gpu = load_gpu(GPU)
     plan, _ = make_plan(str(path), gpu, execution=Execution(**frame.attrs["execution"]))
-    answer = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run)
+    answer = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment)
     assert float(answer.latency_s) == pytest.approx(float(frame[f"latency_s:{GPU}"].iloc[0]), rel=1e-9)
 
 

@@ -19,8 +19,8 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.pipeline import (
+    Deployment,
     Placement,
-    Run,
     cheapest_fit,
     estimate_pipeline,
     list_pipelines,
@@ -56,10 +56,11 @@ def pricer() -> Pricer:
     return Pricer(H100)
 
 
-def estimated(name, pricer, run=None, **sizes):
+def estimated(name, pricer, deployment=None, **sizes):
     found = load_pipeline(name)
     request, _ = make_request(found, **sizes)
-    return estimate_pipeline(found, pricer.gpu, request, run or Run(dtype=found.record.defaults.dtype), pricer=pricer)
+    deployment = deployment or Deployment(dtype=found.record.defaults.dtype)
+    return estimate_pipeline(found, pricer.gpu, request, deployment, pricer=pricer)
 
 
 def test_the_named_presets_ship():
@@ -105,7 +106,7 @@ def test_published_latency_within_15_percent(name, gpu, settings, run, seconds):
     found = load_pipeline(name)
     request, _ = make_request(found, **settings)
     old = Execution(torch="2.4", **run)  # the releases of these timings' time
-    answer = estimate_pipeline(found, load_gpu(gpu), request, Run(dtype=DType.BF16, execution=old))
+    answer = estimate_pipeline(found, load_gpu(gpu), request, Deployment(dtype=DType.BF16, execution=old))
     assert float(answer.latency_s) == pytest.approx(seconds, rel=0.15)
 
 
@@ -142,7 +143,7 @@ def test_reference_image_is_encoded_and_lengthens_the_sequence(pricer):
 def test_placements_trade_time_for_memory(pricer):
     by = {}
     for placement in Placement:
-        by[placement] = estimated("flux-dev", pricer, Run(dtype=DType.BF16, placement=placement))
+        by[placement] = estimated("flux-dev", pricer, Deployment(dtype=DType.BF16, placement=placement))
     peaks = [float(by[p].peak_memory_bytes) for p in Placement]
     assert peaks == sorted(peaks, reverse=True)
     seconds = [float(by[p].latency_s) for p in Placement]
@@ -157,7 +158,7 @@ def test_placements_trade_time_for_memory(pricer):
 
 def test_quantized_text_encoder_halves_its_linear_weights(pricer):
     whole = estimated("flux-dev", pricer)
-    small = estimated("flux-dev", pricer, Run(dtype=DType.BF16, text_encoder_dtype=DType.INT8))
+    small = estimated("flux-dev", pricer, Deployment(dtype=DType.BF16, text_encoder_dtype=DType.INT8))
     t5 = load_preset("t5-xxl-encoder")
     outside = 2 * (32128 * 4096 + 32 * 64 + 49 * 4096)  # embedding, positions and norms stay in 16 bits
     expected = (2 * float(t5.parameters()) - outside) / 2 + outside
@@ -166,7 +167,7 @@ def test_quantized_text_encoder_halves_its_linear_weights(pricer):
 
 
 def test_tiles_bound_the_decoder_by_hand(pricer):
-    run = Run(dtype=DType.BF16, tiling=True)
+    run = Deployment(dtype=DType.BF16, tiling=True)
     tiled = estimated("flux-dev", pricer, run, height=2048, width=2048, steps=1)
     whole = estimated("flux-dev", pricer, height=2048, width=2048, steps=1)
     decode = tiled.stages[-1]
@@ -181,14 +182,14 @@ def test_tiles_bound_the_decoder_by_hand(pricer):
 def test_cheapest_fit_is_the_fastest_that_fits_and_none_where_nothing_does():
     found = load_pipeline("flux-dev")
     request, _ = make_request(found)
-    run = Run(dtype=DType.BF16)
+    run = Deployment(dtype=DType.BF16)
     small = cheapest_fit(found, load_gpu("rtx-4090"), request, run)
     assert small is not None
     assert bool(small.fits)
-    assert small.run.placement is Placement.MODEL_OFFLOAD
+    assert small.deployment.placement is Placement.MODEL_OFFLOAD
     large = cheapest_fit(found, H100, request, run)
     assert large is not None
-    assert large.run == run
+    assert large.deployment == run
     huge, _ = make_request(found, height=16384, width=16384, batch_size=64)
     assert cheapest_fit(found, load_gpu("rtx-3060"), huge, run) is None
 
@@ -200,11 +201,11 @@ def test_cheapest_fit_is_the_fastest_that_fits_and_none_where_nothing_does():
         ("sana-0.6b", {"height": 1000}, "nearest legal: 992 or 1024"),
         ("wan2.1-14b", {"frames": 80}, "nearest legal: 77 or 81"),
         ("ltx-video", {"frames": 160}, "nearest legal: 153 or 161"),
-        ("flux-dev", {"frames": 5}, "leave out --frames"),
-        ("flux-dev", {"steps": 0}, "--steps 0 must be a whole number from 1 to 1000; nearest: 1"),
+        ("flux-dev", {"frames": 5}, "leave out frames"),
+        ("flux-dev", {"steps": 0}, "steps 0 must be a whole number from 1 to 1000; nearest: 1"),
         ("flux-dev", {"steps": 100000}, "nearest: 1000"),
-        ("flux-dev", {"batch_size": -1}, "--batch-size -1"),
-        ("flux-dev", {"height": -16}, "--height -16"),
+        ("flux-dev", {"batch_size": -1}, "batch_size -1"),
+        ("flux-dev", {"height": -16}, "height -16"),
         ("flux-dev", {"guidance": "both"}, "unknown guidance 'both'"),
     ],
 )
@@ -217,9 +218,9 @@ def test_formats_that_the_gpu_does_not_have_are_refused():
     found = load_pipeline("flux-dev")
     request, _ = make_request(found)
     with pytest.raises(UnsupportedError, match=r"FP8 needs NVIDIA compute capability 8\.9"):
-        estimate_pipeline(found, load_gpu("a100-sxm-80gb"), request, Run(dtype=DType.FP8))
+        estimate_pipeline(found, load_gpu("a100-sxm-80gb"), request, Deployment(dtype=DType.FP8))
     with pytest.raises(UnsupportedError, match=r"bf16 needs NVIDIA compute capability 8\.0"):
-        estimate_pipeline(found, load_gpu("t4"), request, Run(dtype=DType.BF16))
+        estimate_pipeline(found, load_gpu("t4"), request, Deployment(dtype=DType.BF16))
 
 
 def test_custom_pipeline_file_and_its_errors(tmp_path: Path):
@@ -245,11 +246,13 @@ def test_custom_pipeline_file_and_its_errors(tmp_path: Path):
 
 
 def test_host_bound_steps_take_the_hosts_time_until_graphs_replay_them(pricer):
-    eager = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, execution=Execution(launch_us=50.0)))
+    eager = estimated("dit-xl-2", pricer, Deployment(dtype=DType.FP16, execution=Execution(launch_us=50.0)))
     denoise = eager.stages[-2]
     assert float(denoise.latency_s) == pytest.approx(float(denoise.host_s))
     assert float(denoise.host_s) == pytest.approx(50e-6 * float(denoise.kernels))
-    graphs = estimated("dit-xl-2", pricer, Run(dtype=DType.FP16, execution=Execution(launch_us=50.0, cuda_graphs=True)))
+    graphs = estimated(
+        "dit-xl-2", pricer, Deployment(dtype=DType.FP16, execution=Execution(launch_us=50.0, cuda_graphs=True))
+    )
     assert float(graphs.stages[-2].latency_s) == pytest.approx(float(graphs.stages[-2].gpu_s))
 
 
@@ -286,7 +289,7 @@ def test_sustained_load_slows_products_and_leaves_memory_bound_kernels(pricer):
 def test_caption_stage_prefills_once_and_decodes_each_token(pricer):
     found = load_pipeline("flux-schnell").with_captioner("qwen2.5-1.5b", prompt_tokens=100, new_tokens=50)
     request, _ = make_request(found)
-    answer = estimate_pipeline(found, H100, request, Run(dtype=DType.BF16), pricer=pricer)
+    answer = estimate_pipeline(found, H100, request, Deployment(dtype=DType.BF16), pricer=pricer)
     caption = answer.stages[0]
     assert caption.name == "caption"
     assert int(caption.calls) == 50
@@ -314,11 +317,15 @@ def test_the_command_prints_the_contract(capsys):
 
 
 def test_torch_before_2_8_runs_rms_norms_in_eight_kernels(pricer):
-    new = estimated("flux-dev", pricer, Run(dtype=DType.BF16, execution=Execution(torch="2.8")), steps=1).stages[-2]
-    old = estimated("flux-dev", pricer, Run(dtype=DType.BF16, execution=Execution(torch="2.4")), steps=1).stages[-2]
+    new = estimated("flux-dev", pricer, Deployment(dtype=DType.BF16, execution=Execution(torch="2.8")), steps=1).stages[
+        -2
+    ]
+    old = estimated("flux-dev", pricer, Deployment(dtype=DType.BF16, execution=Execution(torch="2.4")), steps=1).stages[
+        -2
+    ]
     norms = 2 * (2 * 19 + 38)  # queries and keys of both streams of the double blocks, and of the single ones
     assert float(old.kernels - new.kernels) == 7 * norms
-    runs = [Run(dtype=DType.BF16, execution=Execution(torch=t, compiled=True)) for t in ("2.4", "2.8")]
+    runs = [Deployment(dtype=DType.BF16, execution=Execution(torch=t, compiled=True)) for t in ("2.4", "2.8")]
     compiled = [estimated("flux-dev", pricer, run) for run in runs]
     assert float(compiled[0].stages[-2].kernels) == float(compiled[1].stages[-2].kernels)
     with pytest.raises(ArchSearchError, match="unknown torch release"):

@@ -16,7 +16,7 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.models.registry.load import load_model
-from archsearch.pipeline import Run, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline import Deployment, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.codesign import pipeline_family
 from archsearch.quality import default_proxy, get_proxy, proxy
@@ -60,7 +60,7 @@ def test_a_generation_is_what_the_pipeline_estimates(name, passes):
     found = load_pipeline(name)
     request, _ = make_request(found, steps=6, guidance="cfg" if passes == 2 else "none", **sizes)
     execution = Execution(compiled=True, launch_us=3.0)
-    answer = estimate_pipeline(found, gpu, request, Run(dtype=DType.BF16, execution=execution))
+    answer = estimate_pipeline(found, gpu, request, Deployment(dtype=DType.BF16, execution=execution))
     config = pipeline_family(name, family)(
         **load_preset(preset).to_dict(), num_inference_steps=6, guidance_passes=passes
     )
@@ -169,8 +169,10 @@ def test_a_student_is_faster_and_fits_the_teachers_pipeline(name, tmp_path):
         if hasattr(teacher, interface):
             assert getattr(student, interface) == getattr(teacher, interface)
     assert float(student.parameters()) == found.parameters
-    answer = estimate_pipeline(plan.pipeline.with_transformer(student), gpu, plan.request, plan.run)
-    assert float(answer.latency_s) < float(estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run).latency_s)
+    answer = estimate_pipeline(plan.pipeline.with_transformer(student), gpu, plan.request, plan.deployment)
+    assert float(answer.latency_s) < float(
+        estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment).latency_s
+    )
 
 
 def test_a_faster_student_is_a_worse_one_and_none_is_instant():

@@ -7,7 +7,7 @@ import pytest
 
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import load_gpu
-from archsearch.pipeline import Guidance, Run, load_pipeline, make_request
+from archsearch.pipeline import Deployment, Guidance, load_pipeline, make_request
 from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.lever_effects import lever_effect, retained
@@ -19,7 +19,7 @@ from archsearch.pipeline.plan import Plan
 def plan_of(name, **sizes):
     found = load_pipeline(name)
     request, _ = make_request(found, **sizes)
-    return Plan(found, request, Run(dtype=found.record.defaults.dtype))
+    return Plan(found, request, Deployment(dtype=found.record.defaults.dtype))
 
 
 def test_what_levers_leave_is_what_sources_measured():

@@ -17,7 +17,7 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedErr
 from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
-from archsearch.pipeline import Guidance, Placement, Run, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline import Deployment, Guidance, Placement, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.lever_effects import retained
 from archsearch.pipeline.levers import apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
@@ -33,7 +33,7 @@ PIPELINES = ("flux-dev", "sd3-medium", "sana-0.6b", "dit-xl-2", "wan2.1-1.3b", "
 def plan_of(name, **sizes):
     found = load_pipeline(name)
     request, _ = make_request(found, **sizes)
-    return Plan(found, request, Run(dtype=found.record.defaults.dtype))
+    return Plan(found, request, Deployment(dtype=found.record.defaults.dtype))
 
 
 def silicon_allows(gpu, name) -> bool:
@@ -72,7 +72,7 @@ def combination_allows(plan, names, gpu) -> bool:
     """A second opinion on combinations, in terms of what the levers mean."""
     chosen = set(names)
     final = build(plan, [get_lever(n) for n in names])
-    run, request = final.run, final.request
+    run, request = final.deployment, final.request
     shares = run.execution.sequence_parallel
     offloaded = run.placement is not Placement.RESIDENT
     heads = {int(np.max(o.heads_q)) for o in _attentions(final)}
@@ -97,7 +97,7 @@ def combination_allows(plan, names, gpu) -> bool:
 
 def _attentions(plan):
     r = plan.request
-    w = Workload(height=r.height, width=r.width, frames=r.frames, dtype=plan.run.dtype)
+    w = Workload(height=r.height, width=r.width, frames=r.frames, dtype=plan.deployment.dtype)
     ops = plan.pipeline.transformer.lower(w)
     return [o for o in ops if isinstance(o, Attention) and np.array_equal(o.seq_q, o.seq_kv)]
 
@@ -108,7 +108,7 @@ def test_what_is_accepted_is_legal_and_runs(data):
     plan = plan_of(data.draw(st.sampled_from(PIPELINES)))
     gpu = load_gpu(data.draw(st.sampled_from(GPUS)))
     names = data.draw(st.lists(st.sampled_from(sorted(levers())), max_size=5, unique=True))
-    groups = [get_lever(n).group for n in names]
+    groups = [get_lever(n).group.name for n in names]
     if len(set(groups)) < len(groups):
         with pytest.raises(InvalidInputError, match="exclude each other"):
             apply(plan, names, gpu)
@@ -119,8 +119,8 @@ def test_what_is_accepted_is_legal_and_runs(data):
         return
     assert combination_allows(plan, names, gpu), names
     # the second opinion need not know of formats that the pipeline's default has and the GPU has not
-    if gpu.supports(final.run.dtype) and gpu.supports(final.run.base_dtype):
-        found = estimate_pipeline(final.pipeline, gpu, final.request, final.run)
+    if gpu.supports(final.deployment.dtype) and gpu.supports(final.deployment.base_dtype):
+        found = estimate_pipeline(final.pipeline, gpu, final.request, final.deployment)
         assert 0 < float(found.latency_s) < float("inf")
 
 
@@ -134,7 +134,7 @@ def test_the_optimiser_proposes_only_legal_combinations(gpu_id, name):
     assert bool(found.best.estimate.fits)
     assert found.best.estimate.gpus <= 2
     again = apply(plan, found.best.ids, gpu)
-    assert float(estimate_pipeline(again.pipeline, gpu, again.request, again.run).latency_s) == pytest.approx(
+    assert float(estimate_pipeline(again.pipeline, gpu, again.request, again.deployment).latency_s) == pytest.approx(
         float(found.best.estimate.latency_s)
     )
 
@@ -146,8 +146,8 @@ def test_the_optimiser_finds_what_brute_force_finds():
     found = optimize(plan, gpu, goal, pricer=pricer)
     groups: dict[str, list] = {}
     for lever in levers().values():
-        if lever.training != "retrain" and lever.group not in ("batch", "placement", "tiling", "text", "student"):
-            groups.setdefault(lever.group, [None]).append(lever)
+        if lever.training != "retrain" and lever.group.name not in ("batch", "placement", "tiling", "text", "student"):
+            groups.setdefault(lever.group.name, [None]).append(lever)
     for group in ("cfg-parallel", "sequence-parallel"):
         groups.pop(group)
     best = float("inf")
@@ -156,7 +156,7 @@ def test_the_optimiser_finds_what_brute_force_finds():
         if refusals(plan, chosen, gpu) or not retained(plan, chosen) >= goal.retained:
             continue
         final = build(plan, chosen)
-        answer = estimate_pipeline(final.pipeline, gpu, final.request, final.run, pricer=pricer)
+        answer = estimate_pipeline(final.pipeline, gpu, final.request, final.deployment, pricer=pricer)
         best = min(best, float(answer.latency_s))
     assert best <= float(found.best.estimate.latency_s) * (1 + 1e-9)
     assert float(found.best.estimate.latency_s) <= 1.02 * best  # options within 2 % count as equal
@@ -230,7 +230,7 @@ def test_more_compressed_latents_quarter_the_tokens_and_change_the_decoder():
     rows = {int(o.m) for o in deep.pipeline.transformer.lower(w) if o.name == "embedder.image"}
     assert rows == {32 * 32}
     video = build(plan_of("wan2.1-1.3b"), [get_lever("latent-ltx")])
-    found = estimate_pipeline(video.pipeline, load_gpu("h100-sxm"), video.request, video.run)
+    found = estimate_pipeline(video.pipeline, load_gpu("h100-sxm"), video.request, video.deployment)
     denoise = next(s for s in found.stages if s.name == "denoise")
     assert int(denoise.calls) == 2 * 49  # the decoder takes the last of 50 steps
 
@@ -239,9 +239,9 @@ def test_a_cache_skips_blocks_and_not_the_first():
     gpu = load_gpu("h100-sxm")
     pricer = Pricer(gpu)
     plan = plan_of("flux-dev")
-    whole = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
+    whole = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
     cached = apply(plan, ["feature-cache"], gpu)
-    part = estimate_pipeline(cached.pipeline, gpu, cached.request, cached.run, pricer=pricer)
+    part = estimate_pipeline(cached.pipeline, gpu, cached.request, cached.deployment, pricer=pricer)
     share = float(part.stages[-2].latency_s / whole.stages[-2].latency_s)
     assert share == pytest.approx(0.65 + 0.35 / 57)
 
@@ -249,8 +249,8 @@ def test_a_cache_skips_blocks_and_not_the_first():
 def test_a_levers_number_may_be_set():
     gpu, plan = load_gpu("h100-sxm"), plan_of("flux-dev")
     final = apply(plan, ["feature-cache=0.5", "sequence-parallel-2=3"], gpu)
-    assert final.run.cached_share == 0.5
-    assert final.run.execution.sequence_parallel == 3
+    assert final.deployment.cached_share == 0.5
+    assert final.deployment.execution.sequence_parallel == 3
     assert apply(plan, ["steps-4=6"], gpu).request.steps == 6
     for bad in ("feature-cache=1.5", "feature-cache=x", "compile=2", "steps-4=0", "batch-2=1.5"):
         with pytest.raises(InvalidInputError):

@@ -12,7 +12,7 @@ import yaml
 
 from archsearch.cli.main import run as cli
 from archsearch.errors import ArchSearchError, InvalidInputError
-from archsearch.pipeline import Run, load_pipeline, make_request
+from archsearch.pipeline import Deployment, load_pipeline, make_request
 from archsearch.pipeline.lever_effects import lever_effect, plan_sampling
 from archsearch.pipeline.levers import get_lever
 from archsearch.pipeline.plan import Plan
@@ -160,7 +160,7 @@ def test_one_question_one_number(
     assert by_search / law == pytest.approx(factor, rel=1e-9)
     found = load_pipeline(pipeline)
     request, _ = make_request(found, steps=None if distilled else steps)
-    plan = Plan(found, request, Run(dtype=found.record.defaults.dtype))
+    plan = Plan(found, request, Deployment(dtype=found.record.defaults.dtype))
     lever = get_lever(f"steps-{steps}") if distilled else None
     ratio = float(plan_sampling(plan).ratio) if lever is None else lever_effect(plan, lever).ratio
     assert ratio == pytest.approx(told["ratio"], rel=1e-9)

@@ -24,9 +24,8 @@ def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles =
     if json:
         print_json(difference.to_dict())
         return
-    say(
-        f"{first}: {difference.a_s:.4g} s   {second}: {difference.b_s:.4g} s   difference {difference.b_s - difference.a_s:+.4g} s"
-    )
+    seconds = difference.b_s - difference.a_s
+    say(f"{first}: {difference.a_s:.4g} s   {second}: {difference.b_s:.4g} s   difference {seconds:+.4g} s")
     if not difference.shares:
         say("no field differs")
         return

@@ -116,7 +116,7 @@ class PlacementOptions:
         from archsearch.errors import InvalidInputError
         from archsearch.pipeline.request import Placement
 
-        resident = all(plan.run.placement is Placement.RESIDENT for plan in plans)
+        resident = all(plan.deployment.placement is Placement.RESIDENT for plan in plans)
         if self.pcie_gb_s is not None and self.placement != "auto" and resident:
             raise InvalidInputError(
                 "--pcie-gb-s has no effect on resident weights: give --placement model-offload, sequential-offload or "
@@ -132,7 +132,7 @@ class PlacementOptions:
         from archsearch.errors import InvalidInputError
         from archsearch.pipeline.request import Placement
 
-        if self.text_encoder_dtype is not None and all(p.run.placement is Placement.RESIDENT for p in plans):
+        if self.text_encoder_dtype is not None and all(p.deployment.placement is Placement.RESIDENT for p in plans):
             raise InvalidInputError(
                 "--text-encoder-dtype has no effect on the time of resident weights: give --placement model-offload, "
                 "sequential-offload or auto"

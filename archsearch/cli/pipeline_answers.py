@@ -23,10 +23,10 @@ def answer_estimate(
     from archsearch.pipeline.describe import document
     from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
 
-    found = estimate_pipeline(plan.pipeline, pricer.gpu, plan.request, plan.run, pricer=pricer)
+    found = estimate_pipeline(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
     other = found if chosen else None
     if not bool(found.fits):
-        other = cheapest_fit(plan.pipeline, pricer.gpu, plan.request, plan.run, pricer=pricer)
+        other = cheapest_fit(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
     if report is not None:
@@ -41,7 +41,7 @@ def answer_estimate(
 
 def _placement(e: PipelineEstimate) -> dict[str, Any]:
     """How a fitting run places its weights."""
-    run = e.run
+    run = e.deployment
     return {
         "placement": run.placement.value,
         "text_encoder_dtype": None if run.text_encoder_dtype is None else run.text_encoder_dtype.value,
@@ -63,10 +63,10 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     gpus = f"{d['gpus']} x " if d["gpus"] > 1 else ""
     say(
         f"{d['pipeline']} on {gpus}{d['hardware']}: {size}, {r['steps']} steps, guidance {r['guidance']}, "
-        f"batch {r['batch_size']}, {e.run.dtype.value}, {e.run.placement.value}"
+        f"batch {r['batch_size']}, {e.deployment.dtype.value}, {e.deployment.placement.value}"
     )
     say(f"  execution   {Execution(**d['execution']).line()}")
-    if more := e.run.line():
+    if more := e.deployment.line():
         say(f"  and         {more}")
     say(
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
@@ -126,10 +126,13 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
         try:
             plan, pricer = plan_on(gpu), Pricer(gpu)
-            found = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
+            found = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
             row |= {"fits": bool(found.fits), "latency_s": float(found.latency_s)}
-            row |= {"peak_bytes": float(found.peak_memory_bytes), "execution": found.run.step_execution.to_dict()}
-            best = cheapest_fit(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
+            row |= {
+                "peak_bytes": float(found.peak_memory_bytes),
+                "execution": found.deployment.step_execution.to_dict(),
+            }
+            best = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
             row["fitting"] = None if best is None else _placement(best)
         except UnknownNameError:
             raise  # what was asked is wrong on every GPU
@@ -198,9 +201,9 @@ def answer_optimum(
         return
     b = d["baseline"]
     say(f"{b['pipeline']} on {b['hardware']}: {b['latency_s']:.4g} s -> {d['best']['latency_s']:.4g} s")
-    say(f"  execution   {found.baseline.estimate.run.step_execution.line()}")
-    say(f"           -> {found.best.estimate.run.step_execution.line()}")
-    if more := found.best.estimate.run.line():
+    say(f"  execution   {found.baseline.estimate.deployment.step_execution.line()}")
+    say(f"           -> {found.best.estimate.deployment.step_execution.line()}")
+    if more := found.best.estimate.deployment.line():
         say(f"          and {more}")
     if b["usd_per_output"] is not None:
         say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
@@ -260,13 +263,13 @@ def answer_comparison(
         for p in (small, large)
     )
     d = scaling_document(compare(one, other), samples)
-    d["execution"] = small.run.step_execution.to_dict()
+    d["execution"] = small.deployment.step_execution.to_dict()
     if json:
         print_json(d)
         return
     b = d["large"]
     say(f"{b['pipeline']}: {b['gpu_seconds']:.4g} GPU-s, score {b['score']:.3f} on {gpu.id}")
-    say(f"execution of both: {small.run.step_execution.line()}")
+    say(f"execution of both: {small.deployment.step_execution.line()}")
     say(f"best of N of {d['small']['pipeline']}, verified by {verifier} ({d['small']['verify_s']:.3g} s a sample):")
     rows = [(r["samples"], r["gpu_seconds"], f"{r['score']:.3f}") for r in d["rows"]]
     print_table("", ("samples", "GPU-s", "expected score"), rows)
@@ -289,10 +292,10 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     if output is not None:
         output.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
     if json:
-        print_json({**asdict(found), "execution": plan.run.step_execution.to_dict()})
+        print_json({**asdict(found), "execution": plan.deployment.step_execution.to_dict()})
         return
     say(f"{plan.pipeline.name} on {gpu.id}: best of {found.considered} students by {found.proxy}")
-    say(f"  execution   {plan.run.step_execution.line()}")
+    say(f"  execution   {plan.deployment.step_execution.line()}")
     rows = [
         ("parameters", f"{found.teacher_parameters / 1e9:.4g} B", f"{found.parameters / 1e9:.4g} B"),
         ("generation, s", found.teacher_latency_s, found.latency_s),
@@ -306,11 +309,9 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
 
 
 def print_levers(json: bool) -> None:
-    from dataclasses import asdict
-
     from archsearch.pipeline.levers import levers
 
-    rows = [asdict(x) for x in levers().values()]
+    rows = [lever.document() for lever in levers().values()]
     if json:
         print_json({"levers": rows})
         return

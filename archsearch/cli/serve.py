@@ -193,8 +193,7 @@ def _setup(price: Sequence[str] | None, service: ServiceOptions, generation: Gen
 
 def _units(setup: Setup, name: str, generation: GenerationOptions) -> tuple[Replica, ...]:
     """The served pipeline's replicas; says which kinds of GPU are left out."""
-    sampling = {field: value for field, value in generation.fields.items() if field in SAMPLING}
-    offer = setup.offer(name, **sampling)
+    offer = setup.offer(name, steps=generation.request.steps, guidance=generation.request.guidance)
     for gpu, reason in offer.refused.items():
         note(f"{gpu} is left out: {reason}")
     return offer.replicas

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.dtypes import DType
@@ -15,7 +14,7 @@ from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.estimate import cheapest_fit
 from archsearch.pipeline.levers import apply, get_lever
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.request import Placement, Run, make_request
+from archsearch.pipeline.request import Deployment, Placement, make_request
 from archsearch.workload import Workload
 
 AUTO = "auto"
@@ -46,61 +45,48 @@ def make_plan(
     caption_model: str | None = None,
     caption_tokens: int | None = None,
     prompt_tokens: int | None = None,
-    **run: Any,
+    **changes: object,
 ) -> tuple[Plan, tuple[str, ...]]:
     """A plan with its levers pulled, and what was assumed (``name=value``).
 
-    ``execution`` is how the transformer runs (an ``Execution``, a name or a file of one), ``run`` fields of it to
+    ``execution`` is how the transformer runs (an ``Execution``, a name or a file of one), ``changes`` fields of it to
     change. ``placement`` may be ``auto``: the fastest that fits this GPU. A captioner writes ``caption_tokens`` (200)
     after reading ``prompt_tokens`` (300).
 
     Raises:
         UnknownNameError: no such pipeline, lever, format, execution or placement.
-        InvalidInputError: sizes that the pipeline cannot generate, with the nearest legal ones; what would have no
-            effect on this pipeline.
-        UnsupportedError: a format or lever that this GPU or combination does not have, or no placement that fits, with
-            the reason.
+        InvalidInputError: sizes that the pipeline cannot generate, or what would have no effect on it.
+        UnsupportedError: a format or lever that this GPU or combination does not have, or no placement that fits.
     """
-    found = load_pipeline(pipeline)
-    levers = list(levers)
+    loaded, levers = load_pipeline(pipeline), list(levers)
     _refuse_two_steps(steps, levers)
-    _refuse_idle(
-        found,
-        {"caption-tokens": caption_tokens, "prompt-tokens": prompt_tokens} if caption_model is None else {},
-        {"text-encoder-dtype": text_encoder_dtype},
-        {"decoder-dtype": decoder_dtype, "vae-tiling": tiling, "vae-slicing": slicing or None},
-    )
-    request, assumed = make_request(
-        found, height=height, width=width, frames=frames, steps=steps, guidance=guidance, batch_size=batch_size
-    )
+    if caption_model is None:
+        _refuse_given("goes with --caption-model", caption_tokens=caption_tokens, prompt_tokens=prompt_tokens)
+    stored = {"text_encoder_dtype": text_encoder_dtype}
+    decoded = {"decoder_dtype": decoder_dtype, "vae_tiling": tiling, "vae_slicing": slicing or None}
+    _refuse_idle(loaded, stored, decoded)
+    asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
+    request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
     if caption_model is not None:
-        tokens = {"prompt_tokens": _or(prompt_tokens, PROMPT_TOKENS), "new_tokens": _or(caption_tokens, CAPTION_TOKENS)}
-        found = found.with_captioner(caption_model, **tokens)
-    chosen = found.record.defaults.dtype if dtype is None else DType.parse(dtype)
-    if dtype is None:
-        assumed = (*assumed, f"dtype={chosen.value}")
-    step = Workload(height=1, width=1, dtype=chosen)
-    plan = Run(
-        dtype=chosen,
-        execution=chosen_execution(step, execution, run),
+        prompt, caption = _or(prompt_tokens, PROMPT_TOKENS), _or(caption_tokens, CAPTION_TOKENS)
+        loaded = loaded.with_captioner(caption_model, prompt_tokens=prompt, new_tokens=caption)
+    linear = loaded.record.defaults.dtype if dtype is None else DType.parse(dtype)
+    deployment = Deployment(
+        dtype=linear,
+        execution=chosen_execution(Workload(height=1, width=1, dtype=linear), execution, changes),
         placement=_placement(None if placement == AUTO else placement),
-        text_encoder_dtype=None if text_encoder_dtype is None else _stored(text_encoder_dtype),
+        text_encoder_dtype=None if text_encoder_dtype is None else DType.parse(text_encoder_dtype),
         decoder_dtype=None if decoder_dtype is None else DType.parse(decoder_dtype),
         tiling=tiling,
         slicing=slicing,
         pcie_gb_s=pcie_gb_s,
     )
-    asked = Plan(found, request, plan)
-    made = apply(asked, levers, gpu)
-    named: dict[str, Any] = {
-        "dtype": dtype,
-        "text_encoder_dtype": text_encoder_dtype,
-        "tiling": tiling,
-        "placement": placement,
-    }
-    named |= {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
-    _refuse_overruled(asked, made, [*run, *(name for name, value in named.items() if value is not None)])
-    return (placed(made, gpu) if placement == AUTO else made), assumed
+    plan = Plan(loaded, request, deployment)
+    pulled = apply(plan, levers, gpu)
+    given = {**asked, "dtype": dtype, **stored, "tiling": tiling, "placement": placement}
+    _refuse_overruled(plan, pulled, [*changes, *(name for name, value in given.items() if value is not None)])
+    assumed = assumed if dtype is not None else (*assumed, f"dtype={linear.value}")
+    return (placed(pulled, gpu) if placement == AUTO else pulled), assumed
 
 
 def placed(plan: Plan, gpu: GpuSpec) -> Plan:
@@ -109,51 +95,56 @@ def placed(plan: Plan, gpu: GpuSpec) -> Plan:
     Raises:
         UnsupportedError: none does.
     """
-    found = cheapest_fit(plan.pipeline, gpu, plan.request, plan.run)
+    found = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment)
     if found is None:
         raise UnsupportedError(f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch")
-    return replace(plan, run=found.run)
+    return replace(plan, deployment=found.deployment)
 
 
-def _refuse_idle(
-    pipeline: GenerationPipeline, caption: Mapping[str, Any], text: Mapping[str, Any], decoder: Mapping[str, Any]
-) -> None:
-    """Refuse options of a part that the pipeline does not have.
+def _refuse_given(why: str, **options: object) -> None:
+    """Refuse options that have no effect.
 
     Raises:
         InvalidInputError: the first that was given.
     """
-    parts = [(caption, "goes with --caption-model")]
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidInputError(f"{{{name}}} {why}", field=name)
+
+
+def _refuse_idle(pipeline: GenerationPipeline, text: Mapping[str, object], decoder: Mapping[str, object]) -> None:
+    """Refuse options of text encoders and of a decoder that the pipeline does not have.
+
+    Raises:
+        InvalidInputError: the first that was given.
+    """
     if not pipeline.text_encoders:
-        parts.append((text, f"has no effect: {pipeline.name} has no text encoder"))
+        _refuse_given(f"has no effect: {pipeline.name} has no text encoder", **text)
     if pipeline.decoder is None:
-        parts.append((decoder, f"has no effect: {pipeline.name} has no decoder that is costed"))
-    for options, why in parts:
-        for flag, value in options.items():
-            if value is not None:
-                raise InvalidInputError(f"--{flag} {why}")
+        _refuse_given(f"has no effect: {pipeline.name} has no decoder that is costed", **decoder)
 
 
-def _refuse_overruled(asked: Plan, made: Plan, named: Sequence[str]) -> None:
+def _refuse_overruled(asked: Plan, pulled: Plan, named: Sequence[str]) -> None:
     """Refuse options that a lever sets to something else.
 
     Raises:
         InvalidInputError: the text names them.
     """
 
-    def value(plan: Plan, name: str) -> Any:
-        holder = next(h for h in (plan.run, plan.request, plan.run.execution) if hasattr(h, name))
-        return getattr(holder, name)
+    def value(plan: Plan, name: str) -> object:
+        holder = next(h for h in (plan.deployment, plan.request, plan.deployment.execution) if hasattr(h, name))
+        held: object = getattr(holder, name)
+        return held
 
     for name in named:
-        one, other = value(asked, name), value(made, name)
+        one, other = value(asked, name), value(pulled, name)
         if one != other:
             raise InvalidInputError(
-                f"{name} {_told(one)} was asked for and a lever sets {_told(other)}: give one of both"
+                f"{name} {_word(one)} was asked for and a lever sets {_word(other)}: give one of both", field=name
             )
 
 
-def _told(value: Any) -> str:
+def _word(value: object) -> str:
     return str(getattr(value, "value", value)).lower()
 
 
@@ -168,10 +159,11 @@ def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:
         InvalidInputError: both are given, and differ.
     """
     for lever in map(get_lever, levers):
-        if lever.group == "steps" and steps is not None and steps != lever.value:
+        if lever.group.name == "steps" and steps is not None and steps != lever.value:
             raise InvalidInputError(
-                f"--steps {steps} and --lever {lever.id} both set the steps: give one (the lever starts from the "
-                "pipeline's own steps)"
+                f"{{steps}} {steps} and {{lever}} {lever.id} both set the steps: give one (the lever starts from the "
+                "pipeline's own steps)",
+                field=("steps", "lever"),
             )
 
 
@@ -182,11 +174,6 @@ def _placement(text: str | None) -> Placement:
         return Placement(text)
     except ValueError:
         raise UnknownNameError("placement", text, [*(p.value for p in Placement), AUTO]) from None
-
-
-def _stored(text: str) -> DType:
-    """A format that weights can be stored in, to be widened before use; any GPU can."""
-    return DType.parse(text)
 
 
 def parse_retained(items: Sequence[str]) -> dict[str, float]:
@@ -205,14 +192,16 @@ def parse_shares(flag: str, items: Sequence[str]) -> dict[str, float]:
     Raises:
         InvalidInputError: not of that form, or a share outside 0 to 1.
     """
-    found = {}
+    shares = {}
     for item in items:
         name, _, text = item.partition("=")
         try:
             share = float(text)
         except ValueError:
-            raise InvalidInputError(f"--{flag} {item!r}: write NAME=SHARE, with a share from 0 to 1") from None
+            raise InvalidInputError(
+                f"{{{flag}}} {item!r}: write NAME=SHARE, with a share from 0 to 1", field=flag
+            ) from None
         if not 0.0 <= share <= 1.0:
-            raise InvalidInputError(f"--{flag} {item!r}: a share is from 0 to 1")
-        found[name.strip()] = share
-    return found
+            raise InvalidInputError(f"{{{flag}}} {item!r}: a share is from 0 to 1", field=flag)
+        shares[name.strip()] = share
+    return shares

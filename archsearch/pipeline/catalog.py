@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,11 @@ class GenerationPipeline:
     def with_transformer(self, config: ModelConfig) -> GenerationPipeline:
         """The pipeline around another transformer."""
         return replace(self, transformer=config)
+
+    def with_changed_transformer(self, changes: Mapping[str, object]) -> GenerationPipeline:
+        """The pipeline around its transformer with fields changed."""
+        transformer: Any = self.transformer  # a frozen dataclass of its family
+        return replace(self, transformer=replace(transformer, **changes))
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> GenerationPipeline:
         """The pipeline around a checkpoint that samples otherwise."""

@@ -21,21 +21,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Dim, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement, UnfusedAttention
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import OpList
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
-from archsearch.pipeline.pricing import footprint, lowered
-from archsearch.pipeline.request import Request, Run
+from archsearch.pipeline.pricing import Models
+from archsearch.pipeline.request import Deployment, Request
 from archsearch.pipeline.stages import Part, Stage, stages_of
 from archsearch.quality.sampling import Sampled, sampling_ratio, unmeasured
 from archsearch.quality.sampling_table import Checkpoint, SamplingTable, shipped_table
 from archsearch.segments import SegmentedOps
 from archsearch.workload import Phase, Workload
 
-VARIABLES = ("num_inference_steps", "guidance_passes", "distilled")
 DEEP_DECODERS = {
     "image": {32: "dc-ae-f32c32", 64: "dc-ae-f64c128"},
     "video": {32: "ltx-video-vae"},
@@ -44,14 +43,16 @@ DEEP_DECODERS = {
 
 
 class PipelineConfig(ConfigMixin):
-    """What ``pipeline_family`` adds to a transformer's fields. ``template`` is the pipeline around it."""
+    """What ``pipeline_family`` adds to a transformer's fields. ``template`` is the pipeline around it,
+    ``models`` remembers what its scalar parts are."""
 
     template: ClassVar[GenerationPipeline]
     transformer_class: ClassVar[type[Any]]
+    models: ClassVar[Models]
     video: ClassVar[bool] = False
-    num_inference_steps: Any
-    guidance_passes: Any
-    distilled: Any
+    num_inference_steps: Dim
+    guidance_passes: Dim
+    distilled: Dim
 
     def transformer(self) -> ModelConfig:
         """The transformer alone."""
@@ -127,10 +128,10 @@ class PipelineConfig(ConfigMixin):
             guidance_passes=np.maximum(self.guidance_passes, 1),
             batch_size=workload.batch_size,
         )
-        run = Run(dtype=workload.dtype)
+        deployment = Deployment(dtype=workload.dtype)
         found: dict[str, Stage] = {}
         for around, mine in self._variants():
-            for stage in stages_of(around, request, run):
+            for stage in stages_of(around, request, deployment):
                 if stage.component in ("decoder", "transformer"):
                     turns = tuple(replace(p, calls=np.asarray(p.calls) * np.asarray(mine)) for p in stage.parts)
                     stage = replace(stage, parts=turns)
@@ -152,7 +153,9 @@ class PipelineConfig(ConfigMixin):
         """
         if workload.phase is not Phase.FORWARD:
             raise UnsupportedError(f"a pipeline generates: it has no {workload.phase.value} phase; use forward")
-        return SegmentedOps.of([segment for stage in self.stages(workload) for segment in stage.segments(lowered)])
+        return SegmentedOps.of(
+            [segment for stage in self.stages(workload) for segment in stage.segments(self.models.ops)]
+        )
 
     def pass_flops(self, workload: Workload) -> Any:
         """FLOPs of one pass of the transformer over the batch."""
@@ -165,10 +168,10 @@ class PipelineConfig(ConfigMixin):
         unfused: list[UnfusedAttention] = []
         for stage in self.stages(workload):
             for model, there in _turns(stage):
-                weights = weights + there * as_float(footprint(model.config, _whole(stage, model)).weights)
+                weights = weights + there * as_float(self.models.memory(model.config, _whole(stage, model)).weights)
             for part in stage.parts:
                 there = (as_float(part.calls) > 0).astype(float)
-                use = footprint(part.config, part.workload)
+                use = self.models.memory(part.config, part.workload)
                 live = np.maximum(live, there * (as_float(use.activations) + use.kv_cache))
                 unfused += [replace(u, alive_bytes=there * u.alive_bytes, beside=stage.beside) for u in use.unfused]
         return MemoryUse(weights=weights, activations=live, unfused=tuple(unfused))
@@ -226,9 +229,12 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
         )
     base = get_family(family)
     own = [(f.name, f.type, field(default=f.default) if _has_default(f) else field()) for f in fields(base)]
-    steps, passes = template.record.defaults.steps, template.record.guidance.default.passes
-    own_values = (steps, passes, int(template.checkpoint.distilled))
-    extra = [(name, "Dim", field(default=value)) for name, value in zip(VARIABLES, own_values, strict=True)]
+    defaults = {
+        "num_inference_steps": template.record.defaults.steps,
+        "guidance_passes": template.record.guidance.default.passes,
+        "distilled": int(template.checkpoint.distilled),
+    }
+    extra = [(name, "Dim", field(default=value)) for name, value in defaults.items()]
     constants = {
         name: getattr(base, name)
         for name in (
@@ -241,7 +247,7 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
         f"{base.__name__}Pipeline",
         [*own, *extra],
         bases=(PipelineConfig,),
-        namespace={"family": family, "template": template, "transformer_class": base, **constants},
+        namespace={"family": family, "template": template, "models": Models(), "transformer_class": base, **constants},
         frozen=True,
         kw_only=True,
     )

@@ -8,9 +8,9 @@ import numpy as np
 
 from archsearch.pipeline.estimate import PipelineEstimate, StageCost
 from archsearch.pipeline.lever_effects import lever_effect
-from archsearch.pipeline.optimize import Optimum, Option
-from archsearch.pipeline.plan import Lever
-from archsearch.pipeline.request import Request, Run
+from archsearch.pipeline.lever_group import Lever
+from archsearch.pipeline.optimize import Optimum
+from archsearch.pipeline.request import Deployment, Request
 
 _CLOSES = {
     "host": "CUDA graphs (or torch.compile, a faster CPU)",
@@ -36,8 +36,8 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "gpus": e.gpus,
         "models": {"transformer": _model(e.pipeline.transformer), "decoder": _model(e.pipeline.decoder)},
         "request": request_document(r),
-        "execution": e.run.step_execution.to_dict(),
-        "run": run_document(e.run),
+        "execution": e.deployment.step_execution.to_dict(),
+        "run": deployment_document(e.deployment),
         "latency_s": latency,
         "latency_low_s": number(e.total("low_s")),
         "latency_high_s": number(e.total("high_s")),
@@ -83,10 +83,10 @@ def request_document(r: Request) -> dict[str, Any]:
     }
 
 
-def run_document(run: Run) -> dict[str, Any]:
-    """A run's settings as plain values."""
-    told = {name: getattr(run, name) for name in run.__slots__ if name != "execution"}
-    return {name: getattr(value, "value", value) for name, value in told.items() if value is not None}
+def deployment_document(deployment: Deployment) -> dict[str, Any]:
+    """A deployment's settings as plain values."""
+    settings = {name: getattr(deployment, name) for name in deployment.__slots__ if name != "execution"}
+    return {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
 
 
 def _stage(s: StageCost, total: float) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def _stage(s: StageCost, total: float) -> dict[str, Any]:
 
 
 def theory(e: PipelineEstimate) -> dict[str, Any]:
-    """How far the run is from theory: FLOPs at the datasheet's peak, the roofline, the estimate; and the gap between
-    roofline and estimate by what fills it, with what would close each part (the largest first)."""
+    """How far the pipeline is from theory: FLOPs at the datasheet's peak, the roofline, the estimate; and the gap
+    between roofline and estimate by what fills it, with what would close each part (the largest first)."""
     latency, roofline = number(e.latency_s), number(e.total("roofline_s"))
     kinds: dict[str, float] = {}
     for stage in e.stages:
@@ -173,8 +173,7 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
 def _quality(found: Optimum, lever: Lever) -> dict[str, Any]:
     """What one lever leaves of the quality: ``retained``, ``quality`` and ``quality_text``."""
     effect = lever_effect(found.plan, lever, found.stated)
-    told = effect.document()
-    return {"retained": told.pop("retained"), "quality": told, "quality_text": effect.text}
+    return {"retained": share(effect.retained), "quality": effect.document(), "quality_text": effect.text}
 
 
 def share(retained: float) -> float | None:
@@ -185,18 +184,6 @@ def share(retained: float) -> float | None:
 def quality_left(retained: float | None) -> str:
     """A share of quality in words."""
     return "quality left unknown" if retained is None else f"{retained:.1%} of the quality left"
-
-
-def option_row(option: Option) -> dict[str, Any]:
-    """One combination in a row."""
-    e = option.estimate
-    return {
-        "levers": list(option.ids),
-        "latency_s": number(e.latency_s),
-        "memory_bytes": number(e.peak_memory_bytes),
-        "fits": bool(np.all(e.fits)),
-        "retained": share(option.retained),
-    }
 
 
 def number(value: Any) -> float:

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, prod
-from typing import Any
 
 import numpy as np
 
+from archsearch.pipeline.lever_group import EXACT, UNKNOWN, Lever, Measurement
 from archsearch.pipeline.levers import build
-from archsearch.pipeline.plan import Lever, Plan
-from archsearch.quality.sampling import MEASURED, UNKNOWN, Sampled, sampling_ratio
+from archsearch.pipeline.plan import Plan
+from archsearch.quality.sampling import MEASURED, Sampled, sampling_ratio
 
-EXACT, STATED = "exact", "stated"
+STATED = "stated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,17 @@ class Effect:
     source: str | None = None
     reason: str | None = None
 
-    def document(self) -> dict[str, Any]:
-        """Plain values, None where nothing is known."""
-        ratio, retained = (None if np.isnan(v) else v for v in (self.ratio, self.retained))
-        told = {"known": self.known, "metric": self.metric, "direction": self.direction, "ratio": ratio}
-        told |= {"checkpoint": self.checkpoint, "source": self.source, "reason": self.reason}
-        return {"retained": retained, **told}
+    def document(self) -> dict[str, object]:
+        """Plain values but ``retained``, None where nothing is known."""
+        return {
+            "known": self.known,
+            "metric": self.metric,
+            "direction": self.direction,
+            "ratio": None if np.isnan(self.ratio) else self.ratio,
+            "checkpoint": self.checkpoint,
+            "source": self.source,
+            "reason": self.reason,
+        }
 
     @property
     def text(self) -> str:
@@ -68,16 +73,24 @@ def lever_effect(plan: Plan, lever: Lever, stated: Mapping[str, float] | None = 
     if lever.quality == EXACT:
         return Effect(known=EXACT, retained=1.0, ratio=1.0)
     if isinstance(lever.quality, tuple):
-        for checkpoint, metric, direction, value, reference, source in lever.quality:
-            if checkpoint == plan.pipeline.checkpoint.name:
-                ratio = value / reference
-                left = 1.0 / ratio if direction == "minimize" else ratio
-                return Effect(
-                    known=MEASURED, retained=left, metric=metric, direction=direction, ratio=ratio,
-                    checkpoint=checkpoint, source=source,
-                )  # fmt: skip
+        for measured in lever.quality:
+            if measured.checkpoint == plan.pipeline.checkpoint.name:
+                return _measured_effect(measured)
     return Effect(
         known=UNKNOWN, retained=nan, reason=f"no source measured {lever.id} on {plan.pipeline.checkpoint.name}"
+    )
+
+
+def _measured_effect(measured: Measurement) -> Effect:
+    ratio = measured.value / measured.reference
+    return Effect(
+        known=MEASURED,
+        retained=1.0 / ratio if measured.direction == "minimize" else ratio,
+        metric=measured.metric,
+        direction=measured.direction,
+        ratio=ratio,
+        checkpoint=measured.checkpoint,
+        source=measured.source,
     )
 
 
@@ -100,9 +113,8 @@ def retained(plan: Plan, chosen: Sequence[Lever], stated: Mapping[str, float] | 
     its lever's part.
     """
     stated = stated or {}
-    sampling = [lever for lever in chosen if lever.sampling]
-    own = [lever_effect(plan, lever, stated).retained for lever in chosen if not lever.sampling or lever.id in stated]
-    left = [lever for lever in sampling if lever.id not in stated]
-    if left:
-        own.append(_sampling_effect(plan, build(plan, left)).retained)
-    return prod(own)
+    alone = [lever for lever in chosen if not lever.sampling or lever.id in stated]
+    shares = [lever_effect(plan, lever, stated).retained for lever in alone]
+    if sampling := [lever for lever in chosen if lever.sampling and lever.id not in stated]:
+        shares.append(_sampling_effect(plan, build(plan, sampling)).retained)
+    return prod(shares)

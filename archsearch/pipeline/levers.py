@@ -1,4 +1,4 @@
-"""Levers: changes of a plan (pipeline, request, run), each legal or refused with its reason.
+"""Levers: changes of a plan (pipeline, request, deployment), each legal or refused with its reason.
 
 Legality is judged on the plan as it is, so that an order matters nowhere: ``refusals`` judges a whole combination by
 building it and asking every lever again about the finished plan.
@@ -6,119 +6,116 @@ building it and asking every lever again about the finished plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
-import yaml
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.pipeline.lever_changes import CHANGES, ORDER, kind_of
-from archsearch.pipeline.lever_rules import reason_after, reason_before
-from archsearch.pipeline.plan import Lever, Plan, transformer_ops
+from archsearch.pipeline.lever_file import load_levers
+from archsearch.pipeline.lever_group import Finished, Lever
+from archsearch.pipeline.plan import Plan
+from archsearch.pipeline.pricing import Models
 from archsearch.pipeline.request import check_request
 
-LEVERS_FILE = Path(__file__).with_name("levers.yaml")
-_SHARES = ("cache", "student")
-_COUNTS = ("steps", "batch", "sequence-parallel")
-TRAINING = ("none", "distill", "retrain")
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why levers (their ids) are not legal. The text may mention ``fields`` as ``ArchSearchError`` does."""
+
+    levers: str
+    text: str
+    fields: tuple[str, ...] = ()
+
+    @classmethod
+    def by(cls, levers: str, error: ArchSearchError) -> Refusal:
+        """What an error says, its fields still to be spelled."""
+        return cls(levers, error.spelled(lambda field: f"{{{field}}}"), error.fields)
 
 
-@lru_cache(maxsize=1)
-def levers() -> dict[str, Lever]:
-    """All levers by id."""
-    raw: dict[str, dict[str, Any]] = yaml.safe_load(LEVERS_FILE.read_text(encoding="utf-8"))
-    found = {}
-    for name, fields in raw.items():
-        values = [fields.pop(key) for key in ("steps", "gpus", "batch", "share", "release") if key in fields]
-        quality = fields.pop("quality", "unknown")
-        rows = quality if isinstance(quality, str) else tuple(tuple(row) for row in quality)
-        found[name] = Lever(id=name, value=values[0] if values else None, quality=rows, **fields)
-    return found
+def levers() -> Mapping[str, Lever]:
+    """All levers that ship, by id."""
+    return load_levers()
 
 
-def get_lever(text: str) -> Lever:
+def get_lever(text: str, known: Mapping[str, Lever] | None = None) -> Lever:
     """A lever by id; ``id=NUMBER`` sets its number (``feature-cache=0.5``).
+
+    Args:
+        known: the levers to look among, else those that ship.
 
     Raises:
         UnknownNameError: no such lever.
         InvalidInputError: a number that this lever does not take.
     """
-    known = levers()
+    known = levers() if known is None else known
     name, separator, number = text.partition("=")
     if name not in known:
         raise UnknownNameError("lever", name, known, hint="(`archsearch pipeline levers` lists all)")
-    lever = known[name]
-    if not separator:
-        return lever
-    changed = replace(lever, id=text, value=_number(lever, number))
-    return changed if isinstance(lever.quality, str) else replace(changed, quality="unknown")
+    return known[name].numbered(number) if separator else known[name]
 
 
-def _number(lever: Lever, text: str) -> Any:
-    """The number of a lever as the kind that it takes: a share, or a whole number.
-
-    Raises:
-        InvalidInputError: the lever takes none, or not this one.
-    """
-    if lever.group not in _SHARES and lever.group not in _COUNTS:
-        raise InvalidInputError(f"lever {lever.id} takes no number")
-    try:
-        value: Any = float(text) if lever.group in _SHARES else int(text)
-    except ValueError:
-        value = -1
-    legal = 0.0 < value < 1.0 if lever.group in _SHARES else value >= 1
-    if not legal:
-        kind = "a share between 0 and 1" if lever.group in _SHARES else "a whole number from 1"
-        raise InvalidInputError(f"lever {lever.id}={text}: needs {kind}")
-    return value
-
-
-def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec) -> Plan:
+def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec, known: Mapping[str, Lever] | None = None) -> Plan:
     """The plan with levers pulled.
+
+    Args:
+        known: the levers to look among, else those that ship.
 
     Raises:
         UnknownNameError: no such lever.
         InvalidInputError: two levers of one group.
         UnsupportedError: a lever that is not legal on this GPU or in this combination, with the reason.
     """
-    chosen = [get_lever(name) for name in names]
+    chosen = [get_lever(name, known) for name in names]
     found = refusals(plan, chosen, gpu)
     if found:
-        raise UnsupportedError("; ".join(f"{name}: {reason}" for name, reason in found.items()))
+        text = "; ".join(f"{refusal.levers}: {refusal.text}" for refusal in found)
+        raise UnsupportedError(text, field=[field for refusal in found for field in refusal.fields])
     return build(plan, chosen)
 
 
 def build(plan: Plan, chosen: Sequence[Lever]) -> Plan:
     """The plan with levers pulled, legal or not."""
-    for lever in sorted(chosen, key=lambda lever: ORDER.get(lever.group, 0)):
-        plan = CHANGES[kind_of(lever)](plan, lever)
+    for lever in sorted(chosen, key=lambda lever: lever.group.order):
+        plan = lever.group.change(plan, lever)
     return plan
 
 
-def refusals(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec) -> dict[str, str]:
-    """Why a combination is not legal: lever → reason; empty where it is."""
-    groups: dict[str, str] = {}
-    for lever in chosen:
-        if lever.group in groups:
-            other = groups[lever.group]
-            told = (
-                f"lever {other} is given twice"
-                if other == lever.id
-                else f"levers {other} and {lever.id} exclude each other"
-            )
-            raise InvalidInputError(f"{told}: take one")
-        groups[lever.group] = lever.id
-    found = {lever.id: reason for lever in chosen if (reason := reason_before(plan, lever))}
+def refusals(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, *, models: Models | None = None) -> tuple[Refusal, ...]:
+    """Why a combination is not legal; empty where it is.
+
+    Args:
+        models: what remembers the operations of models, where many combinations are judged.
+
+    Raises:
+        InvalidInputError: two levers of one group.
+    """
+    _refuse_two_of_a_group(chosen)
+    reasons = ((lever, lever.group.before and lever.group.before(plan, lever)) for lever in chosen)
+    found = tuple(Refusal(lever.id, reason) for lever, reason in reasons if reason)
     if found:
         return found
     try:
-        final = build(plan, chosen)
-        check_request(final.pipeline, final.request)
-        ops = transformer_ops(final)
+        plan = build(plan, chosen)
+        check_request(plan.pipeline, plan.request)
+        ops = (models or Models()).ops(plan.pipeline.transformer, plan.transformer_workload)
     except ArchSearchError as error:
-        return {"+".join(lever.id for lever in chosen) or "plan": str(error)}
-    return {lever.id: reason for lever in chosen if (reason := reason_after(final, lever, gpu, ops))}
+        return (Refusal.by("+".join(lever.id for lever in chosen) or "plan", error),)
+    final = Finished(plan=plan, gpu=gpu, ops=ops)
+    reasons = ((lever, lever.group.after and lever.group.after(final, lever)) for lever in chosen)
+    return tuple(Refusal(lever.id, reason) for lever, reason in reasons if reason)
+
+
+def _refuse_two_of_a_group(chosen: Sequence[Lever]) -> None:
+    """Refuse two levers that exclude each other.
+
+    Raises:
+        InvalidInputError: with both.
+    """
+    taken: dict[str, str] = {}
+    for lever in chosen:
+        other = taken.get(lever.group.name)
+        if other == lever.id:
+            raise InvalidInputError(f"lever {other} is given twice: take one")
+        if other is not None:
+            raise InvalidInputError(f"levers {other} and {lever.id} exclude each other: take one")
+        taken[lever.group.name] = lever.id

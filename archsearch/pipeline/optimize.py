@@ -8,27 +8,29 @@ combination without them keeps the limits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from math import isnan, prod
-from typing import Any
-
-import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
 from archsearch.pipeline.lever_effects import retained as quality_left
-from archsearch.pipeline.levers import TRAINING, build, levers, refusals
-from archsearch.pipeline.plan import Lever, Plan
+from archsearch.pipeline.lever_group import TRAINING, Lever, LeverGroup, Role
+from archsearch.pipeline.lever_groups import GROUPS
+from archsearch.pipeline.levers import build, levers, refusals
+from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.request import Deployment
+from archsearch.pipeline.stages import denoise_stage
+from archsearch.ranges import require_range
 
 OBJECTIVES = ("latency", "cost", "energy")
 EQUAL = 0.02
 """Values this close are equal, far within the estimates' own error: of equal options the one of most quality wins."""
-_FREE = ("torch", "compile", "graphs", "qkv", "attention")
-_PLACING = ("placement", "tiling", "text")
+NOT_OF_A_CALL = frozenset(("text_encoder_dtype", "decoder_dtype", "tiling", "slicing", "pcie_gb_s", "pinned"))
+"""Fields of a deployment that no call of the transformer rests on. A new field counts until it is listed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +50,15 @@ class Goal:
     retained: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InvalidInputError(f"--objective {self.objective!r}: choose one of {', '.join(OBJECTIVES)}")
-        if self.training not in TRAINING:
-            raise InvalidInputError(f"--training {self.training!r}: choose one of {', '.join(TRAINING)}")
-        if not 0.0 <= self.retained <= 1.0:
-            raise InvalidInputError(f"--min-retained must be from 0 to 1, not {self.retained:g}")
-        limits = {"latency-ms": self.max_latency_s, "memory-gib": self.max_memory_bytes, "gpus": self.max_gpus}
-        for name, value in limits.items():
-            if value is not None and not value > 0:
-                raise InvalidInputError(f"--max-{name} must be a positive number")
+        for name, word, choices in (("objective", self.objective, OBJECTIVES), ("training", self.training, TRAINING)):
+            if word not in choices:
+                raise InvalidInputError(f"{{{name}}} {word!r}: choose one of {', '.join(choices)}", field=name)
+        require_range("min_retained", self.retained, 0, 1)
+        require_range("max_gpus", self.max_gpus, 1)
+        if self.max_latency_s is not None:
+            require_range("max_latency_ms", 1e3 * self.max_latency_s, 0, above=True, unit="milliseconds")
+        if self.max_memory_bytes is not None:
+            require_range("max_memory_gib", self.max_memory_bytes / 2**30, 0, above=True, unit="GiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,46 +112,19 @@ def optimize(
     *,
     pricer: Pricer | None = None,
     retained: Mapping[str, float] | None = None,
+    known: Mapping[str, Lever] | None = None,
 ) -> Optimum:
     """The legal combination that keeps the goal's limits and minimises its objective.
 
     Args:
         retained: lever → share of quality left that the user states, in place of what is known of it.
+        known: the levers to choose from, else those that ship.
 
     Raises:
         ArchSearchError: no combination keeps the limits; the text names the nearest.
     """
-    pricer = pricer or Pricer(gpu)
-    known = retained or {}
-    baseline = _option(plan, (), gpu, pricer, known)
-    kept: list[Option] = []
-    nearest: Option | None = None
-    inner: dict[Any, tuple[Lever, ...]] = {}
-    judged = legal = unknown = 0
-    for placed in (False, True):
-        for outer in _combinations(plan, gpu, goal, placed):
-            found = _fastest(plan, outer, gpu, pricer, known, inner)
-            judged += 1
-            if found is None:
-                continue
-            legal += 1
-            if goal.retained and isnan(found.retained):
-                unknown += 1
-                continue
-            if found.retained < goal.retained or not _fits(found, goal):
-                continue
-            nearest = _less(nearest, found, "latency")
-            if goal.max_latency_s is None or float(found.estimate.latency_s) <= goal.max_latency_s:
-                kept.append(found)
-        if nearest is not None:
-            break  # what fits without giving up time for memory is faster than what does
-    if not kept:
-        raise ArchSearchError(_nothing(plan, gpu, goal, nearest, unknown))
-    least = min(option.value(goal.objective) for option in kept)
-    near = [option for option in kept if option.value(goal.objective) <= (1.0 + EQUAL) * least]
-    best = min(near, key=lambda o: (o.loss, len(o.levers), o.value(goal.objective)))
-    steps = tuple(_path(plan, best, gpu, pricer, known, goal))
-    return Optimum(baseline, best, steps, judged, legal, unknown, plan, dict(known))
+    known = levers() if known is None else known
+    return _Optimizer(plan, gpu, goal, pricer or Pricer(gpu), dict(retained or {}), known).run()
 
 
 def _less(one: Option | None, other: Option, objective: str) -> Option:
@@ -168,112 +142,144 @@ def _fits(option: Option, goal: Goal) -> bool:
     return bool(option.estimate.peak_memory_bytes <= min(limit, option.estimate.gpu.memory_bytes))
 
 
-def allowed(goal: Goal) -> dict[str, list[Lever]]:
-    """Levers by group that the goal's limits on training and GPUs leave."""
+def allowed(goal: Goal, known: Mapping[str, Lever]) -> list[tuple[LeverGroup, list[Lever]]]:
+    """Levers by group that the goal's limits on training and GPUs leave, in the order of ``GROUPS``."""
     most = TRAINING.index(goal.training)
-    groups: dict[str, list[Lever]] = {}
-    for lever in levers().values():
-        gpus = 2 if lever.group == "cfg-parallel" else lever.value if lever.group == "sequence-parallel" else 1
-        if TRAINING.index(lever.training) <= most and gpus <= goal.max_gpus:
-            groups.setdefault(lever.group, []).append(lever)
-    return groups
+    by_group: dict[LeverGroup, list[Lever]] = {group: [] for group in GROUPS}
+    for lever in known.values():
+        if TRAINING.index(lever.training) <= most and lever.gpus <= goal.max_gpus:
+            by_group.setdefault(lever.group, []).append(lever)
+    return list(by_group.items())
 
 
-def _combinations(plan: Plan, gpu: GpuSpec, goal: Goal, placed: bool) -> Iterator[tuple[Lever, ...]]:
-    """Combinations of all but the free levers, those that place weights where ``placed``; levers that are illegal alone
-    are left out at once."""
-    skipped = {*_FREE, *(() if placed else _PLACING), *(("batch",) if goal.objective == "latency" else ())}
-    groups: list[list[Lever | None]] = [
-        [None, *(x for x in found if not _never(plan, x, gpu))]
-        for group, found in allowed(goal).items()
-        if group not in skipped
-    ]
-    linear = [x for x in allowed(goal).get("attention", []) if x.training != "none" and not _never(plan, x, gpu)]
-    groups.append([None, *linear])
-    for combination in product(*groups):
-        chosen = tuple(x for x in combination if x is not None)
-        gpus = prod(2 if x.group == "cfg-parallel" else x.value for x in chosen if x.group.endswith("-parallel"))
-        if gpus <= goal.max_gpus:
-            yield chosen
+class _Optimizer:
+    """One question to ``optimize``, and what is remembered while it is answered."""
 
+    def __init__(
+        self,
+        plan: Plan,
+        gpu: GpuSpec,
+        goal: Goal,
+        pricer: Pricer,
+        stated: Mapping[str, float],
+        known: Mapping[str, Lever],
+    ) -> None:
+        self.plan, self.gpu, self.goal, self.pricer, self.stated = plan, gpu, goal, pricer, stated
+        self.groups = allowed(goal, known)
+        self.settings: dict[Hashable, tuple[Lever, ...]] = {}
+        """The fastest free levers by what a call of the transformer rests on."""
 
-def _never(plan: Plan, lever: Lever, gpu: GpuSpec) -> bool:
-    return bool(refusals(plan, (lever,), gpu))
+    def run(self) -> Optimum:
+        """The best of all combinations; raises as ``optimize`` does."""
+        goal = self.goal
+        baseline = self.option(())
+        kept: list[Option] = []
+        nearest: Option | None = None
+        judged = legal = unknown = 0
+        for roles in (set(Role) - {Role.PLACEMENT}, set(Role)):
+            for outer in self.combinations(roles):
+                option = self.fastest(outer)
+                judged += 1
+                if option is None:
+                    continue
+                legal += 1
+                if goal.retained and isnan(option.retained):
+                    unknown += 1
+                    continue
+                if option.retained < goal.retained or not _fits(option, goal):
+                    continue
+                nearest = _less(nearest, option, "latency")
+                if goal.max_latency_s is None or float(option.estimate.latency_s) <= goal.max_latency_s:
+                    kept.append(option)
+            if nearest is not None:
+                break  # what fits without giving up time for memory is faster than what does
+        if not kept:
+            raise ArchSearchError(_nothing(self.plan, self.gpu, goal, nearest, unknown))
+        least = min(option.value(goal.objective) for option in kept)
+        near = [option for option in kept if option.value(goal.objective) <= (1.0 + EQUAL) * least]
+        best = min(near, key=lambda o: (o.loss, len(o.levers), o.value(goal.objective)))
+        steps = tuple(self.path(best))
+        return Optimum(baseline, best, steps, judged, legal, unknown, self.plan, self.stated)
 
+    def legal(self, chosen: Sequence[Lever]) -> bool:
+        """Whether a combination is legal."""
+        return not refusals(self.plan, chosen, self.gpu, models=self.pricer.models)
 
-def _fastest(
-    plan: Plan,
-    outer: tuple[Lever, ...],
-    gpu: GpuSpec,
-    pricer: Pricer,
-    known: Mapping[str, float],
-    inner: dict[Any, tuple[Lever, ...]],
-) -> Option | None:
-    """The fastest legal setting of the free levers beside ``outer``; None where ``outer`` itself is not legal.
+    def option(self, chosen: Sequence[Lever]) -> Option:
+        """A combination with its estimate."""
+        final = build(self.plan, chosen)
+        estimate = estimate_pipeline(final.pipeline, self.gpu, final.request, final.deployment, pricer=self.pricer)
+        return Option(tuple(chosen), estimate, quality_left(self.plan, chosen, self.stated))
 
-    ``inner`` remembers the settings by all that the transformer's call depends on.
-    """
-    if refusals(plan, outer, gpu):
-        return None
-    key = _call_key(build(plan, outer))
-    if key not in inner:
-        inner[key] = _kernels(plan, outer, gpu, pricer, known)
-    try:
-        return _option(plan, (*outer, *inner[key]), gpu, pricer, known)
-    except ArchSearchError:
-        return None  # a kernel of the finished plan that the GPU does not have
-
-
-def _call_key(plan: Plan) -> tuple[Any, ...]:
-    """What one call of the transformer and the legality of the free levers rest on."""
-    request, run = plan.request, plan.run
-    sizes = (request.height, request.width, request.frames, request.batch_size, request.passes)
-    parallel = (run.execution, run.cfg_parallel, run.placement, run.cached_share > 0)
-    return (plan.pipeline.transformer, sizes, run.dtype, run.linear_attention, parallel)
-
-
-def _kernels(
-    plan: Plan, outer: tuple[Lever, ...], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]
-) -> tuple[Lever, ...]:
-    """The fastest legal setting of the free levers beside ``outer``."""
-    taken = {x.group for x in outer}
-    free: list[list[Lever | None]] = []
-    for group in _FREE:
-        if group not in taken:
-            options = [x for x in levers().values() if x.group == group and x.training == "none"]
-            free.append([None, *(x for x in options if not refusals(plan, (*outer, x), gpu))])
-    best: Option | None = None
-    for setting in product(*free):
-        chosen = (*outer, *(x for x in setting if x is not None))
-        if refusals(plan, chosen, gpu):
-            continue
+    def priced(self, chosen: Sequence[Lever]) -> Option | None:
+        """A combination with its estimate; None where the finished plan has a kernel that the GPU does not have."""
         try:
-            best = _less(best, _option(plan, chosen, gpu, pricer, known), "latency")
+            return self.option(chosen)
         except ArchSearchError:
-            continue  # a kernel of the finished plan that the GPU does not have
-    return () if best is None else best.levers[len(outer) :]
+            return None
+
+    def combinations(self, roles: set[Role]) -> Iterator[tuple[Lever, ...]]:
+        """Combinations of all but the free levers, of groups of these roles; levers that are illegal alone are left out
+        at once. A batch shortens no generation: under the objective of latency there is none."""
+        if self.goal.objective == "latency":
+            roles = roles - {Role.REQUEST}
+        choices: list[list[Lever | None]] = []
+        last: list[list[Lever | None]] = []  # groups that have free levers too stand last
+        for group, found in self.groups:
+            outer = [lever for lever in found if not lever.free and self.legal((lever,))]
+            if group.role in roles and outer:
+                (last if any(lever.free for lever in found) else choices).append([None, *outer])
+        for combination in product(*choices, *last):
+            chosen = tuple(lever for lever in combination if lever is not None)
+            if prod(lever.gpus for lever in chosen) <= self.goal.max_gpus:
+                yield chosen
+
+    def fastest(self, outer: tuple[Lever, ...]) -> Option | None:
+        """The fastest legal setting of the free levers beside ``outer``; None where ``outer`` itself is not legal."""
+        if not self.legal(outer):
+            return None
+        key = call_key(build(self.plan, outer))
+        if key not in self.settings:
+            self.settings[key] = self.kernels(outer)
+        return self.priced((*outer, *self.settings[key]))
+
+    def kernels(self, outer: tuple[Lever, ...]) -> tuple[Lever, ...]:
+        """The fastest legal setting of the free levers beside ``outer``."""
+        taken = {lever.group for lever in outer}
+        choices: list[list[Lever | None]] = []
+        for group, found in self.groups:
+            free = [lever for lever in found if lever.free]
+            if group not in taken and free:
+                choices.append([None, *(lever for lever in free if self.legal((*outer, lever)))])
+        best: Option | None = None
+        for setting in product(*choices):
+            chosen = (*outer, *(lever for lever in setting if lever is not None))
+            option = self.priced(chosen) if self.legal(chosen) else None
+            if option is not None:
+                best = _less(best, option, "latency")
+        return () if best is None else best.levers[len(outer) :]
+
+    def path(self, best: Option) -> Iterator[Option]:
+        """The best option's levers one after the other, the most helpful legal one first."""
+        done: tuple[Lever, ...] = ()
+        left = list(best.levers)
+        while left:
+            options = [self.option((*done, lever)) for lever in left if self.legal((*done, lever))]
+            if not options:
+                break
+            step = min(options, key=lambda o: o.value(self.goal.objective))
+            done = step.levers
+            left.remove(done[-1])
+            yield step
 
 
-def _option(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float]) -> Option:
-    final = build(plan, chosen)
-    estimate = estimate_pipeline(final.pipeline, gpu, final.request, final.run, pricer=pricer)
-    return Option(tuple(chosen), estimate, quality_left(plan, chosen, known))
-
-
-def _path(
-    plan: Plan, best: Option, gpu: GpuSpec, pricer: Pricer, known: Mapping[str, float], goal: Goal
-) -> Iterator[Option]:
-    """The best option's levers one after the other, the most helpful legal one first."""
-    done: tuple[Lever, ...] = ()
-    left = list(best.levers)
-    while left:
-        options = [_option(plan, (*done, x), gpu, pricer, known) for x in left if not refusals(plan, (*done, x), gpu)]
-        if not options:
-            break
-        step = min(options, key=lambda o: o.value(goal.objective))
-        done = step.levers
-        left.remove(done[-1])
-        yield step
+def call_key(plan: Plan) -> Hashable:
+    """All that the time of the transformer's call and the legality of the free levers rest on: the call itself, how
+    many of them a step is, and every field of the deployment but ``NOT_OF_A_CALL``."""
+    call = denoise_stage(plan.pipeline, plan.request, plan.deployment).parts[0]
+    counted = [f.name for f in fields(Deployment) if f.name not in NOT_OF_A_CALL]
+    settings = tuple(getattr(plan.deployment, name) for name in counted)
+    return (call.config, call.workload, plan.request.passes, settings)
 
 
 def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None, unknown: int) -> str:
@@ -286,7 +292,7 @@ def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None, unkno
         if goal.retained:
             limits.append(f"a quality share of {goal.retained:g}")
         return f"{text} within {' and '.join(limits)}"
-    seconds = float(np.asarray(nearest.estimate.latency_s))
+    seconds = float(nearest.estimate.latency_s)
     return (
         f"{text} in {goal.max_latency_s:g} s; the fastest takes {seconds:.3g} s with {', '.join(nearest.ids) or 'none'}"
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.cost.bounds import bounds
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.execution import Execution
@@ -23,6 +23,10 @@ from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Convolution, MatMul, OpList
 from archsearch.workload import Workload
 
+P = ParamSpec("P")
+T = TypeVar("T")
+REMEMBERED_CALLS = 4096
+REMEMBERED_MODELS = 256
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
 
 
@@ -35,20 +39,59 @@ class Call:
     convolution, elementwise and collective.
     """
 
-    latency_s: Any
-    gpu_s: Any
-    low_s: Any
-    high_s: Any
-    host_s: Any
-    kernels: Any
-    flops: Any
-    peak_s: Any
-    roofline_s: Any
-    by_kind: dict[str, Any]
-    weights_bytes: Any
-    activation_bytes: Any
-    largest_layer_bytes: Any
+    latency_s: Floats
+    gpu_s: Floats
+    low_s: Floats
+    high_s: Floats
+    host_s: Floats
+    kernels: Floats
+    flops: Floats
+    peak_s: Floats
+    roofline_s: Floats
+    by_kind: dict[str, Floats]
+    weights_bytes: Floats
+    activation_bytes: Floats
+    largest_layer_bytes: Floats
     provenance: Provenance
+
+
+class Remembered(Generic[P, T]):
+    """A function of what names its answer. Answers are kept by its arguments, the least recently asked for dropped;
+    arguments that do not hash (arrays) are computed every time."""
+
+    def __init__(self, compute: Callable[P, T], most: int) -> None:
+        self._compute, self._most = compute, most
+        self._answers: OrderedDict[Hashable, T] = OrderedDict()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (args, *kwargs.items())
+        try:
+            answer = self._answers.get(key)
+        except TypeError:
+            return self._compute(*args, **kwargs)
+        if answer is None:
+            answer = self._answers[key] = self._compute(*args, **kwargs)
+            if len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+        else:
+            self._answers.move_to_end(key)
+        return answer
+
+
+class Models:
+    """Operations and memory of the models of pipelines, each scalar one computed once for a workload."""
+
+    def __init__(self) -> None:
+        self.ops: Callable[[ModelConfig, Workload], OpList] = Remembered(_lower, REMEMBERED_MODELS)
+        self.memory: Callable[[ModelConfig, Workload], MemoryUse] = Remembered(_memory, REMEMBERED_MODELS)
+
+
+def _lower(config: ModelConfig, workload: Workload) -> OpList:
+    return config.lower(workload)
+
+
+def _memory(config: ModelConfig, workload: Workload) -> MemoryUse:
+    return config.memory(workload)
 
 
 class Pricer:
@@ -61,28 +104,22 @@ class Pricer:
         self.gpu = gpu
         self.usd_per_hour = price_of(gpu, prices)
         self.model = CostModel(gpu, cache=PriceCache())
-        self._known: dict[Hashable, Call] = {}
+        self.models = Models()
+        self._calls = Remembered(self._price, REMEMBERED_CALLS)
 
-    def call(self, config: ModelConfig, w: Workload, execution: Execution) -> Call:
+    def call(self, config: ModelConfig, workload: Workload, execution: Execution) -> Call:
         """One call.
 
         Raises:
             UnsupportedError: the GPU has no units or kernel for what the execution asks.
             InvalidInputError: a workload that the model cannot take.
         """
-        key = (config, w, execution)
-        try:
-            known = self._known.get(key)
-        except TypeError:  # arrays are not remembered
-            return self._price(config, w, execution)
-        if known is None:
-            known = self._known[key] = self._price(config, w, execution)
-        return known
+        return self._calls(config, workload, execution)
 
-    def _price(self, config: ModelConfig, w: Workload, execution: Execution) -> Call:
-        answer = self.model.price(config, w, execution)
-        use = memory(config, w, execution, self.gpu)
-        ops = laid_out(config, w, answer.execution)
+    def _price(self, config: ModelConfig, workload: Workload, execution: Execution) -> Call:
+        answer = self.model.price(config, workload, execution)
+        use = memory(config, workload, execution, self.gpu)
+        ops = laid_out(config, workload, answer.execution)
         limits = bounds(ops, self.gpu, answer.execution)
         return Call(
             latency_s=as_float(answer.latency_s),
@@ -102,22 +139,9 @@ class Pricer:
         )
 
 
-def lowered(config: ModelConfig, w: Workload) -> OpList:
-    """``config.lower(w)``, remembered where both are scalars."""
-    try:
-        return _lowered(config, w)  # type: ignore[arg-type]
-    except TypeError:  # arrays are not remembered
-        return config.lower(w)
-
-
-@lru_cache(maxsize=256)
-def _lowered(config: ModelConfig, w: Workload) -> OpList:
-    return config.lower(w)
-
-
-def by_kind(answer: Estimate) -> dict[str, Any]:
+def by_kind(answer: Estimate) -> dict[str, Floats]:
     """Seconds by what runs: matmul, attention, convolution, collective, elementwise."""
-    found: dict[str, Any] = {}
+    found: dict[str, Floats] = {}
     for item in answer.breakdown:
         name = item.op.removesuffix(" (unfused)")
         kind = _KINDS.get(name, "collective" if name.startswith("all_") else "elementwise")
@@ -125,9 +149,9 @@ def by_kind(answer: Estimate) -> dict[str, Any]:
     return found
 
 
-def largest_layer_bytes(ops: OpList) -> Any:
+def largest_layer_bytes(ops: OpList) -> Floats:
     """Weights of the largest single layer: what layer-by-layer offloading has on the GPU at a time."""
-    most: Any = as_float(0.0)
+    most: Floats = as_float(0.0)
     for op in ops:
         if isinstance(op, MatMul) and op.weights:
             most = np.maximum(most, as_float(op.n) * as_float(op.k) * op.dtype.itemsize)
@@ -135,16 +159,3 @@ def largest_layer_bytes(ops: OpList) -> Any:
             taps = as_float(op.in_channels) / as_float(op.groups) * as_float(op.volume)
             most = np.maximum(most, taps * as_float(op.out_channels) * op.dtype.itemsize)
     return most
-
-
-def footprint(config: ModelConfig, w: Workload) -> MemoryUse:
-    """``config.memory(w)``, remembered where both are scalars."""
-    try:
-        return _footprint(config, w)  # type: ignore[arg-type]
-    except TypeError:  # arrays are not remembered
-        return config.memory(w)
-
-
-@lru_cache(maxsize=256)
-def _footprint(config: ModelConfig, w: Workload) -> MemoryUse:
-    return config.memory(w)

@@ -1,11 +1,9 @@
-"""What is asked of a pipeline, and how it is run; both refuse what no real run can do."""
+"""What is asked of a pipeline, and how its parts lie and run; both refuse what no GPU can do."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.pipeline.catalog import GenerationPipeline, check_asked
 from archsearch.pipeline.records import Guidance
+from archsearch.ranges import require_range
 from archsearch.workload import MAX_DIMENSION, Workload
 
 
@@ -55,15 +54,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """How a pipeline runs; levers change these fields.
+class Deployment:
+    """How the parts of a pipeline lie and run; levers change these fields.
 
     ``execution`` is how its transformer runs; what stands beside it runs as ``execution.beside()``. ``dtype`` is the
     transformer's linear format. ``cached_share`` of the steps reuse features and run ``cache_probe`` of the
     transformer. ``cfg_parallel`` GPUs share the two passes of guidance, ``execution.sequence_parallel`` the tokens.
 
     Raises:
-        InvalidInputError: a number that no run can have.
+        InvalidInputError: a number that no deployment can have.
         UnsupportedError: a layout or format that pipelines do not have.
     """
 
@@ -97,56 +96,73 @@ class Run:
 
     def line(self) -> str:
         """What of it is not the default, execution, format and placement aside, in words; empty where nothing is."""
-        plain = Run(dtype=self.dtype)
+        plain = Deployment(dtype=self.dtype)
         names = [f.name for f in fields(self) if f.name not in ("dtype", "execution", "placement")]
-        told = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(plain, name)}
-        shown = {name: getattr(value, "value", value) for name, value in told.items()}
-        return ", ".join(f"{n}={f'{v:.3g}' if isinstance(v, float) else str(v).lower()}" for n, v in shown.items())
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(plain, name)}
+        return ", ".join(f"{name}={_word(value)}" for name, value in changed.items())
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.cached_share < 1.0:
-            raise InvalidInputError(f"the share of cached steps must be from 0 to below 1, not {self.cached_share:g}")
-        if self.cfg_parallel not in (1, 2):
-            raise InvalidInputError(f"CFG parallelism splits two passes: 1 or 2 GPUs, not {self.cfg_parallel}")
+        require_range("cached_share", self.cached_share, 0, 1, below=True)
+        require_range("cfg_parallel", self.cfg_parallel, 1, 2, whole=True)
         if self.execution.data_parallel > 1 or self.execution.pipeline_parallel > 1:
             raise UnsupportedError(
-                "a generation is shared by its sequence or its two passes (--sequence-parallel, lever cfg-parallel); "
-                "replicas are `archsearch serve fleet`'s to count"
+                "a generation is shared by its sequence or its two passes ({sequence_parallel}, lever cfg-parallel); "
+                "replicas are `archsearch serve fleet`'s to count",
+                field="sequence_parallel",
             )
         if self.decoder_dtype is not None and self.decoder_dtype.itemsize < 2:
             raise UnsupportedError(
-                f"--decoder-dtype {self.decoder_dtype.value}: autoencoders run in 16 or 32 bits (bf16, fp16, fp32)"
+                f"{{decoder_dtype}} {self.decoder_dtype.value}: autoencoders run in 16 or 32 bits (bf16, fp16, fp32)",
+                field="decoder_dtype",
             )
-        if self.pcie_gb_s is not None and not (math.isfinite(self.pcie_gb_s) and self.pcie_gb_s > 0):
-            raise InvalidInputError(f"--pcie-gb-s must be a positive number, not {self.pcie_gb_s}")
+        if self.pcie_gb_s is not None:
+            require_range("pcie_gb_s", self.pcie_gb_s, 0, above=True, unit="GB/s")
 
 
-def run_reasons(run: Run) -> dict[str, str]:
-    """What of a run excludes something else of it: what cannot be (compile, graphs, shared) → why."""
-    found: dict[str, str] = {}
-    resident = run.placement is Placement.RESIDENT
-    if run.execution.compiled and run.placement is Placement.SEQUENTIAL_OFFLOAD:
-        found["compile"] = (
-            "sequential offload moves every layer's weights in a hook, which breaks the graph at each of them"
-        )
-    if run.execution.cuda_graphs and not resident:
-        found["graphs"] = "a captured graph holds its weights' addresses: they must stay resident"
-    elif run.execution.cuda_graphs and run.cached_share:
-        found["graphs"] = "a feature cache decides at run time which blocks run: a captured graph cannot"
-    if run.gpus > 1 and not resident:
-        found["shared"] = "offloading moves weights in turn; GPUs that share a generation need them resident"
-    return found
+def _word(value: object) -> str:
+    shown = getattr(value, "value", value)
+    return f"{shown:.3g}" if isinstance(shown, float) else str(shown).lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflicts:
+    """Why a part of a deployment cannot be beside another: compilation, graphs, GPUs that share a generation. None
+    where it can."""
+
+    compiled: str | None = None
+    cuda_graphs: str | None = None
+    shared: str | None = None
+
+    @property
+    def first(self) -> str | None:
+        """The first reason, None where nothing excludes anything."""
+        return self.compiled or self.cuda_graphs or self.shared
+
+
+def conflicts(deployment: Deployment) -> Conflicts:
+    """What of a deployment excludes something else of it."""
+    compiled = graphs = shared = None
+    resident = deployment.placement is Placement.RESIDENT
+    if deployment.execution.compiled and deployment.placement is Placement.SEQUENTIAL_OFFLOAD:
+        compiled = "sequential offload moves every layer's weights in a hook, which breaks the graph at each of them"
+    if deployment.execution.cuda_graphs and not resident:
+        graphs = "a captured graph holds its weights' addresses: they must stay resident"
+    elif deployment.execution.cuda_graphs and deployment.cached_share:
+        graphs = "a feature cache decides at run time which blocks run: a captured graph cannot"
+    if deployment.gpus > 1 and not resident:
+        shared = "offloading moves weights in turn; GPUs that share a generation need them resident"
+    return Conflicts(compiled=compiled, cuda_graphs=graphs, shared=shared)
 
 
 def make_request(
     pipeline: GenerationPipeline,
     *,
-    height: Any = None,
-    width: Any = None,
-    frames: Any = None,
-    steps: Any = None,
+    height: Dim | None = None,
+    width: Dim | None = None,
+    frames: Dim | None = None,
+    steps: Dim | None = None,
     guidance: str | Guidance | None = None,
-    batch_size: Any = 1,
+    batch_size: Dim = 1,
     caption_tokens: int = 0,
 ) -> tuple[Request, tuple[str, ...]]:
     """A request with the pipeline's defaults filled in, and what was assumed (``name=value``).
@@ -158,28 +174,29 @@ def make_request(
             range, steps or guidance that the checkpoint is not made for; the text names what is legal.
         UnknownNameError: no such guidance.
     """
-    defaults, assumed = pipeline.record.defaults, []
-    if height is None and width is not None:
-        height = width
-    if width is None and height is not None:
-        width = height
-    sizes: dict[str, Any] = {"height": height, "width": width, "steps": steps}
-    if pipeline.video:
-        sizes["frames"] = frames
-    elif frames is not None and np.any(np.asarray(frames) != 1):
-        raise InvalidInputError(f"{pipeline.name} generates single images: leave out --frames")
-    for name, value in sizes.items():
-        if value is None:
-            sizes[name] = getattr(defaults, name)
-            assumed.append(f"{name}={sizes[name]}")
+    defaults = pipeline.record.defaults
+    assumed: list[str] = []
+
+    def or_default(name: str, value: Dim | None, default: int) -> Dim:
+        if value is not None:
+            return value
+        assumed.append(f"{name}={default}")
+        return default
+
+    if not pipeline.video and frames is not None and np.any(np.asarray(frames) != 1):
+        raise InvalidInputError(f"{pipeline.name} generates single images: leave out {{frames}}", field="frames")
+    high = or_default("height", width if height is None else height, defaults.height)
+    wide = or_default("width", height if width is None else width, defaults.width)
+    count = or_default("steps", steps, defaults.steps)
     chosen = pipeline.record.guidance.default if guidance is None else _guidance(guidance)
+    length = or_default("frames", frames, defaults.frames) if defaults.frames and pipeline.video else None
     if guidance is None:
         assumed.append(f"guidance={chosen.value}")
     request = Request(
-        height=sizes["height"],
-        width=sizes["width"],
-        frames=sizes.get("frames"),
-        steps=sizes["steps"],
+        height=high,
+        width=wide,
+        frames=length,
+        steps=count,
         guidance=chosen,
         batch_size=batch_size,
         caption_tokens=caption_tokens,
@@ -202,57 +219,70 @@ def check_request(pipeline: GenerationPipeline, request: Request) -> None:
     Raises:
         InvalidInputError: what, why, and the nearest legal values.
     """
-    _whole("batch-size", request.batch_size, 1, MAX_DIMENSION)
-    _whole("steps", request.steps, 1, pipeline.record.max_steps)
+    _require_whole("batch_size", request.batch_size, MAX_DIMENSION)
+    _require_whole("steps", request.steps, pipeline.record.max_steps)
     decoder = pipeline.record.decoder
     if decoder is not None and decoder.denoises and np.any(np.asarray(request.steps) < 2):
-        raise InvalidInputError(f"--steps {request.steps}: the decoder takes the last step, so at least 2 are needed")
-    step = pixel_step(pipeline)
-    for side in ("height", "width"):
-        value = getattr(request, side)
-        _whole(side, value, 1, MAX_DIMENSION)
-        why = f"latents of {_say(_scale(pipeline))} pixels, patches of {_say(_patch(pipeline))}"
-        _divisible(f"--{side}", value, step, 0, why)
+        raise InvalidInputError(
+            f"{{steps}} {request.steps}: the decoder takes the last step, so at least 2 are needed", field="steps"
+        )
+    why = f"latents of {_say(_scale(pipeline))} pixels, patches of {_say(_patch(pipeline))}"
+    for side, pixels in (("height", request.height), ("width", request.width)):
+        _require_whole(side, pixels, MAX_DIMENSION)
+        _require_multiple(side, pixels, pixel_step(pipeline), 0, why)
     if request.frames is not None:
-        _whole("frames", request.frames, 1, MAX_DIMENSION)
+        _require_whole("frames", request.frames, MAX_DIMENSION)
         factor = frame_step(pipeline)
-        _divisible("--frames", request.frames, factor, 1, f"the autoencoder packs {_say(factor)} frames into one")
+        _require_multiple("frames", request.frames, factor, 1, f"the autoencoder packs {_say(factor)} frames into one")
 
 
-def pixel_step(pipeline: GenerationPipeline) -> Any:
+def pixel_step(pipeline: GenerationPipeline) -> Dim:
     """Pixels that height and width must be multiples of: latents, patches and the autoencoder's own."""
-    own = _scale(pipeline) * _patch(pipeline)
+    transformer = np.asarray(_scale(pipeline)) * _patch(pipeline)
     decoder = 1 if pipeline.decoder is None else int(getattr(pipeline.decoder, "vae_scale_factor", 1))
-    return np.lcm(own, decoder)
+    step: Dim = np.lcm(transformer, decoder)
+    return step
 
 
-def frame_step(pipeline: GenerationPipeline) -> Any:
+def frame_step(pipeline: GenerationPipeline) -> Dim:
     """Frames per latent frame after the first."""
     return np.asarray(getattr(pipeline.transformer, "vae_temporal_factor", 1))
 
 
-def _scale(pipeline: GenerationPipeline) -> Any:
+def _scale(pipeline: GenerationPipeline) -> Dim:
     return np.asarray(getattr(pipeline.transformer, "vae_scale_factor", 1))
 
 
-def _patch(pipeline: GenerationPipeline) -> Any:
+def _patch(pipeline: GenerationPipeline) -> Dim:
     patch = getattr(pipeline.transformer, "patch_size", 1)
     return np.asarray(patch[-1] if isinstance(patch, tuple) else patch)
 
 
-def _say(value: Any) -> str:
+def _say(value: Dim) -> str:
     return "/".join(str(v) for v in np.unique(np.asarray(value)))
 
 
-def _whole(name: str, value: Any, low: int, high: int) -> None:
+def _require_whole(field: str, value: Dim, high: int) -> None:
+    """Check that a number or array is whole and from 1 to ``high``.
+
+    Raises:
+        InvalidInputError: with the nearest legal number.
+    """
     array = np.asarray(value)
-    whole = array.dtype.kind in "iu" and bool(np.all((array >= low) & (array <= high)))
-    if not whole:
-        nearest = int(np.clip(np.rint(float(array.flat[0])), low, high)) if array.dtype.kind in "iuf" else low
-        raise InvalidInputError(f"--{name} {value} must be a whole number from {low} to {high}; nearest: {nearest}")
+    if array.dtype.kind in "iu" and bool(np.all((array >= 1) & (array <= high))):
+        return
+    nearest = int(np.clip(np.rint(float(array.flat[0])), 1, high)) if array.dtype.kind in "iuf" else 1
+    raise InvalidInputError(
+        f"{{{field}}} {value} must be a whole number from 1 to {high}; nearest: {nearest}", field=field
+    )
 
 
-def _divisible(flag: str, value: Any, step: Any, offset: int, why: str) -> None:
+def _require_multiple(field: str, value: Dim, step: Dim, offset: int, why: str) -> None:
+    """Check that a number or array is ``offset`` more than a multiple of ``step``.
+
+    Raises:
+        InvalidInputError: with the nearest legal numbers.
+    """
     array, steps = np.broadcast_arrays(np.asarray(value), np.asarray(step))
     bad = (array - offset) % steps != 0
     if not bad.any():
@@ -261,4 +291,6 @@ def _divisible(flag: str, value: Any, step: Any, offset: int, why: str) -> None:
     below = (size - offset) // unit * unit + offset
     legal = [v for v in (below, below + unit) if v >= 1]
     form = f"1 more than a multiple of {unit}" if offset else f"a multiple of {unit} pixels"
-    raise InvalidInputError(f"{flag} {size} must be {form} ({why}); nearest legal: {' or '.join(map(str, legal))}")
+    raise InvalidInputError(
+        f"{{{field}}} {size} must be {form} ({why}); nearest legal: {' or '.join(map(str, legal))}", field=field
+    )

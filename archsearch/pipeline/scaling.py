@@ -126,7 +126,7 @@ def search_of(
         if not 0.0 <= value <= 1.0:
             raise InvalidInputError(f"--{flag} must be from 0 to 1, not {value:g}")
     pricer = Pricer(gpu)
-    answer = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.run, pricer=pricer)
+    answer = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
     return Search(
         name=name,
         generate_s=float(answer.gpu_seconds_per_output),
@@ -145,8 +145,8 @@ def verifier_s(name: str, plan: Plan, pricer: Pricer) -> float:
         raise UnknownNameError("verifier", name, known)
     config = load_model(known[name]["model"])
     phase = Phase.PREFILL if Phase.PREFILL in getattr(config, "phases", ()) else Phase.FORWARD
-    w = Workload(phase=phase, seq_len=known[name]["seq_len"], dtype=plan.run.base_dtype)
-    return float(np.asarray(pricer.call(config, w, plan.run.execution.beside()).latency_s))
+    w = Workload(phase=phase, seq_len=known[name]["seq_len"], dtype=plan.deployment.base_dtype)
+    return float(np.asarray(pricer.call(config, w, plan.deployment.execution.beside()).latency_s))
 
 
 def compare(small: Search, large: Search) -> Comparison:

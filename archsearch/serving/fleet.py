@@ -199,7 +199,7 @@ def replica(
     seconds: dict[int, float] = {}
     for batch in (b for b in BATCHES if b <= max_batch):
         request = replace(plan.request, batch_size=batch)
-        estimate = estimate_pipeline(plan.pipeline, gpu, request, plan.run, pricer=pricer)
+        estimate = estimate_pipeline(plan.pipeline, gpu, request, plan.deployment, pricer=pricer)
         if not bool(estimate.fits):
             if batch == 1:
                 peak = float(estimate.peak_memory_bytes) / 2**30
@@ -212,12 +212,12 @@ def replica(
     fps, frames = plan.pipeline.record.defaults.frames_per_second, plan.request.frames
     return Replica(
         gpu=gpu,
-        gpus=plan.run.gpus,
+        gpus=plan.deployment.gpus,
         batch_s=seconds,
         usd_per_hour=usd_per_hour,
         available=available,
         video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
-        execution=plan.run.step_execution,
+        execution=plan.deployment.step_execution,
         plan=plan,
     )
 

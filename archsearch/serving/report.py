@@ -8,7 +8,7 @@ from math import isfinite
 import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
-from archsearch.pipeline.describe import request_document, run_document
+from archsearch.pipeline.describe import deployment_document, request_document
 from archsearch.serving.fleet import Fleet, FleetPlan, Group, Replica, ServiceLevel, plan_fleet
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.setup import Setup
@@ -69,7 +69,7 @@ def _asked(name: str, units: Sequence[Replica]) -> Document:
     if execution is not None:
         document["execution"] = execution.to_dict()
     if plan is not None:
-        document |= {"request": request_document(plan.request), "run": run_document(plan.run)}
+        document |= {"request": request_document(plan.request), "run": deployment_document(plan.deployment)}
     return document
 
 

@@ -98,17 +98,18 @@ class Setup:
             generation=generation or {},
         )
 
-    def offer(self, pipeline: str, **sampling: Any) -> Offer:
-        """The pipeline on every kind of GPU that can run it. ``sampling`` is its alone: its steps and guidance.
+    def offer(self, pipeline: str, *, steps: int | None = None, guidance: str | None = None) -> Offer:
+        """The pipeline on every kind of GPU that can run it; ``steps`` and ``guidance`` are its own.
 
         Raises:
             ArchSearchError: no kind can; the text has the reasons.
         """
+        generation = {**self.generation, "steps": steps, "guidance": guidance}
         replicas: list[Replica] = []
         refused: dict[str, str] = {}
         for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
             try:
-                replicas.append(self._replica(pipeline, gpu, available, {**self.generation, **sampling}))
+                replicas.append(self._replica(pipeline, gpu, available, generation))
             except UnsupportedError as error:
                 refused[gpu.id] = str(error)
         if not replicas:

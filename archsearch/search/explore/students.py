@@ -19,7 +19,7 @@ from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.request import Run
+from archsearch.pipeline.request import Deployment
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
@@ -95,7 +95,7 @@ def student_space(plan: Plan) -> SearchSpace:
         InvalidInputError: a pipeline that does not ship, or a family without hidden_size and num_layers.
         UnsupportedError: a run with more to it than a format and an execution.
     """
-    pipeline, request, run = plan.pipeline, plan.request, plan.run
+    pipeline, request, run = plan.pipeline, plan.request, plan.deployment
     _refuse_unsearched(plan)
     if pipeline.name not in list_pipelines():
         raise InvalidInputError(
@@ -140,8 +140,9 @@ def _refuse_unsearched(plan: Plan) -> None:
     Raises:
         UnsupportedError: the text names the fields of the run.
     """
-    plain = Run(dtype=plan.run.dtype, execution=plan.run.execution)
-    changed = [f.name for f in fields(Run) if getattr(plan.run, f.name) != getattr(plain, f.name)]
+    deployment = plan.deployment
+    plain = Deployment(dtype=deployment.dtype, execution=deployment.execution)
+    changed = [f.name for f in fields(Deployment) if getattr(deployment, f.name) != getattr(plain, f.name)]
     if changed:
         raise UnsupportedError(
             f"students are searched with resident weights and every step computed: without {', '.join(changed)} "
