@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, get_type_hints
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar, Protocol, get_type_hints
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy as np
 from archsearch.arrays import Dim
 from archsearch.workload import MAX_DIMENSION, is_whole, within
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+
+class HasFields(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,10 @@ _TYPES: tuple[tuple[object, FieldType], ...] = (
     (tuple[bool, ...], FieldType("a list of true or false", _each(_is_flag))),
     (tuple[str, ...], FieldType("a list of names", _each(_is_text))),
 )
-_READ: WeakKeyDictionary[type[DataclassInstance], Mapping[str, FieldType]] = WeakKeyDictionary()
+_READ: WeakKeyDictionary[type[HasFields], Mapping[str, FieldType]] = WeakKeyDictionary()
 
 
-def field_types(config_class: type[DataclassInstance]) -> Mapping[str, FieldType]:
+def field_types(config_class: type[HasFields]) -> Mapping[str, FieldType]:
     """The fields of a config's class whose kind can be checked; others take what they are given."""
     if config_class not in _READ:
         hints = get_type_hints(config_class, localns={"Dim": Dim})  # a class made at run time has no module with it

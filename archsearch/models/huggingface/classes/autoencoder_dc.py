@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.dc import NORMS, AutoencoderDCConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 _RESIDUAL, _ATTENDING = "ResBlock", "EfficientViTBlock"
 _DOWNSAMPLING = {"conv": "Conv", "pixel_unshuffle": "pixel_unshuffle"}
@@ -83,6 +84,7 @@ def _finish(config: AutoencoderDCConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderDC": Format(
         family=AutoencoderDCConfig,
+        inputs=autoencoder_inputs,
         sizes={
             "block_out_channels": "encoder_block_out_channels",
             "encoder_layers_per_block": "encoder_layers_per_block",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archsearch.models.diffusion.dit import DiTConfig
-from archsearch.models.huggingface.format import Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Inputs
+from archsearch.models.huggingface.classes.format import Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -24,9 +25,18 @@ def _obstacles(config: DiTConfig) -> list[str]:
     return wrong
 
 
+def _inputs(call: Call) -> Inputs:
+    return {
+        "hidden_states": call.image(),
+        "timestep": call.per_sample("steps"),
+        "class_labels": call.per_sample("ids"),
+    }
+
+
 FORMATS = {
     "DiTTransformer2DModel": Format(
         family=DiTConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 from archsearch.models.language.t5 import T5Config
 
 _FEED_FORWARDS = {"gated-gelu": (True, "gelu_new"), "relu": (False, "relu"), "gated-silu": (True, "silu")}

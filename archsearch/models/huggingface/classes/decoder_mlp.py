@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 DENSE = {"num_experts": 0, "shared_expert_intermediate_size": 0, "moe_intermediate_size": None}

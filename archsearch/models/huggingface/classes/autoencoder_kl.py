@@ -6,7 +6,8 @@ import json
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.kl import AutoencoderKLConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 
@@ -31,6 +32,7 @@ def _finish(config: AutoencoderKLConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderKL": Format(
         family=AutoencoderKLConfig,
+        inputs=autoencoder_inputs,
         sizes={"block_out_channels": "block_out_channels"},
         options={
             "latent_channels": ("latent_channels", 4),

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.decoder_mlp import DENSE, GLOBAL, MLP_FORMATS, ONE_KIND, PLAIN, heads, without
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.decoder_mlp import (
+    DENSE,
+    GLOBAL,
+    MLP_FORMATS,
+    ONE_KIND,
+    PLAIN,
+    heads,
+    without,
+)
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES as _SIZES
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 _LLAMA = {

@@ -6,7 +6,8 @@ import math
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.sana import SanaConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import captioned
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -40,6 +41,7 @@ def _finish(config: SanaConfig, document: Document) -> None:
 FORMATS = {
     "SanaTransformer2DModel": Format(
         family=SanaConfig,
+        inputs=captioned,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",
