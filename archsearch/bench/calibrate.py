@@ -37,6 +37,7 @@ from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_featu
 from archsearch.cost.kernels.base import KernelModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
+from archsearch.hardware.architecture import fitted_alike
 from archsearch.tables import read_table
 
 if TYPE_CHECKING:
@@ -57,9 +58,6 @@ EARNED = 0.03
 REPEAT_LOG = 0.05
 """Mean distance of two published measurements of one 16-bit product (2 to 8 %): what a sibling GPU's band adds."""
 SIBLING = "shapes of the one GPU measured, and 5 % between measurements of a sibling"
-
-# Architectures whose SMs are close enough to share coefficients: (first is the fitted one)
-KIN = {"blackwell": ("blackwell-ultra",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def calibrate(
     files = [
         CalibrationFile(
             level=level,
-            serves=(name, *KIN.get(name, ())) if level == "architecture" else (name,),
+            serves=(name, *fitted_alike(name)) if level == "architecture" else (name,),
             source=source,
             date=date,
             code_version=code_version,
@@ -319,6 +317,8 @@ def _kernel_fit(
     correction: str | None = None,
     carried: Mapping[str, float] | None = None,
 ) -> KernelFit:
+    """A fit as it is stored: coefficients, and the band and error that unseen rows give it (by what bounds a row, where
+    enough rows are bound so)."""
     bands = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]

@@ -170,6 +170,7 @@ class _Fits:
 
 
 def _fit_families(frame: pd.DataFrame, spec: GpuSpec) -> _Fits:
+    """Fit every kernel family that has rows enough, from the shipped coefficients; a fit that is worse is left out."""
     shipped = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
     fitting, judging = (_by_kernel(rows) for rows in split_rows(frame))
     fits: dict[str, KernelFit] = {}

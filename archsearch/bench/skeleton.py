@@ -8,23 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.architecture import architecture_records
 from archsearch.hardware.database import list_gpus, load_gpu
 from archsearch.hardware.spec import GpuSpec
 
-GENERATIONS = {
-    (6, 0): "pascal-gp100",
-    (6, 1): "pascal",
-    (7, 0): "volta",
-    (7, 5): "turing",
-    (8, 0): "ampere",
-    (8, 6): "ampere-ga10x",
-    (8, 9): "ada",
-    (9, 0): "hopper",
-    (10, 0): "blackwell",
-    (10, 3): "blackwell-ultra",
-    (12, 0): "blackwell-rtx",
-}
-"""Compute capability → architecture, as the profiles name it (CUDA C++ Programming Guide, compute capabilities)."""
 DOUBLE_DATA_RATE = 2.0
 """Transfers per clock that NVML's memory clock counts for HBM and GDDR alike (nvidia-smi's ``clocks.max.memory``)."""
 
@@ -138,12 +125,13 @@ _READ = (*("compute_capability", "num_sms", "boost_clock_mhz", "peak_tflops", "m
 
 def _kin(facts: Facts) -> GpuSpec:
     """The GPU of the device's architecture, and of its market (GeForce or not), that is nearest in size."""
-    architecture = GENERATIONS.get((facts.major, facts.minor))
+    generations = {number: record.id for record in architecture_records() for number in record.compute_capabilities}
+    architecture = generations.get(f"{facts.major}.{facts.minor}")
     kin = [spec for spec in list_gpus() if spec.architecture == architecture]
     consumer = "geforce" in facts.name.lower()
     kin.sort(key=lambda s: (("geforce" in s.name.lower()) != consumer, abs(s.num_sms - facts.multi_processor_count)))
     if not kin:
-        capabilities = ", ".join(f"{a}.{b}" for a, b in GENERATIONS)
+        capabilities = ", ".join(sorted(generations, key=lambda number: [int(part) for part in number.split(".")]))
         raise InvalidInputError(
             f"{facts.name}: compute capability {facts.major}.{facts.minor} is of no generation known ({capabilities}); "
             "write its profile by hand (docs/hardware.md)"
