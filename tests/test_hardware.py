@@ -530,7 +530,7 @@ def test_a_stored_pool_keeps_its_weights() -> None:
     pool = GpuPool.weighted("t4=0.3333333333333333,a10=0.6666666666666666")
     assert pool.weights == (0.3333333333333333, 0.6666666666666666)
     assert GpuPool.weighted(pool.to_text()).members == pool.members
-    with pytest.raises(InvalidInputError, match="--weights"):
+    with pytest.raises(InvalidInputError, match="weights"):
         GpuPool.parse("t4=0.3333333333333333,a10=0.6666666666666666")
 
 
