@@ -116,7 +116,7 @@ def test_formats_follow_the_nvidia_generation(gpu_id: str) -> None:
     gpu = load_gpu(gpu_id)
     if gpu.vendor != "nvidia":
         pytest.skip("compute capability is NVIDIA's")
-    capability = gpu.compute_capability_tuple
+    capability = tuple(int(part) for part in (gpu.compute_capability or "0.0").split("."))
     assert gpu.supports(DType.FP8) == (capability >= (8, 9))
     assert gpu.supports(DType.FP4) == (capability >= (10, 0))
     assert gpu.supports(DType.BF16) == (capability >= (8, 0))
