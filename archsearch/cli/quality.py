@@ -215,7 +215,7 @@ def _training(law: Any, features: dict[str, Any], inference_tokens: float | None
     told: dict[str, Any] = {"tokens": tokens, "tokens_per_parameter": tokens / size}
     told["overtraining"] = float(overtraining(size, tokens))
     if inference_tokens is not None:
-        told["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens)
+        told["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens).document()
     return told
 
 

@@ -13,9 +13,10 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality.features import training_features
@@ -241,5 +242,5 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
     return config
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> TypeGuard[NDArray[np.generic]]:
     return isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and bool(np.all(value == np.rint(value)))
