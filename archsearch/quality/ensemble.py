@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,9 +72,9 @@ class EnsembleProxy:
         weights = np.array(list(MEMBERS.values())) / sum(MEMBERS.values())
         return Quality(
             value=sum((w * a.value for w, a in zip(weights, answers, strict=True)), as_float(0.0)),
-            low=np.minimum.reduce([np.asarray(a.low) for a in answers]),
-            high=np.maximum.reduce([np.asarray(a.high) for a in answers]),
-            in_range=np.logical_and.reduce([np.asarray(a.in_range) for a in answers]),
+            low=reduce(np.minimum, [a.low for a in answers]),
+            high=reduce(np.maximum, [a.high for a in answers]),
+            in_range=reduce(np.logical_and, [a.in_range for a in answers]),
         )
 
 

@@ -172,3 +172,8 @@ _FEATURES: dict[str, Callable[[ModelConfig, Workload], Floats]] = {
     "latent_channels": lambda c, w: _latent_channels(c),
     "compression": lambda c, w: 3 * _size(c, "vae_scale_factor") ** 2 / _latent_channels(c),
 }
+
+
+def list_features() -> list[str]:
+    """Names of all features that a proxy can read."""
+    return [*_FEATURES, *_MEASURED]
