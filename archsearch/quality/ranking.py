@@ -64,9 +64,9 @@ def within_groups(
     tau, rho = np.mean([correlation(x[m], y[m]) for m in members], axis=0)
     draws = []
     for _ in range(RESAMPLES // 4):
-        found = np.array([correlation(x[p], y[p]) for p in (m[rng.integers(0, len(m), len(m))] for m in members)])
-        if np.isfinite(found).all():  # resamples of one value say nothing
-            draws.append(found.mean(axis=0))
+        draw = np.array([correlation(x[p], y[p]) for p in (m[rng.integers(0, len(m), len(m))] for m in members)])
+        if np.isfinite(draw).all():  # resamples of one value say nothing
+            draws.append(draw.mean(axis=0))
     taus, rhos = np.array(draws).T
     return RankCorrelation(sum(map(len, members)), float(tau), _interval(taus), float(rho), _interval(rhos))
 
