@@ -228,12 +228,12 @@ def _why(
 ) -> str:
     if word == "illegal":
         return f"illegal: {'; '.join(broken[:_TOLD])}"
-    told = [
+    changes = [
         f"{term.change(columns[term.column][index], own[term.column])} ({objectives[term.column]['outcome']})"
         for term in terms
     ]
     ending = f"; {word}: {'; '.join(broken[:_TOLD])}" if broken else f": {word}"
-    return ", ".join(told) + ending
+    return ", ".join(changes) + ending
 
 
 def _view(
@@ -260,13 +260,13 @@ def _view(
 
 def _dimensions(gpu: str, own: Mapping[str, Any], around: _Around) -> list[dict[str, Any]]:
     """What each legal single step changes on one GPU, relative to the architecture."""
-    found = []
+    rows = []
     for row in around.rows:
         if row["single"] and row["legal"]:
             name, metrics = row["dimension"], row["metrics"]
             slower = metrics["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)] - 1
             quality = metrics["quality"]
-            found.append(
+            rows.append(
                 {
                     "dimension": name,
                     "from": own[name],
@@ -280,18 +280,18 @@ def _dimensions(gpu: str, own: Mapping[str, Any], around: _Around) -> list[dict[
                     "verdict": row["verdict"][gpu],
                 }
             )
-    return found
+    return rows
 
 
 def _sensitivities(evaluator: Evaluator, gpu: str, own: Mapping[str, Any], around: _Around) -> dict[str, float]:
     """Per cent of latency for one per cent of each dimension that is continuous in meaning, over its legal steps."""
-    found: dict[str, list[float]] = {}
+    by_dimension: dict[str, list[float]] = {}
     for row in around.rows:
         name = row["dimension"]
         if row["single"] and row["legal"] and continuous(evaluator.space, name) and _resized(row, own):
             slower = np.log(row["metrics"]["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)])
-            found.setdefault(name, []).append(float(slower / np.log(row["changes"][name] / own[name])))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            by_dimension.setdefault(name, []).append(float(slower / np.log(row["changes"][name] / own[name])))
+    return {name: float(np.mean(values)) for name, values in by_dimension.items()}
 
 
 def _resized(row: Mapping[str, Any], own: Mapping[str, Any]) -> bool:

@@ -35,8 +35,8 @@ class Judged:
     @property
     def better(self) -> NDArray[np.bool_]:
         """[N] better in one objective and worse in none; an unknown objective is no worse and no better."""
-        known = np.isfinite(self.gains).all(axis=1)
-        return np.asarray(known & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1))
+        compared = np.isfinite(self.gains).all(axis=1)
+        return np.asarray(compared & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1))
 
 
 def judge(row: Mapping[str, Any], dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:

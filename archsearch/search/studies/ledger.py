@@ -179,8 +179,8 @@ def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTria
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             if attempt == _RETRIES - 1:
                 cause = error.__cause__ or error
-                told = str(getattr(cause, "orig", None) or cause).splitlines()
-                raise ArchSearchError(f"the study's database refused {len(trials)} trials: {told[0]}") from None
+                lines = str(getattr(cause, "orig", None) or cause).splitlines()
+                raise ArchSearchError(f"the study's database refused {len(trials)} trials: {lines[0]}") from None
             time.sleep(0.1 * 2**attempt)
     raise AssertionError  # unreachable
 
