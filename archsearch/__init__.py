@@ -3,48 +3,196 @@
 >>> import archsearch
 >>> archsearch.estimate("llama-3-8b", "h100-sxm", seq_len=2048).latency_s      # doctest: +SKIP
 >>> archsearch.recommend("modernbert-base-budget", "t4,a10,h100-sxm")          # doctest: +SKIP
+
+What ``__all__`` lists is public, and docs/api.md describes it. Everything else is private, whatever its name. A name is
+imported when it is first asked for, so that ``import archsearch`` and the command line start quickly.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.api import (
-        EstimateResult,
         diff,
         enumerate_space,
         estimate,
         explain,
-        load_gpu,
         recommend,
+        resume_study,
         run_study,
     )
+    from archsearch.cost.execution import Execution, ExecutionFields
+    from archsearch.cost.model import CostModel
+    from archsearch.differences import Difference
+    from archsearch.dtypes import DType
+    from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+    from archsearch.estimates import EstimateFields, EstimateResult
+    from archsearch.hardware.database import list_gpus, load_gpu
+    from archsearch.hardware.pool import GpuPool
+    from archsearch.hardware.spec import GpuSpec
+    from archsearch.models.base import ModelConfig
+    from archsearch.models.huggingface import from_hf, to_hf
+    from archsearch.models.registry.families import get_family
+    from archsearch.models.registry.families import preset_names as list_models
+    from archsearch.models.registry.load import load_model
+    from archsearch.pipeline.api import make_plan
+    from archsearch.pipeline.catalog import list_pipelines, load_pipeline
+    from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
+    from archsearch.pipeline.levers import apply as pull_levers
+    from archsearch.pipeline.optimize import Goal, Optimum
+    from archsearch.pipeline.optimize import optimize as optimize_pipeline
+    from archsearch.pipeline.plan import Plan
+    from archsearch.quality.proxy import Quality, QualityProxy, get_proxy, list_proxies, register_proxy
+    from archsearch.report.front import plot_front
+    from archsearch.search.answers.explain import Explanation
+    from archsearch.search.evaluate.frames import config_of
+    from archsearch.search.explore.fidelity import Fidelity
+    from archsearch.search.space.space import SearchSpace, list_spaces, load_space
+    from archsearch.search.studies.storage import load_study
+    from archsearch.serving.fleet import FleetPlan, Replica, ServiceLevel, plan_fleet
+    from archsearch.serving.fleet import replica as make_replica
+    from archsearch.workload import Phase, Workload, WorkloadFields
 
     __version__: str
 
+_PLACES = {
+    "ArchSearchError": "errors",
+    "CostModel": "cost.model",
+    "DType": "dtypes",
+    "Difference": "differences",
+    "EstimateFields": "estimates",
+    "EstimateResult": "estimates",
+    "Execution": "cost.execution",
+    "ExecutionFields": "cost.execution",
+    "Explanation": "search.answers.explain",
+    "Fidelity": "search.explore.fidelity",
+    "FleetPlan": "serving.fleet",
+    "Goal": "pipeline.optimize",
+    "GpuPool": "hardware.pool",
+    "GpuSpec": "hardware.spec",
+    "InvalidInputError": "errors",
+    "ModelConfig": "models.base",
+    "Optimum": "pipeline.optimize",
+    "Phase": "workload",
+    "PipelineEstimate": "pipeline.estimate",
+    "Plan": "pipeline.plan",
+    "Quality": "quality.proxy",
+    "QualityProxy": "quality.proxy",
+    "Replica": "serving.fleet",
+    "SearchSpace": "search.space.space",
+    "ServiceLevel": "serving.fleet",
+    "UnknownNameError": "errors",
+    "UnsupportedError": "errors",
+    "Workload": "workload",
+    "WorkloadFields": "workload",
+    "config_of": "search.evaluate.frames",
+    "diff": "api",
+    "enumerate_space": "api",
+    "estimate": "api",
+    "estimate_pipeline": "pipeline.estimate",
+    "explain": "api",
+    "from_hf": "models.huggingface",
+    "get_family": "models.registry.families",
+    "get_proxy": "quality.proxy",
+    "list_gpus": "hardware.database",
+    "list_models": "models.registry.families:preset_names",
+    "list_pipelines": "pipeline.catalog",
+    "list_proxies": "quality.proxy",
+    "list_spaces": "search.space.space",
+    "load_gpu": "hardware.database",
+    "load_model": "models.registry.load",
+    "load_pipeline": "pipeline.catalog",
+    "load_space": "search.space.space",
+    "load_study": "search.studies.storage",
+    "make_plan": "pipeline.api",
+    "make_replica": "serving.fleet:replica",
+    "optimize_pipeline": "pipeline.optimize:optimize",
+    "plan_fleet": "serving.fleet",
+    "plot_front": "report.front",
+    "pull_levers": "pipeline.levers:apply",
+    "recommend": "api",
+    "register_proxy": "quality.proxy",
+    "resume_study": "api",
+    "run_study": "api",
+    "to_hf": "models.huggingface",
+}
+"""Where each public name is, from ``archsearch`` on; ``module:name`` where it has another name there."""
+
 __all__ = [
+    "ArchSearchError",
+    "CostModel",
+    "DType",
+    "Difference",
+    "EstimateFields",
     "EstimateResult",
+    "Execution",
+    "ExecutionFields",
+    "Explanation",
+    "Fidelity",
+    "FleetPlan",
+    "Goal",
+    "GpuPool",
+    "GpuSpec",
+    "InvalidInputError",
+    "ModelConfig",
+    "Optimum",
+    "Phase",
+    "PipelineEstimate",
+    "Plan",
+    "Quality",
+    "QualityProxy",
+    "Replica",
+    "SearchSpace",
+    "ServiceLevel",
+    "UnknownNameError",
+    "UnsupportedError",
+    "Workload",
+    "WorkloadFields",
     "__version__",
+    "config_of",
     "diff",
     "enumerate_space",
     "estimate",
+    "estimate_pipeline",
     "explain",
+    "from_hf",
+    "get_family",
+    "get_proxy",
+    "list_gpus",
+    "list_models",
+    "list_pipelines",
+    "list_proxies",
+    "list_spaces",
     "load_gpu",
+    "load_model",
+    "load_pipeline",
+    "load_space",
+    "load_study",
+    "make_plan",
+    "make_replica",
+    "optimize_pipeline",
+    "plan_fleet",
+    "plot_front",
+    "pull_levers",
     "recommend",
+    "register_proxy",
+    "resume_study",
     "run_study",
+    "to_hf",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from archsearch.version import version
 
         return version()
-    if name in __all__:
-        return getattr(import_module("archsearch.api"), name)
-    raise AttributeError(f"module 'archsearch' has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, there = _PLACES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), there or name)
 
 
 def __dir__() -> list[str]:

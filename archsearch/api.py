@@ -266,20 +266,15 @@ def recommend(
     Args:
         source: a study, a stored study's name, or a space (name, file or object), which is enumerated.
         hardware: the GPUs that a space is searched for (default: those that it names); a study has its own.
-        max_latency_ms: limit of the latency on every GPU.
-        max_parameters: limit of the parameters.
-        max_memory_gib: limit of the memory on every GPU.
+        max_latency_ms, max_parameters, max_memory_gib: limits, on every GPU.
         where: a condition on the space's names, ``"num_layers <= 24"``.
-        reference: a model; only architectures of at least its predicted quality count, and ``attrs["reference"]`` is
-            its row.
+        reference: a model whose predicted quality is the least that counts; ``attrs["reference"]`` is its row.
         faster_on: GPUs on which they have to be faster than the reference.
         prefer: what ranks first: quality, speed, cost, or knee: what matches or beats the baseline in every objective,
             then what trades the objectives best (default: what the space says).
         top: how many.
         weights: what counts more, by metric (1 for those left out); the baseline then plays no part in the order.
-        storage: where the study is (as ``run_study`` takes it).
-        progress: show a progress bar on stderr.
-        allow_code: let the code that the source names run.
+        storage, progress, allow_code: as ``run_study`` takes them.
 
     Returns:
         The columns of ``enumerate_space`` and ``rank``, ``why``, ``pass_flops`` and the range of the rank by quality

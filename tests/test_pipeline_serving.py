@@ -125,17 +125,18 @@ def test_batches_are_used_where_they_raise_throughput():
 def test_prices_decide_and_pools_mix_where_numbers_are_short():
     cheap = unit("l40s", price=1.0, b1=4.0)
     fast = unit("h100-sxm", price=4.0, b1=2.0)
-    best, _, _ = plan_fleet([fast, cheap], 2.0, ServiceLevel(p95_s=20.0))
+    best = plan_fleet([fast, cheap], 2.0, ServiceLevel(p95_s=20.0)).best
     assert {g.replica.gpu.id for g in best.groups} == {"l40s"}
     few = unit("l40s", price=1.0, b1=4.0, available=6)
-    best, considered, refused = plan_fleet([fast, few], 2.0, ServiceLevel(p95_s=20.0))
+    plan = plan_fleet([fast, few], 2.0, ServiceLevel(p95_s=20.0))
+    best = plan.best
     assert {g.replica.gpu.id for g in best.groups} == {"h100-sxm", "l40s"}
-    assert "l40s" in refused
-    assert best.usd_per_hour == min(f.usd_per_hour for f in considered)
+    assert "l40s" in plan.refused
+    assert best.usd_per_hour == min(f.usd_per_hour for f in plan.considered)
     assert best.rate == pytest.approx(2.0)
-    best, _, refused = plan_fleet([fast, cheap], 2.0, ServiceLevel(p95_s=3.5))
-    assert {g.replica.gpu.id for g in best.groups} == {"h100-sxm"}
-    assert "one request alone takes 4 s" in refused["l40s"]
+    plan = plan_fleet([fast, cheap], 2.0, ServiceLevel(p95_s=3.5))
+    assert {g.replica.gpu.id for g in plan.best.groups} == {"h100-sxm"}
+    assert "one request alone takes 4 s" in plan.refused["l40s"]
 
 
 def test_cost_and_energy_are_what_the_groups_spend():
@@ -151,12 +152,12 @@ def test_a_trace_is_replayed_and_bursts_need_more(tmp_path: Path):
     path.write_text("arrival_s\n" + "\n".join(f"{t:.3f}" for t in burst))
     trace = read_trace(path)
     assert trace.scv > 5
-    number, limit, outcome = size_for_trace(trace, unit(), ServiceLevel(p95_s=4.5))
-    assert limit == 1
-    assert number == 10  # twenty at once in two rounds of two seconds
-    assert outcome.quantile(0.95) <= 4.5
+    replayed = size_for_trace(trace, unit(), ServiceLevel(p95_s=4.5))
+    assert replayed.limit == 1
+    assert replayed.number == 10  # twenty at once in two rounds of two seconds
+    assert replayed.outcome.quantile(0.95) <= 4.5
     steady = Trace(np.arange(200) * 5.0)
-    assert size_for_trace(steady, unit(), ServiceLevel(p95_s=4.5))[0] == 1
+    assert size_for_trace(steady, unit(), ServiceLevel(p95_s=4.5)).number == 1
     path.write_text("time\n1\n2\n")
     with pytest.raises(InvalidInputError, match="needs a column 'arrival_s'"):
         read_trace(path)
@@ -178,7 +179,7 @@ def test_tiers_save_what_the_fast_pipeline_is_faster():
     assert drafted.first_response.mean < drafted.final_response.mean
     with pytest.raises(InvalidInputError, match="sum to 1"):
         routed([Rung("fast", fast, 0.7), Rung("slow", slow, 0.4)], 2.0, level)
-    with pytest.raises(InvalidInputError, match="between 0 and 1"):
+    with pytest.raises(InvalidInputError, match="escalate must be a number above 0 and below 1"):
         draft_then_refine(Rung("fast", fast, 1.0), Rung("slow", slow, 1.0), 2.0, level)
 
 
@@ -235,8 +236,8 @@ def test_a_level_below_the_long_requests_own_time_is_refused():
 
 
 def test_video_has_a_price_per_second():
-    from archsearch.serving.report import serve_document
+    from archsearch.serving.report import fleet_document
 
     second = Replica(gpu=load_gpu("h100-sxm"), gpus=1, batch_s={1: 10.0}, usd_per_hour=3.6, video_s=5.0)
-    d = serve_document("video", [second], 1.0, ServiceLevel(p95_s=60.0))
+    d = fleet_document("video", [second], 1.0, ServiceLevel(p95_s=60.0))
     assert d["usd_per_video_s"] == pytest.approx(d["usd_per_output"] / 5.0)

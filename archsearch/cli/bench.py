@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from archsearch.cli.execution import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from archsearch.verify.compare import Verification
 
 app = typer.Typer(help="Measure this device, calibrate on measurements, verify recommendations.", no_args_is_help=True)
 
@@ -112,13 +115,7 @@ def verify(
         progress=note,
     )
     if output is not None:
-        import pandas as pd
-
-        from archsearch.tables import write_table
-        from archsearch.verify.compare import verification_rows
-
-        write_table(pd.DataFrame(verification_rows(result)), output)
-        note(f"wrote {output}")
+        _write_verification(result, output)
     if json:
         print_json({**result.to_dict(), "recalibrated": calibrated})
         return
@@ -127,7 +124,17 @@ def verify(
         say(f"recalibrated: {calibrated['calibration']}")
 
 
-def _print_verification(result: Any) -> None:
+def _write_verification(result: Verification, output: Path) -> None:
+    import pandas as pd
+
+    from archsearch.tables import write_table
+    from archsearch.verify.compare import verification_rows
+
+    write_table(pd.DataFrame(verification_rows(result)), output)
+    note(f"wrote {output}")
+
+
+def _print_verification(result: Verification) -> None:
     def ms(seconds: float | None) -> str:
         return "" if seconds is None else f"{1e3 * seconds:.3f}"
 
@@ -204,7 +211,7 @@ def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None
     from archsearch import __version__
     from archsearch.bench.personal import calibrate_file
     from archsearch.bench.skeleton import known_profile
-    from archsearch.hardware.database import user_profiles
+    from archsearch.hardware.folders import user_profiles
 
     folder = output or user_profiles()
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,23 +18,24 @@ Answer = Annotated[
 
 def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles = None) -> None:
     """Compare two answers: the fields of model, workload and execution that differ, and the seconds of each."""
-    from archsearch.differences import diff as run
+    from archsearch.api import diff as compared
 
-    found = run(_read(first), _read(second))
+    difference = compared(_read(first), _read(second))
     if json:
-        print_json(found.to_dict())
+        print_json(difference.to_dict())
         return
-    say(f"{first}: {found.a_s:.4g} s   {second}: {found.b_s:.4g} s   difference {found.b_s - found.a_s:+.4g} s")
-    if not found.shares:
+    seconds = difference.b_s - difference.a_s
+    say(f"{first}: {difference.a_s:.4g} s   {second}: {difference.b_s:.4g} s   difference {seconds:+.4g} s")
+    if not difference.shares:
         say("no field differs")
         return
-    rows = [(s.field, _told(s.a), _told(s.b), f"{s.seconds:+.4g}") for s in found.shares]
+    rows = [(s.field, _cell(s.a), _cell(s.b), f"{s.seconds:+.4g}") for s in difference.shares]
     print_table("", ("field", "first", "second", "seconds"), rows, left=("field", "first", "second"))
 
 
-def _told(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_told(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -42,9 +43,9 @@ def _read(path: Path) -> dict[str, Any]:
     from archsearch.errors import InvalidInputError
 
     try:
-        found = parser.loads(path.read_text(encoding="utf-8"))
+        document = parser.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: no JSON answer: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InvalidInputError(f"{path}: no answer of `estimate --json` or `pipeline estimate --json`")
-    return found
+    return document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.groups import option_name
 from archsearch.errors import UnsupportedError
 from archsearch.search.answers.export import Export, export_of, pipeline_record
 from archsearch.search.evaluate.result import SearchResult, as_result
@@ -20,13 +21,14 @@ def class_fields(table: Table, rank: int) -> dict[str, str | None]:
     from archsearch.models.huggingface import published_class
 
     try:
-        found = published_class(export_of(table, rank).config)
+        published = published_class(export_of(table, rank).config)
     except UnsupportedError as error:
         return {"hf_class": None, "hf_difference": str(error)}
-    return {"hf_class": None if found.difference else found.name, "hf_difference": found.difference or None}
+    name, difference = published.name, published.difference
+    return {"hf_class": None if difference else name, "hf_difference": difference or None}
 
 
-def hf_documents(table: Table) -> Any:
+def hf_documents(table: Table) -> dict[str, Any] | list[dict[str, Any]]:
     """The ``config.json`` of the one row; a list where more were asked for.
 
     Raises:
@@ -108,18 +110,18 @@ def _comment(result: SearchResult, row: int, export: Export) -> list[str]:
         "batch_size": export.workload.batch_size,
         **{name: getattr(export.workload, name) for name in ("seq_len", "height", "width", "frames")},
     }
-    workload = " ".join(f"--{n.replace('_', '-')} {v}" for n, v in sizes.items() if v is not None)
-    how = f"--phase {export.workload.phase.value} --execution {setting.execution.line()}"
-    lines.append(f"chosen for: archsearch estimate FILE --hardware {setting.pool.ids[0]} {workload} {how}")
+    workload = " ".join(f"{option_name(n)} {v}" for n, v in sizes.items() if v is not None)
+    ran = f"--phase {export.workload.phase.value} --execution {setting.execution.line()}"
+    lines.append(f"chosen for: archsearch estimate FILE --hardware {setting.pool.ids[0]} {workload} {ran}")
     if export.whole is not None:
-        told = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
+        sampling = ", ".join(f"{name} {value}" for name, value in export.sampling.items())
         lines[0] += f": the transformer of pipeline {export.whole.template.name}"
-        lines.append(f"sampled with {told}: {export.calls} such calls a generation")
+        lines.append(f"sampled with {sampling}: {export.calls} such calls a generation")
     difference = class_fields(result, row)["hf_difference"]
     if difference:
         lines.append(f"no published class is this architecture: {difference}")
     return lines
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

@@ -127,11 +127,11 @@ def _flags(name: str, read: type) -> tuple[str, ...]:
     return SPELLINGS.get(name, (f"{plain}/--no-{plain.removeprefix('--')}" if read is bool else plain,))
 
 
-def _option_type(hint: Any) -> Any:  # a type expression, as typing has no type for it
+def _option_type(hint: object) -> type:  # a type expression, as typing has no type for it
     """What the command line reads for a type: of ``float | None`` a float, of ``str | float`` a text."""
     if get_origin(hint) in (Union, UnionType):
-        return next(of for of in get_args(hint) if of is not type(None))
-    return hint
+        hint = next(of for of in get_args(hint) if of is not type(None))
+    return cast("type", hint)
 
 
 def _is_group(hint: object) -> TypeGuard[type]:
@@ -142,8 +142,8 @@ def _hints(group: type) -> dict[str, Any]:
     return inspect.get_annotations(group, eval_str=True)
 
 
-def _bare(hint: Any) -> Any:  # a type expression, as typing has no type for it
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+def _bare(hint: object) -> type:  # a type expression, as typing has no type for it
+    return cast("type", get_args(hint)[0] if get_origin(hint) is Annotated else hint)
 
 
 def _default(field: Field[object]) -> object:

@@ -10,6 +10,7 @@ from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from archsearch.dtypes import DType
     from archsearch.hardware import GpuSpec
 
 app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
@@ -69,7 +70,8 @@ def show(
         say(spec.notes)
 
 
-def _half(gpu: GpuSpec) -> Any:
+def _half(gpu: GpuSpec) -> DType:
+    """The format of its shown peak: the first that it has of bf16, fp16 and fp32."""
     from archsearch.dtypes import DType
 
     return next((d for d in (DType.BF16, DType.FP16, DType.FP32) if gpu.supports(d)), DType.FP32)

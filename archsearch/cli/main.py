@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,6 +27,7 @@ from archsearch.cli import (
     validate,
 )
 from archsearch.cli import study as study_verbs
+from archsearch.cli.groups import option_name
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.errors import ArchSearchError
 
@@ -120,17 +121,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         return status
 
 
-def option_name(field: str) -> str:
-    """A field of the library as the command line's option: ``launch_us`` is ``--launch-us``."""
-    return f"--{field.replace('_', '-')}"
-
-
 def _fail(message: str) -> int:
     print(f"archsearch: {' '.join(message.split())}", file=sys.stderr)
     return USER_MISTAKE
 
 
-def _usage_error(error: Any) -> int | None:
+def _usage_error(error: Exception) -> int | None:
     """Typer's own complaints (unknown option, missing argument), whichever click they come from."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return USER_MISTAKE  # making this error has printed the help

@@ -9,18 +9,24 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Protocol
 
 LEAST_WIDTH = 40
 
 
-def print_json(document: Any) -> None:
+class Terminal(Protocol):
+    """Where lines go, which may be a terminal."""
+
+    def isatty(self) -> bool: ...
+
+
+def print_json(document: object) -> None:
     """One JSON document on stdout; NaN and infinity become null."""
     json.dump(finite(document), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """The value in plain JSON types, without NaN or infinity."""
     if hasattr(value, "item") and not isinstance(value, (list, tuple, dict)):
         value = value.item()
@@ -45,7 +51,7 @@ def say(text: str) -> None:
     print(folded(text, sys.stdout))
 
 
-def folded(text: str, stream: Any) -> str:
+def folded(text: str, stream: Terminal) -> str:
     """The text for a terminal of its width (COLUMNS, or what it says), lines folded at words; unchanged for a file.
 
     What follows the first two spaces after a label stays below it.
@@ -70,7 +76,7 @@ NARROWEST = 16
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Sequence[str] = (), caption: str = ""
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: Sequence[str] = (), caption: str = ""
 ) -> None:
     """A table on stdout; columns in ``left`` are aligned left, the others right.
 
@@ -99,7 +105,7 @@ def print_table(
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """A cell: numbers short, nothing for None."""
     if value is None:
         return ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +14,10 @@ from archsearch.cli.output import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from archsearch.models.base import ModelConfig
+    from archsearch.quality import Quality, QualityProxy
+    from archsearch.workload import Workload
 
 
 def quality(
@@ -46,12 +51,17 @@ def quality(
     """Predict the quality of a model, or of every row of a CSV whose columns are config fields."""
     from archsearch.errors import InvalidInputError
 
-    asked: dict[str, Any] = {"proxy": proxy, "tokens": tokens, "inference-tokens": inference_tokens, "steps": steps}
-    asked |= {"guidance": guidance, "distilled": distilled or None, "family": family, "output": output}
-    asked |= {"training-free": training_free or None, "train": train or None}
-    trained: dict[str, Any] = {"train-steps": train_steps, "data": data}
+    predicted: dict[str, object] = {
+        "proxy": proxy,
+        "tokens": tokens,
+        "inference-tokens": inference_tokens,
+        "steps": steps,
+    }
+    predicted |= {"guidance": guidance, "distilled": distilled or None, "family": family, "output": output}
+    predicted |= {"training-free": training_free or None, "train": train or None}
+    trained: dict[str, object] = {"train-steps": train_steps, "data": data}
     if list_all:
-        _refuse_idle(asked | trained | {"device": device}, "--list prints every proxy and reads nothing else")
+        _refuse_idle(predicted | trained | {"device": device}, "--list prints every proxy and reads nothing else")
         if model is not None:
             raise InvalidInputError(f"--list prints every proxy: leave out {model}, or --list")
         _list(json)
@@ -60,7 +70,6 @@ def quality(
         _refuse_idle(trained, "there is no training to change: add --train")
     if not (train or training_free):
         _refuse_idle({"device": device}, "nothing runs on a device: add --training-free or --train")
-    place = device or "cpu"
     if model is None:
         raise InvalidInputError("name a MODEL or a FILE.csv, or use --list")
     for option, value in (("--tokens", tokens), ("--inference-tokens", inference_tokens), ("--steps", steps)):
@@ -70,27 +79,29 @@ def quality(
     if Path(model).suffix in (".csv", ".parquet"):
         if inference_tokens is not None:
             raise InvalidInputError("--inference-tokens is for one MODEL, not for a table")
-        from archsearch.cli import quality_torch
-
-        if training_free or train:
-            quality_torch.check_torch(place)
-        scored = _scored(Path(model), proxy, tokens, sampler, family)
-        if training_free:
-            scored = quality_torch.add_training_free(scored, family, place)
-        if train:
-            scored = quality_torch.add_training(scored, family, place, train_steps, data)
-        _write(scored, output, json)
-    else:
-        if training_free or train:
-            raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
-        if output is not None:
-            raise InvalidInputError("--output is for a table; use --json for one model")
-        if family is not None:
-            raise InvalidInputError(f"--family is for a table without that column; {model} has its own")
-        _model(model, proxy, tokens, inference_tokens, sampler, json)
+        runs = _TorchRuns(training_free, train, train_steps, data, device or "cpu")
+        _write(_scored(Path(model), proxy, tokens, sampler, family, runs), output, json)
+        return
+    if training_free or train:
+        raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
+    if output is not None:
+        raise InvalidInputError("--output is for a table; use --json for one model")
+    if family is not None:
+        raise InvalidInputError(f"--family is for a table without that column; {model} has its own")
+    _model(model, proxy, tokens, inference_tokens, sampler, json)
 
 
-def _refuse_idle(options: Mapping[str, Any], why: str) -> None:
+class _TorchRuns(NamedTuple):
+    """What torch is to add to a table, and where it runs."""
+
+    training_free: bool
+    train: bool
+    steps: int | None
+    data: Path | None
+    device: str
+
+
+def _refuse_idle(options: Mapping[str, object], why: str) -> None:
     """Refuse options that nothing would read.
 
     Raises:
@@ -135,8 +146,6 @@ def _model(
     sampler: dict[str, Any],
     json: bool,
 ) -> None:
-    from math import isnan
-
     from archsearch.models.registry.load import load_model
     from archsearch.quality import default_proxy, get_proxy, training_features
     from archsearch.quality.sampling import asked_sampling, sampled_quality
@@ -154,8 +163,20 @@ def _model(
     sampled = None if sampling is None else sampling.ratio()
     if sampled is not None:
         answer = sampled_quality(answer, law.direction, sampled)
+    document = _document(model, law, answer)
+    document |= _training(law, features, inference_tokens)
+    document |= _ceiling(config, workload)
+    if sampling is not None and sampled is not None:
+        document["sampling"] = {**sampling.document(), **sampled.document()}
+    if json:
+        print_json(document)
+    else:
+        _print_model(document, law)
+
+
+def _document(model: str, law: QualityProxy, answer: Quality) -> dict[str, Any]:
     value, low, high = (None if isnan(float(v)) else float(v) for v in (answer.value, answer.low, answer.high))
-    document: dict[str, Any] = {
+    return {
         "model": model,
         f"predicted_{law.metric}": value,
         "low": low,
@@ -166,16 +187,13 @@ def _model(
         "assumed": law.assumed,
         "source": law.source,
     }
-    document |= _training(law, features, inference_tokens)
-    document |= _ceiling(config, workload)
-    if sampling is not None and sampled is not None:
-        document["sampling"] = {**sampling.document(), **sampled.document()}
-    if json:
-        print_json(document)
-        return
+
+
+def _print_model(document: dict[str, Any], law: QualityProxy) -> None:
+    value, low, high = document[f"predicted_{law.metric}"], document["low"], document["high"]
     outside = "" if document["in_range"] or value is None else "; outside the law's range, band widened"
     shown = "unknown at this sampling" if value is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
-    say(f"{model}: {law.metric} {shown}, {law.name}{outside}")
+    say(f"{document['model']}: {law.metric} {shown}, {law.name}{outside}")
     if "sampling" in document:
         say(f"  {sampling_line(document['sampling'])}")
     for key, text in _TEXTS.items():
@@ -186,11 +204,11 @@ def _model(
 
 def sampling_line(d: dict[str, Any]) -> str:
     """What is known of a sampling, in a line."""
-    asked = f"{d['steps']} steps, guidance {d['guidance']}, of {d['of']} ({d['kind']})"
+    sampling = f"{d['steps']} steps, guidance {d['guidance']}, of {d['of']} ({d['kind']})"
     if d["ratio"] is None:
-        return f"{asked}: unknown ({d['reason']})"
+        return f"{sampling}: unknown ({d['reason']})"
     of = f"{d['metric']} {d['value']:.4g}, {d['ratio']:.4g} of the reference sampling's ({d['known']})"
-    return f"{asked}: {of}; {d['sources'][0]}"
+    return f"{sampling}: {of}; {d['sources'][0]}"
 
 
 _TEXTS = {
@@ -204,7 +222,7 @@ _TEXTS = {
 }
 
 
-def _training(law: Any, features: dict[str, Any], inference_tokens: float | None) -> dict[str, Any]:
+def _training(law: QualityProxy, features: dict[str, Any], inference_tokens: float | None) -> dict[str, Any]:
     """Tokens per parameter against the compute-optimal ratio, and the size that serving makes best."""
     from archsearch.quality.budget import inference_optimum, overtraining
 
@@ -212,14 +230,14 @@ def _training(law: Any, features: dict[str, Any], inference_tokens: float | None
         return {}
     size = float(law.size(features))
     tokens = float(features["tokens"])
-    told: dict[str, Any] = {"tokens": tokens, "tokens_per_parameter": tokens / size}
-    told["overtraining"] = float(overtraining(size, tokens))
+    training: dict[str, Any] = {"tokens": tokens, "tokens_per_parameter": tokens / size}
+    training["overtraining"] = float(overtraining(size, tokens))
     if inference_tokens is not None:
-        told["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens)
-    return told
+        training["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens)
+    return training
 
 
-def _ceiling(config: Any, workload: Any) -> dict[str, Any]:
+def _ceiling(config: ModelConfig, workload: Workload) -> dict[str, Any]:
     """What the autoencoder of an image or video model can reconstruct."""
     from archsearch.quality import get_proxy, training_features
 
@@ -232,11 +250,19 @@ def _ceiling(config: Any, workload: Any) -> dict[str, Any]:
 
 
 def _scored(
-    file: Path, proxy: str | None, tokens: float | None, sampler: dict[str, Any], family: str | None
+    file: Path,
+    proxy: str | None,
+    tokens: float | None,
+    sampler: dict[str, Any],
+    family: str | None,
+    runs: _TorchRuns,
 ) -> pd.DataFrame:
+    from archsearch.cli import quality_torch
     from archsearch.quality.table import predict_frame
     from archsearch.tables import read_table
 
+    if runs.training_free or runs.train:
+        quality_torch.check_torch(runs.device)
     scored = predict_frame(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
     if scored.attrs["unread"]:
         note(f"columns that are no config field are carried along unread: {', '.join(scored.attrs['unread'])}")
@@ -244,6 +270,10 @@ def _scored(
         note(f"the table does not give: {'; '.join(scored.attrs['assumed'])}")
     for sampling in scored.attrs["sampling"].values():
         note(sampling_line(sampling))
+    if runs.training_free:
+        scored = quality_torch.add_training_free(scored, family, runs.device)
+    if runs.train:
+        scored = quality_torch.add_training(scored, family, runs.device, runs.steps, runs.data)
     return scored
 
 

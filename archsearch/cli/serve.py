@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from archsearch.cli.generation import GenerationOptions
-from archsearch.cli.groups import grouped
+from archsearch.cli.groups import grouped, option
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
 from archsearch.cli.output import note, print_json, print_table, say
@@ -30,16 +30,9 @@ app = typer.Typer(
     cls=_Jobs, help="Fleets of GPUs for a traffic: how many, how fast, at what price.", no_args_is_help=True
 )
 
-MAX_BATCH = 8
-ESCALATED = 0.3
-"""Share of drafts that are refined where nobody says."""
-
 Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
+PANEL = "Who serves, and how fast"
 Rate = Annotated[float, typer.Option("--rate", help="Requests per second (a Poisson process).")]
-
-
-def _option(*names: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel="Who serves, and how fast")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +41,23 @@ class ServiceOptions:
 
     hardware: Annotated[
         str,
-        _option("--hardware", "-g", text="Kinds of GPU, each with how many there are.", metavar="GPU[=N],..."),
+        option(
+            "--hardware", "-g", text="Kinds of GPU, each with how many there are.", metavar="GPU[=N],...", panel=PANEL
+        ),
     ]
-    p50_s: Annotated[float | None, _option("--p50-s", text="Limit of the median response time in seconds.")] = None
-    p95_s: Annotated[float | None, _option("--p95-s", text="Limit of the 95th percentile.")] = None
-    p99_s: Annotated[float | None, _option("--p99-s", text="Limit of the 99th percentile.")] = None
-    max_batch: Annotated[int | None, _option("--max-batch", text="Largest batch a GPU may take at a time (8).")] = None
+    p50_s: Annotated[
+        float | None, option("--p50-s", text="Limit of the median response time in seconds.", panel=PANEL)
+    ] = None
+    p95_s: Annotated[float | None, option("--p95-s", text="Limit of the 95th percentile.", panel=PANEL)] = None
+    p99_s: Annotated[float | None, option("--p99-s", text="Limit of the 99th percentile.", panel=PANEL)] = None
+    max_batch: Annotated[
+        int | None, option("--max-batch", text="Largest batch a GPU may take at a time (8).", panel=PANEL)
+    ] = None
     mix: Annotated[
         list[str] | None,
-        _option("--mix", text="Requests of several sizes, served singly; repeatable.", metavar="HxW[xF]=SHARE"),
+        option(
+            "--mix", text="Requests of several sizes, served singly; repeatable.", metavar="HxW[xF]=SHARE", panel=PANEL
+        ),
     ] = None
 
     @property
@@ -92,24 +93,28 @@ def fleet(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Size the cheapest fleet: GPUs by kind, batches, response times, cost and energy per image or video.
 
     Options of a generation hold for tiers and draft too; their steps and guidance are their own.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.serving.report import ladder_document, serve_document
+    from archsearch.serving.report import ESCALATED, drafted_document, fleet_document, routed_document
 
     if escalate is not None and draft is None:
         raise InvalidInputError("--escalate goes with --draft PIPELINE")
-    setup, units = _units(name, price, service, asked)
-    if tier or draft:
+    setup = _setup(price, service, generation)
+    units = _units(setup, name, generation)
+    if draft is not None and tier:
+        raise InvalidInputError("give either --tier or --draft")
+    if draft is not None:
         share = ESCALATED if escalate is None else escalate
-        rungs: dict[str, Any] = {"tiers": tier or [], "draft": draft, "escalate": share}
-        document = ladder_document(setup, name, units, rate, service.level, **rungs)
+        document = drafted_document(setup, name, units, rate, service.level, draft, share)
+    elif tier:
+        document = routed_document(setup, name, units, rate, service.level, tier)
     else:
-        document = serve_document(name, units, rate, service.level)
+        document = fleet_document(name, units, rate, service.level)
     _answer(document, report, json)
 
 
@@ -125,13 +130,13 @@ def simulate(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Size a fleet as `serve fleet` does, and check its response times by a discrete-event simulation."""
-    from archsearch.serving.report import serve_document
+    from archsearch.serving.report import simulated_document
 
-    _, units = _units(name, price, service, asked)
-    _answer(serve_document(name, units, rate, service.level, simulate=True, seed=seed), report, json)
+    units = _units(_setup(price, service, generation), name, generation)
+    _answer(simulated_document(name, units, rate, service.level, seed=seed), report, json)
 
 
 @app.command("trace")
@@ -145,54 +150,56 @@ def trace(
     profiles: Profiles = None,
     *,
     service: ServiceOptions,
-    asked: GenerationOptions,
+    generation: GenerationOptions,
 ) -> None:
     """Size a fleet of one kind of GPU for recorded arrivals, by replaying them."""
-    from archsearch.serving.report import serve_trace
+    from archsearch.serving.report import trace_document
     from archsearch.serving.traffic import read_trace
 
     recorded = read_trace(arrivals)
-    _, units = _units(name, price, service, asked)
-    _answer(serve_trace(name, units, recorded, service.level), report, json)
+    units = _units(_setup(price, service, generation), name, generation)
+    _answer(trace_document(name, units, recorded, service.level), report, json)
 
 
-def _units(
-    name: str,
-    price: Sequence[str] | None,
-    service: ServiceOptions,
-    asked: GenerationOptions,
-) -> tuple[Setup, tuple[Replica, ...]]:
-    """The kinds of GPU with how every pipeline runs on them, and the served pipeline's replicas.
+SAMPLING = ("steps", "guidance")
+"""What a pipeline has for itself; all else of a generation holds for tiers and draft too."""
+
+
+def _setup(price: Sequence[str] | None, service: ServiceOptions, generation: GenerationOptions) -> Setup:
+    """The kinds of GPU, and how every pipeline runs on them.
 
     Raises:
-        InvalidInputError: sizes beside a mix of sizes.
+        InvalidInputError: sizes or batches beside a mix of sizes, or a link that nothing crosses.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.serving.setup import Setup
+    from archsearch.serving.setup import MAX_BATCH, Setup
 
-    options, placing = asked.fields, asked.placing
-    sized = [f"--{side}" for side in ("height", "width", "frames") if side in options]
+    fields, placing = generation.fields, generation.placing
+    sized = [f"--{side}" for side in ("height", "width", "frames") if side in fields]
     if service.mix and sized:
         raise InvalidInputError(f"{', '.join(sized)} beside --mix: the mix has the sizes")
     if service.mix and service.max_batch is not None:
         raise InvalidInputError("--max-batch beside --mix: requests of several sizes are served singly")
     if placing.pcie_gb_s is not None and placing.placement in (None, "resident"):
         raise InvalidInputError("--pcie-gb-s has no effect on resident weights: give --placement")
-    own = {sampled: options.pop(sampled) for sampled in ("steps", "guidance") if sampled in options}
-    setup = Setup.parse(
+    return Setup.parse(
         service.hardware,
         prices=price or [],
         max_batch=MAX_BATCH if service.max_batch is None else service.max_batch,
-        options=options,
+        generation={name: value for name, value in fields.items() if name not in SAMPLING},
         mix=service.mix or [],
     )
-    units = setup.replicas(name, **own)
-    for gpu, reason in setup.refused.items():
+
+
+def _units(setup: Setup, name: str, generation: GenerationOptions) -> tuple[Replica, ...]:
+    """The served pipeline's replicas; says which kinds of GPU are left out."""
+    offer = setup.offer(name, steps=generation.request.steps, guidance=generation.request.guidance)
+    for gpu, reason in offer.refused.items():
         note(f"{gpu} is left out: {reason}")
-    return setup, units
+    return offer.replicas
 
 
-def _answer(document: dict[str, Any], report: Path | None, json: bool) -> None:
+def _answer(document: dict[str, object], report: Path | None, json: bool) -> None:
     if report is not None:
         from archsearch.report.pipeline import serve_page
 

@@ -161,7 +161,7 @@ def _counts(column: pd.Series) -> dict[str, int]:
 
 def _scores(label: str, part: pd.DataFrame) -> Scores:
     s = score(part)
-    return Scores(label, s["rows"], s["mape"], s["median_ape"], s["bias"], s["spearman"], s["within_band"])
+    return Scores(label, s.rows, s.mape, s.median_ape, s.bias, s.spearman, s.within_band)
 
 
 def _clouds(parts: list[tuple[str, pd.DataFrame]], rows: int, limit: int) -> tuple[Cloud, ...]:
@@ -224,7 +224,7 @@ def _against(label: str, part: pd.DataFrame) -> list[Against]:
     if part.empty:
         return []
     ours, plain = score(part), score(part.assign(predicted_us=part["roofline_us"]))
-    return [Against(label, len(part), ours["mape"], plain["mape"], ours["spearman"], plain["spearman"])]
+    return [Against(label, len(part), ours.mape, plain.mape, ours.spearman, plain.spearman)]
 
 
 def remarks(info: AccuracyInfo) -> list[str]:

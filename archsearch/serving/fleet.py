@@ -16,6 +16,7 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.estimate import estimate_pipeline
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
+from archsearch.ranges import require_range
 from archsearch.serving.queueing import Quantiles, Service, batch_server, mean_batch, multi_server
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -28,7 +29,12 @@ SPLITS = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLevel:
-    """Limits on quantiles of the response time in seconds; None leaves one open."""
+    """Limits on quantiles of the response time in seconds: ``p50_s`` (the median), ``p95_s``, ``p99_s``; None leaves
+    one open.
+
+    Raises:
+        InvalidInputError: a limit that is no positive number.
+    """
 
     p50_s: float | None = None
     p95_s: float | None = None
@@ -36,14 +42,14 @@ class ServiceLevel:
 
     def __post_init__(self) -> None:
         for name, value in self.limits():
-            if not (np.isfinite(value) and value > 0):
-                raise InvalidInputError(f"--{name} must be a positive number of seconds, not {value}")
+            require_range(name, value, 0, above=True, unit="seconds")
 
     def limits(self) -> Iterator[tuple[str, float]]:
+        """The limits that are set, by field."""
         for name in ("p50_s", "p95_s", "p99_s"):
             value = getattr(self, name)
             if value is not None:
-                yield name.replace("_", "-"), value
+                yield name, value
 
     def kept(self, response: Quantiles) -> bool:
         """Whether a distribution of response times keeps every limit."""
@@ -164,9 +170,18 @@ def replica(
     available: int | None = None,
     mix: Sequence[tuple[Plan, float]] = (),
 ) -> Replica:
-    """A plan's seconds at each batch size that fits the GPU; of a ``mix`` of plans with their shares, single requests.
+    """A serving unit: a plan's seconds at each batch size that fits the GPU.
 
-    ``usd_per_hour`` is a GPU's price, None where it is not known.
+    Args:
+        plan: the pipeline, one image or video of it, and how it runs (``make_plan``).
+        gpu: what it runs on.
+        max_batch: the largest batch that is tried.
+        usd_per_hour: a GPU's price, None where it is not known.
+        available: how many GPUs there are, None for as many as it takes.
+        mix: plans with their shares, where requests are not alike; they are served singly.
+
+    Returns:
+        What ``plan_fleet`` takes.
 
     Raises:
         InvalidInputError: a plan of several images or videos.
@@ -174,7 +189,7 @@ def replica(
     """
     if np.any(np.asarray(plan.request.batch_size) != 1):
         raise InvalidInputError(
-            "requests come one by one and are batched as they wait: give --max-batch, no batch lever"
+            "requests come one by one and are batched as they wait: give {max_batch}, no batch lever", field="max_batch"
         )
     if mix:
         parts = [replica(p, gpu, max_batch=1, usd_per_hour=usd_per_hour, available=available) for p, _ in mix]
@@ -184,16 +199,16 @@ def replica(
     seconds: dict[int, float] = {}
     for batch in (b for b in BATCHES if b <= max_batch):
         request = replace(plan.request, batch_size=batch)
-        found = estimate_pipeline(plan.pipeline, gpu, request, plan.deployment, pricer=pricer)
-        if not bool(found.fits):
+        estimate = estimate_pipeline(plan.pipeline, gpu, request, plan.deployment, pricer=pricer)
+        if not bool(estimate.fits):
             if batch == 1:
-                peak = float(found.peak_memory_bytes) / 2**30
+                peak = float(estimate.peak_memory_bytes) / 2**30
                 raise UnsupportedError(
                     f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.memory.size_gib:g}: pull a lever "
                     "that saves memory (fp8, text-int8, model-offload)"
                 )
             break
-        seconds[batch] = float(found.latency_s)
+        seconds[batch] = float(estimate.latency_s)
     fps, frames = plan.pipeline.record.defaults.frames_per_second, plan.request.frames
     return Replica(
         gpu=gpu,
@@ -284,17 +299,33 @@ def _alone(unit: Replica, level: ServiceLevel) -> bool:
     return level.kept(Quantiles(np.asarray(unit.service.seconds), np.asarray(unit.service.shares)))
 
 
-def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> tuple[Fleet, list[Fleet], dict[str, str]]:
-    """The cheapest fleet, all that were considered, and why kinds of GPU were left out.
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """The cheapest fleet that keeps a service level, all that were considered, and by GPU why kinds were left out."""
 
-    One kind alone, and every pair of kinds that share the traffic (each keeps the level on its own). Kinds without a
-    price are compared by their number of GPUs alone.
+    best: Fleet
+    considered: tuple[Fleet, ...]
+    refused: Mapping[str, str]
+
+
+def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> FleetPlan:
+    """The cheapest fleet for a traffic: of one kind of GPU, or of a pair of kinds that share it.
+
+    Each kind of a pair keeps the level on its own. Kinds without a price are compared by their number of GPUs alone.
+
+    Args:
+        units: replicas, one of each kind of GPU (see ``make_replica``).
+        rate: requests per second, a Poisson process.
+        level: limits on the response time.
+
+    Returns:
+        The cheapest fleet, the others, and why kinds were left out.
 
     Raises:
+        InvalidInputError: a rate that is no positive number.
         ArchSearchError: none keeps the level.
     """
-    if not 0 < rate < float("inf"):
-        raise InvalidInputError(f"--rate must be a positive number of requests per second, not {rate:g}")
+    require_range("rate", rate, 0, above=True, unit="requests per second")
     considered: list[Fleet] = []
     refused: dict[str, str] = {}
     for unit in units:
@@ -306,7 +337,8 @@ def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> tu
         considered += _mixed(one, other, rate, level)
     if not considered:
         raise ArchSearchError("; ".join(refused.values()))
-    return min(considered, key=lambda f: (f.usd_per_hour, f.gpus)), considered, refused
+    best = min(considered, key=lambda f: (f.usd_per_hour, f.gpus))
+    return FleetPlan(best, tuple(considered), refused)
 
 
 def _mixed(one: Replica, other: Replica, rate: float, level: ServiceLevel) -> Iterator[Fleet]:

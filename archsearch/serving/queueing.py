@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from archsearch.arrays import FloatArray, Floats
 from archsearch.errors import UnsupportedError
 
-Floats = NDArray[np.float64]
 POINTS = 2000
 MAX_STATES = 6000
 TAIL = 1e-10
@@ -259,7 +257,8 @@ def _poisson(mean: float, last: int) -> Floats:
     return np.asarray(poisson.pmf(np.arange(last + 1), mean), dtype=np.float64)
 
 
-def _poisson_array(mean: Any, count: int) -> Any:
+def _poisson_array(mean: FloatArray, count: int) -> Floats:
+    """Probabilities of ``count`` by mean."""
     from scipy.stats import poisson
 
     return np.asarray(poisson.pmf(count, mean), dtype=np.float64)

@@ -4,38 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool, parse_prices, price_of
+from archsearch.hardware import GpuPool, GpuSpec, parse_prices, price_of
 from archsearch.pipeline.api import make_plan
+from archsearch.ranges import require_range
 from archsearch.serving.fleet import Replica, replica
+
+MAX_BATCH = 8
+"""Largest batch that a GPU may take at a time where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
+class MixedSize:
+    """One size of a mix: pixels, and frames of a video (``sizes``), and the share of requests that ask for it."""
+
+    sizes: Mapping[str, int]
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> MixedSize:
+        """From ``HEIGHTxWIDTH[xFRAMES]=SHARE``.
+
+        Raises:
+            InvalidInputError: not of that form, or a share that is not above 0 and at most 1.
+        """
+        size, _, share = text.partition("=")
+        try:
+            numbers, value = [int(n) for n in size.lower().split("x")], float(share)
+        except ValueError:
+            numbers, value = [], -1.0
+        if len(numbers) not in (2, 3) or not 0.0 < value <= 1.0:
+            raise InvalidInputError(
+                f"{{mix}} {text!r}: write HEIGHTxWIDTH[xFRAMES]=SHARE, as in 1024x1024=0.7", field="mix"
+            )
+        return cls(dict(zip(("height", "width", "frames"), numbers, strict=False)), value)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pipeline's replicas on the kinds of GPU that can run it, and by kind why the others cannot."""
+
+    replicas: tuple[Replica, ...]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """Kinds of GPU with how many there are (None: as many as it takes), and how pipelines run on them.
 
-    ``options`` are what ``make_plan`` takes, for every pipeline that is served: sizes, formats, levers, placement,
-    execution. ``mix`` are sizes of requests with their shares. ``refused`` collects the kinds that cannot run a
-    pipeline.
+    ``generation`` holds keywords of ``make_plan`` that hold for every pipeline that is served: sizes, formats, levers,
+    placement, execution. ``mix`` are sizes of requests that are not alike. ``prices`` are USD per GPU-hour by id.
     """
 
     pool: GpuPool
-    prices: Mapping[str, float]
-    max_batch: int
-    options: Mapping[str, Any]
-    mix: tuple[tuple[dict[str, int], float], ...] = ()
-    refused: dict[str, str] = field(default_factory=dict)
+    prices: Mapping[str, float] = field(default_factory=dict)
+    max_batch: int = MAX_BATCH
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    mix: tuple[MixedSize, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_range("max_batch", self.max_batch, 1, whole=True)
+        total = fsum(size.share for size in self.mix)
+        if self.mix and abs(total - 1.0) > 1e-6:
+            raise InvalidInputError(f"shares of {{mix}} must sum to 1, not {total:g}", field="mix")
 
     @classmethod
     def parse(
         cls,
-        text: str,
+        hardware: str,
         *,
         prices: Sequence[str] = (),
-        max_batch: int = 8,
-        options: Mapping[str, Any] | None = None,
+        max_batch: int = MAX_BATCH,
+        generation: Mapping[str, Any] | None = None,
         mix: Sequence[str] = (),
     ) -> Setup:
         """From ``h100-sxm=8,l40s``, ``l40s=0.79`` and sizes of a mix, ``1024x1024=0.7``.
@@ -43,49 +86,38 @@ class Setup:
         Raises:
             UnknownNameError: no such GPU.
             InvalidInputError: counts or prices that are no positive numbers, a kind named twice, a price of a GPU that
-                is not among the kinds.
+                is not among the kinds, or shares that do not sum to one.
         """
-        if max_batch < 1:
-            raise InvalidInputError(f"--max-batch must be at least 1, not {max_batch}")
-        pool = GpuPool.parse(text)
-        shares = tuple(_mixed(item) for item in mix)
-        if shares and abs(sum(share for _, share in shares) - 1.0) > 1e-6:
-            raise InvalidInputError(f"shares of --mix must sum to 1, not {sum(share for _, share in shares):g}")
-        return cls(pool, parse_prices(prices, pool.ids), max_batch, options or {}, shares)
+        require_range("max_batch", max_batch, 1, whole=True)
+        pool = GpuPool.parse(hardware)
+        return cls(
+            pool=pool,
+            mix=tuple(map(MixedSize.parse, mix)),
+            prices=parse_prices(prices, pool.ids),
+            max_batch=max_batch,
+            generation=generation or {},
+        )
 
-    def replicas(self, pipeline: str, **own: Any) -> tuple[Replica, ...]:
-        """The pipeline on every kind of GPU that can run it; others are noted in ``refused``.
-
-        ``own`` are options of this pipeline alone: its steps and guidance.
+    def offer(self, pipeline: str, *, steps: int | None = None, guidance: str | None = None) -> Offer:
+        """The pipeline on every kind of GPU that can run it; ``steps`` and ``guidance`` are its own.
 
         Raises:
-            ArchSearchError: no kind can.
+            ArchSearchError: no kind can; the text has the reasons.
         """
-        found = []
-        options: dict[str, Any] = {**self.options, **own}
+        generation = {**self.generation, "steps": steps, "guidance": guidance}
+        replicas: list[Replica] = []
+        refused: dict[str, str] = {}
         for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
             try:
-                plan, _ = make_plan(pipeline, gpu, **options)
-                mix = [(make_plan(pipeline, gpu, **{**options, **sizes})[0], share) for sizes, share in self.mix]
-                price = price_of(gpu, self.prices)
-                found.append(
-                    replica(plan, gpu, max_batch=self.max_batch, usd_per_hour=price, available=available, mix=mix)
-                )
+                replicas.append(self._replica(pipeline, gpu, available, generation))
             except UnsupportedError as error:
-                self.refused[gpu.id] = str(error)
-        if not found:
-            raise ArchSearchError("; ".join(self.refused.values()))
-        return tuple(found)
+                refused[gpu.id] = str(error)
+        if not replicas:
+            raise ArchSearchError("; ".join(refused.values()))
+        return Offer(tuple(replicas), refused)
 
-
-def _mixed(item: str) -> tuple[dict[str, int], float]:
-    """``HEIGHTxWIDTH[xFRAMES]=SHARE``."""
-    text, _, share = item.partition("=")
-    try:
-        numbers = [int(n) for n in text.lower().split("x")]
-        value = float(share)
-    except ValueError:
-        numbers, value = [], -1.0
-    if len(numbers) not in (2, 3) or not 0.0 < value <= 1.0:
-        raise InvalidInputError(f"--mix {item!r}: write HEIGHTxWIDTH[xFRAMES]=SHARE, as in 1024x1024=0.7")
-    return dict(zip(("height", "width", "frames"), numbers, strict=False)), value
+    def _replica(self, pipeline: str, gpu: GpuSpec, available: int | None, generation: Mapping[str, Any]) -> Replica:
+        plan, _ = make_plan(pipeline, gpu, **generation)
+        mix = [(make_plan(pipeline, gpu, **{**generation, **size.sizes})[0], size.share) for size in self.mix]
+        price = price_of(gpu, self.prices)
+        return replica(plan, gpu, max_batch=self.max_batch, usd_per_hour=price, available=available, mix=mix)

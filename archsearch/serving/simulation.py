@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.serving.queueing import Floats, Service
+from archsearch.arrays import Floats
+from archsearch.serving.queueing import Service
+
+if TYPE_CHECKING:
+    import simpy
 
 WARM_UP = 0.1
 """Share of the requests that only fill the queue and are not counted."""
@@ -45,14 +49,14 @@ def simulate_multi_server(
     draws = np.random.default_rng(seed + 1).choice(service.seconds, size=len(arrivals), p=service.shares)
     response = np.zeros(len(arrivals))
 
-    def request(i: int, seconds: float) -> Generator[Any, Any, None]:
+    def request(i: int, seconds: float) -> Generator[simpy.Event, object, None]:
         came = environment.now
         with gpus.request() as turn:
             yield turn
             yield environment.timeout(seconds)
         response[i] = environment.now - came
 
-    def source() -> Generator[Any, Any, None]:
+    def source() -> Generator[simpy.Event, object, None]:
         for i, at in enumerate(arrivals):
             yield environment.timeout(max(0.0, float(at) - environment.now))
             environment.process(request(i, float(draws[i])))
@@ -76,24 +80,24 @@ def simulate_batch_servers(
     import simpy
 
     environment = simpy.Environment()
-    known = [batch_s(b) for b in range(1, limit + 1)]
+    seconds = [batch_s(b) for b in range(1, limit + 1)]
     queues: list[list[int]] = [[] for _ in range(servers)]
     wake = [environment.event() for _ in range(servers)]
     chosen = np.random.default_rng(seed + 1).integers(servers, size=len(arrivals))
     came, response = np.zeros(len(arrivals)), np.zeros(len(arrivals))
     busy = [0.0]
 
-    def gpu(k: int) -> Generator[Any, Any, None]:
+    def gpu(k: int) -> Generator[simpy.Event, object, None]:
         while True:
             if not queues[k]:
                 wake[k] = environment.event()
                 yield wake[k]
             batch, queues[k] = queues[k][:limit], queues[k][limit:]
-            yield environment.timeout(known[len(batch) - 1])
-            busy[0] += known[len(batch) - 1]
+            yield environment.timeout(seconds[len(batch) - 1])
+            busy[0] += seconds[len(batch) - 1]
             response[batch] = environment.now - came[batch]
 
-    def source() -> Generator[Any, Any, None]:
+    def source() -> Generator[simpy.Event, object, None]:
         for i, at in enumerate(arrivals):
             yield environment.timeout(max(0.0, float(at) - environment.now))
             k = int(chosen[i])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archsearch.errors import InvalidInputError
+from archsearch.ranges import require_range
 from archsearch.serving.fleet import Fleet, Replica, ServiceLevel, plan_fleet
 from archsearch.serving.queueing import Quantiles
 
@@ -55,9 +56,9 @@ def routed(rungs: Sequence[Rung], rate: float, level: ServiceLevel) -> Ladder:
     """
     total = sum(r.share for r in rungs)
     if abs(total - 1.0) > 1e-6 or any(r.share <= 0 for r in rungs):
-        raise InvalidInputError(f"shares of tiers must be positive and sum to 1, not {total:g}")
-    fleets = tuple(plan_fleet(r.units, r.share * rate, level)[0] for r in rungs)
-    alone = plan_fleet(rungs[-1].units, rate, level)[0]
+        raise InvalidInputError(f"shares of tiers must be positive and sum to 1, not {total:g}", field="tiers")
+    fleets = tuple(plan_fleet(r.units, r.share * rate, level).best for r in rungs)
+    alone = plan_fleet(rungs[-1].units, rate, level).best
     response = Quantiles.mixture([(r.share, f.response) for r, f in zip(rungs, fleets, strict=True)])
     return Ladder(tuple(rungs), fleets, alone, response, response)
 
@@ -72,11 +73,10 @@ def draft_then_refine(draft: Rung, refine: Rung, rate: float, level: ServiceLeve
         InvalidInputError: a share that is not between 0 and 1.
         ArchSearchError: the draft cannot keep the level.
     """
-    if not 0.0 < refine.share < 1.0:
-        raise InvalidInputError(f"--escalate must be between 0 and 1, not {refine.share:g}")
-    first = plan_fleet(draft.units, rate, level)[0]
-    second = plan_fleet(refine.units, refine.share * rate, _relaxed(level, refine))[0]
-    alone = plan_fleet(refine.units, rate, _relaxed(level, refine))[0]
+    require_range("escalate", refine.share, 0, 1, above=True, below=True)
+    first = plan_fleet(draft.units, rate, level).best
+    second = plan_fleet(refine.units, refine.share * rate, _relaxed(level, refine)).best
+    alone = plan_fleet(refine.units, rate, _relaxed(level, refine)).best
     later = second.response.shifted(first.response.mean)
     final = Quantiles.mixture([(1.0 - refine.share, first.response), (refine.share, later)])
     return Ladder((draft, refine), (first, second), alone, first.response, final)
@@ -85,5 +85,4 @@ def draft_then_refine(draft: Rung, refine: Rung, rate: float, level: ServiceLeve
 def _relaxed(level: ServiceLevel, rung: Rung) -> ServiceLevel:
     """The level, but no tighter than twice the rung's own time: the user has a draft to look at."""
     least = 2.0 * min(unit.batch_s[1] for unit in rung.units)
-    changed = {name.replace("-", "_"): max(value, least) for name, value in level.limits()}
-    return ServiceLevel(**changed)
+    return ServiceLevel(**{name: max(value, least) for name, value in level.limits()})

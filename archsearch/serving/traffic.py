@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.serving.fleet import MAX_REPLICAS, Replica, ServiceLevel
-from archsearch.serving.queueing import Floats, Quantiles
+from archsearch.serving.queueing import Quantiles
 from archsearch.serving.simulation import Simulated, simulate_batch_servers, simulate_multi_server
 
 COLUMN = "arrival_s"
@@ -70,8 +71,27 @@ def replay(trace: Trace, unit: Replica, number: int, limit: int) -> Simulated:
     return simulate_batch_servers(trace.arrivals_s, unit.seconds, limit, number, warm_up=0.0)
 
 
-def size_for_trace(trace: Trace, unit: Replica, level: ServiceLevel) -> tuple[int, int, Simulated]:
-    """(replicas, batch limit, outcome): the least number that keeps the level on the trace, over batch limits.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """``number`` replicas of ``unit`` under a batch limit, and what came of the trace."""
+
+    unit: Replica
+    number: int
+    limit: int
+    outcome: Simulated
+
+    @property
+    def gpus(self) -> int:
+        return self.number * self.unit.gpus
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Infinite where the GPU has no price."""
+        return self.unit.price(self.number)
+
+
+def size_for_trace(trace: Trace, unit: Replica, level: ServiceLevel) -> Replayed:
+    """The least number of replicas that keeps the level on the trace, over batch limits.
 
     Raises:
         UnsupportedError: none does.
@@ -79,9 +99,9 @@ def size_for_trace(trace: Trace, unit: Replica, level: ServiceLevel) -> tuple[in
     if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level")
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
-    best: tuple[int, int, Simulated] | None = None
+    best: Replayed | None = None
     for limit in unit.limits():
-        low, high = 0, min(most, best[0] if best else len(trace.arrivals_s))
+        low, high = 0, min(most, best.number if best else len(trace.arrivals_s))
         outcome = replay(trace, unit, high, limit)
         if not _kept(outcome, level):
             continue
@@ -92,8 +112,8 @@ def size_for_trace(trace: Trace, unit: Replica, level: ServiceLevel) -> tuple[in
                 high, outcome = middle, tried
             else:
                 low = middle
-        if best is None or high < best[0]:
-            best = (high, limit, outcome)
+        if best is None or high < best.number:
+            best = Replayed(unit, high, limit, outcome)
     if best is None:
         raise UnsupportedError(f"{unit.gpu.id}: no number of replicas keeps the level on this trace")
     return best

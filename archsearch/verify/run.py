@@ -80,7 +80,7 @@ def _recalibrated(
 
     from archsearch.bench.micro.run import run_cases
     from archsearch.bench.personal import calibrate_file
-    from archsearch.hardware.database import user_profiles
+    from archsearch.hardware.folders import user_profiles
     from archsearch.models.registry.families import get_family
     from archsearch.search.evaluate.frames import workload_from
     from archsearch.verify.kernels_of_models import kernel_cases

@@ -28,7 +28,7 @@ from archsearch.search.space.expressions import Expression
 from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
-from archsearch.yaml_records import parse_record
+from archsearch.yaml_records import load_text, parse_record
 
 if TYPE_CHECKING:
     from archsearch.models.tracing.stored import StoredTraces
@@ -91,7 +91,8 @@ class SearchSpace:
         base = execution_from(self.record.execution, self.workload)
         base = base if execution is None else chosen_execution(self.workload, execution)
         stated = with_changes(base, changes or {}).to_dict()
-        text = yaml.safe_dump({**yaml.safe_load(self.source_text), "execution": stated}, sort_keys=False)
+        source = cast("dict[str, object]", load_text(self.source_text))
+        text = yaml.safe_dump({**source, "execution": stated}, sort_keys=False)
         return replace(self, record=self.record.model_copy(update={"execution": stated}), source_text=text)
 
     @cached_property
@@ -295,8 +296,8 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
         InvalidInputError: the text is no longer a legal space.
     """
     try:
-        record = SpaceRecord.model_validate(yaml.safe_load(text))
-    except (ValueError, yaml.YAMLError) as error:
+        record = SpaceRecord.model_validate(load_text(text))
+    except ValueError as error:
         raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
     space = SearchSpace(record, origin, text, traces)
     space.validate()
