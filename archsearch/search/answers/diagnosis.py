@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.search.answers.terms import space_run, term_of
-from archsearch.search.evaluate.columns import per_gpu_columns
+from archsearch.search.evaluate.columns import Row, per_gpu_columns
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import limit_of, relaxation
@@ -46,7 +46,7 @@ class Binding:
     place: int
 
 
-def binding_limits(misses: Mapping[str, Any], kept: NDArray[np.bool_]) -> list[Binding]:
+def binding_limits(misses: Mapping[str, ArrayLike], kept: NDArray[np.bool_]) -> list[Binding]:
     """The limits whose relaxation alone makes one of N architectures feasible, the one nearest to that first.
 
     ``misses`` are relative misses [N] by limit (≤ 0: kept; NaN: unknown, as missed; inf: a condition), of which
@@ -65,7 +65,7 @@ def binding_limits(misses: Mapping[str, Any], kept: NDArray[np.bool_]) -> list[B
         alone = np.flatnonzero(kept & (broken == 1) & (way > 0))
         if len(alone):
             place = int(alone[np.argmin(way[alone])])
-            parts = {text: float(misses[text][place]) for text in groups[group]}
+            parts = {text: float(np.asarray(misses[text])[place]) for text in groups[group]}
             missed = {text: amount for text, amount in parts.items() if not amount <= 0}
             bindings.append(Binding(group, float(way[place]), missed, place))
     return sorted(bindings, key=lambda binding: binding.way)
@@ -127,7 +127,7 @@ def why_nothing(swept: Sweep, conditions: Collection[str] = (), *, progress: boo
     return f"{start}: {_together({t: float(v[0]) for t, v in violations.items()}, _cell(evaluator, cell))}"
 
 
-def why_no_trial(name: str, misses: Mapping[str, Any], frame: pd.DataFrame, evaluator: Evaluator) -> str:
+def why_no_trial(name: str, misses: Mapping[str, ArrayLike], frame: pd.DataFrame, evaluator: Evaluator) -> str:
     """The same for the trials [N] of a sampled study, whose misses [N] are given by limit."""
     limits = binding_limits(misses, np.ones(len(frame), dtype=bool))
     start = f"no trial of study {name!r} is feasible"
@@ -183,7 +183,7 @@ def _row(evaluator: Evaluator, frame: pd.DataFrame, place: int) -> str:
     return _shown(evaluator, {str(name): value for name, value in frame.iloc[place].to_dict().items()})
 
 
-def _shown(evaluator: Evaluator, row: Mapping[str, Any]) -> str:
+def _shown(evaluator: Evaluator, row: Row) -> str:
     """An architecture's dimensions, and the figures that limits are about."""
     dimensions = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
     run = space_run(evaluator)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import FloatArray
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality.sampling import Sampled, asked_sampling
@@ -66,9 +67,9 @@ class SpaceSampler:
         stated = asked_sampling(self.space.family, self.space.record.quality.model_dump(), table=self.table)
         return None if stated is None else stated.ratio(self.table)
 
-    def columns(self, config: ModelConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    def columns(self, config: ModelConfig, values: Mapping[str, Any]) -> dict[str, FloatArray]:
         """Qualities with what sampling leaves of them (NaN where unknown), GPU-hours of distillation where known."""
-        columns: dict[str, Any] = {}
+        columns: dict[str, FloatArray] = {}
         sampled = self.sampled(config)
         if sampled is not None:
             factor = sampled.error_factor if self.minimize else 1.0 / sampled.error_factor
