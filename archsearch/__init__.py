@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation
     from archsearch.search.evaluate.frames import config_of
     from archsearch.search.explore.fidelity import Fidelity
-    from archsearch.search.space.space import SearchSpace, list_spaces, load_space
+    from archsearch.search.space.space import list_spaces
     from archsearch.search.studies.storage import load_study
     from archsearch.serving.fleet import FleetPlan, Replica, ServiceLevel, plan_fleet
     from archsearch.serving.fleet import replica as make_replica
@@ -81,7 +81,6 @@ _PLACES = {
     "Quality": "quality.proxy",
     "QualityProxy": "quality.proxy",
     "Replica": "serving.fleet",
-    "SearchSpace": "search.space.space",
     "ServiceLevel": "serving.fleet",
     "UnknownNameError": "errors",
     "UnsupportedError": "errors",
@@ -104,7 +103,6 @@ _PLACES = {
     "load_gpu": "hardware.database",
     "load_model": "models.registry.load",
     "load_pipeline": "pipeline.catalog",
-    "load_space": "search.space.space",
     "load_study": "search.studies.storage",
     "make_plan": "pipeline.api",
     "make_replica": "serving.fleet:replica",
@@ -144,7 +142,6 @@ __all__ = [
     "Quality",
     "QualityProxy",
     "Replica",
-    "SearchSpace",
     "ServiceLevel",
     "UnknownNameError",
     "UnsupportedError",
@@ -168,7 +165,6 @@ __all__ = [
     "load_gpu",
     "load_model",
     "load_pipeline",
-    "load_space",
     "load_study",
     "make_plan",
     "make_replica",

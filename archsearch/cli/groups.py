@@ -26,13 +26,9 @@ SPELLINGS = {
     "batch_size": ("--batch-size", "-b"),
     "compiled": ("--compiled/--eager",),
     "levers": ("--lever",),
-    "max_latency_s": ("--max-latency-ms",),
-    "max_memory_bytes": ("--max-memory-gib",),
     "prices": ("--price",),
-    "retained": ("--min-retained",),
     "seq_len": ("--seq-len", "-s"),
     "slicing": ("--vae-slicing",),
-    "stated": ("--retained",),
     "tiling": ("--vae-tiling/--no-vae-tiling",),
     "tiers": ("--tier",),
 }

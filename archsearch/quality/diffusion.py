@@ -93,7 +93,7 @@ class LatentDiffusionFid:
             InvalidInputError: a needed feature is missing or not positive.
         """
         law = get_proxy("dit-fid-any-patch")
-        base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
+        base = law.predict({name: features[name] for name in ("image_tokens", "parameters") if name in features})
         f, c = _positive(self, features, "vae_scale_factor"), _positive(self, features, "latent_channels")
         moved = autoencoder_figures()["placement"]
         doublings = math.log2(moved["compressed"]["vae_scale_factor"] / moved["patched"]["vae_scale_factor"])

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from archsearch.arrays import Flags, FloatArray
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.quality.modalities import default_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Expected quality: ``value`` with an 80 % interval; arrays broadcast like the features that gave them.
+    """Expected quality: ``value`` with an 80 % interval from ``low`` to ``high``; arrays broadcast like the features
+    that gave them.
 
     ``in_range`` is False where the law had to extrapolate; its interval is wider there.
     """
 
-    value: Any
-    low: Any
-    high: Any
-    in_range: Any
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    in_range: Flags
 
 
 @runtime_checkable
@@ -66,7 +68,7 @@ class QualityProxy(Protocol):
     @property
     def assumed(self) -> bool: ...
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Mapping[str, FloatArray]) -> Quality:
         """Expected quality of arrays (or scalars) of features.
 
         Raises:
@@ -79,7 +81,10 @@ _REGISTERED: dict[str, QualityProxy] = {}
 
 
 def register_proxy(proxy: QualityProxy) -> None:
-    """Make a proxy known by its name, for spaces and the command line.
+    """Make a proxy known by its name, for spaces and the command line, in this process.
+
+    Args:
+        proxy: an object with the attributes of ``QualityProxy``.
 
     Raises:
         InvalidInputError: the name is taken.
@@ -102,12 +107,22 @@ def _known() -> dict[str, QualityProxy]:
 
 
 def list_proxies() -> list[str]:
-    """Names of all proxies: the published laws and what was registered."""
+    """The proxies: the published laws and what was registered.
+
+    Returns:
+        Their names, in order.
+    """
     return sorted(_known())
 
 
 def get_proxy(name: str) -> QualityProxy:
-    """The proxy of a name.
+    """A proxy by name.
+
+    Args:
+        name: one of ``list_proxies``.
+
+    Returns:
+        The law; ``predict`` gives its quality.
 
     Raises:
         UnknownNameError: no such proxy; the text lists near names.
