@@ -46,7 +46,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What makes two answers differ: ``a_s`` and ``b_s`` are their seconds as they are priced now, ``shares`` the fields
+    """What makes two answers differ: ``a_s`` and ``b_s`` are their seconds as priced now, ``shares`` the fields
     that differ, the largest first."""
 
     a_s: float
