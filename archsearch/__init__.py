@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from archsearch.report.front import plot_front
     from archsearch.search.answers.explain import Explanation
     from archsearch.search.evaluate.frames import config_of
+    from archsearch.search.evaluate.result import SearchResult
     from archsearch.search.explore.fidelity import Fidelity
     from archsearch.search.space.space import list_spaces
     from archsearch.search.studies.storage import load_study
@@ -81,6 +82,7 @@ _PLACES = {
     "Quality": "quality.proxy",
     "QualityProxy": "quality.proxy",
     "Replica": "serving.fleet",
+    "SearchResult": "search.evaluate.result",
     "ServiceLevel": "serving.fleet",
     "UnknownNameError": "errors",
     "UnsupportedError": "errors",
@@ -142,6 +144,7 @@ __all__ = [
     "Quality",
     "QualityProxy",
     "Replica",
+    "SearchResult",
     "ServiceLevel",
     "UnknownNameError",
     "UnsupportedError",

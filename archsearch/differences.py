@@ -89,7 +89,7 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
             raise UnsupportedError(f"with {names} of the second answer nothing can be priced: {error}") from None
 
     shares = [
-        Share(name, *_apart(_told(one, names), _told(other, names)), value)
+        Share(name, *_apart(_values(one, names), _values(other, names)), value)
         for (name, names), value in zip(groups, _shapley(len(groups), seconds), strict=True)
     ]
     whole = frozenset(range(len(groups)))
@@ -126,12 +126,13 @@ def _groups(one: Fields, other: Fields) -> list[tuple[str, list[str]]]:
     return list(parts.items())
 
 
-def _told(fields: Fields, names: Iterable[str]) -> Any:
+def _values(fields: Fields, names: Iterable[str]) -> object:
+    """The one value of a name; of several a mapping, their part left out."""
     values = [fields.get(n) for n in names]
     return values[0] if len(values) == 1 else {n.split(".", 1)[1]: v for n, v in zip(names, values, strict=True)}
 
 
-def _apart(a: Any, b: Any) -> tuple[Any, Any]:
+def _apart(a: object, b: object) -> tuple[object, object]:
     """Of two configs of one family only the fields that differ."""
     if not (isinstance(a, tuple) and isinstance(b, tuple)):
         return a, b

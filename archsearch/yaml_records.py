@@ -1,17 +1,25 @@
-"""YAML files read into pydantic records; a mistake is reported with file, line and dotted field."""
+"""YAML into mappings and strict records; a mistake is reported with file, line and dotted field.
+
+Everything of archsearch that reads YAML reads it here: ``parse_record`` and ``parse_records`` (records of a file),
+``record_of`` (of a part of one), ``read_mapping`` (a mapping as it stands), ``load_text`` (a text at hand).
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
 from archsearch.errors import InvalidInputError
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Location = tuple[int | str, ...]
+"""The keys and indices that lead to a part of a file."""
 
 
 class Record(BaseModel):
@@ -29,10 +37,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
+    text = _text(path)
     try:
         loader = _LOADER(text)
         node = loader.get_single_node()
@@ -49,24 +54,39 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
+def load_text(text: str) -> object:
+    """Whatever a YAML text holds (what a study stored, a file that may be JSON too); its reader says what is legal.
+
+    Raises:
+        ValueError: it is not YAML, in the parser's words.
+    """
+    try:
+        return cast("object", yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
 def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
     """The record that a YAML file describes.
 
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: field: what is wrong``.
     """
-    content = read_mapping(path)
+    return record_of(model, read_mapping(path), path)
+
+
+def record_of(model: type[AnyRecord], content: Mapping[str, Any], path: Path, at: Location = ()) -> AnyRecord:
+    """The record that a mapping of a YAML file describes; ``at`` leads to the mapping in the file.
+
+    Raises:
+        InvalidInputError: every problem of the mapping, one a line: ``file:line: field: what is wrong``.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
-        lines = [_problem(item, root, path, model) for item in error.errors()]
+        root = yaml.compose(_text(path), Loader=_LOADER)
+        lines = [_problem(item, at, root, path, model) for item in error.errors()]
         raise InvalidInputError("\n".join(dict.fromkeys(lines))) from None
-
-
-def line_of(path: Path, *location: str | int) -> int:
-    """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
-    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER), location)
 
 
 def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
@@ -79,12 +99,24 @@ def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
     return dict(parse_record(create_model("Records", __base__=Record, **named), path))
 
 
-def _problem(item: Any, root: Any, path: Path, model: type[BaseModel]) -> str:
+def line_of(path: Path, *location: str | int) -> int:
+    """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
+    return _line(yaml.compose(_text(path), Loader=_LOADER), location)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
+
+
+def _problem(item: ErrorDetails, at: Location, root: yaml.Node | None, path: Path, model: type[BaseModel]) -> str:
     """One pydantic error as ``file:line: field: message``."""
     # pydantic marks an illegal mapping key with a trailing "[key]"
     location = tuple(part for part in item["loc"] if part != "[key]")
-    field = ".".join(str(part) for part in location)
-    where = f"{path}:{_line(root, location)}"
+    field = ".".join(str(part) for part in (*at, *location))
+    where = f"{path}:{_line(root, (*at, *location))}"
     if item["type"] == "extra_forbidden":
         return f"{where}: {field}: unknown field{_near_field(model, location)}"
     if item["type"] == "missing":
@@ -95,43 +127,48 @@ def _problem(item: Any, root: Any, path: Path, model: type[BaseModel]) -> str:
     return f"{where}: {field + ': ' if field else ''}{message}{shown}"
 
 
-def _near_field(model: type[BaseModel], location: tuple[Any, ...]) -> str:
+def _near_field(model: type[BaseModel], location: Location) -> str:
     """``; did you mean ...?`` from the fields of the record in which the unknown name stands."""
-    record: Any = model
+    record = model
     for part in location[:-1]:
         if isinstance(part, int) or part not in record.model_fields:
             continue  # a list's index or a mapping's key: the record is its items'
         record = _record_type(record.model_fields[part].annotation) or record
-    known = list(record.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), known, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}"
+    names = list(record.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), names, n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"
 
 
-def _record_type(annotation: Any) -> Any:
+def _record_type(annotation: object) -> type[BaseModel] | None:
     """The record class inside an annotation such as ``Memory``, ``Pcie | None`` or ``dict[str, Source]``, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _record_type(arg))), None)
+    inner = (_record_type(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((record for record in inner if record), None)
 
 
-def _line(node: Any, location: tuple[Any, ...]) -> int:
+def _line(node: yaml.Node | None, location: Location) -> int:
     """The line (from 1) of the deepest part of a dotted location that the file has."""
-    line = int(node.start_mark.line) + 1
+    line = _line_of(node)
     for part in location:
         if isinstance(node, yaml.MappingNode):
             match = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if match is None:
                 return line
-            line, node = int(match[0].start_mark.line) + 1, match[1]
+            line, node = _line_of(match[0]), match[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            line = int(node.start_mark.line) + 1
+            line = _line_of(node)
         else:
             return line
     return line
 
 
-def _refuse_repeated_keys(node: Any, path: Path) -> None:
+def _line_of(node: yaml.Node | None) -> int:
+    return 1 if node is None else int(node.start_mark.line) + 1
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
     """A key given twice would silently lose its first value."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -140,7 +177,7 @@ def _refuse_repeated_keys(node: Any, path: Path) -> None:
         return
     seen: dict[str, int] = {}
     for key, value in node.value:
-        line = int(key.start_mark.line) + 1
+        line = _line_of(key)
         if key.value in seen:
             raise InvalidInputError(f"{path}:{line}: {key.value}: given twice (first on line {seen[key.value]})")
         seen[key.value] = line

@@ -45,10 +45,10 @@ def table(frame: pd.DataFrame, by: tuple[str, ...] = GROUP) -> str:
     for key, part in parts:
         s = score(part)
         alone, roofline = (mape(part[c], part["latency_us"]) for c in ("mechanism_us", "roofline_us"))
-        spearman = "" if s["spearman"] is None else f"{s['spearman']:.4f}"
+        spearman = "" if s.spearman is None else f"{s.spearman:.4f}"
         lines.append(
-            f"| {' | '.join(map(str, key))} | {s['rows']} | {s['mape']:.1f} | {alone:.1f} | {roofline:.1f} "
-            f"| {s['median_ape']:.1f} | {s['bias']:+.1f} | {spearman} | {100 * s['within_band']:.0f} |"
+            f"| {' | '.join(map(str, key))} | {s.rows} | {s.mape:.1f} | {alone:.1f} | {roofline:.1f} "
+            f"| {s.median_ape:.1f} | {s.bias:+.1f} | {spearman} | {100 * s.within_band:.0f} |"
         )
     return "\n".join(lines)
 

@@ -122,8 +122,8 @@ def errors(frame: pd.DataFrame) -> str:
     lines.append("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for key, part in known.groupby(["op", "kernel", "dtype", "split"]):
         s = score(part)
-        cells = (s["rows"], f"{s['mape']:.1f}", f"{s['median_ape']:.1f}", f"{s['bias']:+.1f}")
-        lines.append("| " + " | ".join(map(str, (*key, *cells, f"{100 * s['within_band']:.0f}"))) + " |")
+        cells = (s.rows, f"{s.mape:.1f}", f"{s.median_ape:.1f}", f"{s.bias:+.1f}")
+        lines.append("| " + " | ".join(map(str, (*key, *cells, f"{100 * s.within_band:.0f}"))) + " |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from archsearch.bench.skeleton import known_profile, skeleton
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.hardware.database import user_profiles
+from archsearch.hardware.folders import user_profiles
 from archsearch.hardware.spec import GpuSpec
 
 BANDWIDTH = 1.1e12

@@ -97,5 +97,5 @@ def test_no_device_and_absurd_requests_are_told(space):
     run = CliRunner().invoke(app, ["bench", "verify", str(space), "--device", "warp"])
     assert run.exit_code != 0
     few = ["bench", "verify", str(space), "--device", "cpu", "--top", "0"]
-    with pytest.raises(InvalidInputError, match="--top must be at least 1"):
+    with pytest.raises(InvalidInputError, match="top must be a whole number from 1"):
         CliRunner().invoke(app, few, catch_exceptions=False)

@@ -125,7 +125,7 @@ def test_training_finds_a_pattern_and_judges_it_on_rows_left_out():
 def test_training_is_repeatable_and_finds_nothing_in_noise():
     rng = np.random.default_rng(1)
     features, noise = rng.normal(size=(400, len(FEATURES))), 0.05 * rng.normal(size=400)
-    fold = folds_of(range(400))
+    fold = folds_of(map(str, range(400)))
     first, unseen = train(features, noise, fold)
     again, _ = train(features, noise, fold)
     np.testing.assert_array_equal(first.w2, again.w2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -26,12 +27,12 @@ from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel, price_on
-from archsearch.cost.remember import PriceCache
+from archsearch.cost.remember import Answers, PriceCache, Remembered
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset, preset_names
-from archsearch.ops import Attention, Collective, MatMul, MemoryOp
+from archsearch.ops import Attention, Collective, MatMul, MemoryOp, OpList
 from archsearch.segments import Segment, SegmentedOps
 from archsearch.workload import Phase, Workload
 
@@ -360,3 +361,38 @@ def test_a_grid_of_which_some_cannot_be_shared_prices_the_rest() -> None:
         latency(replace(grid, num_attention_heads=13, num_key_value_heads=13), work, run)
     with pytest.raises(UnsupportedError, match="a decoded token is no sequence"):
         latency(load_preset("llama-3.2-1b"), DECODE, Execution(sequence_parallel=2))
+
+
+# ---------------------------------------------------------------- remembering
+
+
+def test_answers_are_kept_least_recently_asked_for_first_out() -> None:
+    asked: list[int] = []
+
+    def square(n: int) -> int:
+        asked.append(n)
+        return n * n
+
+    remembered = Remembered(square, 2)
+    assert [remembered(n) for n in (2, 3, 2, 4, 2, 3)] == [4, 9, 4, 16, 4, 9]
+    assert asked == [2, 3, 4, 3]  # 3 made room for 4, 2 had been asked for since
+
+
+def test_what_does_not_hash_is_computed_every_time() -> None:
+    remembered = Remembered(lambda array: float(array.sum()), 4)
+    array = np.ones(3)
+    assert remembered(array) == 3.0
+    array[0] = 5.0
+    assert remembered(array) == 7.0
+
+
+def test_a_copy_in_another_process_starts_empty() -> None:
+    answers: Answers[int] = Answers(3)
+    assert answers.of("key", lambda: 1) == 1
+    assert answers.of("key", lambda: 2) == 1
+    copy = pickle.loads(pickle.dumps(answers))
+    assert copy.of("key", lambda: 2) == 2
+    model = CostModel(load_gpu("l4"), cache=PriceCache())
+    ops = OpList((MatMul(name="x", m=64, n=64, k=64, dtype=DType.FP16),))
+    there = pickle.loads(pickle.dumps(model.cache)) if model.cache else None
+    assert CostModel(model.gpu, cache=there).estimate(ops).latency_s == model.estimate(ops).latency_s

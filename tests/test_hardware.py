@@ -329,14 +329,14 @@ def test_a_strange_name_is_refused(name: str) -> None:
 
 def test_an_id_is_found_without_reading_the_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    parse = database.parse_record
+    mapping = database.read_mapping
 
-    def counting(model: Any, path: Path) -> Any:
+    def counting(path: Path) -> dict[str, Any]:
         read.append(path)
-        return parse(model, path)
+        return mapping(path)
 
-    database._parse.cache_clear()
-    monkeypatch.setattr(database, "parse_record", counting)
+    database._complete.cache_clear()
+    monkeypatch.setattr(database, "read_mapping", counting)
     load_gpu("l40s")
     load_gpu("NVIDIA L40S")
     assert read == [SHIPPED / "l40s.yaml"]

@@ -15,6 +15,7 @@ from references import SMALL
 from archsearch.arrays import as_float
 from archsearch.dtypes import DType
 from archsearch.models.diffusion.dit import DiTConfig
+from archsearch.models.field_types import field_types
 from archsearch.models.language.decoder.config import DecoderConfig
 from archsearch.models.language.encoder import EncoderConfig
 from archsearch.ops import MatMul
@@ -155,7 +156,8 @@ def test_every_dimension_may_be_an_array(name: str) -> None:
     """Each size alone, or with one or two others where it alone describes no real model (heads and width)."""
     reference = SMALL[name](2)
     config = reference.config
-    sizes = [f.name for f in fields(config) if str(f.type).startswith("Dim") and int(getattr(config, f.name) or 0)]
+    dimensions = [name for name, kind in field_types(type(config)).items() if kind.holds(np.arange(2))]
+    sizes = [name for name in dimensions if int(getattr(config, name) or 0)]
     for size in set(sizes) - ONE_ONLY.get(config.family, set()):
         others = [other for other in sizes if other != size]
         groups = [(size,), *((size, other) for other in others), *((size, *two) for two in combinations(others, 2))]

@@ -21,6 +21,10 @@ from archsearch.models.language.decoder.config import DecoderConfig
 from archsearch.models.registry.families import load_preset
 from archsearch.models.registry.load import load_model
 
+_SANA = replace(
+    load_preset("sana-0.6b"), num_layers=1, hidden_size=224, num_attention_heads=7, num_cross_attention_heads=7
+)
+
 
 def built(document: dict[str, Any]) -> Any:
     """The real module of a document, on the meta device."""
@@ -54,6 +58,7 @@ def test_round_trip_and_real_class(name: str) -> None:
         replace(load_preset("opt-1.3b"), lm_head=False, num_layers=2),
         replace(load_preset("pythia-160m"), parallel_residual=False, rotary_dim=22, attention_bias=False),
         replace(load_preset("mistral-7b-v0.1"), num_layers=3, sliding_window=100),
+        replace(_SANA, intermediate_size=1952),  # 1952 / 224 · 224 falls below 1952 in 64-bit numbers
         replace(load_preset("qwen2.5-0.5b"), num_layers=6, sliding_window=64, global_attn_every_n_layers=3),
         replace(load_preset("qwen3-0.6b"), num_layers=6, sliding_window=64, attention_bias=True),
         replace(load_preset("gemma-2-2b"), num_layers=3, sliding_window=0, global_attn_every_n_layers=0),

@@ -125,7 +125,7 @@ def test_own_modules_are_enumerated_and_recommended(space_file: Path, tmp_path: 
     study = archsearch.run_study(str(space_file), allow_code=True, **options)
     assert len(study.trials) == 10
     shutil.rmtree(artifacts_dir("s", place))  # the traces are gone: the modules are needed again
-    with pytest.raises(UnsupportedError, match="--allow-code"):
+    with pytest.raises(UnsupportedError, match="add allow_code"):
         archsearch.recommend("s", storage=place, progress=False)
     assert len(archsearch.recommend("s", storage=place, progress=False, allow_code=True)) >= 1
 

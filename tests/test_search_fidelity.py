@@ -189,7 +189,7 @@ def test_a_users_trainer_needs_leave(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "log.fast").touch()
     fidelity = Fidelity(objective="train", function=f"{script}:train", steps=27, keep=1.0, pruner="none")
     options: dict[str, Any] = {"trials": 4, "storage": str(tmp_path / "u.journal"), "progress": False}
-    with pytest.raises(UnsupportedError, match="--allow-code"):
+    with pytest.raises(UnsupportedError, match="add allow_code"):
         run_study(str(tiny), name="u", fidelity=fidelity, **options)
     assert not (tmp_path / "log").exists()
     study = resume_study("u", allow_code=True, **options)

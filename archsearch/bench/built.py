@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from archsearch.arrays import Dim
 from archsearch.bench.micro.timing import CudaStopwatch, Timing, measure, stopwatch_for
 from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.ops import Attention
 from archsearch.workload import Phase, Workload
+
+if TYPE_CHECKING:
+    import torch
 
 BUDGET_S = 3.0
 """Longest time that the repeats of one whole model or layer take."""
@@ -25,13 +29,13 @@ LAYER = 1
 class Built:
     """A module with random weights on a device, and the arguments of one call of the workload."""
 
-    module: Any
+    module: torch.nn.Module
     arguments: dict[str, Any]
-    layers: Any
+    layers: torch.nn.ModuleList | None
     """Its repeated layers (a ModuleList), or None where it has several stacks."""
 
 
-def build_module(config: ModelConfig, workload: Workload, device: Any) -> Built:
+def build_module(config: ModelConfig, workload: Workload, device: torch.device) -> Built:
     """The module of a config (``models/huggingface/script.py``), ready for inference.
 
     Raises:
@@ -60,7 +64,7 @@ def build_module(config: ModelConfig, workload: Workload, device: Any) -> Built:
     return Built(module, arguments, _layers(module, getattr(config, "num_layers", None)))
 
 
-def _layers(module: Any, num_layers: Any) -> Any:
+def _layers(module: torch.nn.Module, num_layers: Dim | None) -> torch.nn.ModuleList | None:
     import torch
 
     if num_layers is None:
@@ -80,34 +84,34 @@ def compile_layers(built: Built) -> None:
         layer.compile(dynamic=False)
 
 
-def time_model(built: Built, device: Any) -> Timing:
+def time_model(built: Built, device: torch.device) -> Timing:
     """One call of the whole module."""
     return _time(lambda: built.module(**built.arguments), device)
 
 
-def time_layer(built: Built, device: Any) -> Timing | None:
+def time_layer(built: Built, device: torch.device) -> Timing | None:
     """One call of one layer on the inputs that the model gives it; None where there is no second layer."""
     import torch
 
     if built.layers is None or len(built.layers) <= LAYER:
         return None
-    caught: list[tuple[Any, Any]] = []
+    calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
-    def catch(_: Any, positional: Any, named: Any) -> None:
-        caught.append((positional, dict(named)))
+    def catch(_: torch.nn.Module, positional: tuple[object, ...], named: dict[str, object]) -> None:
+        calls.append((positional, dict(named)))
 
     layer = built.layers[LAYER]
     handle = layer.register_forward_pre_hook(catch, with_kwargs=True)
     with torch.no_grad():
         built.module(**built.arguments)
     handle.remove()
-    positional, named = caught[0]
+    positional, named = calls[0]
     if "past_key_values" in named:  # a cache would grow with every call
         named["past_key_values"] = None
     return _time(lambda: layer(*positional, **named), device)
 
 
-def plain_layer(config: ModelConfig, workload: Workload, device: Any, *, compiled: bool) -> Timing:
+def plain_layer(config: ModelConfig, workload: Workload, device: torch.device, *, compiled: bool) -> Timing:
     """One layer in plain torch (``micro.blocks``) of an architecture that no library's class has.
 
     Raises:
@@ -126,14 +130,14 @@ def plain_layer(config: ModelConfig, workload: Workload, device: Any, *, compile
     dims |= {"batch": int(workload.batch_size), "seq": int(attention.seq_q)}
     dtype = getattr(torch, DTYPES[workload.activation_dtype.value])
     torch.manual_seed(0)
-    layer: Any = make_block(config.family, dims).to(device=device, dtype=dtype).eval()
+    layer = make_block(config.family, dims).to(device=device, dtype=dtype).eval()
     inputs = [t.to(device=device, dtype=dtype) for t in block_inputs(config.family, dims)]
     if compiled:
         layer.compile(dynamic=False)
     return _time(lambda: layer(*inputs), device)
 
 
-def _time(action: Callable[[], Any], device: Any) -> Timing:
+def _time(action: Callable[[], object], device: torch.device) -> Timing:
     """The median of an action's runs, queued as users run it: under a graph's capture transformers builds masks that
     it otherwise leaves out (``is_tracing``, transformers/masking_utils.py), and takes slower attention."""
     import torch

@@ -15,10 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsearch.arrays import Floats, Ints, Labels, Mask
 from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction import folds_of, train
@@ -36,6 +37,7 @@ from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_featu
 from archsearch.cost.kernels.base import KernelModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
+from archsearch.hardware.architecture import fitted_alike
 from archsearch.tables import read_table
 
 if TYPE_CHECKING:
@@ -57,8 +59,36 @@ REPEAT_LOG = 0.05
 """Mean distance of two published measurements of one 16-bit product (2 to 8 %): what a sibling GPU's band adds."""
 SIBLING = "shapes of the one GPU measured, and 5 % between measurements of a sibling"
 
-# Architectures whose SMs are close enough to share coefficients: (first is the fitted one)
-KIN = {"blackwell": ("blackwell-ultra",)}
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Residuals log(measured / predicted) of rows a fit did not see [S], and what bounded each row [S]."""
+
+    residuals: Floats
+    bound: Labels
+
+    def mape(self) -> float:
+        """Mean absolute percentage error of the predictions."""
+        return float(np.mean(np.abs(np.expm1(-self.residuals))) * 100)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFit:
+    """One device's fit, its learned correction where that earns its place, and residuals on unseen shapes."""
+
+    fit: KernelFit
+    correction: Correction | None
+    unseen: Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A fit of one kernel family and whom it serves: a GPU, an architecture, or any GPU (``default``, "*")."""
+
+    level: str
+    name: str
+    fit: KernelFit
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +123,15 @@ def calibrate(
     kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
-        for level, name, kernel_fit, correction in _fit_family(family, progress):
-            kernels[level, name][family.kernel] = kernel_fit
-            if correction is not None:
-                corrections[name][family.kernel] = correction
+        for fitted in _fit_family(family, progress):
+            kernels[fitted.level, fitted.name][family.kernel] = fitted.fit
+            if fitted.correction is not None:
+                corrections[fitted.name][family.kernel] = fitted.correction
     source = f"GPU latencies ({', '.join(table.name for table in tables)})"
     files = [
         CalibrationFile(
             level=level,
-            serves=(name, *KIN.get(name, ())) if level == "architecture" else (name,),
+            serves=(name, *fitted_alike(name)) if level == "architecture" else (name,),
             source=source,
             date=date,
             code_version=code_version,
@@ -119,12 +149,12 @@ def tables_of(source: str | Path) -> list[Path]:
         InvalidInputError: there is none.
     """
     folder = Path(source)
-    found = [folder / name for name in MEASURED_FILES if (folder / name).is_file()]
+    tables = [folder / name for name in MEASURED_FILES if (folder / name).is_file()]
     others = (file for file in sorted(folder.glob("*.csv")) if file.name not in MEASURED_FILES)
-    found += [file for file in others if is_results(read_table(file))]
-    if not found:
+    tables += [file for file in others if is_results(read_table(file))]
+    if not tables:
         raise InvalidInputError(f"{folder}: holds none of {', '.join(MEASURED_FILES)} and no result of `bench run`")
-    return found
+    return tables
 
 
 def families_of(frames: Iterable[pd.DataFrame]) -> list[Family]:
@@ -163,9 +193,8 @@ def is_test(op: str, rows: int, cols: int) -> bool:
     return zlib.crc32(f"{op},{cols}".encode()) % FOLDS == 0
 
 
-def _fit_family(
-    family: Family, progress: Callable[[str], None]
-) -> Iterable[tuple[str, str, KernelFit, Correction | None]]:
+def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[Level]:
+    """The fits of a kernel family: for any GPU, for every GPU measured, for every architecture."""
     groups = {gpu: g for gpu, g in family.groups.items() if len(g) >= MIN_ROWS and len(set(_folds(g))) > 1}
     if not groups:
         return
@@ -177,7 +206,7 @@ def _fit_family(
     several = len(groups) > 1
     carried = {gpu: _rounded(unseen.mape()) for gpu, unseen in left_out.items()} if several else {}
     held_back = "whole GPUs" if several else "nothing: one GPU measured"
-    yield "default", "*", _kernel_fit(default, pooled, groups, held_back, carried=carried), None
+    yield Level("default", "*", _kernel_fit(default, pooled, groups, held_back, carried=carried))
 
     by_architecture: dict[str, list[str]] = defaultdict(list)
     for gpu, group in groups.items():
@@ -185,62 +214,55 @@ def _fit_family(
     for architecture, measured in by_architecture.items():
         members = [gpu for gpu in measured if not groups[gpu].bursts] or measured
         shared = fit(family.model, [thin[gpu] for gpu in members], prior=default)
-        found = {gpu: _fit_gpu(family, gpu, shared, default) for gpu in measured}
-        for gpu, (kernel_fit, correction, _) in found.items():
-            yield "gpu", gpu, kernel_fit, correction
+        own_fits = {
+            gpu: fit_device(family.kernel, family.model, family.groups[gpu], shared, default) for gpu in measured
+        }
+        for gpu, own in own_fits.items():
+            yield Level("gpu", gpu, own.fit, own.correction)
         among = {gpu: groups[gpu] for gpu in members}
         if len(members) == 1:
-            own, _, unseen = found[members[0]]
-            residuals = Unseen(unseen.residuals * _widening(unseen), unseen.bound)
-            only = _kernel_fit(own.coefficients, residuals, among, SIBLING, own.correction)
-            yield "architecture", architecture, only, None
+            only = own_fits[members[0]]
+            residuals = Unseen(only.unseen.residuals * _widening(only.unseen), only.unseen.bound)
+            kernel_fit = _kernel_fit(only.fit.coefficients, residuals, among, SIBLING, only.fit.correction)
         else:
             transferred = _pool([left_out[gpu] for gpu in members])
-            yield "architecture", architecture, _kernel_fit(shared, transferred, among, "whole GPUs"), None
-
-
-def _fit_gpu(
-    family: Family, gpu: str, shared: Mapping[str, float], default: Mapping[str, float]
-) -> tuple[KernelFit, Correction | None, Unseen]:
-    """One GPU's own fit, its learned correction where that earns its place, and residuals on unseen shapes."""
-    return _fit_own(family.kernel, family.model, family.groups[gpu], shared, default, correct=True)
+            kernel_fit = _kernel_fit(shared, transferred, among, "whole GPUs")
+        yield Level("architecture", architecture, kernel_fit)
 
 
 def fit_device(
-    kernel: str, model: KernelModel, group: Group, prior: Mapping[str, float], *, correct: bool
-) -> tuple[KernelFit, Correction | None]:
-    """One device's fit of a kernel family from a prior; ``correct`` also tries a learned correction of products."""
-    fitted, correction, _ = _fit_own(kernel, model, group, prior, prior, correct=correct)
-    return fitted, correction
-
-
-def _fit_own(
     kernel: str,
     model: KernelModel,
     group: Group,
-    shared: Mapping[str, float],
-    default: Mapping[str, float],
+    prior: Mapping[str, float],
+    unseen_prior: Mapping[str, float],
     *,
-    correct: bool,
-) -> tuple[KernelFit, Correction | None, Unseen]:
+    correct: bool = True,
+) -> OwnFit:
+    """One device's fit of a kernel family from ``prior``.
+
+    ``unseen_prior`` is where the fits start whose held-back shapes give the band; ``correct`` also tries a learned
+    correction of matrix products.
+    """
     gpu = group.gpu.id
-    own = fit(model, [group], prior=shared)
+    own = fit(model, [group], prior=prior)
     if kernel.startswith("gemm/") and correct:
         measured = group.take(_on_measured_widths(group))
         correction, unseen = _learn(model, measured, own)
         if unseen.mape() < _unseen(model, measured, own).mape() * (1 - EARNED):
             held_back = f"one of {FOLDS_LEARNED} parts of the shapes at a time, by the learned correction"
-            return _kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen
-    unseen = _cross_validated(model, group, default)
-    return _kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen
+            return OwnFit(_kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen)
+    unseen = _cross_validated(model, group, unseen_prior)
+    return OwnFit(_kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen)
 
 
-def _on_measured_widths(group: Group) -> Any:
+def _on_measured_widths(group: Group) -> Mask:
     """Rows whose widths are multiples of what corrections are learned on; others answer to the mechanism alone."""
     if not uses_matrix_units(group.gpu, group.dtype):
         return np.ones(len(group), dtype=bool)
-    off = [np.broadcast_to(group.dims[c], len(group)) % MEASURED_MULTIPLE != 0 for c in "nk"]
-    return ~(off[0] | off[1])
+    multiple = [np.broadcast_to(group.dims[c], len(group)) % MEASURED_MULTIPLE == 0 for c in "nk"]
+    rows: Mask = multiple[0] & multiple[1]
+    return rows
 
 
 def _widening(unseen: Unseen) -> float:
@@ -256,18 +278,6 @@ def _learn(model: KernelModel, group: Group, values: Mapping[str, float]) -> tup
     features = gemm_features(group.gpu, group.dtype, group.dims, time)
     correction, answers = train(features, residual, folds_of(shape_names(group)))
     return correction, Unseen(residual - answers, time.bound)
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Residuals log(measured / predicted) of rows a fit did not see, and what bounded each row."""
-
-    residuals: Any
-    bound: Any
-
-    def mape(self) -> float:
-        """Mean absolute percentage error of the predictions."""
-        return float(np.mean(np.abs(np.expm1(-self.residuals))) * 100)
 
 
 def _left_out(model: KernelModel, gpu: str, groups: Mapping[str, Group], default: Mapping[str, float]) -> Unseen:
@@ -307,6 +317,8 @@ def _kernel_fit(
     correction: str | None = None,
     carried: Mapping[str, float] | None = None,
 ) -> KernelFit:
+    """A fit as it is stored: coefficients, and the band and error that unseen rows give it (by what bounds a row, where
+    enough rows are bound so)."""
     bands = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]
@@ -328,7 +340,7 @@ def _kernel_fit(
     )
 
 
-def _folds(group: Group) -> Any:
+def _folds(group: Group) -> Ints:
     return np.array([zlib.crc32(name.encode()) % FOLDS for name in shape_names(group)])
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsearch.arrays import Floats, Ints, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.workload import MAX_DIMENSION
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 CAUSAL = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 
-def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
+def whole_numbers(column: pd.Series, name: str, op: str, positions: Ints) -> Floats:
     """A column of sizes as float64 (``causal``: as 0 and 1); ``positions`` are its rows in the file, from 0.
 
     Raises:
@@ -25,25 +26,25 @@ def whole_numbers(column: pd.Series, name: str, op: str, positions: Any) -> Any:
     import pandas as pd
 
     if name == "causal":
-        said = column.astype(str).str.lower().map(CAUSAL).to_numpy(dtype=np.float64)
-        if np.isnan(said).any():
-            row = int(np.flatnonzero(np.isnan(said))[0])
+        causal = as_float(column.astype(str).str.lower().map(CAUSAL).to_numpy())
+        if np.isnan(causal).any():
+            row = int(np.flatnonzero(np.isnan(causal))[0])
             raise InvalidInputError(
                 f"row {int(positions[row]) + 2} (op {op!r}): causal must be true or false, not {column.iloc[row]!r}"
             )
-        return said
+        return causal
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~((values >= 1) & (values <= MAX_DIMENSION) & (values == np.floor(values))))
     if bad.size:
-        row, found = int(positions[bad[0]]), column.iloc[bad[0]]
-        found = found.item() if isinstance(found, np.generic) else found
+        row, value = int(positions[bad[0]]), column.iloc[bad[0]]
+        value = value.item() if isinstance(value, np.generic) else value
         raise InvalidInputError(
-            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, not {found!r}"
+            f"row {row + 2} (op {op!r}): {name} must be a whole number from 1 to {MAX_DIMENSION}, not {value!r}"
         )
     return values
 
 
-def positive_numbers(frame: pd.DataFrame, name: str, path: str | Path) -> Any:
+def positive_numbers(frame: pd.DataFrame, name: str, path: str | Path) -> Floats:
     """A column of times or counts as float64.
 
     Raises:

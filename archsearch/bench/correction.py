@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from archsearch.arrays import Ints
 from archsearch.cost.correction import Correction
 from archsearch.cost.kernels.base import Array
 
@@ -30,7 +32,14 @@ TARGET_SCALE = 10.0
 LIMIT_QUANTILE = 0.99
 
 
-def train(features: Array, residual: Array, fold: Array) -> tuple[Correction, Array]:
+class Layer(NamedTuple):
+    """A network's layer: ``weights`` [inputs, outputs] and ``bias`` [outputs]; tanh follows but after the last."""
+
+    weights: Array
+    bias: Array
+
+
+def train(features: Array, residual: Array, fold: Ints) -> tuple[Correction, Array]:
     """Networks for log(measured / mechanism), and their answers for rows they did not see.
 
     Args:
@@ -51,8 +60,8 @@ def train(features: Array, residual: Array, fold: Array) -> tuple[Correction, Ar
         kept = [fold != part for part in range(FOLDS)]
         members = list(pool.map(_fit_network, (inputs[k] for k in kept), (residual[k] for k in kept), range(FOLDS)))
     for part, network in enumerate(members):
-        left = fold == part
-        unseen[left] = np.clip(_forward(network, inputs[left])[-1][:, 0] / TARGET_SCALE, -limit, limit)
+        out = fold == part
+        unseen[out] = np.clip(_forward(network, inputs[out])[-1][:, 0] / TARGET_SCALE, -limit, limit)
     (w1, b1), (w2, b2), (w3, b3) = (
         tuple(np.stack([network[layer][part] for network in members[:KEPT]]) for part in (0, 1)) for layer in range(3)
     )
@@ -60,14 +69,14 @@ def train(features: Array, residual: Array, fold: Array) -> tuple[Correction, Ar
     return Correction(low, high, mean, scale, w1, b1, w2, b2, w3, b3, limit), unseen
 
 
-def _fit_network(inputs: Array, residual: Array, seed: int) -> list[tuple[Array, Array]]:
+def _fit_network(inputs: Array, residual: Array, seed: int) -> list[Layer]:
     """One network: pseudo-Huber loss and weight decay, minimised by L-BFGS from a seeded start.
 
     One BLAS thread: sums are then added in one order, whatever the number of cores, and the result is the same.
     """
     sizes = (inputs.shape[1], HIDDEN, HIDDEN, 1)
     rng = np.random.default_rng(seed)
-    start = [(rng.normal(0, 1 / np.sqrt(a), (a, b)), np.zeros(b)) for a, b in pairwise(sizes)]
+    start = [Layer(rng.normal(0, 1 / np.sqrt(a), (a, b)), np.zeros(b)) for a, b in pairwise(sizes)]
     target = residual * TARGET_SCALE
     with threadpool_limits(1):
         result = minimize(
@@ -80,7 +89,7 @@ def _fit_network(inputs: Array, residual: Array, seed: int) -> list[tuple[Array,
     return _unpack(result.x, sizes)
 
 
-def _loss(layers: list[tuple[Array, Array]], inputs: Array, target: Array) -> tuple[float, Array]:
+def _loss(layers: list[Layer], inputs: Array, target: Array) -> tuple[float, Array]:
     """Loss and its gradient over all weights."""
     activations = _forward(layers, inputs)
     width, rows = OUTLIER_LOG * TARGET_SCALE, len(target)
@@ -90,15 +99,15 @@ def _loss(layers: list[tuple[Array, Array]], inputs: Array, target: Array) -> tu
     slope = (error / root / rows)[:, None]
     gradients = []
     for i in range(len(layers) - 1, -1, -1):
-        weights = layers[i][0]
+        weights = layers[i].weights
         loss += 0.5 * WEIGHT_DECAY * float(np.sum(weights * weights)) / rows
-        gradients.append((activations[i].T @ slope + WEIGHT_DECAY * weights / rows, slope.sum(axis=0)))
+        gradients.append(Layer(activations[i].T @ slope + WEIGHT_DECAY * weights / rows, slope.sum(axis=0)))
         if i:
             slope = (slope @ weights.T) * (1 - activations[i] ** 2)
     return loss, _pack(gradients[::-1])
 
 
-def _forward(layers: list[tuple[Array, Array]], inputs: Array) -> list[Array]:
+def _forward(layers: list[Layer], inputs: Array) -> list[Array]:
     """Inputs, hidden layers and output."""
     out = [inputs]
     for i, (weights, bias) in enumerate(layers):
@@ -107,18 +116,19 @@ def _forward(layers: list[tuple[Array, Array]], inputs: Array) -> list[Array]:
     return out
 
 
-def _pack(layers: list[tuple[Array, Array]]) -> Array:
-    return np.concatenate([np.concatenate([w.ravel(), b]) for w, b in layers])
+def _pack(layers: list[Layer]) -> Array:
+    return np.concatenate([np.concatenate([layer.weights.ravel(), layer.bias]) for layer in layers])
 
 
-def _unpack(theta: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
+def _unpack(theta: Array, sizes: tuple[int, ...]) -> list[Layer]:
     layers, start = [], 0
     for a, b in pairwise(sizes):
-        layers.append((theta[start : start + a * b].reshape(a, b), theta[start + a * b : start + a * b + b]))
-        start += a * b + b
+        end = start + a * b
+        layers.append(Layer(theta[start:end].reshape(a, b), theta[end : end + b]))
+        start = end + b
     return layers
 
 
-def folds_of(keys: Any) -> Array:
-    """A fixed fold for each row from the texts that name its shape."""
-    return np.array([zlib.crc32(str(key).encode()) % FOLDS for key in keys])
+def folds_of(names: Iterable[str]) -> Ints:
+    """A fixed fold for each row from the names of shapes."""
+    return np.array([zlib.crc32(name.encode()) % FOLDS for name in names])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
+from archsearch.arrays import Rows
 from archsearch.cost.kernels.base import Array, Coefficient, Dims, KernelModel
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
@@ -35,7 +35,7 @@ class Group:
     def __len__(self) -> int:
         return len(self.latency_s)
 
-    def take(self, index: Any) -> Group:
+    def take(self, index: Rows) -> Group:
         """The rows at an index or mask."""
         dims = {k: v if np.ndim(v) == 0 else np.asarray(v)[index] for k, v in self.dims.items()}
         return Group(self.gpu, self.dtype, dims, self.latency_s[index], self.bursts)
@@ -97,8 +97,8 @@ def fit(
 def _frozen(model: KernelModel, group: Group, values: Mapping[str, float]) -> Callable[[Mapping[str, float]], Array]:
     freeze = getattr(model, "freeze", None)
     if freeze is not None:
-        held: Callable[[Mapping[str, float]], Array] = freeze(group.gpu, group.dtype, group.dims, values)
-        return held
+        latency: Callable[[Mapping[str, float]], Array] = freeze(group.gpu, group.dtype, group.dims, values)
+        return latency
     return lambda v: model.predict(group.gpu, group.dtype, group.dims, v).latency_s
 
 

@@ -17,13 +17,14 @@ In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsearch.arrays import Floats, Ints
 from archsearch.bench.columns import positive_numbers, whole_numbers
 from archsearch.bench.fit import Group
 from archsearch.bench.own_tables import is_results, reuse
@@ -91,8 +92,8 @@ def read_timed(path: str | Path) -> pd.DataFrame:
     if "split" in frame:
         odd = np.flatnonzero(~frame["split"].isin(("fit", "test")))
         if odd.size:
-            found = frame["split"].iloc[odd[0]]
-            raise InvalidInputError(f"{path}: row {int(odd[0]) + 2}: split must be fit or test, not {found!r}")
+            value = frame["split"].iloc[odd[0]]
+            raise InvalidInputError(f"{path}: row {int(odd[0]) + 2}: split must be fit or test, not {value!r}")
     return frame
 
 
@@ -122,12 +123,12 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
         else:
             routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
         for index, route in routes:
-            yield Routed(positions[index], str(op), str(dtype_text), route)
+            yield Routed(positions[index], str(op), route)
 
 
 def _convolution_routes(
-    gpu: GpuSpec, dtype: DType, part: pd.DataFrame, dims: dict[str, Any]
-) -> list[tuple[Any, Route]]:
+    gpu: GpuSpec, dtype: DType, part: pd.DataFrame, dims: Mapping[str, Floats]
+) -> list[tuple[Ints, Route]]:
     """Convolutions by their number of axes and by whether windows overlap: (row indices, route) pairs."""
     frames = part["frames"].to_numpy(dtype=np.float64) if "frames" in part else np.full(len(part), np.nan)
     routes = []
@@ -159,9 +160,9 @@ def group_of(routed: Routed, frame: pd.DataFrame) -> Group:
     return Group(route.gpu, route.dtype, route.dims, latency, bursts=is_results(frame) and route.gpu.vendor != "cpu")
 
 
-def _dimensions(part: pd.DataFrame, op: str, positions: Any) -> dict[str, Any]:
+def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
     names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
-    dims: dict[str, Any] = {}
+    dims: dict[str, Floats] = {}
     for name in names:
         if name not in part:
             if name == "batch":

@@ -6,10 +6,13 @@ the distance between two uses of a tensor is that many sets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from archsearch.arrays import Floats, Labels
 from archsearch.cost.kernels.bandwidth import CLASS_OF, default_tensors
 from archsearch.dtypes import DType
 
@@ -27,7 +30,7 @@ def is_results(frame: pd.DataFrame) -> bool:
     return all(name in frame for name in MARKS)
 
 
-def unserved(frame: pd.DataFrame) -> Any:
+def unserved(frame: pd.DataFrame) -> NDArray[np.object_]:
     """Why no kernel model serves a row, "" where one does: strings of shape [rows]."""
     reasons = np.full(len(frame), "", dtype=object)
     for op, index in frame.groupby("op", sort=False).indices.items():
@@ -41,7 +44,7 @@ def unserved(frame: pd.DataFrame) -> Any:
     return reasons
 
 
-def _convolutions(part: pd.DataFrame) -> Any:
+def _convolutions(part: pd.DataFrame) -> Labels:
     channels = part[["in_channels", "out_channels"]].to_numpy(dtype=np.float64)
     turned = np.where(part["kernel"] == "channels_last", "", "several kernels: layouts are turned around")
     return np.where((channels % VECTOR_ELEMENTS == 0).all(axis=1), turned, "channels are padded first")
@@ -56,7 +59,7 @@ def rotated_and_warm(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([served, warm.assign(latency_us=warm["warm_us"])], ignore_index=True)
 
 
-def reuse(op: str, dtype: DType, dims: dict[str, Any], buffers: Any) -> dict[str, Any]:
+def reuse(op: str, dtype: DType, dims: Mapping[str, Floats], buffers: Floats) -> dict[str, Floats]:
     """Bytes touched between two uses of the operands, for the kernel models (one set of tensors times ``buffers``)."""
     if op == "attention":
         return {}
@@ -66,4 +69,4 @@ def reuse(op: str, dtype: DType, dims: dict[str, Any], buffers: Any) -> dict[str
         size = batch * ((m * k + k * n) * dtype.itemsize + m * n * max(dtype.itemsize, 2.0))
         return {"reuse_bytes": size * buffers, "activation_reuse_bytes": size * buffers}
     tensors = sum(default_tensors(op))
-    return {"reuse_bytes": dims["rows"] * dims["cols"] * dtype.itemsize * tensors * buffers, "alone": 0.0}
+    return {"reuse_bytes": dims["rows"] * dims["cols"] * dtype.itemsize * tensors * buffers, "alone": np.asarray(0.0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -83,10 +83,10 @@ def calibrate_file(file: str | Path, output: Path, *, gpu: str | None = None, da
     served = frame[unserved(frame) == ""] if is_results(frame) else frame
     _possible(served, spec, file)
     _consistent(served, file)
-    fits, families, left_out, corrections = _fit_families(frame, spec)
-    if not fits:
+    fits = _fit_families(frame, spec)
+    if not fits.kernels:
         raise InvalidInputError(
-            f"{file}: too few rows to fit anything: " + "; ".join(f"{k}: {why}" for k, why in left_out.items())
+            f"{file}: too few rows to fit anything: " + "; ".join(f"{k}: {why}" for k, why in fits.left_out.items())
         )
     written = CalibrationFile(
         level="gpu",
@@ -94,11 +94,11 @@ def calibrate_file(file: str | Path, output: Path, *, gpu: str | None = None, da
         source=f"{Path(file).name}, {_measured_with(frame)}",
         date=date,
         code_version=code_version,
-        kernels=dict(sorted(fits.items())),
+        kernels=dict(sorted(fits.kernels.items())),
     )
     folder = output / "calibration"
-    path = write_calibration(Calibrated([written], {spec.id: corrections} if corrections else {}), folder)[0]
-    return Personal(spec.id, path, tuple(families), left_out)
+    path = write_calibration(Calibrated([written], {spec.id: fits.corrections} if fits.corrections else {}), folder)[0]
+    return Personal(spec.id, path, tuple(fits.families), fits.left_out)
 
 
 def _one_gpu(frame: pd.DataFrame, file: str | Path, gpu: str | None) -> tuple[pd.DataFrame, GpuSpec]:
@@ -124,10 +124,10 @@ def _consistent(frame: pd.DataFrame, file: str | Path) -> None:
     apart = spread[spread["max"] > REPEATS_APART * spread["min"]]
     if len(apart):
         first = apart.index[0]
-        told = ", ".join(f"{k}={v}" for k, v in zip(sizes, first, strict=True) if v == v and v != "")
+        shape = ", ".join(f"{k}={v}" for k, v in zip(sizes, first, strict=True) if v == v and v != "")
         row = apart.iloc[0]
         raise InvalidInputError(
-            f"{file}: {len(apart)} shapes have times that contradict each other, first {told}: {row['min']:.4g} and "
+            f"{file}: {len(apart)} shapes have times that contradict each other, first {shape}: {row['min']:.4g} and "
             f"{row['max']:.4g} us; measure again on an idle device"
         )
 
@@ -154,46 +154,59 @@ def _possible(frame: pd.DataFrame, spec: GpuSpec, file: str | Path) -> None:
     if beyond > MOST_IMPOSSIBLE * rows:
         raise InvalidInputError(
             f"{file}: {beyond} of {rows} rows are faster than {spec.id} can compute; was this another device? "
-            "Name its profile with --gpu"
+            "Name its profile with {gpu}",
+            field="gpu",
         )
 
 
-def _fit_families(
-    frame: pd.DataFrame, spec: GpuSpec
-) -> tuple[dict[str, KernelFit], list[FamilyFit], dict[str, str], dict[str, Correction]]:
-    known = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
-    fitting, judging = (_groups(rows) for rows in split_rows(frame))
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """What a file gives: fits and learned corrections by kernel family, how good each is, and why others have none."""
+
+    kernels: dict[str, KernelFit]
+    families: list[FamilyFit]
+    left_out: dict[str, str]
+    corrections: dict[str, Correction]
+
+
+def _fit_families(frame: pd.DataFrame, spec: GpuSpec) -> _Fits:
+    """Fit every kernel family that has rows enough, from the shipped coefficients; a fit that is worse is left out."""
+    shipped = Calibration.load(data_path("hardware_profiles") / "calibration")  # never from an earlier fit of one's own
+    fitting, judging = (_by_kernel(rows) for rows in split_rows(frame))
     fits: dict[str, KernelFit] = {}
-    families, corrections = [], {}
+    families: list[FamilyFit] = []
+    corrections: dict[str, Correction] = {}
     left_out = _not_kernels(frame)
     for kernel, (model, group) in fitting.items():
         unseen = judging.get(kernel)
         shapes = len(set(shape_names(group)))
-        if len(group) < MIN_ROWS or shapes < MIN_SHAPES or unseen is None or len(unseen[1]) < MIN_ROWS // 3:
-            held_back = len(unseen[1]) if unseen else 0
+        if len(group) < MIN_ROWS or shapes < MIN_SHAPES or unseen is None or len(unseen.group) < MIN_ROWS // 3:
+            held_back = len(unseen.group) if unseen else 0
             left_out[kernel] = f"{len(group)} rows of {shapes} shapes to fit and {held_back} held back"
             continue
-        before = known.lookup(spec, kernel)
+        before = shipped.lookup(spec, kernel)
         prior = dict(before.fit.coefficients)
-        fitted, correction = fit_device(kernel, model, group, prior, correct=len(group) >= CORRECTION_ROWS)
-        worse, after = _mape(model, unseen[1], prior), _mape(model, unseen[1], fitted.coefficients)
-        if after > worse:
-            left_out[kernel] = f"a fit would be worse on the rows held back ({after:.0f} % against {worse:.0f} %)"
+        own = fit_device(kernel, model, group, prior, prior, correct=len(group) >= CORRECTION_ROWS)
+        mape_before, mape_after = (_mape(model, unseen.group, values) for values in (prior, own.fit.coefficients))
+        if mape_after > mape_before:
+            left_out[kernel] = (
+                f"a fit would be worse on the rows held back ({mape_after:.0f} % against {mape_before:.0f} %)"
+            )
             continue
         family = FamilyFit(
             kernel=kernel,
             rows=len(group),
-            held_back=len(unseen[1]),
-            mape_before=worse,
-            mape_after=after,
+            held_back=len(unseen.group),
+            mape_before=mape_before,
+            mape_after=mape_after,
             prior=f"{before.provenance.value} ({', '.join(before.fit.fitted_on)})",
-            at_bounds=tuple(bounds_hit(model.coefficients, fitted.coefficients)),
+            at_bounds=tuple(bounds_hit(model.coefficients, own.fit.coefficients)),
         )
         families.append(family)
-        fits[kernel] = fitted
-        if correction is not None:
-            corrections[kernel] = correction
-    return fits, families, left_out, corrections
+        fits[kernel] = own.fit
+        if own.correction is not None:
+            corrections[kernel] = own.correction
+    return _Fits(fits, families, left_out, corrections)
 
 
 def _not_kernels(frame: pd.DataFrame) -> dict[str, str]:
@@ -201,14 +214,21 @@ def _not_kernels(frame: pd.DataFrame) -> dict[str, str]:
     if not is_results(frame):
         return {}
     kernel = frame["kernel"].astype(object).fillna("").astype(str) if "kernel" in frame else ""
-    told = frame.assign(_why=unserved(frame), _name=frame["op"].astype(str) + " " + kernel)
-    rows = told[told["_why"] != ""].groupby("_name", sort=True)["_why"]
+    labelled = frame.assign(_why=unserved(frame), _name=frame["op"].astype(str) + " " + kernel)
+    rows = labelled[labelled["_why"] != ""].groupby("_name", sort=True)["_why"]
     return {str(name).strip(): f"{len(whys)} rows, {whys.iloc[0]}" for name, whys in rows}
 
 
-def _groups(frame: pd.DataFrame) -> dict[str, tuple[KernelModel, Group]]:
+class _Measured(NamedTuple):
+    """One GPU's rows of a kernel family."""
+
+    model: KernelModel
+    group: Group
+
+
+def _by_kernel(frame: pd.DataFrame) -> dict[str, _Measured]:
     """One GPU's rows by kernel family."""
-    return {family.kernel: (family.model, next(iter(family.groups.values()))) for family in families_of([frame])}
+    return {f.kernel: _Measured(f.model, next(iter(f.groups.values()))) for f in families_of([frame])}
 
 
 def _mape(model: KernelModel, group: Group, values: Mapping[str, float]) -> float:
@@ -219,8 +239,8 @@ def _mape(model: KernelModel, group: Group, values: Mapping[str, float]) -> floa
 def _measured_with(frame: pd.DataFrame) -> str:
     """Device, driver, library and date of the rows, as far as the table says."""
 
-    def told(name: str) -> Sequence[str]:
+    def values(name: str) -> Sequence[str]:
         return sorted({str(v) for v in frame[name].dropna().unique()}) if name in frame else []
 
-    parts = [f"{name} {', '.join(told(name))}" for name in ("device", "driver", "torch", "date") if told(name)]
+    parts = [f"{name} {', '.join(values(name))}" for name in ("device", "driver", "torch", "date") if values(name)]
     return "; ".join(parts) or "no device named"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.bench.routed import Routed
 from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.dtypes import DType
@@ -14,13 +14,13 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op
 
 
-def op_roofline_s(op: Op, gpu: GpuSpec) -> Any:
+def op_roofline_s(op: Op, gpu: GpuSpec) -> Floats:
     """Seconds of one op: the longer of its FLOPs at peak and its bytes at the DRAM's bandwidth."""
     dtype = getattr(op, "dtype", DType.FP32)
     return np.maximum(as_float(op.flops()) / gpu.peak_flops(dtype), as_float(op.memory_bytes()) / gpu.bandwidth_bytes_s)
 
 
-def routed_roofline_s(routed: Routed) -> Any:
+def routed_roofline_s(routed: Routed) -> Floats:
     """Seconds of each measured row of a kernel, shape [S]."""
     d, dtype, gpu = routed.route.dims, routed.route.dtype, routed.route.gpu
     if "k" in d:  # a convolution counts as its implicit product

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from archsearch.arrays import Ints
 from archsearch.cost.routes import Route
 
 
@@ -14,7 +12,6 @@ from archsearch.cost.routes import Route
 class Routed:
     """Rows of a table that one kernel family serves on one GPU: their positions and their route."""
 
-    index: np.ndarray[Any, np.dtype[np.int64]]
+    index: Ints
     op: str
-    dtype_text: str
     route: Route

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.architecture import architecture_records
 from archsearch.hardware.database import list_gpus, load_gpu
 from archsearch.hardware.spec import GpuSpec
 
-GENERATIONS = {
-    (6, 0): "pascal-gp100",
-    (6, 1): "pascal",
-    (7, 0): "volta",
-    (7, 5): "turing",
-    (8, 0): "ampere",
-    (8, 6): "ampere-ga10x",
-    (8, 9): "ada",
-    (9, 0): "hopper",
-    (10, 0): "blackwell",
-    (10, 3): "blackwell-ultra",
-    (12, 0): "blackwell-rtx",
-}
-"""Compute capability → architecture, as the profiles name it (CUDA C++ Programming Guide, compute capabilities)."""
 DOUBLE_DATA_RATE = 2.0
 """Transfers per clock that NVML's memory clock counts for HBM and GDDR alike (nvidia-smi's ``clocks.max.memory``)."""
+
+
+class Facts(Protocol):
+    """What ``torch.cuda.get_device_properties`` says of a device."""
+
+    name: str
+    major: int
+    minor: int
+    multi_processor_count: int
+    total_memory: int
+    L2_cache_size: int
 
 
 def known_profile(file: Path, gpu: str | None, device: str, folder: Path) -> tuple[str | None, Path | None]:
@@ -40,13 +39,13 @@ def known_profile(file: Path, gpu: str | None, device: str, folder: Path) -> tup
     try:
         return load_gpu(gpu).id, None
     except UnknownNameError as unknown:
-        record = _device_record(gpu, device, str(unknown))
+        profile = _device_profile(gpu, device, str(unknown))
     path = folder / f"{gpu}.yaml"
-    _write(path, record)
+    _write(path, profile)
     return gpu, path
 
 
-def _device_record(gpu: str, device: str, unknown: str) -> dict[str, Any]:
+def _device_profile(gpu: str, device: str, unknown: str) -> dict[str, object]:
     try:
         import torch
 
@@ -59,14 +58,13 @@ def _device_record(gpu: str, device: str, unknown: str) -> dict[str, Any]:
     return skeleton(gpu, facts, _nvml_facts(torch.device(device).index or 0), datetime.date.today().isoformat())
 
 
-def skeleton(gpu: str, facts: Any, nvml: dict[str, float], date: str) -> dict[str, Any]:
+def skeleton(gpu: str, facts: Facts, nvml: Mapping[str, float], date: str) -> dict[str, object]:
     """A complete profile (``GpuSpec``'s fields) of a device.
 
     Rates per clock, registers, shared memory and alignment are those of the architecture; counts, sizes and clocks are
     the device's.
 
     Args:
-        facts: ``torch.cuda.get_device_properties``.
         nvml: sm_clock_mhz, memory_clock_mhz, bus_width_bits and power_w, as far as NVML tells.
         date: when it was read (ISO).
 
@@ -78,7 +76,6 @@ def skeleton(gpu: str, facts: Any, nvml: dict[str, float], date: str) -> dict[st
     if missing:
         raise InvalidInputError(f"NVML does not tell {', '.join(missing)} (pip install nvidia-ml-py); write {gpu}.yaml")
     clock, per_sm = nvml["sm_clock_mhz"], kin.flops_per_clock_per_sm
-    bandwidth = nvml["memory_clock_mhz"] * 1e6 * DOUBLE_DATA_RATE * nvml["bus_width_bits"] / 8 / 1e9
     peaks = {d.value: round(rate * facts.multi_processor_count * clock / 1e6, 1) for d, rate in per_sm.items()}
     taken = kin.model_dump(mode="json", include={*_FROM_KIN})
     return {
@@ -91,13 +88,7 @@ def skeleton(gpu: str, facts: Any, nvml: dict[str, float], date: str) -> dict[st
         "num_sms": facts.multi_processor_count,
         "boost_clock_mhz": clock,
         "peak_tflops": peaks,
-        "memory": {
-            "type": kin.memory.type,
-            "size_gib": round(facts.total_memory / 2**30, 1),
-            "bus_width_bits": int(nvml["bus_width_bits"]),
-            "data_rate_gbps": nvml["memory_clock_mhz"] * DOUBLE_DATA_RATE / 1e3,
-            "bandwidth_gb_s": round(bandwidth, 1),
-        },
+        "memory": _memory(kin, facts, nvml),
         "l2_cache_mib": round(facts.L2_cache_size / 2**20, 1),
         "tdp_w": nvml.get("power_w", kin.tdp_w),
         **taken,
@@ -113,6 +104,18 @@ def skeleton(gpu: str, facts: Any, nvml: dict[str, float], date: str) -> dict[st
     }
 
 
+def _memory(kin: GpuSpec, facts: Facts, nvml: Mapping[str, float]) -> dict[str, object]:
+    data_rate_gbps = nvml["memory_clock_mhz"] * DOUBLE_DATA_RATE / 1e3
+    bandwidth = nvml["memory_clock_mhz"] * 1e6 * DOUBLE_DATA_RATE * nvml["bus_width_bits"] / 8 / 1e9
+    return {
+        "type": kin.memory.type,
+        "size_gib": round(facts.total_memory / 2**30, 1),
+        "bus_width_bits": int(nvml["bus_width_bits"]),
+        "data_rate_gbps": data_rate_gbps,
+        "bandwidth_gb_s": round(bandwidth, 1),
+    }
+
+
 _FROM_KIN = (
     *("architecture", "released", "tensor_cores_per_sm", "flops_per_clock_per_sm", "shared_memory_per_sm_kib"),
     *("registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm", "alignment_elements"),
@@ -120,16 +123,17 @@ _FROM_KIN = (
 _READ = (*("compute_capability", "num_sms", "boost_clock_mhz", "peak_tflops", "memory", "l2_cache_mib", "tdp_w"),)
 
 
-def _kin(facts: Any) -> GpuSpec:
+def _kin(facts: Facts) -> GpuSpec:
     """The GPU of the device's architecture, and of its market (GeForce or not), that is nearest in size."""
-    architecture = GENERATIONS.get((facts.major, facts.minor))
+    generations = {number: record.id for record in architecture_records() for number in record.compute_capabilities}
+    architecture = generations.get(f"{facts.major}.{facts.minor}")
     kin = [spec for spec in list_gpus() if spec.architecture == architecture]
     consumer = "geforce" in facts.name.lower()
     kin.sort(key=lambda s: (("geforce" in s.name.lower()) != consumer, abs(s.num_sms - facts.multi_processor_count)))
     if not kin:
-        known = ", ".join(f"{a}.{b}" for a, b in GENERATIONS)
+        capabilities = ", ".join(sorted(generations, key=lambda number: [int(part) for part in number.split(".")]))
         raise InvalidInputError(
-            f"{facts.name}: compute capability {facts.major}.{facts.minor} is of no generation known ({known}); "
+            f"{facts.name}: compute capability {facts.major}.{facts.minor} is of no generation known ({capabilities}); "
             "write its profile by hand (docs/hardware.md)"
         )
     return kin[0]
@@ -144,7 +148,7 @@ def _nvml_facts(index: int) -> dict[str, float]:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     except Exception:
         return {}
-    readers: dict[str, Any] = {
+    readers: dict[str, Callable[[], float]] = {
         "sm_clock_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
         "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM),
         "bus_width_bits": lambda: pynvml.nvmlDeviceGetMemoryBusWidth(handle),
@@ -159,8 +163,8 @@ def _nvml_facts(index: int) -> dict[str, float]:
     return facts
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
+def _write(path: Path, profile: Mapping[str, object]) -> None:
     import yaml
 
-    GpuSpec.model_validate(record)
-    path.write_text(yaml.safe_dump(record, sort_keys=False, width=120), encoding="utf-8")
+    GpuSpec.model_validate(profile)
+    path.write_text(yaml.safe_dump(profile, sort_keys=False, width=120), encoding="utf-8")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.bench.columns import positive_numbers
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
@@ -17,12 +18,24 @@ from archsearch.bench.whole_models import OP, is_whole_model_table, predict_mode
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
-from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GROUP = ("gpu", "op", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Errors of a group of rows: mean and median absolute percentage error and bias in percent, rank correlation (None
+    where it is undefined), and the share of measurements that lie in the prediction's band."""
+
+    rows: int
+    mape: float
+    median_ape: float
+    bias: float
+    spearman: float | None
+    within_band: float
 
 
 def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFrame:
@@ -49,36 +62,8 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
         out["roofline_us"][rows] = routed_roofline_s(routed) * 1e6
         provenance[rows] = cost.provenance.value
         bound[rows] = cost.bound
-    told = {"skipped": skipped} if (skipped != "").any() else {}
-    return frame.assign(**out, provenance=provenance, bound=bound, **told)
-
-
-def validate_csv(
-    path: str | Path,
-    *,
-    output: str | Path | None = None,
-    by: Sequence[str] = GROUP,
-    split: str | None = None,
-    correction: bool = True,
-) -> dict[str, Any]:
-    """Errors of the cost model on a table of measurements.
-
-    Args:
-        output: where to write the table with its predictions (.csv or .parquet).
-        by: columns that make a group, of the table or of ``predict_frame``.
-        split: keep only rows whose ``split`` column says so.
-        correction: whether learned corrections apply, or the mechanism alone.
-
-    Returns:
-        ``{"groups": [...], "overall": {...}}`` with rows, mape, median_ape, bias, spearman, within_band each.
-
-    Raises:
-        InvalidInputError: the table lacks latency_us or a grouping column, or nothing is left of the split.
-    """
-    predicted = predicted_table(path, split=split, correction=correction)
-    if output is not None:
-        write_table(predicted, output)
-    return scores_of(predicted, by)
+    reasons = {"skipped": skipped} if (skipped != "").any() else {}
+    return frame.assign(**out, provenance=provenance, bound=bound, **reasons)
 
 
 def predicted_table(path: str | Path, *, split: str | None = None, correction: bool = True) -> pd.DataFrame:
@@ -100,7 +85,9 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
 
 
 def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, Any]:
-    """Errors of predicted rows by group and over all; rows without a prediction (``skipped``) are left out.
+    """Errors of predicted rows: ``{"groups": [...], "overall": {...}}`` with the fields of ``Score`` in each.
+
+    Rows without a prediction (``skipped``) are left out.
 
     Raises:
         InvalidInputError: a grouping column that the table lacks, or no row with a prediction.
@@ -113,29 +100,29 @@ def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, A
         why = "; ".join(sorted(set(predicted["skipped"]) - {""})) if "skipped" in predicted else "the table is empty"
         raise InvalidInputError(f"nothing to compare: none of the {len(predicted)} rows has a prediction ({why})")
     groups = [
-        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **score(part)}
+        {**dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True)), **asdict(score(part))}
         for key, part in rows.groupby(list(by), sort=True)
     ]
-    return {"groups": groups, "overall": score(rows)}
+    return {"groups": groups, "overall": asdict(score(rows))}
 
 
-def score(part: pd.DataFrame) -> dict[str, Any]:
-    """Errors of one group: mean and median absolute percentage error, bias, rank correlation, band coverage."""
+def score(part: pd.DataFrame) -> Score:
+    """Errors of one group of rows."""
     measured, predicted = part["latency_us"].to_numpy(dtype=float), part["predicted_us"].to_numpy(dtype=float)
     error = predicted / measured - 1
     inside = (measured >= part["low_us"].to_numpy(dtype=float)) & (measured <= part["high_us"].to_numpy(dtype=float))
     spearman = _spearman(measured, predicted) if len(part) > 2 else None
-    return {
-        "rows": len(part),
-        "mape": float(np.mean(np.abs(error)) * 100),
-        "median_ape": float(np.median(np.abs(error)) * 100),
-        "bias": float(np.mean(error) * 100),
-        "spearman": spearman,
-        "within_band": float(np.mean(inside)),
-    }
+    return Score(
+        rows=len(part),
+        mape=float(np.mean(np.abs(error)) * 100),
+        median_ape=float(np.median(np.abs(error)) * 100),
+        bias=float(np.mean(error) * 100),
+        spearman=spearman,
+        within_band=float(np.mean(inside)),
+    )
 
 
-def _spearman(a: Any, b: Any) -> float | None:
+def _spearman(a: Floats, b: Floats) -> float | None:
     from scipy.stats import rankdata
 
     first, second = rankdata(a), rankdata(b)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.bench.columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
@@ -63,7 +64,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str, Any]:
+def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str, NDArray[Any]]:
     """Predicted columns of a tidy table of whole models, each of shape [rows].
 
     Models that no family lowers (``NO_FAMILY``) stay NaN, with the reason under ``skipped``.
@@ -73,7 +74,7 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
         InvalidInputError: a batch or sequence that is no size, or that the model cannot take.
     """
     floats = ("predicted_us", "low_us", "high_us", "roofline_us")
-    out: dict[str, Any] = {c: np.full(len(frame), np.nan) for c in floats}
+    out: dict[str, NDArray[Any]] = {c: np.full(len(frame), np.nan) for c in floats}
     for name in ("provenance", "bound", "skipped"):
         out[name] = np.full(len(frame), "", dtype=object)
     places = frame.reset_index(drop=True)

@@ -211,7 +211,7 @@ def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None
     from archsearch import __version__
     from archsearch.bench.personal import calibrate_file
     from archsearch.bench.skeleton import known_profile
-    from archsearch.hardware.database import user_profiles
+    from archsearch.hardware.folders import user_profiles
 
     folder = output or user_profiles()
     folder.mkdir(parents=True, exist_ok=True)

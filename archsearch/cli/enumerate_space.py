@@ -30,7 +30,6 @@ def enumerate_space(
     execution: ExecutionOptions,
 ) -> None:
     """Evaluate every architecture of a space and keep the exact Pareto front."""
-    from archsearch.search.evaluate.frames import to_records
     from archsearch.search.explore.enumeration import sweep
 
     result = sweep(execution.on(space), pool.pool, scheduler=scheduler)
@@ -47,7 +46,7 @@ def enumerate_space(
     say(f"  execution   {result.space.execution.line()}")
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
         say(f"  {count:,} rejected: {reason}")
-    records = to_records(result.front)
+    records = result.result(result.front_cells).records()
     if not records:
         note("no architecture of the space is valid")
         return
@@ -60,6 +59,8 @@ def enumerate_space(
 
 
 def _metric(record: dict[str, object], name: str) -> object:
-    stem, _, gpu = name.partition(":")
-    value = record.get(name, record.get(stem))
+    from archsearch.search.evaluate.columns import metric_and_gpu
+
+    metric, gpu = metric_and_gpu(name)
+    value = record.get(name, record.get(metric))
     return value.get(gpu) if isinstance(value, dict) else value

@@ -25,6 +25,7 @@ from typer.models import OptionInfo
 SPELLINGS = {
     "batch_size": ("--batch-size", "-b"),
     "compiled": ("--compiled/--eager",),
+    "function": ("--trainer",),
     "levers": ("--lever",),
     "prices": ("--price",),
     "seq_len": ("--seq-len", "-s"),

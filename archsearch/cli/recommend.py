@@ -13,8 +13,7 @@ from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, 
 from archsearch.cli.output import print_json
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from archsearch.search.evaluate.result import SearchResult
     from archsearch.search.space.space import SearchSpace
 
 
@@ -79,6 +78,7 @@ def recommend(
 ) -> None:
     """Recommend the best architectures of a study or space, with the reasons."""
     from archsearch.api import recommend as recommended
+    from archsearch.search.evaluate.result import as_result
 
     _refuse_two(top, rank, json, output_format)
     whole_file = output_format in (Format.HF, Format.YAML, Format.PIPELINE)
@@ -95,7 +95,8 @@ def recommend(
         top=max(rank or 0, 1 if whole_file else 5) if top is None else top,
         storage=storage,
     )
-    _answer(frame if rank is None else _only(frame, rank), Format.JSON if json else output_format)
+    result = as_result(frame)
+    _answer(result if rank is None else _only(result, rank), Format.JSON if json else output_format)
 
 
 def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Format) -> None:
@@ -112,30 +113,29 @@ def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Fo
         raise InvalidInputError(f"--json and --format {output_format.value} are two documents: give one of both")
 
 
-def _answer(frame: pd.DataFrame, output_format: Format) -> None:
+def _answer(result: SearchResult, output_format: Format) -> None:
     from archsearch.cli import exports
-    from archsearch.cli.recommend_table import beside_record, print_recommendations
+    from archsearch.cli.recommend_table import beside_records, print_recommendations
 
     if output_format is Format.JSON:
-        attributes = {name: frame.attrs[name] for name in ATTRIBUTES if name in frame.attrs}
-        beside = {name: beside_record(frame, name) for name in ("baseline", "reference")}
-        print_json({**attributes, **beside, "recommendations": _records(frame)})
+        attributes = result.attributes()
+        shown = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
+        print_json({**shown, **beside_records(result), "recommendations": _records(result)})
     elif output_format is Format.HF:
-        print_json(exports.hf_documents(frame))
+        print_json(exports.hf_documents(result))
     elif output_format is Format.YAML:
-        print(exports.yaml_text(frame), end="")
+        print(exports.yaml_text(result), end="")
     elif output_format is Format.PIPELINE:
-        print(exports.pipeline_text(frame), end="")
+        print(exports.pipeline_text(result), end="")
     else:
-        print_recommendations(frame, _records(frame))
+        print_recommendations(result, _records(result))
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(result: SearchResult) -> list[dict[str, Any]]:
     """Rows as plain values, each with the published class that it is, or how the nearest differs."""
     from archsearch.cli.exports import class_fields
-    from archsearch.search.answers.recommend import to_records
 
-    return [record | class_fields(frame, row) for row, record in enumerate(to_records(frame), start=1)]
+    return [record | class_fields(result, row) for row, record in enumerate(result.records(), start=1)]
 
 
 def _source(source: str, execution: ExecutionOptions, storage: str | None) -> SearchSpace:
@@ -157,7 +157,7 @@ def _source(source: str, execution: ExecutionOptions, storage: str | None) -> Se
     return resolved.with_execution(execution.execution, execution.changes)
 
 
-def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
+def _only(result: SearchResult, rank: int) -> SearchResult:
     """The row of one rank.
 
     Raises:
@@ -165,10 +165,8 @@ def _only(frame: pd.DataFrame, rank: int) -> pd.DataFrame:
     """
     from archsearch.errors import InvalidInputError
 
-    if not 1 <= rank <= len(frame):
+    if not 1 <= rank <= len(result):
         raise InvalidInputError(
-            f"there is no rank {rank}: ranks count from 1, and {len(frame)} architectures are recommended"
+            f"there is no rank {rank}: ranks count from 1, and {len(result)} architectures are recommended"
         )
-    chosen = frame.iloc[[rank - 1]]
-    chosen.attrs = frame.attrs
-    return chosen
+    return result.take([rank - 1])

@@ -6,49 +6,43 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.power import is_relieved
-from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.hardware.database import load_gpu, profiles_dirs
+from archsearch.cost.remember import Remembered
+from archsearch.errors import UnknownNameError, UnsupportedError
+from archsearch.hardware.database import load_gpu
+from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
+from archsearch.yaml_records import Record, parse_record
 
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML without libyaml
-    from yaml import SafeLoader as Loader  # type: ignore[assignment]
-
+REMEMBERED_LOOKUPS = 1024
 CORRECTIONS = "corrections"
 """Folder beside the calibration files with one JSON file of networks per GPU."""
 BOUNDS = ("compute", "memory", "latency")
 
 
-class Band(BaseModel):
+class Band(Record):
     """Factors on a prediction that hold 80 % of the residuals: measured / predicted lies in [low, high]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     low: float
     high: float
 
 
-class Residuals(BaseModel):
+class Residuals(Record):
     """Errors on rows the fit did not see, and how they were held back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     rows: int
     mape: float
     held_back: str
 
 
-class KernelFit(BaseModel):
+class KernelFit(Record):
     """Coefficients of one kernel family on one GPU or architecture, with bands by what bounds the kernel."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     coefficients: dict[str, float]
     bands: dict[str, Band]
     residuals: Residuals
@@ -56,17 +50,16 @@ class KernelFit(BaseModel):
     fitted_on: tuple[str, ...]
     correction: str | None = None
     """The GPU whose learned correction applies (``corrections/<id>.json``), where one earned its place."""
-    carried: dict[str, float] = {}
+    carried: dict[str, float] = Field(default={})
     """MAPE on each measured GPU under coefficients that its rows took no part in (default level)."""
 
 
-class CalibrationFile(BaseModel):
+class CalibrationFile(Record):
     """One file of ``hardware_profiles/calibration``: a GPU's, an architecture's or the default's fits.
 
     ``serves`` holds GPU ids, architecture names, or ``*``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     level: str
     serves: tuple[str, ...]
     source: str
@@ -91,21 +84,9 @@ RELATIVES = {
 }
 
 
-# Where neither a GPU nor its architecture was measured, the generations whose SMs and libraries are nearest, in order,
-# before the mean of all GPUs. The answer stays ``analytic``.
-NEAREST = {
-    "ampere": ("ada",),
-    "ampere-ga10x": ("ada", "ampere"),
-    "ada": ("ampere",),
-    "hopper": ("ampere",),
-    "blackwell": ("hopper", "ampere"),
-    "blackwell-ultra": ("blackwell", "hopper", "ampere"),
-    "blackwell-rtx": ("ada", "ampere"),
-    "pascal-gp100": ("volta",),
-    "pascal": ("pascal-gp100", "volta"),
-}
-# Products on tensor cores take the mean of all GPUs instead: it predicts an A40's fp16 layers (Vidur's table, which
-# nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
+# Where neither a GPU nor its architecture was measured, its nearest architectures (``Architecture.nearest``) are ahead
+# the mean of all GPUs; the answer stays ``analytic``. Products on tensor cores take the mean at once: it predicts an
+# A40's fp16 layers (Vidur's table, which nothing is fitted on) to 7 %, Ampere's own coefficients to 9 %, Ada's to 17 %.
 POOLED = ("gemm/16bit", "gemm/fp8")
 
 
@@ -127,6 +108,7 @@ class Calibration:
         for file in files:
             for served in file.serves:
                 self._fits[file.level, served].update(file.kernels)
+        self._answers = Remembered(self._look_up, REMEMBERED_LOOKUPS)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Calibration:
@@ -143,30 +125,29 @@ class Calibration:
         return _load(tuple((folder, _changed(folder)) for folder in folders))
 
     def lookup(self, gpu: GpuSpec, kernel: str) -> Known:
-        """Coefficients of a kernel family on a GPU, from the most specific file that has them (see ``NEAREST``); those
-        of another GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
+        """Coefficients of a kernel family on a GPU, from the most specific file that has them; those of another
+        GPU of the architecture without its power limit where this one has none (see ``cost/power.py``).
 
         Raises:
             UnsupportedError: no file knows this kernel family.
         """
-        return self._known(gpu, kernel)
+        return self._answers(gpu, kernel)
 
-    @lru_cache(maxsize=1024)  # noqa: B019 - one Calibration lives as long as the process
-    def _known(self, gpu: GpuSpec, kernel: str) -> Known:
+    def _look_up(self, gpu: GpuSpec, kernel: str) -> Known:
         own = (("gpu", gpu.id), ("architecture", gpu.architecture))
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
-        nearest = () if kernel in POOLED else NEAREST.get(gpu.architecture, ())
+        nearest = () if kernel in POOLED else gpu.generation.nearest
         places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
         kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
         # a relative measured near comes before the kernel itself measured farther off
-        found = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
-        if found:  # a generation's correction says nothing of another's library: only coefficients go that far
-            return Known(fit=found, provenance=Provenance.ANALYTIC)
+        borrowed = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
+        if borrowed:  # a generation's correction says nothing of another's library: only coefficients go that far
+            return Known(fit=borrowed, provenance=Provenance.ANALYTIC)
         if kernel in RELATIVES:
-            return Known(fit=self._known(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
+            return Known(fit=self.lookup(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
@@ -198,19 +179,9 @@ def read_calibration(path: Path) -> CalibrationFile:
     """Read one file.
 
     Raises:
-        InvalidInputError: it is not YAML or does not fit the schema.
+        InvalidInputError: it is not YAML or does not fit the schema; with file, line and field.
     """
-    try:
-        raw: Any = yaml.load(path.read_text(), Loader=Loader)
-        return CalibrationFile.model_validate(raw)
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path}: not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(f"{path}: field {where}: {first['msg']}") from None
+    return parse_record(CalibrationFile, path)
 
 
 def _changed(folder: Path) -> int:

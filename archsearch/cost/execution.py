@@ -21,6 +21,7 @@ from typing import Annotated, TypedDict
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
+from archsearch.yaml_records import load_text
 
 TORCH_RELEASES = ("2.4", "2.8")
 """Releases whose kernels differ: ``2.4`` stands for those before 2.8, ``2.8`` for 2.8 and later."""
@@ -304,17 +305,16 @@ def with_changes(base: Execution, changes: Mapping[str, object], where: str = "e
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise InvalidInputError(f"--execution {path}: cannot be read: {told}") from None
+        values = load_text(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"{{execution}} {path}: cannot be read: {reason}", field="execution") from None
     if isinstance(values, dict) and isinstance(values.get("execution"), dict):
         values = values["execution"]
     if not isinstance(values, dict):
-        raise InvalidInputError(f"--execution {path}: needs fields of an execution, as an answer's JSON prints them")
+        text = f"{{execution}} {path}: needs fields of an execution, as an answer's JSON prints them"
+        raise InvalidInputError(text, field="execution")
     return execution_of(values, workload, str(path))
 
 

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import yaml
+from pydantic import NonNegativeFloat
 
 from archsearch.cost.execution import Execution
+from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec
+from archsearch.yaml_records import Record, parse_record
 
 CONSTANTS_FILE = Path(__file__).with_name("host.yaml")
 
 
+class LaunchRecord(Record):
+    """Microseconds of the host per kernel of eager and of compiled PyTorch."""
+
+    eager: NonNegativeFloat
+    compiled: NonNegativeFloat
+
+
+class HostRecord(Record):
+    """What ``host.yaml`` holds."""
+
+    launch_us: LaunchRecord
+    sources: tuple[Source, ...]
+
+
 @lru_cache(maxsize=1)
-def _constants() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(CONSTANTS_FILE.read_text(encoding="utf-8"))
-    return loaded
+def host_record() -> HostRecord:
+    """The host's constants."""
+    return parse_record(HostRecord, CONSTANTS_FILE)
 
 
 def launch_s(gpu: GpuSpec, execution: Execution) -> float:
@@ -26,4 +41,5 @@ def launch_s(gpu: GpuSpec, execution: Execution) -> float:
         return 0.0
     if execution.launch_us is not None:
         return execution.launch_us * 1e-6
-    return float(_constants()["launch_us"]["compiled" if execution.compiled else "eager"]) * 1e-6
+    launch_us = host_record().launch_us
+    return (launch_us.compiled if execution.compiled else launch_us.eager) * 1e-6

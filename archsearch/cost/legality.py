@@ -6,14 +6,10 @@ from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 
-TRITON_CAPABILITY = (7, 0)
-"""Least compute capability that Triton generates code for (https://github.com/triton-lang/triton, README), and so
-torch.compile's inductor."""
-
 
 def compile_reason(gpu: GpuSpec) -> str | None:
     """Why torch.compile has no backend here, None where it has."""
-    if gpu.vendor == "nvidia" and gpu.compute_capability_tuple < TRITON_CAPABILITY:
+    if gpu.vendor == "nvidia" and not gpu.generation.triton:
         return f"Triton needs compute capability 7.0, {gpu.id} has {gpu.compute_capability}"
     if gpu.vendor not in ("nvidia", "amd", "cpu"):
         return f"inductor's Triton kernels need an NVIDIA or AMD GPU, not {gpu.vendor}"

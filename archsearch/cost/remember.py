@@ -1,12 +1,19 @@
-"""One cache around any cost model: every distinct shape is priced once, and every distinct call.
+"""Remembering: the one way in which answers are kept between calls.
 
-Neighbouring architectures share most of their matrix products. Within one op, equal shapes of a mesh (a width derived
-from two dimensions takes the same value many times) are found by sorting and priced once. Between chunks of a space, an
-op that does not depend on the dimensions that are cut comes with the same arrays again: its answer is kept, in at most
-``REMEMBERED_BYTES``. Combinations of levers share most of their calls: whole estimates of scalar models are kept too.
+Three things can be remembered, each in an object that somebody made and holds, never in a module or behind a class:
 
-Keys hold every field of the execution but those of ``NOT_OF_A_KERNEL``, which decide what kernels run and not how long
-one takes, so that a new field counts until somebody lists it there.
+* ``Remembered``: a function by its arguments (a pipeline's calls of its models, what an op list of a model is);
+* ``Answers``: the same where a key stands for the arguments;
+* ``PriceCache``: everything that a ``CostModel`` prices. Neighbouring architectures share most of their matrix
+  products: within one op, equal shapes of a mesh (a width derived from two dimensions takes the same value many times)
+  are found by sorting and priced once. Between chunks of a space, an op that does not depend on the dimensions that are
+  cut comes with the same arrays again: its answer is kept, in at most ``REMEMBERED_BYTES``. Combinations of levers
+  share most of their calls: whole estimates of scalar models are kept too, and segments that say whose they are.
+
+What files hold is kept by ``functools.lru_cache`` on the path and the time at which it last changed.
+
+Keys of kernels hold every field of the execution but those of ``NOT_OF_A_KERNEL``, which decide what kernels run and
+not how long one takes, so that a new field counts until somebody lists it there.
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import fields, replace
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,32 +41,76 @@ SORT_FROM = 64
 NOT_OF_A_KERNEL = frozenset(("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *LAYOUT))
 _IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Answers(Generic[T]):
+    """Answers by key, at most ``most``; the one that was asked for longest ago goes first.
+
+    Safe between threads (two that miss at once compute the same answer twice); a copy in another process starts empty.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._answers: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Answers[T]], tuple[int]]:
+        return type(self), (self._most,)
+
+    def of(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The answer of a key, computed where it is not known; a key that does not hash (arrays in it) is nobody's."""
+        try:
+            with self._lock:
+                answer = self._answers.get(key)
+                if answer is not None:
+                    self._answers.move_to_end(key)
+                    return answer
+        except TypeError:
+            return compute()
+        answer = compute()
+        with self._lock:
+            self._answers[key] = answer
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+        return answer
+
+
+class Remembered(Generic[P, T]):
+    """A function whose answers are kept by its arguments (``Answers``): ``self.price = Remembered(self._price, 4096)``.
+
+    What the answer depends on must be among the arguments or never change; None is computed anew every time.
+    """
+
+    def __init__(self, compute: Callable[P, T], most: int) -> None:
+        self._compute = compute
+        self._answers: Answers[T] = Answers(most)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._answers.of((args, *kwargs.items()), lambda: self._compute(*args, **kwargs))
+
+
 class PriceCache:
-    """What a ``CostModel`` has priced. Safe between threads; another process starts with an empty one."""
+    """What a ``CostModel`` has priced. Safe between threads; a copy in another process starts empty."""
 
     def __init__(self) -> None:
+        self._calls: Answers[Estimate] = Answers(REMEMBERED_CALLS)
+        self._segments: Answers[SegmentCost] = Answers(REMEMBERED_CALLS)
         self._kernels: OrderedDict[bytes, KernelCost] = OrderedDict()
-        self._calls: OrderedDict[Hashable, Estimate] = OrderedDict()
-        self._segments: OrderedDict[Hashable, SegmentCost] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[PriceCache], tuple[()]]:
+        return type(self), ()
 
     def call(self, key: Hashable, compute: Callable[[], Estimate]) -> Estimate:
         """A whole estimate by (config, workload, execution); one with array dimensions is computed every time."""
-        return _kept(self._calls, self._lock, key, compute)
+        return self._calls.of(key, compute)
 
     def segment(self, key: Hashable, compute: Callable[[], SegmentCost]) -> SegmentCost:
         """A segment's cost by (its key, execution)."""
-        return _kept(self._segments, self._lock, key, compute)
+        return self._segments.of(key, compute)
 
     def kernel(self, route: Route, execution: Execution, compute: Callable[[Route], KernelCost]) -> KernelCost:
         """The cost of routed shapes [S]; ``compute`` gives that of distinct ones."""
@@ -80,22 +131,6 @@ class PriceCache:
                 _, dropped = self._kernels.popitem(last=False)
                 self._bytes -= _size(dropped)
         return cost
-
-
-def _kept(known: OrderedDict[Hashable, T], lock: Lock, key: Hashable, compute: Callable[[], T]) -> T:
-    """What is known of a key, else computed and kept."""
-    try:
-        with lock:
-            found = known.get(key)
-    except TypeError:  # arrays do not hash
-        return compute()
-    if found is None:
-        found = compute()
-        with lock:
-            known[key] = found
-            while len(known) > REMEMBERED_CALLS:
-                known.popitem(last=False)
-    return found
 
 
 def _without_reasons(cost: KernelCost, inverse: NDArray[np.int64] | None) -> KernelCost:

@@ -137,10 +137,8 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:
 
 
 def torch_attention(gpu: GpuSpec) -> str:
-    """The backend that torch's scaled_dot_product_attention takes: cuDNN on Hopper and data-centre Blackwell, else its
-    FlashAttention-2 (``check_prefer_cudnn_attention``, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, with cuDNN
-    above 9.15; seen so with torch 2.11 on an H200)."""
-    return "torch_cudnn" if gpu.compute_capability_tuple in ((9, 0), (10, 0), (10, 3)) else "torch_fa2"
+    """The backend that torch's scaled_dot_product_attention takes: cuDNN or its FlashAttention-2."""
+    return gpu.generation.torch_attention
 
 
 def compiled_memory_routes(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> list[tuple[Ints, Route]]:
@@ -187,11 +185,11 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
 def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
     if gpu.vendor != "nvidia":
         return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
-    if gpu.compute_capability_tuple < (8, 0):
+    largest = gpu.generation.flash_max_head_dim
+    if largest is None:
         return f"FlashAttention needs compute capability 8.0, this GPU has {gpu.compute_capability}"
     if dtype not in FLASH_DTYPES:
         return f"FlashAttention computes in bf16 and fp16, not {dtype.value}"
-    largest = 512 if gpu.compute_capability_tuple[0] in (9, 10) else FLASH_MAX_HEAD_DIM
     if (head_dim > largest).any():
         return f"FlashAttention on this GPU takes head_dim up to {largest}, not {int(head_dim.max())}"
     if (head_dim % 8 != 0).any():
@@ -200,14 +198,18 @@ def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | 
 
 
 def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
-    if gpu.vendor == "cpu":  # aten/src/ATen/native/cpu/FlashAttentionKernel.cpp
-        fits = dtype in (DType.FP32, DType.BF16, DType.FP16)
-        return None if fits else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
-    if gpu.vendor != "nvidia" or gpu.compute_capability_tuple < (5, 0):
+    formats = gpu.generation.efficient_attention
+    if gpu.vendor == "cpu":
+        return (
+            None
+            if dtype in formats
+            else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
+        )
+    if gpu.vendor != "nvidia" or not formats:
         return "the memory-efficient kernel needs an NVIDIA GPU of compute capability 5.0"
-    if dtype is DType.BF16 and gpu.compute_capability_tuple < (8, 0):
+    if dtype is DType.BF16 and dtype not in formats:
         return f"the memory-efficient kernel needs compute capability 8.0 in bf16, not {gpu.compute_capability}"
-    if dtype not in (DType.FP32, DType.TF32, DType.BF16, DType.FP16):
+    if dtype not in formats:
         return f"the memory-efficient kernel computes in fp32, fp16 and bf16, not {dtype.value}"
     multiple = 8 if dtype in FLASH_DTYPES else 4
     if (head_dim % multiple != 0).any():
@@ -245,12 +247,10 @@ def attention_routes(
 
 def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
     """The variant of each row, shape [S]."""
-    causal, major = dims["causal"] > 0, gpu.compute_capability_tuple[0]
-    family = np.full(causal.shape, {9: "fa3", 10: "fa4"}.get(major, "fa2"), dtype="<U16")
-    if major == 10:
-        family[causal] = "trtllm"
-    if major == 9:
-        family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = "fa4"
+    causal, served_by = dims["causal"] > 0, gpu.generation.serving_attention
+    family = np.where(causal, served_by.causal, served_by.full).astype("<U16")
+    if served_by.wide is not None:
+        family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = served_by.wide
     named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), causal.shape)
     for name in ("fa2", "fa3", "fa4", "trtllm"):
         family[np.char.find(named, name) >= 0] = name

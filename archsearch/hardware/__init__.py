@@ -1,11 +1,15 @@
 """What the silicon is: GPU records, the database of profiles, pools of GPUs."""
 
-from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu, profiles_dirs
+from archsearch.hardware.architecture import Architecture, find_architecture
+from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu
+from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.pool import GpuPool
 from archsearch.hardware.prices import parse_prices, price_of, price_source
-from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie, Price, Source
+from archsearch.hardware.source import Source
+from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie, Price
 
 __all__ = [
+    "Architecture",
     "GpuPool",
     "GpuSpec",
     "Interconnect",
@@ -13,6 +17,7 @@ __all__ = [
     "Pcie",
     "Price",
     "Source",
+    "find_architecture",
     "gpu_ids",
     "list_gpus",
     "load_gpu",

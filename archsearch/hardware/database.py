@@ -1,26 +1,27 @@
 """The GPUs that archsearch knows: YAML profiles found by id, by alias or by what torch calls the device.
 
-Directories are consulted in this order, and an earlier profile hides a later one of the same id: the
-``profiles`` argument (``--profiles DIR``), the directories of the environment variable
-``ARCHSEARCH_PROFILES`` (separated as in ``PATH``), the user's own (``user_profiles``), those that ship with archsearch.
+``folders`` says where they are looked for; an earlier profile hides a later one of the same id.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from archsearch.data import data_path, user_data_dir
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.hardware.architecture import (
+    ArchitectureRecord,
+    Changed,
+    architecture_files,
+    completed,
+    find_architecture,
+)
+from archsearch.hardware.folders import Profiles, profiles_dirs
 from archsearch.hardware.spec import GpuSpec
-from archsearch.yaml_records import parse_record
-
-Profiles = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
-PROFILES_VARIABLE = "ARCHSEARCH_PROFILES"
+from archsearch.yaml_records import line_of, read_mapping, record_of
 
 _SEPARATORS = re.compile(r"[\s_/]+")
 _BRANDS = ("nvidia-", "amd-", "tesla-", "geforce-", "instinct-", "radeon-")
@@ -51,11 +52,10 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
         InvalidInputError: a profile that had to be read is malformed.
     """
     key = normalise(name)
-    *user, shipped = profiles_dirs(profiles)
-    indices = [_read_directory(directory) for directory in user]
-    if not indices and (direct := shipped / f"{key}.yaml").is_file():
-        return _read_profile(direct)
-    indices.append(_read_directory(shipped))
+    directories = profiles_dirs(profiles)
+    if len(directories) == 1 and (direct := directories[0] / f"{key}.yaml").is_file():
+        return _read_profile(direct, directories)
+    indices = [_read_directory(directory, directories) for directory in directories]
     gpu_id = next((index.names[key] for index in indices if key in index.names), None)
     if gpu_id is not None:
         # an earlier profile hides a later one of the same id, for the later one's aliases too
@@ -75,43 +75,17 @@ def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
     Raises:
         InvalidInputError: a profile is malformed.
     """
-    found: dict[str, GpuSpec] = {}
-    for directory in profiles_dirs(profiles):
-        for gpu_id, spec in _read_directory(directory).specs.items():
-            found.setdefault(gpu_id, spec)
-    return sorted(found.values(), key=lambda spec: (spec.vendor != "nvidia", spec.vendor, -spec.released, spec.id))
+    specs: dict[str, GpuSpec] = {}
+    directories = profiles_dirs(profiles)
+    for directory in directories:
+        for gpu_id, spec in _read_directory(directory, directories).specs.items():
+            specs.setdefault(gpu_id, spec)
+    return sorted(specs.values(), key=lambda spec: (spec.vendor != "nvidia", spec.vendor, -spec.released, spec.id))
 
 
 def gpu_ids(profiles: Profiles = None) -> list[str]:
     """The ids of every known GPU, in the order of ``list_gpus``."""
     return [spec.id for spec in list_gpus(profiles)]
-
-
-def profiles_dirs(profiles: Profiles = None) -> list[Path]:
-    """Directories that are searched for profiles, first match wins; the last one is what archsearch ships.
-
-    Raises:
-        InvalidInputError: a directory that the caller or the environment names does not exist.
-    """
-    if profiles is None:
-        asked: list[Path] = []
-    elif isinstance(profiles, str | os.PathLike):
-        asked = [Path(profiles).expanduser()]
-    else:
-        asked = [Path(item).expanduser() for item in profiles]
-    listed = [Path(item).expanduser() for item in os.environ.get(PROFILES_VARIABLE, "").split(os.pathsep) if item]
-    for origin, directories in (("profiles directory", asked), (PROFILES_VARIABLE, listed)):
-        for directory in directories:
-            if not directory.is_dir():
-                raise InvalidInputError(f"{origin}: {directory} is not a directory of GPU profiles (*.yaml)")
-    own = user_profiles()
-    return [*asked, *listed, *([own] if own.is_dir() else []), data_path("hardware_profiles")]
-
-
-def user_profiles() -> Path:
-    """The user's own folder of profiles and calibrations, consulted where it exists: ``hardware_profiles`` in
-    ``ARCHSEARCH_HOME``, or in the user's data directory."""
-    return user_data_dir() / "hardware_profiles"
 
 
 def normalise(name: str) -> str:
@@ -141,29 +115,41 @@ def _unknown_gpu(name: str, specs: list[GpuSpec]) -> UnknownNameError:
     return by_alias if by_alias.near else by_id
 
 
-def _read_directory(directory: Path) -> _Index:
+def _read_directory(directory: Path, directories: Sequence[Path]) -> _Index:
     """Index of a directory's profiles; files are parsed again only when they change."""
-    files = sorted(directory.glob("*.yaml"))
-    return _index(tuple((path, path.stat().st_mtime_ns) for path in files))
+    files = tuple((path, path.stat().st_mtime_ns) for path in sorted(directory.glob("*.yaml")))
+    return _index(files, tuple(directories), architecture_files(directories))
 
 
-def _read_profile(path: Path) -> GpuSpec:
-    return _parse(path, path.stat().st_mtime_ns)
+def _read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
+    changed = path.stat().st_mtime_ns
+    return _complete(path, changed, tuple(directories), architecture_files(directories))
 
 
 @lru_cache(maxsize=1024)
-def _parse(path: Path, changed_ns: int) -> GpuSpec:
-    """One profile; ``changed_ns`` is the file's modification time, the cache's second key."""
-    return parse_record(GpuSpec, path)
+def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], architectures: Changed) -> GpuSpec:
+    """One profile with the facts of its architecture, which stand in it or in a file of ``directories``; the times at
+    which files last changed are the cache's other keys."""
+    content = read_mapping(path)
+    stated = content.get("architecture")
+    try:
+        if isinstance(stated, dict):
+            record = record_of(ArchitectureRecord, stated, path, at=("architecture",))
+            spec = record_of(GpuSpec, {**content, "architecture": record.id}, path)
+            return spec.of_generation(completed(record, directories))
+        spec = record_of(GpuSpec, content, path)
+        return spec.of_generation(find_architecture(spec.architecture, directories))
+    except UnknownNameError as error:
+        raise InvalidInputError(f"{path}:{line_of(path, 'architecture')}: architecture: {error}") from None
 
 
 @lru_cache(maxsize=64)
-def _index(files: tuple[tuple[Path, int], ...]) -> _Index:
+def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], architectures: Changed) -> _Index:
     """Names of one directory's profiles; two profiles may not claim the same name."""
     index = _Index()
     origin: dict[str, Path] = {}
     for path, changed_ns in files:
-        spec = _parse(path, changed_ns)
+        spec = _complete(path, changed_ns, directories, architectures)
         for name in sorted(profile_names(spec)):
             if name in index.names:
                 raise InvalidInputError(f"{path}: the name {name!r} is taken by {origin[name]}")

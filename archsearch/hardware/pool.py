@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from archsearch.errors import InvalidInputError
-from archsearch.hardware.database import Profiles, load_gpu
+from archsearch.hardware.database import load_gpu
+from archsearch.hardware.folders import Profiles
 from archsearch.hardware.spec import GpuSpec
 
 _EXAMPLE = "h100-sxm or t4,a10=2"

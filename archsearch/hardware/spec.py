@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
-
-Vendor = Literal["nvidia", "amd", "intel", "cpu"]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from archsearch.hardware.architecture import Architecture, find_architecture
+from archsearch.hardware.source import Source, Vendor
+from archsearch.yaml_records import Record
 
 
-class Source(_Record):
-    """Where figures come from. ``fields`` are dotted field paths of the profile; ``*`` matches any part."""
-
-    title: str
-    url: str
-    fields: tuple[str, ...]
-
-
-class Memory(_Record):
+class Memory(Record):
     """Device memory. bandwidth_gb_s = bus_width_bits / 8 · data_rate_gbps (decimal gigabytes)."""
 
     type: str
@@ -35,21 +23,21 @@ class Memory(_Record):
     bandwidth_gb_s: PositiveFloat
 
 
-class Interconnect(_Record):
+class Interconnect(Record):
     """GPU-to-GPU link; ``bandwidth_gb_s`` is the datasheet's total of both directions per GPU."""
 
     name: str
     bandwidth_gb_s: PositiveFloat
 
 
-class Pcie(_Record):
+class Pcie(Record):
     """Host link; one direction's bandwidth follows from generation and lanes."""
 
     generation: PositiveInt
     lanes: PositiveInt
 
 
-class Price(_Record):
+class Price(Record):
     """An on-demand price of one GPU-hour as published on ``date`` (ISO)."""
 
     usd_per_hour: PositiveFloat
@@ -58,14 +46,15 @@ class Price(_Record):
     date: str
 
 
-class GpuSpec(_Record):
+class GpuSpec(Record):
     """One GPU part.
 
     ``flops_per_clock_per_sm`` holds dense FLOPs (two per multiply-add) per clock of one SM (NVIDIA) or CU
     (AMD) for each dtype that the silicon has, tensor/matrix cores where they serve that dtype with fp32
     accumulation, vector units for ``fp32``. ``peak_tflops`` are the datasheet's dense peaks (TOPS for int8),
     and equal num_sms · flops_per_clock_per_sm · boost_clock_mhz within 3 % unless ``peak_notes[dtype]`` says
-    why not. ``alignment_elements`` is the multiple of k and n that reaches full tensor-core speed.
+    why not. ``alignment_elements`` is the multiple of k and n that reaches full tensor-core speed. ``architecture`` is
+    a name; ``generation`` has the facts.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -82,7 +71,7 @@ class GpuSpec(_Record):
     base_clock_mhz: PositiveFloat | None = None
     boost_clock_mhz: PositiveFloat
     peak_tflops: dict[DType, PositiveFloat]
-    peak_notes: dict[DType, str] = {}
+    peak_notes: dict[DType, str] = Field(default={})
     memory: Memory
     l2_cache_mib: PositiveFloat
     shared_memory_per_sm_kib: PositiveFloat
@@ -96,6 +85,7 @@ class GpuSpec(_Record):
     price: Price | None = None
     sources: tuple[Source, ...]
     notes: str = ""
+    _generation: Architecture | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _consistent(self) -> GpuSpec:
@@ -126,6 +116,22 @@ class GpuSpec(_Record):
         """The sources whose ``fields`` cover a dotted path (a parent name covers its children)."""
         head = path.split(".")[0]
         return [s for s in self.sources if any(fnmatchcase(path, f) or f == head for f in s.fields)]
+
+    @property
+    def generation(self) -> Architecture:
+        """What the GPUs of its architecture share.
+
+        Raises:
+            UnknownNameError: a spec that was not read from a profile names an architecture that has no file.
+        """
+        found = self._generation
+        return found if found is not None and found.id == self.architecture else find_architecture(self.architecture)
+
+    def of_generation(self, generation: Architecture) -> GpuSpec:
+        """The same GPU with the facts of its architecture at hand."""
+        spec = self.model_copy()
+        spec._generation = generation
+        return spec
 
     @property
     def compute_capability_tuple(self) -> tuple[int, int]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
+from archsearch.models.field_types import field_types
 from archsearch.ops import Attention, OpList
-from archsearch.workload import MAX_DIMENSION, Workload, is_whole, within
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ class ConfigMixin:
     def parameters(self) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must count its parameters")
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         raise NotImplementedError(f"{type(self).__name__} must say what a run completes")
 
     @classmethod
@@ -153,8 +154,10 @@ class ConfigMixin:
                 f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(names))}"
             )
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        kinds = field_types(cls)
         for name, value in values.items():
-            _check_type(cls, name, value)
+            if name in kinds and (problem := kinds[name].problem(value)):
+                raise InvalidInputError(f"{cls.family} config: {name} must be {problem}, not {value!r}", field=name)
         try:
             config = cls(**values)
         except TypeError as error:
@@ -180,42 +183,6 @@ class ConfigMixin:
         for requirement in self.requirements():
             if not np.all(requirement.holds):
                 raise InvalidInputError(f"{self.family} config: {requirement.reason}")
-
-
-def _check_type(cls: type[ConfigMixin], name: str, value: object) -> None:
-    """Refuse values of the wrong kind: text or fractions where a size is meant, numbers where a choice is.
-
-    Raises:
-        InvalidInputError: with the field and the value.
-    """
-    declared = next(str(f.type) for f in fields(cls) if f.name == name)
-    if declared == "bool":
-        legal, expected = isinstance(value, bool | np.bool_), "true or false"
-    elif declared == "str":
-        legal, expected = isinstance(value, str), "a name"
-    elif declared.startswith("Dim"):
-        legal = (value is None and "None" in declared) or is_whole(value)
-        expected = "a whole number"
-        if is_whole(value) and not within(value, -MAX_DIMENSION):  # lower bounds: see requirements()
-            legal, expected = False, f"at most {MAX_DIMENSION} in size"
-    elif declared == "int":
-        legal, expected = (
-            is_whole(value) and np.asarray(value).ndim == 0 and within(value, -MAX_DIMENSION),
-            "a whole number",
-        )
-    elif declared.startswith("tuple[Dim"):
-        legal = isinstance(value, tuple) and all(is_whole(v) and within(v, -MAX_DIMENSION) for v in value)
-        expected = "a list of whole numbers"
-    elif declared.startswith("tuple[bool"):
-        legal = isinstance(value, tuple) and all(isinstance(v, bool | np.bool_) for v in value)
-        expected = "a list of true or false"
-    elif declared.startswith("tuple[str"):
-        legal = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-        expected = "a list of names"
-    else:
-        return
-    if not legal:
-        raise InvalidInputError(f"{cls.family} config: {name} must be {expected}, not {value!r}")
 
 
 def _plain(value: object) -> object:

@@ -169,13 +169,15 @@ def norm_residual_norm(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, 
 
 def activation(name: str, kind: str, rows: Dim, cols: Dim, w: Workload, *, count: Dim, gated: bool) -> FusedGroup:
     """An activation; ``gated`` multiplies it with a second tensor of its shape."""
-    own = ACTIVATIONS[kind]
+    cost = ACTIVATIONS[kind]
     members: tuple[MemoryOp, ...] = (
-        pointwise(f"{name}.{kind}", own.kind, rows, cols, w, reads=own.reads, writes=own.writes, kernels=own.kernels),
+        pointwise(
+            f"{name}.{kind}", cost.kind, rows, cols, w, reads=cost.reads, writes=cost.writes, kernels=cost.kernels
+        ),
     )
     if gated:
         members += (pointwise(f"{name}.mul", "mul", rows, cols, w, reads=2.0),)
-    return group(name, "mul" if gated else own.kind, members, reads=2.0 if gated else 1.0, count=count)
+    return group(name, "mul" if gated else cost.kind, members, reads=2.0 if gated else 1.0, count=count)
 
 
 def rope(name: str, rows: Dim, width: Dim, w: Workload, *, count: Dim, upcast: bool = False) -> FusedGroup:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembled
@@ -31,7 +31,7 @@ class TextModel(Assembled):
     def smallest_workload(self) -> Workload:
         return Workload(seq_len=1)
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         """Tokens that one run completes."""
         new = 1 if workload.phase is Phase.DECODE else self.sequence(workload)
         return as_float(workload.batch_size) * as_float(new)
@@ -45,10 +45,12 @@ class TextModel(Assembled):
         """
         _check_phase(self, workload, self.phases)
         if workload.seq_len is None:
-            raise InvalidInputError(f"a model of family {self.family} needs the sequence length: --seq-len N")
+            text = f"a model of family {self.family} needs the sequence length: {{seq_len}} N"
+            raise InvalidInputError(text, field="seq_len")
         limit = getattr(self, "max_position_embeddings", None)
         if limit is not None and getattr(self, "positions", "") == "learned" and np.any(workload.seq_len > limit):
-            raise InvalidInputError(f"--seq-len {workload.seq_len} exceeds the model's {limit} learned positions")
+            text = f"{{seq_len}} {workload.seq_len} exceeds the model's {limit} learned positions"
+            raise InvalidInputError(text, field="seq_len")
         return workload.seq_len
 
 
@@ -67,13 +69,13 @@ class ImageModel(Assembled):
     packs_latents: ClassVar[bool] = False
     """Whether ``in_channels`` and ``out_channels`` count those of a patch, patch_size² latents packed into a token."""
     vae_scale_factor: Dim
-    patch_size: Any
+    patch_size: Dim
 
     def smallest_workload(self) -> Workload:
         side = blocks.product(self.vae_scale_factor, self.patch_size)
         return Workload(height=side, width=side, frames=1)
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         """Images or videos: one pass moves ``batch_size`` of them one step on."""
         self.grid(workload)
         return as_float(workload.batch_size)
@@ -83,7 +85,7 @@ class ImageModel(Assembled):
         default: Dim = getattr(self, "text_seq_len", 0)
         return default if workload.seq_len is None else workload.seq_len
 
-    def grid(self, workload: Workload) -> tuple[Any, Any]:
+    def grid(self, workload: Workload) -> tuple[Ints, Ints]:
         """Patches along height and width.
 
         Raises:
@@ -92,7 +94,7 @@ class ImageModel(Assembled):
         """
         _check_phase(self, workload, self.phases)
         if not self.video and workload.frames is not None and np.any(np.asarray(workload.frames) != 1):
-            raise InvalidInputError(f"{self.family} generates single images: leave out --frames")
+            raise InvalidInputError(f"{self.family} generates single images: leave out {{frames}}", field="frames")
         step = blocks.product(self.vae_scale_factor, self.patch_size)
         return _sides(self.family, workload, step, "vae_scale_factor · patch_size")
 
@@ -110,38 +112,43 @@ class VideoModel(ImageModel):
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 480, "width": 832, "frames": 81}
     throughput_unit: ClassVar[str] = "videos/s"
     vae_temporal_factor: Dim
-    patch_size_t: Any
+    patch_size_t: Dim
 
-    def latent_frames(self, workload: Workload) -> Any:
+    def latent_frames(self, workload: Workload) -> Ints:
         """Patches along time.
 
         Raises:
             InvalidInputError: frames missing, or no whole number of latent frames or patches.
         """
         if workload.frames is None:
-            raise InvalidInputError(f"a model of family {self.family} needs the number of frames: --frames F")
+            text = f"a model of family {self.family} needs the number of frames: {{frames}} F"
+            raise InvalidInputError(text, field="frames")
         frames, factor = np.asarray(workload.frames), np.asarray(self.vae_temporal_factor)
         if np.any((frames - 1) % factor):
             raise InvalidInputError(
-                f"--frames {workload.frames} must be 1 more than a multiple of {factor} (vae_temporal_factor)"
+                f"{{frames}} {workload.frames} must be 1 more than a multiple of {factor} (vae_temporal_factor)",
+                field="frames",
             )
         latents = 1 + (frames - 1) // factor
-        return -(-latents // np.asarray(self.patch_size_t))
+        patches: Ints = -(-latents // np.asarray(self.patch_size_t))
+        return patches
 
 
-def _sides(family: str, w: Workload, step: Any, why: str) -> tuple[Any, Any]:
+def _sides(family: str, w: Workload, step: Ints, why: str) -> tuple[Ints, Ints]:
     """Height and width in steps of ``step`` pixels, which must divide them."""
-    missing = " and ".join(f"--{side}" for side in ("height", "width") if getattr(w, side) is None)
+    missing = [side for side in ("height", "width") if getattr(w, side) is None]
     if missing:
-        raise InvalidInputError(f"a model of family {family} needs the image's size in pixels: {missing}")
+        names = " and ".join(f"{{{side}}}" for side in missing)
+        raise InvalidInputError(f"a model of family {family} needs the image's size in pixels: {names}", field=missing)
     for side in ("height", "width"):
         size = np.asarray(getattr(w, side))
         if np.any(size % step) or np.any(size < 1):
-            raise InvalidInputError(f"--{side} {getattr(w, side)} must be a multiple of {step} pixels ({why})")
+            text = f"{{{side}}} {getattr(w, side)} must be a multiple of {step} pixels ({why})"
+            raise InvalidInputError(text, field=side)
     return np.asarray(w.height) // step, np.asarray(w.width) // step
 
 
-def _check_phase(model: Any, w: Workload, phases: tuple[Phase, ...]) -> None:
+def _check_phase(model: Assembled, w: Workload, phases: tuple[Phase, ...]) -> None:
     if w.phase not in phases:
-        known = " or ".join(p.value for p in phases)
-        raise UnsupportedError(f"family {model.family} has no {w.phase.value} phase; use {known}")
+        possible = " or ".join(p.value for p in phases)
+        raise UnsupportedError(f"family {model.family} has no {w.phase.value} phase; use {possible}", field="phase")

@@ -39,6 +39,7 @@ def training_step(forward: OpList, parameters: FloatArray, w: Workload, recomput
 
 
 def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
+    """The update of all parameters in one pass over them; elements read and written count in 32 bits."""
     mixed = w.activation_dtype.itemsize < 4
     return MemoryOp(
         name="optimizer.adamw",
@@ -52,6 +53,7 @@ def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
 
 
 def _backward(op: Op, w: Workload) -> Iterable[Op]:
+    """What the gradients of one forward operation run, its count with it."""
     name = f"{op.name}.backward"
     if isinstance(op, MatMul):
         yield replace(op, name=f"{name}.input", n=op.k, k=op.n, bias=False)
@@ -89,6 +91,7 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
 
 
 def _gradient(op: MemoryOp) -> MemoryOp:
+    """One bandwidth-bound kernel's backward."""
     if op.kind == "add":
         return replace(op, name=f"{op.name}.backward", reads=2.0, writes=1.0)
     return replace(op, name=f"{op.name}.backward", reads=op.reads + op.writes, writes=op.reads)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archsearch.arrays import Dim
 from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
@@ -17,6 +18,7 @@ from archsearch.models.registry.load import load_model
 from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
 from archsearch.quality.sampling import check_sampling
 from archsearch.quality.sampling_table import Checkpoint, shipped_table
+from archsearch.ranges import require_range
 from archsearch.workload import Phase
 from archsearch.yaml_records import parse_record
 
@@ -82,7 +84,7 @@ class GenerationPipeline:
         """The pipeline around a checkpoint that samples otherwise."""
         return replace(self, checkpoint=checkpoint)
 
-    def with_decoder(self, config: ModelConfig, **changes: Any) -> GenerationPipeline:
+    def with_decoder(self, config: ModelConfig, **changes: object) -> GenerationPipeline:
         """The pipeline with another autoencoder; ``changes`` are fields of its record."""
         decoder = self.record.decoder
         if decoder is not None:
@@ -97,10 +99,11 @@ class GenerationPipeline:
         """
         config = load_model(model)
         if Phase.DECODE not in getattr(config, "phases", ()) or not hasattr(config, "vocab_size"):
-            raise InvalidInputError(f"--caption-model {model}: family {config.family} does not generate text")
-        for flag, value in (("prompt-tokens", prompt_tokens), ("caption-tokens", new_tokens)):
-            if value < 1:
-                raise InvalidInputError(f"--{flag} must be at least 1, not {value}")
+            raise InvalidInputError(
+                f"{{caption_model}} {model}: family {config.family} does not generate text", field="caption_model"
+            )
+        require_range("prompt_tokens", prompt_tokens, 1, whole=True)
+        require_range("caption_tokens", new_tokens, 1, whole=True)
         return replace(self, captioner=Captioner(model, config, prompt_tokens, new_tokens))
 
 
@@ -110,11 +113,9 @@ def resolve(record: PipelineRecord, origin: str) -> GenerationPipeline:
     Raises:
         UnknownNameError, InvalidInputError: a component names no model, or describes none; the text says which.
     """
-    encoders = tuple(
-        TextEncoder(e, _config(e, f"{origin}: text encoder {e.name}", decoder=False)) for e in record.text_encoders
-    )
-    transformer = _config(record.transformer, f"{origin}: transformer", decoder=False)
-    decoder = None if record.decoder is None else _config(record.decoder, f"{origin}: decoder", decoder=True)
+    encoders = tuple(TextEncoder(e, _config(e, f"{origin}: text encoder {e.name}")) for e in record.text_encoders)
+    transformer = _config(record.transformer, f"{origin}: transformer")
+    decoder = None if record.decoder is None else _decoder(record.decoder, f"{origin}: decoder")
     return GenerationPipeline(record, encoders, transformer, decoder, _checkpoint(record, transformer, origin))
 
 
@@ -129,21 +130,20 @@ def _checkpoint(record: PipelineRecord, transformer: ModelConfig, origin: str) -
         limits = (1, record.max_steps)
         return Checkpoint(name=record.name, family=transformer.family, guidance=modes, steps=limits)
     if isinstance(record.checkpoint, str):
-        known = shipped_table().checkpoints
-        if record.checkpoint not in known:
-            raise UnknownNameError("checkpoint", record.checkpoint, known, hint=f"({origin})")
-        found = known[record.checkpoint]
+        checkpoints = shipped_table().checkpoints
+        if record.checkpoint not in checkpoints:
+            raise UnknownNameError("checkpoint", record.checkpoint, checkpoints, hint=f"({origin})")
+        checkpoint = checkpoints[record.checkpoint]
     else:
-        found = Checkpoint(name=record.name, **{**dict(record.checkpoint), "family": transformer.family})
-    foreign = [mode for mode in modes if mode not in found.guidance]
+        checkpoint = Checkpoint(name=record.name, **{**dict(record.checkpoint), "family": transformer.family})
+    foreign = [mode for mode in modes if mode not in checkpoint.guidance]
     if foreign:
-        raise InvalidInputError(
-            f"{origin}: guidance.modes: {found.name} runs with {', '.join(found.guidance)}, not with {foreign[0]}"
-        )
-    return replace(found, guidance=modes)
+        runs = ", ".join(checkpoint.guidance)
+        raise InvalidInputError(f"{origin}: guidance.modes: {checkpoint.name} runs with {runs}, not with {foreign[0]}")
+    return replace(checkpoint, guidance=modes)
 
 
-def check_asked(pipeline: GenerationPipeline, steps: Any, guidance: str) -> None:
+def check_asked(pipeline: GenerationPipeline, steps: Dim, guidance: str) -> None:
     """Refuse steps and guidance that the pipeline's checkpoint is not made for.
 
     Raises:
@@ -155,33 +155,44 @@ def check_asked(pipeline: GenerationPipeline, steps: Any, guidance: str) -> None
         raise InvalidInputError(f"{pipeline.name}: {error}") from None
 
 
-def _config(component: ComponentRecord, where: str, *, decoder: bool) -> ModelConfig:
+def _config(component: ComponentRecord, where: str) -> ModelConfig:
+    """The model of a component.
+
+    Raises:
+        InvalidInputError: no such model, or fields that describe none.
+    """
     try:
         if component.model is not None:
-            config = load_model(component.model)
-        else:
-            family: ModelConfig = get_family(str(component.family)).from_dict(component.config)
-            config = family
-    except UnknownNameError as error:
-        raise InvalidInputError(f"{where}: {error}") from None
+            return load_model(component.model)
+        config: ModelConfig = get_family(str(component.family)).from_dict(component.config)
     except ArchSearchError as error:
         raise InvalidInputError(f"{where}: {error}") from None
-    if decoder and not hasattr(config, "decodes"):
+    return config
+
+
+def _decoder(component: ComponentRecord, where: str) -> ModelConfig:
+    """The autoencoder of a component.
+
+    Raises:
+        InvalidInputError: it describes none.
+    """
+    config = _config(component, where)
+    if not hasattr(config, "decodes"):
         raise InvalidInputError(f"{where}: family {config.family} is no autoencoder")
     return config
 
 
 def pipeline_files() -> dict[str, Path]:
     """Pipelines by name: the user's directories in ``ARCHSEARCH_PIPELINES`` first, then what ships."""
-    own = [Path(item) for item in os.environ.get(PIPELINES_VARIABLE, "").split(os.pathsep) if item]
-    for directory in own:
+    directories = [Path(item) for item in os.environ.get(PIPELINES_VARIABLE, "").split(os.pathsep) if item]
+    for directory in directories:
         if not directory.is_dir():
             raise InvalidInputError(f"{PIPELINES_VARIABLE}: {directory} is not a directory of pipelines (*.yaml)")
-    found: dict[str, Path] = {}
-    for directory in (*own, data_path("pipelines")):
+    files: dict[str, Path] = {}
+    for directory in (*directories, data_path("pipelines")):
         for path in sorted(directory.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            files.setdefault(path.stem, path)
+    return files
 
 
 def list_pipelines() -> list[str]:
@@ -211,10 +222,10 @@ def load_pipeline(name_or_path: str | Path | GenerationPipeline) -> GenerationPi
     text = str(name_or_path)
     path = Path(text)
     if not (text.endswith((".yaml", ".yml")) or os.sep in text):
-        known = pipeline_files()
-        if text not in known:
-            raise UnknownNameError("pipeline", text, known, hint="(or give the path of a YAML file)")
-        path = known[text]
+        files = pipeline_files()
+        if text not in files:
+            raise UnknownNameError("pipeline", text, files, hint="(or give the path of a YAML file)")
+        path = files[text]
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file; name a pipeline ({', '.join(list_pipelines())}) or a YAML file")
     return resolve(parse_record(PipelineRecord, path), str(path))

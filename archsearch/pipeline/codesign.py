@@ -15,13 +15,13 @@ at 32 for video. FLOPs and parameters are those of one pass of the transformer, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, Mask, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirement, UnfusedAttention
 from archsearch.models.registry.families import get_family, load_preset
@@ -60,15 +60,15 @@ class PipelineConfig(ConfigMixin):
         config: ModelConfig = self.transformer_class(**own)
         return config
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         return self.transformer().parameters()
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         return as_float(workload.batch_size)
 
     def requirements(self) -> tuple[Requirement, ...]:
-        passes, scale = np.asarray(self.guidance_passes), self._scale()
-        known = np.isin(scale, list(self.decoders()))
+        passes = np.asarray(self.guidance_passes)
+        decoded = np.isin(self._scale(), list(self.decoders()))
         return (
             *self.transformer().requirements(),
             Requirement(
@@ -82,18 +82,18 @@ class PipelineConfig(ConfigMixin):
             Requirement(reason="distilled must be 0 or 1", holds=np.isin(np.asarray(self.distilled), (0, 1))),
             Requirement(
                 reason=f"vae_scale_factor must be one of {', '.join(map(str, self.decoders()))}: no decoder for others",
-                holds=known,
+                holds=decoded,
             ),
         )
 
-    def _decoder_denoises(self) -> Any:
+    def _decoder_denoises(self) -> Mask:
         """Where the pipeline's own decoder, which takes the last step, decodes."""
         record = self.template.record.decoder
         takes = record is not None and record.denoises
         own = [s for s, decoder in self.decoders().items() if decoder is self.template.decoder]
-        return np.isin(self._scale(), own) & takes
+        return np.asarray(np.isin(self._scale(), own) & takes)
 
-    def _scale(self) -> Any:
+    def _scale(self) -> Ints:
         return np.asarray(getattr(self, "vae_scale_factor", 1))
 
     @classmethod
@@ -106,10 +106,10 @@ class PipelineConfig(ConfigMixin):
         found[int(scale)] = own
         return dict(sorted(found.items()))
 
-    def _variants(self) -> Iterator[tuple[GenerationPipeline, Any]]:
-        """The pipeline around this transformer with each decoder, and where it is that one's turn (a bool or array)."""
+    def _variants(self) -> Iterator[tuple[GenerationPipeline, Mask]]:
+        """The pipeline around this transformer with each decoder, and where it is that one's turn."""
         for scale, decoder in self.decoders().items():
-            mine = self._scale() == scale
+            mine = np.asarray(self._scale() == scale)
             if not np.any(mine):
                 continue
             around = self.template.with_transformer(self.transformer())
@@ -129,21 +129,21 @@ class PipelineConfig(ConfigMixin):
             batch_size=workload.batch_size,
         )
         deployment = Deployment(dtype=workload.dtype)
-        found: dict[str, Stage] = {}
+        stages: dict[str, Stage] = {}
         for around, mine in self._variants():
             for stage in stages_of(around, request, deployment):
                 if stage.component in ("decoder", "transformer"):
                     turns = tuple(replace(p, calls=np.asarray(p.calls) * np.asarray(mine)) for p in stage.parts)
                     stage = replace(stage, parts=turns)
-                before = found.get(stage.name)
+                before = stages.get(stage.name)
                 if before is None or stage.component not in ("decoder", "transformer"):
-                    found[stage.name] = stage
+                    stages[stage.name] = stage
                 elif stage.component == "decoder":
-                    found[stage.name] = replace(before, parts=(*before.parts, *stage.parts))
+                    stages[stage.name] = replace(before, parts=(*before.parts, *stage.parts))
                 else:  # the same transformer, called as often as its decoder leaves steps
                     calls = np.asarray(before.parts[0].calls) + stage.parts[0].calls
-                    found[stage.name] = replace(before, parts=(replace(before.parts[0], calls=calls),))
-        return list(found.values())
+                    stages[stage.name] = replace(before, parts=(replace(before.parts[0], calls=calls),))
+        return list(stages.values())
 
     def lower(self, workload: Workload) -> OpList:
         """The operations of one generation, in segments.
@@ -157,18 +157,19 @@ class PipelineConfig(ConfigMixin):
             [segment for stage in self.stages(workload) for segment in stage.segments(self.models.ops)]
         )
 
-    def pass_flops(self, workload: Workload) -> Any:
+    def pass_flops(self, workload: Workload) -> Floats:
         """FLOPs of one pass of the transformer over the batch."""
-        return self.transformer().lower(workload).flops()
+        return as_float(self.transformer().lower(workload).flops())
 
     def memory(self, workload: Workload) -> MemoryUse:
         """All weights resident, and the largest activations of any stage."""
-        weights: Any = as_float(sum(self.template.record.not_costed.values()) * workload.activation_dtype.itemsize)
-        live: Any = as_float(0.0)
+        weights = as_float(sum(self.template.record.not_costed.values()) * workload.activation_dtype.itemsize)
+        live = as_float(0.0)
         unfused: list[UnfusedAttention] = []
         for stage in self.stages(workload):
-            for model, there in _turns(stage):
-                weights = weights + there * as_float(self.models.memory(model.config, _whole(stage, model)).weights)
+            for turn in _turns(stage):
+                whole = self.models.memory(turn.part.config, _whole(stage, turn.part))
+                weights = weights + turn.there * as_float(whole.weights)
             for part in stage.parts:
                 there = (as_float(part.calls) > 0).astype(float)
                 use = self.models.memory(part.config, part.workload)
@@ -195,17 +196,24 @@ class PipelineConfig(ConfigMixin):
         return sampling_ratio(checkpoint, self.num_inference_steps, guidance, table)
 
 
-def _turns(stage: Stage) -> list[tuple[Part, Any]]:
-    """Each different model of a stage once, and where any of its calls runs (0 or 1)."""
-    found: list[tuple[Part, Any]] = []
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A model of a stage, and where any of its calls runs (0 or 1)."""
+
+    part: Part
+    there: Floats
+
+
+def _turns(stage: Stage) -> list[_Turn]:
+    """Each different model of a stage once."""
+    turns: dict[int, _Turn] = {}
     for part in stage.parts:
         there = (as_float(part.calls) > 0).astype(float)
-        index = next((i for i, (other, _) in enumerate(found) if other.config is part.config), None)
-        if index is None:
-            found.append((part, there))
-        else:
-            found[index] = (found[index][0], np.maximum(found[index][1], there))
-    return found
+        before = turns.get(id(part.config))
+        turns[id(part.config)] = (
+            _Turn(part, there) if before is None else _Turn(before.part, np.maximum(before.there, there))
+        )
+    return list(turns.values())
 
 
 def _whole(stage: Stage, part: Part) -> Workload:
@@ -253,7 +261,5 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
     )
 
 
-def _has_default(f: Any) -> bool:
-    from dataclasses import MISSING
-
-    return f.default is not MISSING
+def _has_default(own: Field[Any]) -> bool:
+    return own.default is not MISSING

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from archsearch.models.base import ModelConfig
 from archsearch.pipeline.estimate import PipelineEstimate, StageCost
 from archsearch.pipeline.lever_effects import lever_effect
 from archsearch.pipeline.lever_group import Lever
@@ -30,7 +32,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
     outputs = number(r.batch_size)
     fps = e.pipeline.record.defaults.frames_per_second
     video_s = None if r.frames is None or fps is None else number(r.frames) / fps
-    found = {
+    answer = {
         "pipeline": e.pipeline.name,
         "hardware": e.gpu.id,
         "gpus": e.gpus,
@@ -62,13 +64,16 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "not_costed": sorted(e.pipeline.record.not_costed),
     }
     if video_s:
-        found["video_s"] = video_s
-        found["usd_per_video_s"] = None if e.usd is None else number(e.usd) / video_s
-    return found
+        answer["video_s"] = video_s
+        answer["usd_per_video_s"] = None if e.usd is None else number(e.usd) / video_s
+    return answer
 
 
-def _model(config: Any) -> dict[str, Any] | None:
-    return None if config is None else {"family": config.family, "config": config.to_dict()}
+def _model(config: ModelConfig | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    fields: dict[str, Any] = getattr(config, "to_dict", dict)()
+    return {"family": config.family, "config": fields}
 
 
 def request_document(r: Request) -> dict[str, Any]:
@@ -138,11 +143,12 @@ def theory(e: PipelineEstimate) -> dict[str, Any]:
     }
 
 
-def optimum_document(found: Optimum) -> dict[str, Any]:
+def optimum_document(optimum: Optimum) -> dict[str, Any]:
     """The optimiser's answer: the best combination, what each lever adds, and the plan without levers."""
-    before = found.baseline
-    rows, last = [], before
-    for step in found.steps:
+    before = optimum.baseline
+    rows: list[dict[str, Any]] = []
+    last = before
+    for step in optimum.steps:
         rows.append(
             {
                 "lever": step.ids[-1],
@@ -151,7 +157,7 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
                 "speedup": number(last.estimate.latency_s) / number(step.estimate.latency_s),
                 "memory_bytes": number(step.estimate.peak_memory_bytes),
                 "gpus": step.estimate.gpus,
-                **_quality(found, step.levers[-1]),
+                **_quality(optimum, step.levers[-1]),
                 "training": step.levers[-1].training,
                 "source": step.levers[-1].source,
             }
@@ -160,19 +166,19 @@ def optimum_document(found: Optimum) -> dict[str, Any]:
     return {
         "baseline": document(before.estimate),
         "best": {
-            **document(found.best.estimate),
-            "levers": list(found.best.ids),
-            "retained": share(found.best.retained),
+            **document(optimum.best.estimate),
+            "levers": list(optimum.best.ids),
+            "retained": share(optimum.best.retained),
         },
-        "speedup": number(before.estimate.latency_s) / number(found.best.estimate.latency_s),
+        "speedup": number(before.estimate.latency_s) / number(optimum.best.estimate.latency_s),
         "levers": rows,
-        "combinations": {"judged": found.judged, "legal": found.legal, "quality_unknown": found.unknown},
+        "combinations": {"judged": optimum.judged, "legal": optimum.legal, "quality_unknown": optimum.unknown},
     }
 
 
-def _quality(found: Optimum, lever: Lever) -> dict[str, Any]:
+def _quality(optimum: Optimum, lever: Lever) -> dict[str, Any]:
     """What one lever leaves of the quality: ``retained``, ``quality`` and ``quality_text``."""
-    effect = lever_effect(found.plan, lever, found.stated)
+    effect = lever_effect(optimum.plan, lever, optimum.stated)
     return {"retained": share(effect.retained), "quality": effect.document(), "quality_text": effect.text}
 
 
@@ -186,6 +192,6 @@ def quality_left(retained: float | None) -> str:
     return "quality left unknown" if retained is None else f"{retained:.1%} of the quality left"
 
 
-def number(value: Any) -> float:
+def number(value: ArrayLike) -> float:
     """A scalar as Python's number."""
     return float(np.asarray(value))

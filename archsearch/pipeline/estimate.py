@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from archsearch.arrays import Dim, Flags, FloatArray, Floats, as_float
+from archsearch.arrays import Count, Flags, Floats, as_float
 from archsearch.cost.estimate import Provenance
 from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.cost.power import board_power_w
@@ -22,10 +22,11 @@ from archsearch.pipeline.stages import Stage, exchange, stages_of, transfer_s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """One stage's share. Seconds and bytes; ``memory_bytes`` is what the GPU holds while it runs."""
+    """One stage's share. Seconds, bytes, kernels and FLOPs are those of one GPU, where several share a generation too;
+    ``memory_bytes`` is what it holds while the stage runs."""
 
     name: str
-    calls: Dim | Floats
+    calls: Count
     latency_s: Floats
     low_s: Floats
     high_s: Floats
@@ -156,7 +157,7 @@ class _Turn:
     """The price of a call, and how often a stage makes it."""
 
     call: Call
-    calls: Dim | FloatArray
+    calls: Count
 
 
 @dataclass(frozen=True, slots=True)

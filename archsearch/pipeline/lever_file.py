@@ -43,7 +43,7 @@ class LeverRecord(Record):
     training: Literal["none", "distill", "retrain"]
     quality: Literal["exact", "sampling", "unknown"] | tuple[Measurement, ...] = "unknown"
     value: int | float | str | None = None
-    set: dict[str, Scalar] = Field(default={})
+    set: dict[str, Scalar] = Field(default_factory=dict)
     autoencoder: AutoencoderRecord | None = None
     source: str
 

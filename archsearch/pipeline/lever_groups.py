@@ -59,7 +59,7 @@ def _attention_after(final: Finished, lever: Lever) -> str | None:
             if deployment.execution.sequence_parallel > 1
             else None
         )
-    if deployment.execution.attention == "flash" and gpu.architecture != "hopper":
+    if deployment.execution.attention == "flash" and not gpu.generation.serves("fa3"):
         return f"FlashAttention-3 is written for Hopper, {gpu.id} is {gpu.architecture}"
     if not attentions:
         return "the transformer has no softmax attention"

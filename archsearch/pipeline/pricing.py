@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,15 +14,13 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.layouts import laid_out
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel
-from archsearch.cost.remember import PriceCache
+from archsearch.cost.remember import PriceCache, Remembered
 from archsearch.hardware.prices import price_of
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Convolution, MatMul, OpList
 from archsearch.workload import Workload
 
-P = ParamSpec("P")
-T = TypeVar("T")
 REMEMBERED_CALLS = 4096
 REMEMBERED_MODELS = 256
 _KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
@@ -53,29 +49,6 @@ class Call:
     activation_bytes: Floats
     largest_layer_bytes: Floats
     provenance: Provenance
-
-
-class Remembered(Generic[P, T]):
-    """A function of what names its answer. Answers are kept by its arguments, the least recently asked for dropped;
-    arguments that do not hash (arrays) are computed every time."""
-
-    def __init__(self, compute: Callable[P, T], most: int) -> None:
-        self._compute, self._most = compute, most
-        self._answers: OrderedDict[Hashable, T] = OrderedDict()
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = (args, *kwargs.items())
-        try:
-            answer = self._answers.get(key)
-        except TypeError:
-            return self._compute(*args, **kwargs)
-        if answer is None:
-            answer = self._answers[key] = self._compute(*args, **kwargs)
-            if len(self._answers) > self._most:
-                self._answers.popitem(last=False)
-        else:
-            self._answers.move_to_end(key)
-        return answer
 
 
 class Models:

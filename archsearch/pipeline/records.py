@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.quality.sampling_table import CheckpointRecord
+from archsearch.yaml_records import Record
 
 
 class Guidance(StrEnum):
@@ -25,11 +26,7 @@ class Guidance(StrEnum):
         return 2 if self is Guidance.CFG else 1
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ComponentRecord(_Record):
+class ComponentRecord(Record):
     """One model of a pipeline: ``model`` names a preset or a file, or ``family`` and ``config`` describe it.
 
     ``dtype`` is the format that the pipeline runs it in, where that is not the transformer's.
@@ -37,7 +34,7 @@ class ComponentRecord(_Record):
 
     model: str | None = None
     family: str | None = None
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     dtype: DType | None = None
 
     @field_validator("dtype", mode="before")
@@ -68,7 +65,7 @@ class TextEncoderRecord(ComponentRecord):
     negative: bool = True
 
 
-class TilingRecord(_Record):
+class TilingRecord(Record):
     """Tiles of a decoder, in pixels along a side: its implementation's size and stride. ``default`` tells that the
     pipeline runs tiled unless told otherwise."""
 
@@ -91,7 +88,7 @@ class DecoderRecord(ComponentRecord):
     encodes_reference: bool = False
 
 
-class GuidanceRecord(_Record):
+class GuidanceRecord(Record):
     """How guidance runs. ``batched`` concatenates both passes into one call of twice the batch."""
 
     default: Guidance
@@ -105,7 +102,7 @@ class GuidanceRecord(_Record):
         return self
 
 
-class DefaultsRecord(_Record):
+class DefaultsRecord(Record):
     """What a request leaves open."""
 
     height: PositiveInt
@@ -116,7 +113,7 @@ class DefaultsRecord(_Record):
     dtype: DType = DType.BF16
 
 
-class PipelineRecord(_Record):
+class PipelineRecord(Record):
     """A pipeline file. docs/pipelines.md explains every field.
 
     ``not_costed`` names models that the pipeline runs and archsearch has no family for, with their parameters: they
@@ -134,7 +131,7 @@ class PipelineRecord(_Record):
     guidance: GuidanceRecord
     defaults: DefaultsRecord
     max_steps: PositiveInt = 1000
-    not_costed: dict[str, PositiveInt] = {}
+    not_costed: dict[str, PositiveInt] = Field(default_factory=dict)
     references: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from pydantic import Field, PositiveInt
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
@@ -26,18 +26,43 @@ from archsearch.models.registry.load import load_model
 from archsearch.pipeline.estimate import estimate_pipeline
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.pricing import Pricer
+from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
+from archsearch.yaml_records import Record, parse_record
 
 SCALING_FILE = Path(__file__).with_name("scaling.yaml")
 MAX_SAMPLES = 4096
 _POINTS = 200_000
 
 
+class ScoreRecord(Record):
+    """A pipeline's published score of single samples; ``assumed`` marks one that was not read again."""
+
+    score: float = Field(ge=0.0, le=1.0)
+    assumed: bool = False
+    source: str
+
+
+class VerifierRecord(Record):
+    """A model that scores a sample in one pass over ``seq_len`` tokens."""
+
+    model: str
+    seq_len: PositiveInt
+
+
+class ScalingRecord(Record):
+    """``scaling.yaml``: spread and fidelity that are assumed, scores by pipeline, verifiers by name."""
+
+    spread: float = Field(ge=0.0, le=1.0)
+    fidelity: float = Field(ge=0.0, le=1.0)
+    scores: dict[str, ScoreRecord]
+    verifiers: dict[str, VerifierRecord]
+
+
 @lru_cache(maxsize=1)
-def figures() -> dict[str, Any]:
+def figures() -> ScalingRecord:
     """``scaling.yaml``."""
-    loaded: dict[str, Any] = yaml.safe_load(SCALING_FILE.read_text(encoding="utf-8"))
-    return loaded
+    return parse_record(ScalingRecord, SCALING_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +116,7 @@ def expected_maximum(samples: int) -> float:
     """E[max of N standard normals]: the mean of Φ⁻¹(u^(1/N)) over u uniform on (0, 1)."""
     from scipy.special import ndtri
 
-    if samples < 1:
-        raise InvalidInputError(f"--samples must be at least 1, not {samples}")
+    require_range("samples", samples, 1, whole=True)
     uniform = (np.arange(_POINTS) + 0.5) / _POINTS
     return float(ndtri(uniform ** (1.0 / samples)).mean()) if samples > 1 else 0.0
 
@@ -112,19 +136,20 @@ def search_of(
         UnknownNameError: no such verifier.
         InvalidInputError: no score is known for the pipeline, or one that is no share.
     """
-    known = figures()
+    shipped = figures()
     name, assumed = plan.pipeline.name, False
     if score is None:
-        if name not in known["scores"]:
-            have = ", ".join(known["scores"])
-            raise InvalidInputError(f"no published score of {name} is known (of {have}); give --score {name}=SHARE")
-        score = float(known["scores"][name]["score"])
-        assumed = bool(known["scores"][name].get("assumed", False))
-    spread = float(known["spread"]) if spread is None else spread
-    fidelity = float(known["fidelity"]) if fidelity is None else fidelity
-    for flag, value in (("score", score), ("spread", spread), ("fidelity", fidelity)):
-        if not 0.0 <= value <= 1.0:
-            raise InvalidInputError(f"--{flag} must be from 0 to 1, not {value:g}")
+        published = shipped.scores.get(name)
+        if published is None:
+            raise InvalidInputError(
+                f"no published score of {name} is known (of {', '.join(shipped.scores)}); give {{score}} {name}=SHARE",
+                field="score",
+            )
+        score, assumed = published.score, published.assumed
+    spread = shipped.spread if spread is None else spread
+    fidelity = shipped.fidelity if fidelity is None else fidelity
+    for field, value in (("score", score), ("spread", spread), ("fidelity", fidelity)):
+        require_range(field, value, 0, 1)
     pricer = Pricer(gpu)
     answer = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
     return Search(
@@ -140,13 +165,13 @@ def search_of(
 
 def verifier_s(name: str, plan: Plan, pricer: Pricer) -> float:
     """Seconds of one verification: one pass over the image's tokens and the question."""
-    known = figures()["verifiers"]
-    if name not in known:
-        raise UnknownNameError("verifier", name, known)
-    config = load_model(known[name]["model"])
+    verifiers = figures().verifiers
+    if name not in verifiers:
+        raise UnknownNameError("verifier", name, verifiers)
+    config = load_model(verifiers[name].model)
     phase = Phase.PREFILL if Phase.PREFILL in getattr(config, "phases", ()) else Phase.FORWARD
-    w = Workload(phase=phase, seq_len=known[name]["seq_len"], dtype=plan.deployment.base_dtype)
-    return float(np.asarray(pricer.call(config, w, plan.deployment.execution.beside()).latency_s))
+    w = Workload(phase=phase, seq_len=verifiers[name].seq_len, dtype=plan.deployment.base_dtype)
+    return float(pricer.call(config, w, plan.deployment.execution.beside()).latency_s)
 
 
 def compare(small: Search, large: Search) -> Comparison:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, FloatArray, Floats, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.ops import Collective, OpList
@@ -32,7 +32,7 @@ class Part:
 
     config: ModelConfig
     workload: Workload
-    calls: Dim | FloatArray
+    calls: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Stage:
     beside: bool = True
 
     @property
-    def calls(self) -> Dim | Floats:
+    def calls(self) -> Count:
         """Calls of all its parts."""
         return sum((np.asarray(part.calls) for part in self.parts), np.asarray(0))
 

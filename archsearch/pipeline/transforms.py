@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from archsearch.models.base import MemoryUse, ModelConfig
+from archsearch.arrays import Floats
+from archsearch.models.base import MemoryUse, ModelConfig, Requirement
 from archsearch.ops import Attention, MatMul, MemoryOp, Op, OpList
 from archsearch.workload import Workload
 
@@ -20,20 +20,21 @@ class WithLinearAttention:
 
     config: ModelConfig
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.config, name)
+    def __getattr__(self, name: str) -> object:
+        value: object = getattr(self.config, name)
+        return value
 
     @property
-    def default_sizes(self) -> Any:
+    def default_sizes(self) -> Mapping[str, int]:
         return self.config.default_sizes
 
-    def parameters(self) -> Any:
+    def parameters(self) -> Floats:
         return self.config.parameters()
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         return self.config.active_parameters()
 
-    def requirements(self) -> Any:
+    def requirements(self) -> tuple[Requirement, ...]:
         return self.config.requirements()
 
     def lower(self, workload: Workload) -> OpList:
@@ -42,7 +43,7 @@ class WithLinearAttention:
     def memory(self, workload: Workload) -> MemoryUse:
         return replace(self.config.memory(workload), unfused=())
 
-    def tokens(self, workload: Workload) -> Any:
+    def tokens(self, workload: Workload) -> Floats:
         return self.config.tokens(workload)
 
 

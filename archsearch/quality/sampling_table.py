@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from archsearch.yaml_records import parse_record
+from archsearch.yaml_records import Record, parse_record
 
 SAMPLING_FILE = Path(__file__).with_name("sampling.yaml")
 COLUMNS = ("checkpoint", "metric", "direction", "steps", "guidance", "value", "reference", "source")
@@ -25,11 +25,7 @@ MOST_STEPS = 1000
 """Steps of a checkpoint that names no limit: the noise levels of DDPM's schedule."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Record):
+class Source(Record):
     """Where a figure is printed."""
 
     title: str
@@ -40,14 +36,14 @@ class Source(_Record):
         return f"{self.title}{', ' + self.table if self.table else ''} {self.url}"
 
 
-class DefaultSampling(_Record):
+class DefaultSampling(Record):
     """Steps and guidance that a checkpoint is used with unless told otherwise."""
 
     steps: PositiveInt
     guidance: GuidanceMode
 
 
-class DistillationRecord(_Record):
+class DistillationRecord(Record):
     """What training a distilled checkpoint took, in GPU-hours."""
 
     gpu_hours: PositiveFloat
@@ -55,7 +51,7 @@ class DistillationRecord(_Record):
     source: str
 
 
-class CheckpointRecord(_Record):
+class CheckpointRecord(Record):
     """What a checkpoint is; the file's head explains the fields."""
 
     kind: Kind = "base"
@@ -82,11 +78,11 @@ class CheckpointRecord(_Record):
 Row = tuple[str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode, PositiveFloat, PositiveFloat, str]
 
 
-class SamplingRecord(_Record):
+class SamplingRecord(Record):
     """A table of measured samplings: ``rows`` in the order of ``columns``, each with one of ``sources``."""
 
-    checkpoints: dict[str, CheckpointRecord] = {}
-    sources: dict[str, Source] = {}
+    checkpoints: dict[str, CheckpointRecord] = Field(default_factory=dict)
+    sources: dict[str, Source] = Field(default_factory=dict)
     columns: tuple[str, ...] = COLUMNS
     rows: tuple[Row, ...] = ()
 

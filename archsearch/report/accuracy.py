@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from archsearch.arrays import Floats, as_float
 from archsearch.bench.validate import score
 from archsearch.errors import InvalidInputError
 
@@ -159,7 +161,7 @@ def _counts(column: pd.Series) -> dict[str, int]:
 
 def _scores(label: str, part: pd.DataFrame) -> Scores:
     s = score(part)
-    return Scores(label, s["rows"], s["mape"], s["median_ape"], s["bias"], s["spearman"], s["within_band"])
+    return Scores(label, s.rows, s.mape, s.median_ape, s.bias, s.spearman, s.within_band)
 
 
 def _clouds(parts: list[tuple[str, pd.DataFrame]], rows: int, limit: int) -> tuple[Cloud, ...]:
@@ -181,10 +183,11 @@ def _cloud(label: str, part: pd.DataFrame, size: int) -> Cloud:
     return Cloud(label, _numbers(part["latency_us"]).tolist(), _numbers(part["predicted_us"]).tolist(), shapes)
 
 
-def _numbers(column: pd.Series) -> Any:
+def _numbers(column: pd.Series) -> Floats:
+    """[N] the column as numbers, NaN where it has none."""
     import pandas as pd
 
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+    return as_float(pd.to_numeric(column, errors="coerce").to_numpy(dtype=float))
 
 
 def _regimes(rows: pd.DataFrame) -> tuple[Regime, ...]:
@@ -201,13 +204,13 @@ def _regimes(rows: pd.DataFrame) -> tuple[Regime, ...]:
     return tuple(regime for regime in regimes if regime.bins)
 
 
-def _lower_edges(values: Any, base: int, *, first: int) -> Any:
+def _lower_edges(values: Floats, base: int, *, first: int) -> Floats:
     """The largest whole power of ``base`` (from ``base**first``) up to each value; NaN below all, and for NaN."""
     edges = np.array([np.nan, *(float(base) ** power for power in range(first, 40))])
     return np.where(np.isfinite(values), edges[np.searchsorted(edges[1:], values, side="right")], np.nan)
 
 
-def _regime(rows: pd.DataFrame, column: str, title: str, keys: Any, label: Callable[[Any], str]) -> Regime:
+def _regime(rows: pd.DataFrame, column: str, title: str, keys: NDArray[Any], label: Callable[[Any], str]) -> Regime:
     bins = []
     for key, part in rows.groupby(keys, sort=True):
         error = _numbers(part["predicted_us"]) / _numbers(part["latency_us"]) - 1
@@ -221,7 +224,7 @@ def _against(label: str, part: pd.DataFrame) -> list[Against]:
     if part.empty:
         return []
     ours, plain = score(part), score(part.assign(predicted_us=part["roofline_us"]))
-    return [Against(label, len(part), ours["mape"], plain["mape"], ours["spearman"], plain["spearman"])]
+    return [Against(label, len(part), ours.mape, plain.mape, ours.spearman, plain.spearman)]
 
 
 def remarks(info: AccuracyInfo) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from archsearch.report.accuracy import (
     diagonals,
     remarks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAX_GROUPS = 24
 """Groups named in the picture; the page names all."""
@@ -76,7 +79,7 @@ def _lines(info: AccuracyInfo, named: int) -> list[str]:
     ]
 
 
-def _points(axis: Any, info: AccuracyInfo, named: set[str]) -> None:
+def _points(axis: Axes, info: AccuracyInfo, named: set[str]) -> None:
     style: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 3 if info.rows > 1000 else 7, "alpha": 0.5}
     for cloud, color in zip(info.clouds, colors(len(info.clouds)), strict=True):
         label = cloud.label if cloud.label in named else None
@@ -88,7 +91,7 @@ def _points(axis: Any, info: AccuracyInfo, named: set[str]) -> None:
     axis.legend(markerscale=12 / style["markersize"], fontsize=7, loc="upper left")
 
 
-def _bars(axis: Any, against: Sequence[Against], names: tuple[str, str], title: str) -> None:
+def _bars(axis: Axes, against: Sequence[Against], names: tuple[str, str], title: str) -> None:
     places = np.arange(len(against))
     for shift, name, label, color in zip((-0.2, 0.2), names, ("prediction", "roofline"), colors(2), strict=True):
         values = [getattr(a, name) for a in against]
@@ -99,7 +102,7 @@ def _bars(axis: Any, against: Sequence[Against], names: tuple[str, str], title: 
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
 
 
-def _boxes(axis: Any, regime: Regime) -> None:
+def _boxes(axis: Axes, regime: Regime) -> None:
     low, first, middle, third, high = (np.array(q) for q in zip(*(b.quantiles for b in regime.bins), strict=True))
     places = np.arange(len(regime.bins))
     axis.hlines(places, low, high, color="black", linewidth=0.8)
@@ -115,7 +118,7 @@ def _boxes(axis: Any, regime: Regime) -> None:
     axis.set(xlabel="signed error (%)", title=f"Error by {regime.title}{without}")
 
 
-def _table(axis: Any, groups: Sequence[Scores]) -> None:
+def _table(axis: Axes, groups: Sequence[Scores]) -> None:
     axis.axis("off")
     table = axis.table([cells(g) for g in groups], colLabels=GROUP_HEADS, loc="center", cellLoc="right")
     table.auto_set_font_size(False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
 from archsearch.bench.micro.device import free_bytes, release
+from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.model import CostModel
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
@@ -19,6 +20,7 @@ from archsearch.workload import Workload
 
 if TYPE_CHECKING:
     import optuna
+    import torch
 
     from archsearch.search.evaluate.setting import Setting
 
@@ -115,7 +117,7 @@ def verify(
     source: str | optuna.Study,
     gpu: GpuSpec,
     *,
-    device: Any,
+    device: torch.device,
     device_name: str,
     hardware: str | None = None,
     top: int = 3,
@@ -162,11 +164,13 @@ def verify(
     )
 
 
-def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: Execution) -> tuple[Any, float | None]:
+def predicted(
+    config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: Execution
+) -> tuple[Estimate, float | None]:
     """The estimate of a whole model as torch runs it, and of what one more layer adds to it."""
     model = CostModel(gpu)
 
-    def cost(c: ModelConfig) -> Any:
+    def cost(c: ModelConfig) -> Estimate:
         return model.price(c, workload, execution)
 
     layers = getattr(config, "num_layers", None)
@@ -176,7 +180,9 @@ def predicted(config: ModelConfig, workload: Workload, gpu: GpuSpec, execution: 
     return cost(config), float(two.latency_s - one.latency_s)
 
 
-def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any, execution: Execution) -> Checked:
+def _checked(
+    candidate: Candidate, workload: Workload, gpu: GpuSpec, device: torch.device, execution: Execution
+) -> Checked:
     config = candidate.config
     answer, layer = predicted(config, workload, gpu, execution)
     measured, layer_measured, method, note = None, None, "", ""
@@ -204,7 +210,7 @@ def _checked(candidate: Candidate, workload: Workload, gpu: GpuSpec, device: Any
 
 
 def _measured(
-    config: ModelConfig, workload: Workload, device: Any, compiled: bool
+    config: ModelConfig, workload: Workload, device: torch.device, compiled: bool
 ) -> tuple[float | None, float | None, str]:
     """Seconds of the whole model where it fits, of one layer, and how they were timed."""
     if not has_module(config):  # a plain layer of the same kind stands for it

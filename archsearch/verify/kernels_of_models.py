@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -52,5 +51,5 @@ def _case(kernel: Kernel, gpu: GpuSpec) -> Iterator[Case]:
         yield Case(kernel.kind, dtype.value, _whole(kernel, ("rows", "cols")), PURPOSE)
 
 
-def _whole(kernel: Any, names: tuple[str, ...]) -> dict[str, int]:
+def _whole(kernel: Kernel, names: tuple[str, ...]) -> dict[str, int]:
     return {name: int(np.asarray(getattr(kernel, name)).item()) for name in names}

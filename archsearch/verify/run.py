@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.measurements import read_timed
 from archsearch.cost.execution import Execution
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
+from archsearch.ranges import require_range
 from archsearch.verify.compare import Verification, verify
+
+if TYPE_CHECKING:
+    import torch
 
 
 def run_verify(
@@ -45,8 +49,7 @@ def run_verify(
         raise InvalidInputError(str(error)) from None
     if recalibrate is not None and recalibrate.exists():
         read_timed(recalibrate)  # refuses a file that could not be calibrated on, before anything is timed
-    if top < 1:
-        raise InvalidInputError(f"--top must be at least 1, not {top}")
+    require_range("top", top, 1, whole=True)
     who = identify(place)
     spec = _profile(gpu or who.gpu)
     result = verify(
@@ -67,7 +70,7 @@ def run_verify(
 
 
 def _recalibrated(
-    result: Verification, spec: GpuSpec, place: Any, file: Path, progress: Callable[[str], None]
+    result: Verification, spec: GpuSpec, place: torch.device, file: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Time the kernels of the verified architectures, add them to a results file, and calibrate on it.
 
@@ -77,7 +80,7 @@ def _recalibrated(
 
     from archsearch.bench.micro.run import run_cases
     from archsearch.bench.personal import calibrate_file
-    from archsearch.hardware.database import user_profiles
+    from archsearch.hardware.folders import user_profiles
     from archsearch.models.registry.families import get_family
     from archsearch.search.evaluate.frames import workload_from
     from archsearch.verify.kernels_of_models import kernel_cases

@@ -126,11 +126,16 @@ class TestPostgresql(StorageContract):
         return postgres_url
 
 
+@pytest.fixture(scope="module")
+def proxy(postgres_url: str) -> Iterator[str]:
+    with proxy_of(postgres_url) as address:
+        yield address
+
+
 class TestProxy(StorageContract):
-    @pytest.fixture(scope="class")
-    def storage(self, postgres_url: str) -> Iterator[str]:
-        with proxy_of(postgres_url) as address:
-            yield address
+    @pytest.fixture
+    def storage(self, proxy: str) -> str:
+        return proxy
 
 
 def test_passwords_are_told_to_nobody(postgres_url: str) -> None:

@@ -7,7 +7,6 @@ query, key and value projections, fused attention, norms by torch's own kernels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,13 +21,15 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(hidden, hidden, bias=bias) for _ in range(4))
         self.heads, self.causal = heads, causal
 
-    def forward(self, x: torch.Tensor, cos: Any = None, sin: Any = None) -> Any:
+    def forward(self, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
         b, s, hidden = x.shape
         q, k, v = (p(x).view(b, s, self.heads, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
-        if cos is not None:
+        if rotary is not None:
+            cos, sin = rotary
             q, k = (t * cos + _turned(t) * sin for t in (q, k))
-        out = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.o(out.transpose(1, 2).reshape(b, s, hidden))
+        mixed = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        out: torch.Tensor = self.o(mixed.transpose(1, 2).reshape(b, s, hidden))
+        return out
 
 
 def _turned(t: torch.Tensor) -> torch.Tensor:
@@ -46,10 +47,11 @@ class Decoder(nn.Module):
         self.gate, self.up = (nn.Linear(hidden, inner, bias=False) for _ in range(2))
         self.down = nn.Linear(inner, hidden, bias=False)
 
-    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Any:
-        x = x + self.attention(self.norm1(x), cos, sin)
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.norm1(x), (cos, sin))
         y = self.norm2(x)
-        return x + self.down(silu(self.gate(y)) * self.up(y))
+        out: torch.Tensor = x + self.down(silu(self.gate(y)) * self.up(y))
+        return out
 
 
 class Encoder(nn.Module):
@@ -61,9 +63,10 @@ class Encoder(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm1(x + self.attention(x))
-        return self.norm2(x + self.down(gelu(self.up(x))))
+        out: torch.Tensor = self.norm2(x + self.down(gelu(self.up(x))))
+        return out
 
 
 class Dit(nn.Module):
@@ -76,17 +79,18 @@ class Dit(nn.Module):
         self.attention = Attention(hidden, heads, causal=False, bias=True)
         self.up, self.down = nn.Linear(hidden, inner), nn.Linear(inner, hidden)
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> Any:
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         parts = self.modulation(silu(condition))[:, None].chunk(6, dim=-1)
         x = x + parts[2] * self.attention(self.norm1(x) * (1 + parts[1]) + parts[0])
         y = self.norm2(x) * (1 + parts[4]) + parts[3]
-        return x + parts[5] * self.down(gelu(self.up(y), approximate="tanh"))
+        out: torch.Tensor = x + parts[5] * self.down(gelu(self.up(y), approximate="tanh"))
+        return out
 
 
-KINDS: dict[str, type[Any]] = {"decoder": Decoder, "encoder": Encoder, "dit": Dit}
+KINDS: dict[str, type[nn.Module]] = {"decoder": Decoder, "encoder": Encoder, "dit": Dit}
 
 
-def make_block(kind: str, dims: Mapping[str, int]) -> Any:
+def make_block(kind: str, dims: Mapping[str, int]) -> nn.Module:
     """A layer of random weights: ``hidden_size``, ``num_attention_heads`` and ``intermediate_size`` of ``dims``.
 
     Raises:

@@ -8,9 +8,12 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.micro.cases import Device
+
+if TYPE_CHECKING:
+    import torch
 
 THROTTLE_BITS = {
     0x04: "power cap",
@@ -37,7 +40,7 @@ class Identity:
         return asdict(self)
 
 
-def identify(device: Any, gpu: str | None = None) -> Identity:
+def identify(device: torch.device, gpu: str | None = None) -> Identity:
     """Who this device is. ``gpu`` overrides the id that rows carry."""
     import torch
 
@@ -58,7 +61,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def probe(device: Any, dtypes: tuple[str, ...] | None = None) -> Device:
+def probe(device: torch.device, dtypes: tuple[str, ...] | None = None) -> Device:
     """What the suite's shapes depend on.
 
     Raises:
@@ -70,24 +73,24 @@ def probe(device: Any, dtypes: tuple[str, ...] | None = None) -> Device:
         facts = torch.cuda.get_device_properties(device)
         free, _ = torch.cuda.mem_get_info(device)
         capability = (facts.major, facts.minor)
-        known = ["bf16" if capability >= (8, 0) else "fp16", "fp16", "tf32", "fp32"]
+        offered = ["bf16" if capability >= (8, 0) else "fp16", "fp16", "tf32", "fp32"]
         if capability >= (8, 9) and hasattr(torch, "_scaled_mm"):
-            known.insert(1, "fp8_e4m3")
+            offered.insert(1, "fp8_e4m3")
         if capability < (8, 0):
-            known.remove("tf32")
+            offered.remove("tf32")
         num_sms, compilers = facts.multi_processor_count, _triton() != ""
     else:
-        known, free, num_sms, compilers = ["fp32", "bf16"], _host_memory(), os.cpu_count() or 1, False
-    known = list(dict.fromkeys(known))
-    wanted = tuple(dtypes or (known[:3] if device.type == "cuda" else known[:1]))
-    missing = [d for d in wanted if d not in known]
+        offered, free, num_sms, compilers = ["fp32", "bf16"], _host_memory(), os.cpu_count() or 1, False
+    able = list(dict.fromkeys(offered))
+    chosen = tuple(dtypes or (able[:3] if device.type == "cuda" else able[:1]))
+    missing = [d for d in chosen if d not in able]
     if missing:
-        raise ValueError(f"this device has no {', '.join(missing)}; it has: {', '.join(known)}")
+        raise ValueError(f"this device has no {', '.join(missing)}; it has: {', '.join(able)}")
     flash_attn = device.type == "cuda" and find_spec("flash_attn") is not None
-    return Device(num_sms, int(free), wanted, device.type, compilers, flash_attn)
+    return Device(num_sms, int(free), chosen, device.type, compilers, flash_attn)
 
 
-def free_bytes(device: Any) -> float:
+def free_bytes(device: torch.device) -> float:
     """Memory that tensors can still take, what torch keeps for reuse included."""
     import torch
 
@@ -97,7 +100,7 @@ def free_bytes(device: Any) -> float:
     return float(torch.cuda.mem_get_info(device)[0] + idle)
 
 
-def release(device: Any) -> None:
+def release(device: torch.device) -> None:
     """Give back what dead tensors hold."""
     import torch
 
@@ -106,7 +109,7 @@ def release(device: Any) -> None:
         torch.cuda.empty_cache()
 
 
-def cache_bytes(device: Any) -> float:
+def cache_bytes(device: torch.device) -> float:
     """Bytes that the last-level cache holds between two calls (a generous guess where torch does not tell)."""
     import torch
 
@@ -152,7 +155,7 @@ class State:
 class Monitor:
     """Reads a GPU's state by NVML (nvidia-ml-py) if that is installed; a CPU's is unknown."""
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._handle: Any = None
         self._nvml: Any = None
         if device.type != "cuda":

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -93,7 +91,7 @@ def norm_modulate(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps
     return y
 
 
-def check(device: Any, dtype: torch.dtype) -> dict[str, float]:
+def check(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """Relative error ‖out − ref‖ / ‖ref‖ of each kernel against torch in float64, over odd sizes, on fresh data."""
     errors: dict[str, float] = {}
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.micro.cases import Case
 from archsearch.bench.micro.timing import Action
 
+if TYPE_CHECKING:
+    import torch
+
+Builder = Callable[[Case, "torch.device"], Action]
+"""Makes one set of buffers for a case, and the call to time on it."""
 DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8_e4m3": "float8_e4m3fn"}
 
 
@@ -16,7 +21,7 @@ class Skipped(Exception):
     """This device or this torch cannot run a case; the text says why."""
 
 
-def build(case: Case, device: Any) -> Action:
+def build(case: Case, device: torch.device) -> Action:
     """One set of buffers for a case, and the call to time on it.
 
     Raises:
@@ -35,13 +40,13 @@ def build(case: Case, device: Any) -> Action:
         raise Skipped(f"{case.op}: {error}") from None
 
 
-def _random(case: Case, device: Any, *shape: int) -> Any:
+def _random(case: Case, device: torch.device, *shape: int) -> torch.Tensor:
     import torch
 
     return torch.randn(shape, device=device, dtype=torch.float32).mul_(0.5).to(getattr(torch, DTYPES[case.dtype]))
 
 
-def _linear(case: Case, device: Any) -> Action:
+def _linear(case: Case, device: torch.device) -> Action:
     import torch
 
     d = case.dims
@@ -49,7 +54,7 @@ def _linear(case: Case, device: Any) -> Action:
     return lambda: torch.nn.functional.linear(x, weight)
 
 
-def _bmm(case: Case, device: Any) -> Action:
+def _bmm(case: Case, device: torch.device) -> Action:
     import torch
 
     d = case.dims
@@ -57,7 +62,7 @@ def _bmm(case: Case, device: Any) -> Action:
     return lambda: torch.bmm(a, b)
 
 
-def _scaled_mm(case: Case, device: Any) -> Action:
+def _scaled_mm(case: Case, device: torch.device) -> Action:
     """fp8 with one scale per tensor, bf16 out; the activations come quantized."""
     import torch
 
@@ -72,7 +77,7 @@ def _scaled_mm(case: Case, device: Any) -> Action:
 BACKENDS = {"torch_fa2": "FLASH_ATTENTION", "torch_cudnn": "CUDNN_ATTENTION", "torch_efficient": "EFFICIENT_ATTENTION"}
 
 
-def _attention(case: Case, device: Any) -> Action:
+def _attention(case: Case, device: torch.device) -> Action:
     """torch's scaled_dot_product_attention by one named backend; grouped queries by ``enable_gqa``."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -91,7 +96,7 @@ def _attention(case: Case, device: Any) -> Action:
         return lambda: flash_attn_func(q, k, v, causal=options["is_causal"])
     backend = getattr(SDPBackend, BACKENDS[case.kernel])
 
-    def run() -> Any:
+    def run() -> torch.Tensor:
         with sdpa_kernel(backend):
             return call(q, k, v, **options)
 
@@ -102,24 +107,24 @@ def _attention(case: Case, device: Any) -> Action:
     return run
 
 
-def _unary(function: Callable[[Any], Any]) -> Callable[[Case, Any], Action]:
-    def make(case: Case, device: Any) -> Action:
+def _unary(function: Callable[[torch.Tensor], torch.Tensor]) -> Builder:
+    def make(case: Case, device: torch.device) -> Action:
         x = _random(case, device, case.dims["rows"], case.dims["cols"])
         return lambda: function(x)
 
     return make
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Case, Any], Action]:
-    def make(case: Case, device: Any) -> Action:
+def _binary(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Builder:
+    def make(case: Case, device: torch.device) -> Action:
         x, y = (_random(case, device, case.dims["rows"], case.dims["cols"]) for _ in range(2))
         return lambda: function(x, y)
 
     return make
 
 
-def _norm(name: str) -> Callable[[Case, Any], Action]:
-    def make(case: Case, device: Any) -> Action:
+def _norm(name: str) -> Builder:
+    def make(case: Case, device: torch.device) -> Action:
         import torch
 
         x, weight = (
@@ -134,7 +139,7 @@ def _norm(name: str) -> Callable[[Case, Any], Action]:
     return make
 
 
-def _groupnorm(case: Case, device: Any) -> Action:
+def _groupnorm(case: Case, device: torch.device) -> Action:
     """Groups of 32 to an image; a row is one group of one image."""
     import torch
 
@@ -145,7 +150,7 @@ def _groupnorm(case: Case, device: Any) -> Action:
     return lambda: torch.nn.functional.group_norm(x, groups, weight, bias)
 
 
-def _convolution(case: Case, device: Any) -> Action:
+def _convolution(case: Case, device: torch.device) -> Action:
     """``channels_last`` tensors lie as tensor cores want them; ``contiguous`` ones are turned around by cuDNN."""
     import torch
 
@@ -161,7 +166,7 @@ def _convolution(case: Case, device: Any) -> Action:
     return lambda: call(x, weight, padding=kernel // 2)
 
 
-def _rope(case: Case, device: Any) -> Action:
+def _rope(case: Case, device: torch.device) -> Action:
     """Rotary embedding as transformers applies it eagerly: rotate halves, two products, a sum (rows of 64)."""
     import torch
 
@@ -170,14 +175,14 @@ def _rope(case: Case, device: Any) -> Action:
     x = _random(case, device, rows, cols // width, width)
     cos, sin = _random(case, device, rows, 1, width), _random(case, device, rows, 1, width)
 
-    def run() -> Any:
+    def run() -> torch.Tensor:
         first, second = x.chunk(2, dim=-1)
         return x * cos + torch.cat((-second, first), dim=-1) * sin
 
     return run
 
 
-def _copy(case: Case, device: Any) -> Action:
+def _copy(case: Case, device: torch.device) -> Action:
     import torch
 
     x = _random(case, device, case.dims["rows"], case.dims["cols"])
@@ -185,7 +190,7 @@ def _copy(case: Case, device: Any) -> Action:
     return lambda: y.copy_(x)
 
 
-def _triton_matmul(case: Case, device: Any) -> Action:
+def _triton_matmul(case: Case, device: torch.device) -> Action:
     from archsearch.bench.micro import kernels
 
     d = case.dims
@@ -193,7 +198,7 @@ def _triton_matmul(case: Case, device: Any) -> Action:
     return lambda: kernels.matmul(a, b, **json.loads(case.config))
 
 
-def _triton_copy(case: Case, device: Any) -> Action:
+def _triton_copy(case: Case, device: torch.device) -> Action:
     import torch
 
     from archsearch.bench.micro import kernels
@@ -203,7 +208,7 @@ def _triton_copy(case: Case, device: Any) -> Action:
     return lambda: kernels.copy(x, y)
 
 
-def _triton_norm_modulate(case: Case, device: Any) -> Action:
+def _triton_norm_modulate(case: Case, device: torch.device) -> Action:
     from archsearch.bench.micro import kernels
 
     x = _random(case, device, case.dims["rows"], case.dims["cols"])
@@ -211,7 +216,7 @@ def _triton_norm_modulate(case: Case, device: Any) -> Action:
     return lambda: kernels.norm_modulate(x, scale, shift)
 
 
-def _block(case: Case, device: Any) -> Action:
+def _block(case: Case, device: torch.device) -> Action:
     import torch
 
     from archsearch.bench.micro.blocks import block_inputs, make_block
@@ -222,28 +227,31 @@ def _block(case: Case, device: Any) -> Action:
     inputs = [t.to(device=device, dtype=dtype) for t in block_inputs(family, case.dims)]
     call: Any = torch.compile(module, dynamic=False) if case.kernel == "compiled" else module
 
-    def run() -> Any:
+    def run() -> torch.Tensor:
         with torch.no_grad():
-            return call(*inputs)
+            out: torch.Tensor = call(*inputs)
+        return out
 
     run()
     return run
 
 
-def _functions() -> dict[str, Callable[[Case, Any], Action]]:
-    def torch_function(name: str) -> Callable[..., Any]:
-        def call(*tensors: Any) -> Any:
+def _functions() -> dict[str, Builder]:
+    def torch_function(name: str) -> Callable[..., torch.Tensor]:
+        def call(*tensors: torch.Tensor) -> torch.Tensor:
             import torch
 
-            return getattr(torch, name)(*tensors)
+            result: torch.Tensor = getattr(torch, name)(*tensors)
+            return result
 
         return call
 
-    def functional(name: str, **options: Any) -> Callable[[Any], Any]:
-        def call(x: Any) -> Any:
+    def functional(name: str, **options: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        def call(x: torch.Tensor) -> torch.Tensor:
             import torch
 
-            return getattr(torch.nn.functional, name)(x, **options)
+            result: torch.Tensor = getattr(torch.nn.functional, name)(x, **options)
+            return result
 
         return call
 
@@ -261,7 +269,7 @@ def _functions() -> dict[str, Callable[[Case, Any], Action]]:
     }
 
 
-_BUILDERS: dict[str, Callable[[Case, Any], Action]] = {
+_BUILDERS: dict[str, Builder] = {
     "linear": _linear,
     "bmm": _bmm,
     "scaled_mm": _scaled_mm,

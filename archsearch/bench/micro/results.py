@@ -6,8 +6,9 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+Row = dict[str, str | int | float | None]
+"""A measured case: values by ``COLUMNS``, as far as it has them."""
 DIMENSIONS = (
     *("batch", "m", "n", "k", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal", "rows", "cols"),
     *("in_channels", "out_channels", "frames", "height", "width", "kernel_size"),
@@ -56,7 +57,7 @@ class ResultsFile:
             self.rows.write_bytes(text[: text.rfind(b"\n") + 1])
         return {(row["device"], row["key"]): row for row in whole}
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, object]) -> None:
         """Append one row and flush it to disk."""
         fresh = not self.rows.exists() or self.rows.stat().st_size == 0
         with self.rows.open("a", newline="", encoding="utf-8") as lines:

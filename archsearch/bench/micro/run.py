@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from archsearch.bench.micro.cases import Case, case_bytes, describe, suite_cases
 from archsearch.bench.micro.device import Identity, Monitor, cache_bytes, free_bytes, identify, probe, release
 from archsearch.bench.micro.operations import Skipped, build
-from archsearch.bench.micro.results import ResultsFile
+from archsearch.bench.micro.results import ResultsFile, Row
 from archsearch.bench.micro.timing import CudaStopwatch, Stopwatch, Timing, buffer_sets, measure, stopwatch_for
+
+if TYPE_CHECKING:
+    import torch
 
 PER_CASE_S = 0.15
 """Longest time that the repeats of one case may take."""
@@ -44,14 +47,14 @@ class Summary:
 class Runner:
     """Measures cases on one device. ``clock`` and ``stopwatch`` may be replaced in tests."""
 
-    device: Any
+    device: torch.device
     identity: Identity
     stopwatch: Stopwatch
     cache: float
     monitor: Monitor
     clock: Callable[[], float] = time.monotonic
 
-    def measure(self, case: Case) -> dict[str, Any]:
+    def measure(self, case: Case) -> Row:
         """One row.
 
         Raises:
@@ -99,7 +102,7 @@ class Runner:
                 return measure(actions, CudaStopwatch(graphs=False), budget_s=PER_CASE_S)
 
 
-def _microseconds(rotated: Timing, warm: Timing) -> dict[str, Any]:
+def _microseconds(rotated: Timing, warm: Timing) -> Row:
     times = {
         "latency_us": rotated.median_s,
         "low_us": rotated.low_s,
@@ -143,7 +146,7 @@ def run_suite(
 def run_cases(
     cases: Sequence[Case],
     output: str | Path,
-    place: Any,
+    place: torch.device,
     *,
     gpu: str | None = None,
     budget_minutes: float | None = None,
@@ -210,7 +213,7 @@ def _count(summary: Summary, reason: str) -> None:
     summary.skipped[reason] = summary.skipped.get(reason, 0) + 1
 
 
-def _checked_kernels(device: Any) -> dict[str, float]:
+def _checked_kernels(device: torch.device) -> dict[str, float]:
     """Errors of our own kernels; they must be right before their times mean anything.
 
     Raises:
@@ -228,7 +231,7 @@ def _checked_kernels(device: Any) -> dict[str, float]:
     return errors
 
 
-def torch_device(device: str) -> Any:
+def torch_device(device: str) -> torch.device:
     import torch
 
     try:

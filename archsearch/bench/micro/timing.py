@@ -13,7 +13,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
 
 TARGET_S = 400e-6
 """Length of one timed run: long against events' resolution (0.5 µs) and a replay's launch."""
@@ -167,6 +170,6 @@ def buffer_sets(set_bytes: float, cache_bytes: float, free_bytes: float, most: i
     return max(1, min(wanted, most, fitting))
 
 
-def stopwatch_for(device: Any) -> Stopwatch:
+def stopwatch_for(device: torch.device) -> Stopwatch:
     """The stopwatch of a torch device."""
     return CudaStopwatch() if device.type == "cuda" else WallClock()

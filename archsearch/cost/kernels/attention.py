@@ -35,7 +35,7 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
 from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, has_warpgroup_units, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -144,7 +144,7 @@ def _blocks_time(
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
     products = np.where(cut.dim > ACCUMULATOR_COLUMNS, 6.0, 4.0)
     rate = gpu.peak_flops(dtype) * v["rate_fraction"] / sms
-    if not cut.overlaps and has_warpgroup_units(gpu) and uses_matrix_units(gpu, dtype):
+    if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
         rate = rate * WARP_LEVEL_RATE
     multiply = products * cut.tile_q * cut.tile_kv * cut.dim / rate
     softmax = v["softmax_factor"] * cut.tile_q * cut.tile_kv / (EXPONENTIALS_PER_CLOCK * clock)

@@ -4,7 +4,8 @@ A kernel cuts the queries of one (batch, head) into blocks of ``tile_q`` rows an
 of ``tile_kv`` rows, skipping blocks that the mask empties. The block sizes below are facts read from public sources:
 
 * FlashAttention-2 (https://github.com/Dao-AILab/flash-attention), csrc/flash_attn/src/flash_fwd_launch_template.h:
-  ``run_mha_fwd_hdim*``; with a paged key-value cache ``run_mha_fwd_splitkv_dispatch``.
+  ``run_mha_fwd_hdim*``, by architecture (``Architecture.fa2_blocks``); with a paged key-value cache
+  ``run_mha_fwd_splitkv_dispatch``.
 * FlashAttention-3, same repository, hopper/tile_size.h (``tile_size_fwd_sm90``) and hopper/heuristics.h (when query
   heads that share keys are packed into one block).
 * FlashAttention-4, same repository, flash_attn/cute/flash_fwd_sm100.py: two 128-row query blocks against 128 keys.
@@ -129,10 +130,7 @@ def _fa2_paged(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _fa2_full(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:
-    consumer = gpu.compute_capability_tuple > (8, 0) and gpu.compute_capability_tuple != (9, 0)
-    last = (256, 128, 64) if gpu.compute_capability_tuple == (8, 0) else (256, 64, 64)
-    rows = ((32, 128, 128), (64, 128, 128), (96, 128, 64), (128, 128, 32 if consumer else 64), (192, 128, 64), last)
-    return _table(head_dim, rows)
+    return _table(head_dim, gpu.generation.fa2_blocks)
 
 
 def _fa3_causal(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:

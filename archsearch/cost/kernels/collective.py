@@ -20,19 +20,61 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
+from pydantic import PositiveFloat, PositiveInt
 
 from archsearch.arrays import Count, Floats, Labels, as_float
 from archsearch.cost.kernels.base import Details, KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective
+from archsearch.yaml_records import Record, parse_record
 
 CONSTANTS_FILE = Path(__file__).with_name("collective.yaml")
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
+
+
+class Protocol(Record):
+    """Microseconds: launch and completion of one collective (``base``), and one ring step (``hop``)."""
+
+    base: PositiveFloat
+    hop: PositiveFloat
+
+
+class PayloadShare(Record):
+    """Share of the ring's bandwidth that a protocol carries."""
+
+    all_reduce: PositiveFloat
+    other: PositiveFloat
+
+
+class JoinedGpus(Record):
+    """GPUs that a link joins."""
+
+    bridge: PositiveInt
+    node: PositiveInt
+    superchip: PositiveInt
+
+
+class CollectiveRecord(Record):
+    """What ``collective.yaml`` holds; the file says what each field means."""
+
+    latency_us: dict[str, dict[str, Protocol]]
+    payload_share: dict[str, PayloadShare]
+    ll_max_gb_s: dict[str, PositiveFloat]
+    band: tuple[PositiveFloat, PositiveFloat]
+    link_efficiency: dict[str, PositiveFloat]
+    pcie_gb_s_per_lane: dict[int, PositiveFloat]
+    joined_gpus: JoinedGpus
+    pageable_share: PositiveFloat
+    sources: tuple[Source, ...]
+
+
+@lru_cache(maxsize=1)
+def _constants() -> CollectiveRecord:
+    return parse_record(CollectiveRecord, CONSTANTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +124,30 @@ def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
 def _by_size(gpu: GpuSpec, op: Collective, payload: Floats, size: Floats) -> KernelCost:
     """Groups of several sizes that meet over different links, size by size."""
     sizes = [int(n) for n in np.unique(size)]
-    found = [collective_cost(gpu, replace(op, payload_bytes=payload, group_size=n)) for n in sizes]
+    costs = [collective_cost(gpu, replace(op, payload_bytes=payload, group_size=n)) for n in sizes]
     where = [size == n for n in sizes]
-    nothing: dict[str, Any] = {"link": "none", "link_gb_s": 0.0, "protocol": "none"}
+    nothing: dict[str, str | float] = {"link": "none", "link_gb_s": 0.0, "protocol": "none"}
     details = {
-        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in found], none)
+        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in costs], none)
         for name, none in nothing.items()
     }
-    latency = np.select(where, [cost.latency_s for cost in found])
+    latency = np.select(where, [cost.latency_s for cost in costs])
     return _cost(
-        latency, np.select(where, [cost.bound for cost in found], "latency"), np.where(size == 1, 0, 1), details
+        latency, np.select(where, [cost.bound for cost in costs], "latency"), np.where(size == 1, 0, 1), details
     )
 
 
 def joined_gpus(gpu: GpuSpec) -> int:
     """How many GPUs the fast link of a profile joins: two by a bridge, else those of a node."""
-    domains = _constants()["joined_gpus"]
+    domains = _constants().joined_gpus
     if gpu.interconnect is not None and "bridge" in gpu.interconnect.name.lower():
-        return int(domains["bridge"])
-    return int(domains["superchip" if gpu.form_factor.lower() == "superchip" else "node"])
+        return domains.bridge
+    return domains.superchip if gpu.form_factor.lower() == "superchip" else domains.node
 
 
 def node_gpus(gpu: GpuSpec) -> int:
     """The most GPUs that a group can have here: those of one node or NVLink domain."""
-    return max(joined_gpus(gpu), int(_constants()["joined_gpus"]["node"]))
+    return max(joined_gpus(gpu), _constants().joined_gpus.node)
 
 
 def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
@@ -124,35 +166,38 @@ def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
     constants = _constants()
     if gpu.interconnect is not None and group_size <= joined_gpus(gpu):
         name = gpu.interconnect.name.lower()
-        known = [key for key in constants["link_efficiency"] if name.startswith(key)]
-        if not known:
-            choices = ", ".join(constants["link_efficiency"])
+        kind = next((key for key in constants.link_efficiency if name.startswith(key)), None)
+        if kind is None:
+            choices = ", ".join(constants.link_efficiency)
             raise UnsupportedError(f"{gpu.id}: no payload efficiency is known for {name!r}; known links: {choices}")
-        family = "nvlink" if known[0].startswith("nvlink") else known[0]
+        family = "nvlink" if kind.startswith("nvlink") else kind
         one_way = gpu.interconnect.bandwidth_gb_s * 1e9 / 2
-        caps = constants["ll_max_gb_s"]
-        ll_cap = caps.get(known[0], caps["default"]) * 1e9
-        return Link(gpu.interconnect.name, family, one_way * constants["link_efficiency"][known[0]], ll_cap)
+        caps = constants.ll_max_gb_s
+        ll_cap = caps.get(kind, caps["default"]) * 1e9
+        return Link(gpu.interconnect.name, family, one_way * constants.link_efficiency[kind], ll_cap)
     if gpu.pcie is None:
         raise UnsupportedError(f"{gpu.id}: its profile names neither an interconnect nor PCIe; add one to cost groups")
-    per_lane = constants["pcie_gb_s_per_lane"].get(gpu.pcie.generation)
+    per_lane = constants.pcie_gb_s_per_lane.get(gpu.pcie.generation)
     if per_lane is None:
         raise UnsupportedError(f"{gpu.id}: no payload bandwidth is known for PCIe generation {gpu.pcie.generation}")
     name = f"PCIe {gpu.pcie.generation} x{gpu.pcie.lanes}"
-    return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2, constants["ll_max_gb_s"]["default"] * 1e9)
+    return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2, constants.ll_max_gb_s["default"] * 1e9)
 
 
 def _fastest(link: Link, kind: str, payload: Floats, size: Floats) -> tuple[Floats, Floats, Labels]:
     """(latency, transfer time, protocol) of the protocol with the least total, per shape."""
     constants = _constants()
-    protocols = constants["latency_us"][link.family]
+    protocols = constants.latency_us[link.family]
     rounds = 2.0 if kind == "all_reduce" else 1.0
     steps = rounds * (size - 1) if kind != "send" else np.ones_like(size)
     share_held = 1.0 / size if kind == "all_to_all" else 1.0
     sent = rounds * (size - 1) / size * payload * share_held if kind != "send" else payload
-    group = "all_reduce" if kind == "all_reduce" else "other"
-    latency = np.stack([(p["base"] + steps * p["hop"]) * 1e-6 for p in protocols.values()])
-    payload_bandwidth = {name: link.bandwidth * constants["payload_share"][name][group] for name in protocols}
+    latency = np.stack([(p.base + steps * p.hop) * 1e-6 for p in protocols.values()])
+    shares = {name: constants.payload_share[name] for name in protocols}
+    payload_bandwidth = {
+        name: link.bandwidth * (share.all_reduce if kind == "all_reduce" else share.other)
+        for name, share in shares.items()
+    }
     payload_bandwidth["ll"] = min(payload_bandwidth["ll"], link.ll_bandwidth)
     transfer = np.stack([sent / payload_bandwidth[name] for name in protocols])
     best = np.argmin(latency + transfer, axis=0)
@@ -166,7 +211,7 @@ def _fastest(link: Link, kind: str, payload: Floats, size: Floats) -> tuple[Floa
 
 
 def _cost(latency: Floats, bound: Labels, kernels: Count, details: Details) -> KernelCost:
-    low, high = _constants()["band"]
+    low, high = _constants().band
     return KernelCost(
         latency_s=latency,
         low_s=latency * low,
@@ -186,14 +231,8 @@ def copy_bandwidth_bytes_s(gpu: GpuSpec, *, pinned: bool = False, given_gb_s: fl
     """
     if given_gb_s is not None:
         return given_gb_s * 1e9
-    per_lane = _constants()["pcie_gb_s_per_lane"]
+    per_lane = _constants().pcie_gb_s_per_lane
     if gpu.pcie is None or gpu.pcie.generation not in per_lane:
         raise UnsupportedError(f"{gpu.id}: its profile names no PCIe link of a known generation; give --pcie-gb-s")
-    share = 1.0 if pinned else float(_constants()["pageable_share"])
-    return float(per_lane[gpu.pcie.generation]) * gpu.pcie.lanes * 1e9 * share
-
-
-@lru_cache(maxsize=1)
-def _constants() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(CONSTANTS_FILE.read_text())
-    return loaded
+    share = 1.0 if pinned else _constants().pageable_share
+    return per_lane[gpu.pcie.generation] * gpu.pcie.lanes * 1e9 * share

@@ -34,7 +34,7 @@ import numpy as np
 
 from archsearch.arrays import Reals, Rows
 from archsearch.cost.kernels.base import Coefficient, Dims, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, has_warpgroup_units, step_bytes, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -165,7 +165,7 @@ class Machine:
             l2_bytes_s=v["l2_bytes_per_clock_per_sm"] * clock * gpu.num_sms,
             sm_l2_bytes_s=v["tile_l2_bytes_per_clock"] * clock,
             l2_bytes=v["l2_fraction"] * gpu.l2_bytes,
-            has_tma=has_warpgroup_units(gpu),
+            has_tma=gpu.generation.warp_group_units,
             matrix_units=uses_matrix_units(gpu, dtype),
         )
 

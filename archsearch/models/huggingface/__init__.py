@@ -12,13 +12,15 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.models.base import ModelConfig
-from archsearch.models.huggingface.format import (
+from archsearch.models.huggingface import classes
+from archsearch.models.huggingface.classes.format import (
     ACTIVATION_OF,
     IMMATERIAL,
     NAME_OF_ACTIVATION,
@@ -28,21 +30,36 @@ from archsearch.models.huggingface.format import (
     Values,
 )
 
-MODULES = (
-    *("decoder", "encoder", "t5", "clip", "dit", "pixart", "sd3", "flux", "sana"),
-    *("wan", "ltx", "hunyuan_video", "cogvideox", "autoencoder_kl", "autoencoder_dc", "wan_vae", "ltx_vae"),
-)
-"""Modules of this package that hold ``FORMATS``."""
 OURS = "_archsearch"
 """Key of a written ``config.json`` with what the class's own keys do not tell; libraries pass over private keys."""
 _FOLDERS = (".", "transformer", "vae", "text_encoder")
 """Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
 
 
+_REGISTERED: dict[str, Format[Any]] = {}
+
+
 @lru_cache(maxsize=1)
-def formats() -> dict[str, Format[Any]]:
+def _own_formats() -> dict[str, Format[Any]]:
+    """Those of the modules that lie in ``classes/``."""
+    modules = [import_module(f"{__name__}.classes.{module.name}") for module in iter_modules(classes.__path__)]
+    return {name: layout for module in modules for name, layout in getattr(module, "FORMATS", {}).items()}
+
+
+def formats() -> Mapping[str, Format[Any]]:
     """Readable formats by ``model_type`` (transformers) or ``_class_name`` (diffusers)."""
-    return {name: f for module in MODULES for name, f in import_module(f"{__name__}.{module}").FORMATS.items()}
+    return {**_own_formats(), **_REGISTERED}
+
+
+def register_format(name: str, layout: Format[Any]) -> None:
+    """Make a class's configs readable and writable in this process.
+
+    Raises:
+        InvalidInputError: the name is taken.
+    """
+    if name in formats():
+        raise InvalidInputError(f"a format {name!r} exists already", field="name")
+    _REGISTERED[name] = layout
 
 
 def from_hf(path: Path) -> ModelConfig:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import published_class, to_hf
-from archsearch.models.huggingface.format import Document
+from archsearch.models.huggingface.classes.format import Document
 from archsearch.models.huggingface.inputs import example_inputs, method_of
 from archsearch.models.plain import plain_module
 from archsearch.workload import Workload

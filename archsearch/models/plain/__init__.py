@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.models.base import ModelConfig
-from archsearch.models.diffusion.dit import DiTConfig
+from archsearch.models.modality import ImageModel
 from archsearch.workload import Workload
 
 FOLDER = Path(__file__).parent
@@ -41,11 +41,11 @@ class PlainModule:
 
 
 def _dit_fits(config: ModelConfig) -> bool:
-    return isinstance(config, DiTConfig) and str(config.layout) == "original"
+    return str(getattr(config, "layout", "")) == "original"
 
 
 def _dit_arguments(config: ModelConfig, workload: Workload) -> dict[str, Any]:
-    assert isinstance(config, DiTConfig)
+    assert isinstance(config, ImageModel)
     names = ("num_layers", "hidden_size", "num_attention_heads", "intermediate_size", "patch_size", "in_channels")
     sizes: dict[str, Any] = {name: int(getattr(config, name)) for name in (*names, "out_channels", "num_classes")}
     return sizes | {"grid": tuple(int(side) for side in config.grid(workload))}

@@ -9,6 +9,7 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import from_hf
 from archsearch.models.registry.families import family_names, get_family, load_preset, preset_family
 from archsearch.models.registry.hub import cached_config, is_hub_id
+from archsearch.yaml_records import load_text
 
 
 def load_model(text: str) -> ModelConfig:
@@ -42,13 +43,10 @@ def load_model(text: str) -> ModelConfig:
 
 
 def _from_yaml(path: Path) -> ModelConfig:
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise InvalidInputError(f"{path}: not valid YAML: {told}") from None
+        values = load_text(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "family" not in values:
         raise InvalidInputError(f"{path}: needs 'family: ...' ({', '.join(family_names())}) and its config fields")
     name = str(values.pop("family"))

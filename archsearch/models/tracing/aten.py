@@ -8,7 +8,7 @@ bandwidth-bound kernels that the cost model knows; calls that no list below name
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.dtypes import DType
 from archsearch.ops import Attention, Convolution, MatMul, MemoryOp
@@ -92,6 +92,20 @@ NORMS = {
     "_log_softmax": "log_softmax",
 }
 """Row reductions with a kernel of their own."""
+
+
+class Rule(NamedTuple):
+    """What a call that moves memory is: the cost model's kind of kernel, and how that may fuse (``record.Kernel``)."""
+
+    kind: str
+    fuses: str
+
+
+_FUSES = ((POINTWISE, "pointwise"), (REDUCTIONS, "reduction"), (NORMS, "row"), (JOINS, "join"), (OPAQUE, ""))
+RULES = {name: Rule(kind, fuses) for table, fuses in _FUSES for name, kind in table.items()}
+"""Every call that moves memory and is known."""
+UNKNOWN = Rule("pointwise", "")
+"""What any other is taken for."""
 ATTENTION = (
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention",

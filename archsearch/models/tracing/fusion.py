@@ -101,6 +101,7 @@ def to_ops(kernels: list[Kernel]) -> OpList:
 
 
 def _op(group: Group, index: int, readers: dict[int, list[int]]) -> Op:
+    """A group's operation: ``index`` is its place, ``readers`` the places of the groups that read each tensor."""
     if len(group.kernels) == 1:
         return group.kernels[0].op
     members = tuple(k.op for k in group.kernels if isinstance(k.op, MemoryOp))

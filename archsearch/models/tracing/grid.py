@@ -67,11 +67,13 @@ def family_of(builder: str, workload: Workload) -> type[TracedGrid]:
     if workload.phase not in (Phase.FORWARD, Phase.TRAIN):
         raise UnsupportedError(f"{builder}: traced modules have no {workload.phase.value} phase; use forward or train")
     parameters = inspect.signature(find_function(builder)).parameters.values()
-    own = [p for p in parameters if p.name not in (*SIZES, "dtype")]
-    if not own:
+    dimensions = [p for p in parameters if p.name not in (*SIZES, "dtype")]
+    if not dimensions:
         raise InvalidInputError(f"{builder}: the function takes no dimensions besides {', '.join((*SIZES, 'dtype'))}")
-    required = [p.name for p in own if p.default is p.empty]
-    return made_family(builder, workload, required, [(p.name, p.default) for p in own if p.default is not p.empty])
+    required = [p.name for p in dimensions if p.default is p.empty]
+    return made_family(
+        builder, workload, required, [(p.name, p.default) for p in dimensions if p.default is not p.empty]
+    )
 
 
 def made_family(
@@ -225,7 +227,7 @@ def _is_number(name: str, value: object) -> bool:
 
 def _kind(op: Op) -> Hashable:
     """All that is no dimension, with the structure of what is."""
-    parts: list[Any] = [type(op).__name__]
+    parts: list[Hashable] = [type(op).__name__]
     for f in fields(op):
         value = getattr(op, f.name)
         if f.name in ("name", "count"):

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 KernelOp = MatMul | Attention | Convolution | MemoryOp
 Tensors = Sequence["torch.Tensor"]
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
-_TABLES = (aten.POINTWISE, aten.REDUCTIONS, aten.NORMS, aten.JOINS, aten.OPAQUE)
-_FUSES = dict(zip(map(id, _TABLES), ("pointwise", "reduction", "row", "join", ""), strict=True))
 _REFUSED = (
     "the module's work depends on the values of its tensors, which a trace without data does not have; compute it in "
     "Python, or give a mask of fixed shape"
@@ -158,13 +156,13 @@ class Recorder:
         return kind in ("mm", "addmm") and self.is_parameter(args[-1] if kind == "mm" else args[2])
 
     def _memory(self, kind: str, read: Tensors, written: Tensors) -> None:
-        table = next((t for t in _TABLES if kind in t), None)
-        largest = max((*written, *(read if table is aten.REDUCTIONS else ())), key=lambda t: t.numel())
+        rule = aten.RULES.get(kind, aten.UNKNOWN)
+        largest = max((*written, *(read if rule.fuses == "reduction" else ())), key=lambda t: t.numel())
         cols = _columns(kind, largest, read)
         shape = (max(largest.numel() // max(cols, 1), 1), max(cols, 1))
         sizes = [sum(map(_bytes, group)) for group in (read, written)]
-        op = aten.memory_op(self.named(kind), "pointwise" if table is None else table[kind], shape, largest, *sizes)
-        self.add(op, read, written, _FUSES.get(id(table), ""), kind, known=table is not None)
+        op = aten.memory_op(self.named(kind), rule.kind, shape, largest, *sizes)
+        self.add(op, read, written, rule.fuses, kind, known=kind in aten.RULES)
 
     def _id(self, tensor: torch.Tensor) -> int:
         key = tensor.untyped_storage()._cdata

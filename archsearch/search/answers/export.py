@@ -84,7 +84,7 @@ def pipeline_record(export: Export, name: str, description: str) -> PipelineReco
         UnsupportedError: the space searches models alone.
     """
     if export.whole is None:
-        raise UnsupportedError("the space searches models alone, no pipelines; use --format yaml or hf")
+        raise UnsupportedError("the space searches models alone, no pipelines; use {format} yaml or hf", field="format")
     template = export.whole.template.record
     w = export.workload
     size = {"height": w.height, "width": w.width, "frames": w.frames if export.whole.template.video else None}

@@ -11,17 +11,19 @@ called better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import Dim
 from archsearch.models.base import ModelConfig
 
-Changes = dict[str, Any]
+Size = int | tuple[int, ...]
+"""A dimension, or the stages of one."""
+Changes = dict[str, Size]
 
 DEFAULT_STEPS: Mapping[str, int] = {
     "hidden_size": 64,
@@ -82,11 +84,11 @@ def other_meanings(config: ModelConfig) -> list[Move]:
     names = _names(config)
     moves = []
     if "patch_size" in names:
-        patch = int(config.patch_size)  # type: ignore[attr-defined]
+        patch = _size(config, "patch_size")
         for size in {max(patch // 2, 1), patch * 2} - {patch}:
             moves.append(Move("patch_size", {"patch_size": size, **_packed(config, size / patch)}))
     if "vocab_size" in names:
-        here = int(config.vocab_size)  # type: ignore[attr-defined]
+        here = _size(config, "vocab_size")
         moves += [Move("vocab_size", {"vocab_size": v}) for v in _around(here, _VOCABULARY_STEP, aligned=True, reach=1)]
     kept = requirements_hold(config, [move.changes for move in moves])
     return [move for move, legal in zip(moves, kept, strict=True) if legal]
@@ -109,22 +111,26 @@ def requirements_hold(config: ModelConfig, changes: list[Changes]) -> NDArray[np
     return legal
 
 
-def _value(config: Any, name: str, change: Changes) -> Any:
+def _value(config: ModelConfig, name: str, change: Changes) -> Size:
     """A field of a changed model; a head_dim that was left out follows from hidden_size and heads (0: it cannot)."""
-    value = change.get(name, getattr(config, name))
-    if name == "head_dim" and value is None:
-        hidden = int(change.get("hidden_size", config.hidden_size))
-        heads = int(change.get("num_attention_heads", config.num_attention_heads))
+    value: Size | None = change.get(name, getattr(config, name))
+    if value is None:
+        hidden, heads = (int(change.get(n, getattr(config, n))) for n in ("hidden_size", "num_attention_heads"))
         return hidden // heads if hidden % heads == 0 else 0
     return value
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: Sequence[Size]) -> Dim | tuple[Dim, ...]:
     """Values [N] of a field as an array; of a field that holds a list, a tuple of arrays."""
-    if isinstance(values[0], tuple):
-        stages = list(zip(*values, strict=True))
+    lists = [value for value in values if isinstance(value, tuple)]
+    if lists:
+        stages = list(zip(*lists, strict=True))
         return tuple(np.array(stage) if len(set(stage)) > 1 else stage[0] for stage in stages)
     return np.array(values)
+
+
+def _size(config: ModelConfig, name: str) -> int:
+    return int(getattr(config, name))
 
 
 def _names(config: ModelConfig) -> set[str]:
@@ -164,14 +170,14 @@ def _stages(name: str, value: tuple[int, ...], step: int) -> list[tuple[int, ...
     return [tuple(v * (first + d) // first for v in value) for d in (-step, step) if first + d > 0]
 
 
-def _carried(config: Any, name: str, moved: int) -> list[Changes]:
+def _carried(config: ModelConfig, name: str, moved: int) -> list[Changes]:
     """What may change along with a dimension, the most alike model first."""
     names = _names(config)
     heads = getattr(config, "num_attention_heads", None)
     if heads is None or "num_attention_heads" not in names:
         return [{}]
-    heads, hidden = int(heads), int(config.hidden_size)
-    groups = int(config.num_key_value_heads) if "num_key_value_heads" in names else None
+    heads, hidden = int(heads), _size(config, "hidden_size")
+    groups = _size(config, "num_key_value_heads") if "num_key_value_heads" in names else None
     width = int(getattr(config, "head_dim", None) or max(hidden // heads, 1))
     found: list[Changes] = []
     if name == "hidden_size":
@@ -189,25 +195,26 @@ def _carried(config: Any, name: str, moved: int) -> list[Changes]:
     return [*found, {}]
 
 
-def _with_heads(config: Any, hidden: int, width: int, heads: int, groups: int | None) -> list[Changes]:
+def _with_heads(config: ModelConfig, hidden: int, width: int, heads: int, groups: int | None) -> list[Changes]:
     """Heads of the same width for another hidden_size, cross-attention's and key/value heads in proportion."""
     if hidden % width:
         return []
-    carried: Changes = {"num_attention_heads": hidden // width}
+    heads_moved = hidden // width
+    carried: Changes = {"num_attention_heads": heads_moved}
     cross = getattr(config, "num_cross_attention_heads", None)
     if cross is not None:
         divisors = [n for n in range(1, min(hidden, 4 * int(cross)) + 1) if hidden % n == 0]
-        wanted = np.log(int(cross) * hidden / int(config.hidden_size))
+        wanted = np.log(int(cross) * hidden / _size(config, "hidden_size"))
         carried["num_cross_attention_heads"] = min(divisors, key=lambda n: abs(np.log(n) - wanted))
     if groups is None:
         return [carried]
-    shared = {"num_key_value_heads": groups * carried["num_attention_heads"] // heads}
+    shared: Changes = {"num_key_value_heads": groups * heads_moved // heads}
     return [{**carried, **shared}, carried]
 
 
-def _packed(config: Any, ratio: float) -> Changes:
+def _packed(config: ModelConfig, ratio: float) -> Changes:
     """Channels that patches pack: some families' latents enter as patch_size² of them."""
     if not getattr(config, "packs_latents", False):
         return {}
     area = ratio * ratio
-    return {name: max(int(int(getattr(config, name)) * area), 1) for name in ("in_channels", "out_channels")}
+    return {name: max(int(_size(config, name) * area), 1) for name in ("in_channels", "out_channels")}

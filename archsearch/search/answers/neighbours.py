@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate
@@ -142,7 +142,7 @@ class Question:
         return Models(moves, values, latency, seen, estimates)
 
 
-def _spread(value: Any, count: int) -> NDArray[np.float64]:
+def _spread(value: ArrayLike, count: int) -> NDArray[np.float64]:
     return np.asarray(np.broadcast_to(as_float(value), (count,)), dtype=np.float64)
 
 
@@ -166,9 +166,9 @@ def _served(question: Question, move: Move) -> bool:
     if not all(np.all(holds) for _, holds in layout_rules(moved, question.execution)):
         return False
     attention = question.execution.attention
-    if attention not in ("flash", "fa2") or "head_dim" not in move.changes:
+    dtype, width = question.workload.activation_dtype, move.changes.get("head_dim")
+    if attention not in ("flash", "fa2") or not isinstance(width, int):
         return True
-    dtype, width = question.workload.activation_dtype, int(move.changes["head_dim"])
     return not any(fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for gpu in question.pool.gpus)
 
 
@@ -253,16 +253,17 @@ def step_label(config: ModelConfig, move: Move) -> str:
     return ", ".join(steps) + (f" (with {', '.join(carried)})" if carried else "")
 
 
-def plain_size(value: Any) -> Any:
+def plain_size(value: object) -> object:
+    """A field's value as JSON has it: stages as a list."""
     if isinstance(value, tuple):
         return [int(v) for v in value]
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def _plain(value: Any) -> float | None:
+def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _relative(new: Any, old: Any) -> float:
+def _relative(new: float, old: float) -> float:
     with np.errstate(all="ignore"):
         return float(new / old - 1)

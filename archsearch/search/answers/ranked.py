@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import Floats, as_float
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.model import price_on
 from archsearch.errors import InvalidInputError
@@ -207,7 +207,7 @@ def _outcome(gain: float) -> str:
     return "better" if gain > 0 else "worse" if gain < 0 else "equal"
 
 
-def _verdict(legal: bool, feasible: bool, gains: Any) -> str:
+def _verdict(legal: bool, feasible: bool, gains: Floats) -> str:
     if not feasible:
         return "over budget" if legal else "illegal"
     words = [_outcome(gain) for gain in gains]

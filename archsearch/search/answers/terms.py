@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.arrays import as_float
+from archsearch.arrays import FloatArray, as_float
 from archsearch.search.evaluate.columns import metric_and_gpu, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.workload import Phase, Workload
@@ -51,7 +51,7 @@ class Term:
     unit: str
     relative: bool = True
 
-    def value(self, amount: Any) -> str:
+    def value(self, amount: float) -> str:
         """A value with its unit."""
         number = float(amount)
         if not np.isfinite(number):
@@ -64,20 +64,20 @@ class Term:
             return f"{number / 1e9:.4g} B" if number >= 1e9 else f"{number / 1e6:.4g} M"
         return f"{number:.4g} {self.unit}".rstrip()
 
-    def difference(self, new: Any, old: Any) -> float:
+    def difference(self, new: float, old: float) -> float:
         """new − old, relative to old where differences are per cent; NaN where either is unknown."""
         with np.errstate(all="ignore"):
             change = float(new) - float(old)
             return change / abs(float(old)) if self.relative else change
 
-    def change(self, new: Any, old: Any) -> str:
+    def change(self, new: float, old: float) -> str:
         """The difference in words: ``latency per step on t4 +3.1%``."""
         amount = self.difference(new, old)
         if not np.isfinite(amount):
             return f"{self.label} unknown"
         return f"{self.label} {amount:+.1%}" if self.relative else f"{self.label} {amount:+.3g}"
 
-    def gain(self, new: Any, old: Any) -> float:
+    def gain(self, new: float, old: float) -> float:
         """How much better new is: above 0 better, below worse, 0 where the difference is rounding's, NaN unknown."""
         amount = -self.sign * self.difference(new, old)
         return 0.0 if abs(amount) <= 1e-9 * (1.0 if self.relative else abs(float(old))) else amount
@@ -111,7 +111,7 @@ def space_run(evaluator: Evaluator) -> str:
     return run_of(space.family_class, space.workload, pipeline=space.record.pipeline is not None)
 
 
-def pass_flops(evaluator: Evaluator, config: ModelConfig, flops: Any) -> Any:
+def pass_flops(evaluator: Evaluator, config: ModelConfig, flops: FloatArray) -> FloatArray:
     """FLOPs of one pass of the model, where the run that the latency is of makes several; else the run's own."""
     passes = getattr(config, "pass_flops", None)
     return flops if passes is None else as_float(passes(evaluator.space.workload))
@@ -138,8 +138,8 @@ def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
         return Term(column, sign, f"{measured}throughput{where}", unit)
     where = where.replace("GPU that gains least", "worst GPU")  # not relative to a baseline
     words, unit = _ABSOLUTE.get(stem, (stem.replace("_", " "), ""))
-    told = words.format(run=run, unit=unit_of(evaluator.space.family_class))
-    return Term(column, sign, told + where, unit, relative=stem != "regret")
+    label = words.format(run=run, unit=unit_of(evaluator.space.family_class))
+    return Term(column, sign, label + where, unit, relative=stem != "regret")
 
 
 def objective_terms(evaluator: Evaluator, signs: Mapping[str, float]) -> list[Term]:

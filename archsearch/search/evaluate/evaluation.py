@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.models.base import Requirement
@@ -75,7 +75,7 @@ class Evaluation:
         return {name: gather(value, coordinates) for name, value in self.violations.items()}
 
 
-def gather(value: Any, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
+def gather(value: ArrayLike, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
     """Elements [N] of a broadcastable array at coordinates given for the full rank."""
     array = np.asarray(value)
     padded = array.reshape((1,) * (len(coordinates) - array.ndim) + array.shape)

@@ -17,7 +17,6 @@ import numpy as np
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.metrics import ENERGY_BASIS, price_sources
-from archsearch.search.evaluate.plain import plain as plain
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.evaluate.setting import Economy, PoolView, QualityLaw, Setting
 from archsearch.search.evaluate.training import layout_of

@@ -5,16 +5,17 @@ A violation is how far a limit is missed, relative to it: ≤ 0 where it is kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from archsearch.arrays import FloatArray, Floats, as_float
 from archsearch.cost.routes import fused_attention_reason
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
-from archsearch.search.evaluate.columns import metric_and_gpu, per_gpu_column
+from archsearch.search.evaluate.columns import Metrics, metric_and_gpu, per_gpu_column
 from archsearch.search.evaluate.training import TrainingCost
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def limit_of(text: str) -> str:
     return DEVICE_MEMORY if text.startswith(f"{DEVICE_MEMORY} ") else text
 
 
-def relaxation(text: str, miss: Any) -> Any:
+def relaxation(text: str, miss: ArrayLike) -> Floats:
     """ln of the factor by which a limit missed by ``miss`` (relative to it) has to move: comparable over limits from
     above and from below."""
     with np.errstate(all="ignore"):
-        return -np.log1p(-np.asarray(miss)) if f" {AT_LEAST} " in text else np.log1p(miss)
+        return -np.log1p(-as_float(miss)) if f" {AT_LEAST} " in text else np.log1p(as_float(miss))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Bound:
     sign: float
     limit: float
 
-    def miss(self, values: Mapping[str, Any]) -> Any:
+    def miss(self, values: Metrics) -> FloatArray:
         """How far values miss it, relative to the limit; ≤ 0 where they keep it."""
         value = values[self.column]
         if metric_and_gpu(self.column)[0] == "latency_s":
@@ -61,10 +62,10 @@ class Bound:
         return (self.sign * value - self.limit) / max(abs(self.limit), 1e-300)
 
 
-def size_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, Any]) -> dict[str, Any]:
+def size_violations(space: SearchSpace, pool: GpuPool, values: Metrics) -> dict[str, FloatArray]:
     """The budgets that parameters and memory decide."""
     budget = space.record.budget
-    amounts: dict[str, Any] = {}
+    amounts: dict[str, FloatArray] = {}
     if budget.parameters is not None:
         low, high = budget.parameters
         amounts[f"budget: parameters at least {low:.6g}"] = (low - values["parameters"]) / low
@@ -78,7 +79,7 @@ def size_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, Any]
     return amounts
 
 
-def latency_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, Any]) -> dict[str, Any]:
+def latency_violations(space: SearchSpace, pool: GpuPool, values: Metrics) -> dict[str, FloatArray]:
     """The latency budget on every GPU."""
     latency_ms = space.record.budget.latency_ms
     if latency_ms is None:
@@ -91,7 +92,7 @@ def latency_violations(space: SearchSpace, pool: GpuPool, values: Mapping[str, A
     }
 
 
-def training_violations(space: SearchSpace, training: TrainingCost, values: Mapping[str, Any]) -> dict[str, Any]:
+def training_violations(space: SearchSpace, training: TrainingCost, values: Metrics) -> dict[str, FloatArray]:
     """Memory of the training GPUs, and the budgets of training."""
     budget, record = space.record.budget, training.record
     amounts = {f"training memory of {record.gpus} x {training.gpu.id}": values["training_memory_share"] - 1}
@@ -120,12 +121,12 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
     for gpu in pool.gpus:
         dtype = space.workload.activation_dtype
         reasons = [fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for width in known]
-        told = next((reason for reason in reasons if reason), None)
-        if told is None or all(reasons):
+        refused = next((reason for reason in reasons if reason), None)
+        if refused is None or all(reasons):
             continue
         good = np.array([reason is None for reason in reasons])
         served &= good
-        rules.append(Requirement(reason=f"{attention} attention on {gpu.id}: {told}", holds=good[where]))
+        rules.append(Requirement(reason=f"{attention} attention on {gpu.id}: {refused}", holds=good[where]))
     if not served.any() or served.all():
         return tuple(rules), config
     spread = np.where(served[where], widths, known[served][0])

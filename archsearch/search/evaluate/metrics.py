@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import Floats
 from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import InvalidInputError, UnsupportedError
@@ -59,7 +60,7 @@ class OwnFronts:
             curves[gpu] = (ordered[:, 0], np.minimum.accumulate(ordered[:, 1]))
         return cls(curves)
 
-    def regret(self, gpu: str, quality: Any, s_per_unit: Any) -> Any:
+    def regret(self, gpu: str, quality: Floats, s_per_unit: Floats) -> Floats:
         """t / t* − 1, elementwise; 0 where nothing of that quality is known (worse than the whole front)."""
         known, least = self.curves[gpu]
         place = np.searchsorted(known, np.asarray(quality) * (1 + 1e-12 * np.sign(quality)), side="right") - 1
@@ -84,7 +85,7 @@ class Derivation:
             return self._columns(dict(values), names)
 
     def _columns(self, columns: Columns, names: Collection[str] | None) -> Columns:
-        seconds: dict[str, Any] = {}
+        seconds: dict[str, Floats] = {}
         for gpu in self.pool.gpus:
             seconds[gpu.id] = columns[per_gpu_column("latency_s", gpu.id)] / columns["tokens"]
             columns[per_gpu_column("throughput", gpu.id)] = 1 / seconds[gpu.id]
@@ -101,7 +102,7 @@ class Derivation:
             columns["lifetime_usd"] = self._lifetime(columns, seconds)
         return columns
 
-    def _relative(self, columns: Columns, seconds: Mapping[str, Any]) -> None:
+    def _relative(self, columns: Columns, seconds: Mapping[str, Floats]) -> None:
         reference = self.reference_s_per_token
         ratios = [seconds[gpu] / reference[gpu] for gpu in self.pool.ids]
         weights = self.pool.weights
@@ -114,7 +115,7 @@ class Derivation:
         columns["throughput_worst"] = 1 / columns["latency_worst"]
         columns["throughput_weighted"] = 1 / columns["latency_weighted"]
 
-    def _absolute(self, columns: Columns, seconds: Mapping[str, Any]) -> None:
+    def _absolute(self, columns: Columns, seconds: Mapping[str, Floats]) -> None:
         for name in PER_GPU_ABSOLUTE:
             each = []
             for gpu in self.pool.gpus:
@@ -131,7 +132,7 @@ class Derivation:
         price = price_of(gpu, self.record.prices)
         return float("nan") if price is None else price / 3600
 
-    def _lifetime(self, columns: Columns, seconds: Mapping[str, Any]) -> Any:
+    def _lifetime(self, columns: Columns, seconds: Mapping[str, Floats]) -> Floats:
         assert self.record.lifetime is not None
         units = columns["tokens"] / float(np.asarray(self.record.workload.batch_size))
         each = [

@@ -30,7 +30,9 @@ def resolve_pool(hardware: Hardware | None, space: SearchSpace | None = None) ->
     """
     if hardware is None or (isinstance(hardware, str | Sequence) and not hardware):
         if space is None or not space.record.hardware:
-            raise InvalidInputError("name the GPUs: --hardware t4,a10 (see `archsearch hardware list`)")
+            raise InvalidInputError(
+                "name the GPUs: {hardware} t4,a10 (see `archsearch hardware list`)", field="hardware"
+            )
         hardware = space.record.hardware
     if isinstance(hardware, GpuPool):
         return hardware

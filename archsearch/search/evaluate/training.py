@@ -103,7 +103,7 @@ class TrainingCost:
         model: LatencyModel | None = None,
     ) -> None:
         self.record = record
-        self.execution = record.run().resolved(record.workload())
+        self.execution = record.chosen_execution().resolved(record.workload())
         self.gpu: GpuSpec = load_gpu(record.hardware)
         if not self.gpu.supports(record.dtype):
             raise UnsupportedError(f"training on {self.gpu.id}: {self.gpu.why_unsupported(record.dtype)}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
+from types import ModuleType
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
@@ -47,7 +49,7 @@ def sweep_on_cluster(
         raise UnsupportedError("a Dask scheduler needs dask.distributed: pip install 'archsearch[dask]'")
     if evaluator.space.record.builder is not None:
         raise UnsupportedError(f"space {evaluator.space.name}: a builder's modules are traced on this machine alone")
-    distributed: Any = import_module("distributed")  # untyped, and optional
+    distributed = import_module("distributed")
     blob = pickle.dumps(evaluator)
     total = Part()
     with _connected(distributed, scheduler) as client, client.as_current():
@@ -55,7 +57,7 @@ def sweep_on_cluster(
         futures = [client.submit(_task, blob, group, sample, seed, pure=False) for group in groups]
         for future in distributed.as_completed(futures):
             if future.status != "finished":
-                raise ArchSearchError(f"the cluster at {scheduler} failed: {_told(future.exception())}")
+                raise ArchSearchError(f"the cluster at {scheduler} failed: {_first_line(future.exception())}")
             part = future.result()
             total = total.merged(part, sample)
             advance(part.architectures)
@@ -63,15 +65,17 @@ def sweep_on_cluster(
     return total
 
 
-def _connected(distributed: Any, scheduler: str) -> Any:
+def _connected(distributed: ModuleType, scheduler: str) -> AbstractContextManager[Any]:
+    """A client of the scheduler; dask.distributed has no types."""
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise InvalidInputError(f"no Dask scheduler answers at {scheduler!r}: {_told(error)}") from None
+        raise InvalidInputError(f"no Dask scheduler answers at {scheduler!r}: {_first_line(error)}") from None
     if not client.scheduler_info()["workers"]:
         client.close()
         raise InvalidInputError(f"the Dask scheduler at {scheduler} has no workers: start `dask worker {scheduler}`")
-    return client
+    connected: AbstractContextManager[Any] = client
+    return connected
 
 
 def _groups(windows: Iterable[Window], size: int) -> Iterator[tuple[Window, ...]]:
@@ -91,6 +95,6 @@ def _evaluator(blob: bytes) -> Evaluator:
     return evaluator
 
 
-def _told(error: BaseException | None) -> str:
+def _first_line(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

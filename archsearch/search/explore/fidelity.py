@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from archsearch.arrays import Floats
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
+from archsearch.ranges import require_range
 from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep, with_own_fronts
@@ -76,15 +78,14 @@ class Fidelity:
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
-            raise InvalidInputError(f"objective {self.objective!r}: choose {', '.join(OBJECTIVES)}")
+            raise InvalidInputError(f"objective {self.objective!r}: choose {', '.join(OBJECTIVES)}", field="objective")
         if self.pruner not in PRUNERS:
-            raise InvalidInputError(f"pruner {self.pruner!r}: choose {', '.join(PRUNERS)}")
-        if not 0 < self.keep <= 1:
-            raise InvalidInputError(f"keep must be above 0 and at most 1, not {self.keep}")
-        if self.steps < 1:
-            raise InvalidInputError(f"steps must be at least 1, not {self.steps}")
+            raise InvalidInputError(f"pruner {self.pruner!r}: choose {', '.join(PRUNERS)}", field="pruner")
+        require_range("keep", self.keep, 0, 1, above=True)
+        require_range("steps", self.steps, 1, whole=True)
         if self.function is not None and self.objective != "train":
-            raise InvalidInputError(f"a trainer function needs the objective train, not {self.objective}")
+            text = f"a trainer function needs the objective train, not {self.objective}"
+            raise InvalidInputError(text, field="function")
 
     @property
     def pruned(self) -> bool:
@@ -146,7 +147,7 @@ def candidates(evaluator: Evaluator, count: int, keep: float, seed: int, *, prog
     return chosen
 
 
-def best_first(points: Any, count: int) -> Any:
+def best_first(points: Floats, count: int) -> Cells:
     """Rows of points [N, M] (minimised) by the front that they stand on, ``count`` of them."""
     rest, chosen = np.arange(len(points)), np.empty(0, dtype=np.int64)
     while len(chosen) < count and len(rest):

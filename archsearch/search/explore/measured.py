@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import Modality, ModelConfig
 from archsearch.search.explore.tried import Report, Timer, Trainer
 from archsearch.workload import Workload
+
+if TYPE_CHECKING:
+    import torch
 
 BYTES = 256
 TEXT_BYTES = 4_000_000
@@ -65,13 +69,13 @@ def short_training(device: str, steps: int, family: str, seed: int = 0) -> Train
         learned, held_out = _text()
         every = max(1, steps // REPORTS)
         for step in range(1, steps + 1):
-            loss = _loss(torch, model, _batch(learned, random), device)
+            loss = _loss(model, _batch(learned, random), device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % every == 0 or step == steps:
-                reached = _held_out_loss(torch, model, held_out, device)
+                reached = _held_out_loss(model, held_out, device)
                 report(step, reached)
         return reached
 
@@ -86,7 +90,8 @@ def device_name(device: str) -> str:
     return f"{identify(torch.device(device)).device}, torch {torch.__version__}"
 
 
-def _torch(device: str) -> Any:
+def _torch(device: str) -> ModuleType:
+    """torch, where it is there and has this device."""
     if find_spec("torch") is None:
         raise UnsupportedError("measuring and training need torch: pip install 'archsearch[torch]'")
     import torch
@@ -94,12 +99,12 @@ def _torch(device: str) -> Any:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnsupportedError(f"device {device!r} cannot be used: {told}") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnsupportedError(f"device {device!r} cannot be used: {reason}") from None
     return torch
 
 
-def _byte_model(family: str, config: Mapping[str, Any], device: str, seed: int) -> Any:
+def _byte_model(family: str, config: Mapping[str, Any], device: str, seed: int) -> torch.nn.Module:
     """The decoder's class with the architecture's shape, 256 tokens and fp32 weights."""
     import torch
     import transformers
@@ -108,21 +113,26 @@ def _byte_model(family: str, config: Mapping[str, Any], device: str, seed: int) 
     from archsearch.models.registry.families import family_names, get_family
 
     if family not in family_names() or get_family(family).modality is not Modality.CAUSAL_LANGUAGE:
-        raise UnsupportedError("the built-in short training knows decoders only; name a function of yours (--trainer)")
+        raise UnsupportedError(
+            "the built-in short training knows decoders only; name a function of yours ({function})", field="function"
+        )
     shape = {**config, "vocab_size": BYTES, "max_position_embeddings": SEQ_LEN}
     document = to_hf(get_family(family).from_dict(shape))
     torch.manual_seed(seed)
     hf = transformers.AutoConfig.for_model(**document)
-    return getattr(transformers, document["architectures"][0])(hf).to(device=device, dtype=torch.float32).train()
+    module: torch.nn.Module = getattr(transformers, document["architectures"][0])(hf)
+    return module.to(device=device, dtype=torch.float32).train()
 
 
 @lru_cache(maxsize=1)
 def _text() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Bytes to learn from and bytes held out: the standard library's modules in order of their names."""
-    found = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
-    data = b"".join(path.read_bytes() for path in found)[:TEXT_BYTES]
+    modules = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    data = b"".join(path.read_bytes() for path in modules)[:TEXT_BYTES]
     if len(data) < 100 * SEQ_LEN:
-        raise InvalidInputError("the standard library's source is not on this machine; name a function (--trainer)")
+        raise InvalidInputError(
+            "the standard library's source is not on this machine; name a function ({function})", field="function"
+        )
     whole = np.frombuffer(data, dtype=np.uint8)
     return whole[: -len(whole) // 10], whole[-len(whole) // 10 :]
 
@@ -132,16 +142,22 @@ def _batch(text: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.i
     return np.stack([text[s : s + SEQ_LEN + 1] for s in starts]).astype(np.int64)
 
 
-def _loss(torch: Any, model: Any, batch: NDArray[np.int64], device: str) -> Any:
+def _loss(model: torch.nn.Module, batch: NDArray[np.int64], device: str) -> torch.Tensor:
+    """Mean cross-entropy of the next byte, in nats, of a batch [B, S + 1]."""
+    import torch
+
     tokens = torch.from_numpy(batch).to(device)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+    loss: torch.Tensor = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+    return loss
 
 
-def _held_out_loss(torch: Any, model: Any, text: NDArray[np.uint8], device: str) -> float:
+def _held_out_loss(model: torch.nn.Module, text: NDArray[np.uint8], device: str) -> float:
+    import torch
+
     random = np.random.default_rng(1)
     model.eval()
     with torch.inference_mode():
-        losses = [float(_loss(torch, model, _batch(text, random), device)) for _ in range(HELD_OUT_BATCHES)]
+        losses = [float(_loss(model, _batch(text, random), device)) for _ in range(HELD_OUT_BATCHES)]
     model.train()
     return float(np.mean(losses))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 DELAY_S = 1.0
 
@@ -46,7 +49,7 @@ def progress_bar(description: str, total: int, *, enabled: bool = True) -> Itera
             bar.stop()
 
 
-def _make_bar() -> Any:
+def _make_bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

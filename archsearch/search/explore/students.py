@@ -17,6 +17,7 @@ import yaml
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.hardware.spec import GpuSpec
+from archsearch.models.base import ModelConfig
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Deployment
@@ -101,7 +102,7 @@ def student_space(plan: Plan) -> SearchSpace:
         raise InvalidInputError(
             f"students are searched for shipped pipelines (or those of ARCHSEARCH_PIPELINES), {pipeline.name!r} is none"
         )
-    teacher: Any = pipeline.transformer
+    teacher = pipeline.transformer
     values = teacher.to_dict()
     if "num_layers" not in values or "hidden_size" not in values:
         raise InvalidInputError(f"family {teacher.family} has no num_layers and hidden_size to search")
@@ -150,7 +151,7 @@ def _refuse_unsearched(plan: Plan) -> None:
         )
 
 
-def _freedom(teacher: Any, values: dict[str, Any]) -> tuple[dict[str, list[int]], dict[str, str]]:
+def _freedom(teacher: ModelConfig, values: dict[str, Any]) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Dimensions with their choices, and what follows from them: heads keep the teacher's width, a feed-forward its
     ratio."""
     step = int(values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"])

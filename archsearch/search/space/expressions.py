@@ -16,12 +16,15 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 
+Value = float | np.generic | NDArray[Any]
+"""What an expression is made of: a number, a truth, or an array of such."""
 _MAX_LENGTH = 500
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -29,7 +32,12 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: np.floor_divide,
     ast.Mod: np.mod,
 }
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Value]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: lambda value: value,
+    ast.Not: np.logical_not,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Value]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -37,7 +45,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {"min": np.minimum, "max": np.maximum}
+_REDUCERS: dict[str, Callable[[Any, Any], Value]] = {"min": np.minimum, "max": np.maximum}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +84,14 @@ class Expression:
         for name in sorted(self.names - choices):
             raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
-    def evaluate(self, values: Mapping[str, Any]) -> Any:
-        """Value over scalars or broadcastable arrays; the result holds only the axes of the names it reads.
+    def evaluate(self, values: Mapping[str, Any]) -> NDArray[Any]:
+        """Value over scalars or broadcastable arrays; the result holds only the axes of the names that it reads.
 
         Division by zero gives NaN, inf or 0 as NumPy defines it, without a warning: such cells are for
         constraints to exclude.
         """
         with np.errstate(all="ignore"):
-            return _evaluate(self.tree, values)
+            return np.asarray(_evaluate(self.tree, values))
 
 
 def _refuse(node: ast.AST, text: str, what: str) -> InvalidInputError:
@@ -103,7 +111,7 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
             return
         case ast.BinOp(op=op) if type(op) in _BINARY:
             children: list[ast.expr] = [node.left, node.right]
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not()):
+        case ast.UnaryOp(op=op) if type(op) in _UNARY:
             children = [node.operand]
         case ast.BoolOp():
             children = list(node.values)
@@ -119,19 +127,17 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
         _check(child, text, names)
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
+def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Value:
     match node:
-        case ast.Constant(value=value):
+        case ast.Constant(value=bool() | int() | float() as value):
             return value
         case ast.Name(id=name):
-            return values[name]
+            found: Value = values[name]
+            return found
         case ast.BinOp():
             return _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
-        case ast.UnaryOp(op=ast.Not()):
-            return np.logical_not(_evaluate(node.operand, values))
         case ast.UnaryOp():
-            operand = _evaluate(node.operand, values)
-            return -operand if isinstance(node.op, ast.USub) else operand
+            return _UNARY[type(node.op)](_evaluate(node.operand, values))
         case ast.BoolOp():
             combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
             return reduce(combine, [_evaluate(value, values) for value in node.values])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
@@ -13,6 +13,7 @@ from archsearch.errors import ArchSearchError
 from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
+from archsearch.yaml_records import Record
 
 Number = int | float
 Metric = Literal[
@@ -50,10 +51,6 @@ _BEST = {"throughput": "maximize"}
 MAX_CHOICES = 10_000
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def _dtype(value: object) -> DType:
     try:
         return DType.parse(str(value))
@@ -61,7 +58,7 @@ def _dtype(value: object) -> DType:
         raise ValueError(str(error)) from None
 
 
-class Dimension(_Record):
+class Dimension(Record):
     """The values of one free dimension: ``choices``, or a ``range`` [low, high] (both included) with a ``step``."""
 
     choices: tuple[Number, ...] | None = None
@@ -96,7 +93,7 @@ class Dimension(_Record):
         return tuple(range(self.range[0], self.range[1] + 1, self.step))
 
 
-class Budget(_Record):
+class Budget(Record):
     """Limits that every recommended architecture keeps; memory and latency hold on every GPU of the pool."""
 
     parameters: tuple[PositiveFloat, PositiveFloat] | None = None
@@ -112,7 +109,7 @@ class Budget(_Record):
         return self
 
 
-class WorkloadRecord(_Record):
+class WorkloadRecord(Record):
     """The input that architectures are costed on; the fields of ``archsearch.models.Workload``."""
 
     phase: Phase = Phase.FORWARD
@@ -132,12 +129,12 @@ class WorkloadRecord(_Record):
         return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
-Run = str | dict[str, bool | int | float | str | None]
+StatedExecution = str | dict[str, bool | int | float | str | None]
 """How something runs: the name of an execution, or fields of one (``name`` starts from a named one); nothing is the
 workload's default (see ``archsearch.cost.execution``)."""
 
 
-def execution_from(value: Run, workload: Workload) -> Execution:
+def execution_from(value: StatedExecution, workload: Workload) -> Execution:
     """The execution that a section stands for.
 
     Raises:
@@ -146,7 +143,7 @@ def execution_from(value: Run, workload: Workload) -> Execution:
     return parse_execution(value, workload) if isinstance(value, str) else execution_of(value, workload)
 
 
-class QualityRecord(_Record):
+class QualityRecord(Record):
     """The quality proxy (the family's default if none is named), the training tokens that it assumes, and the sampler.
 
     Without ``tokens`` every architecture is taken as trained compute-optimally.
@@ -171,14 +168,14 @@ class SpaceSampling(SamplingRecord):
     alike: bool = False
 
 
-class Distillation(_Record):
+class Distillation(Record):
     """What distilling the steps of one architecture takes, in GPU-hours, and who says so."""
 
     gpu_hours: PositiveFloat
     source: str
 
 
-class TrainingRecord(_Record):
+class TrainingRecord(Record):
     """A training run on the GPUs of one node: what ``training_hours``, ``training_usd`` and ``lifetime_usd`` stand for.
 
     ``tokens`` is the budget, in what the family's throughput counts (tokens, images). ``batch_size`` is sequences
@@ -198,7 +195,7 @@ class TrainingRecord(_Record):
     frames: PositiveInt | None = None
     dtype: DType = DType.BF16
     checkpointing: bool = False
-    execution: Run = {}
+    execution: StatedExecution = Field(default={})
     zero: Literal[0, 1] = 1
     tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
     pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
@@ -211,10 +208,10 @@ class TrainingRecord(_Record):
     def workload(self) -> Workload:
         """One micro-batch."""
         sizes = {"seq_len": self.seq_len, "height": self.height, "width": self.width, "frames": self.frames}
-        run = {"batch_size": self.micro_batch, "dtype": self.dtype, "checkpointing": self.checkpointing}
-        return Workload(phase=Phase.TRAIN, **run, **sizes)  # type: ignore[arg-type]
+        form = {"batch_size": self.micro_batch, "dtype": self.dtype, "checkpointing": self.checkpointing}
+        return Workload(phase=Phase.TRAIN, **form, **sizes)  # type: ignore[arg-type]
 
-    def run(self) -> Execution:
+    def chosen_execution(self) -> Execution:
         """How it runs.
 
         Raises:
@@ -223,13 +220,13 @@ class TrainingRecord(_Record):
         return execution_from(self.execution, self.workload())
 
 
-class Lifetime(_Record):
+class Lifetime(Record):
     """What a model serves over its life: so many sequences, images or videos of the workload."""
 
     inferences: PositiveFloat
 
 
-class Objective(_Record):
+class Objective(Record):
     """One thing to optimise. The better direction is known for every metric and may be left out."""
 
     metric: Metric
@@ -242,7 +239,7 @@ class Objective(_Record):
         return 1.0 if direction == "minimize" else -1.0
 
 
-class PoolRecord(_Record):
+class PoolRecord(Record):
     """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, capacity of a ``fleet``,
     ``regret`` against each GPU's own optimum (see ``archsearch.search.evaluate.metrics``)."""
 
@@ -251,7 +248,7 @@ class PoolRecord(_Record):
     )
 
 
-class SpaceRecord(_Record):
+class SpaceRecord(Record):
     """A search space file. docs/search.md explains every field.
 
     ``pipeline`` names the generation pipeline around the transformer (docs/pipelines.md): then what is searched, priced
@@ -264,14 +261,14 @@ class SpaceRecord(_Record):
     family: str | None = None
     builder: str | None = None
     pipeline: str | None = None
-    fixed: dict[str, bool | int | float | str | None] = {}
+    fixed: dict[str, bool | int | float | str | None] = Field(default={})
     dimensions: dict[str, Dimension] = Field(min_length=1)
-    derived: dict[str, str] = {}
+    derived: dict[str, str] = Field(default={})
     constraints: tuple[str, ...] = ()
     width_multiple: PositiveInt = 64
     budget: Budget = Budget()
     workload: WorkloadRecord = WorkloadRecord()
-    execution: Run = {}
+    execution: StatedExecution = Field(default={})
     quality: QualityRecord = QualityRecord()
     sampling: SpaceSampling = SpaceSampling()
     distillation: Distillation | None = None
@@ -280,7 +277,7 @@ class SpaceRecord(_Record):
     pool: PoolRecord = PoolRecord()
     training: TrainingRecord | None = None
     lifetime: Lifetime | None = None
-    prices: dict[str, PositiveFloat] = {}
+    prices: dict[str, PositiveFloat] = Field(default={})
     hardware: tuple[str, ...] = ()
     baseline: str | dict[str, bool | int | float | str | None] | None = None
     references: tuple[str, ...] = ()
@@ -300,7 +297,7 @@ class SpaceRecord(_Record):
         try:
             execution_from(self.execution, self.workload.workload())
             if self.training is not None:
-                self.training.run()
+                self.training.chosen_execution()
         except ArchSearchError as error:
             raise ValueError(str(error)) from None
         return self
@@ -332,9 +329,9 @@ class SpaceRecord(_Record):
 
     @model_validator(mode="after")
     def _preferable(self) -> SpaceRecord:
-        told = why_not_preferred(self.prefer, [objective.metric for objective in self.objectives])
-        if told is not None:
-            raise ValueError(told)
+        reason = why_not_preferred(self.prefer, [objective.metric for objective in self.objectives])
+        if reason is not None:
+            raise ValueError(reason)
         return self
 
 

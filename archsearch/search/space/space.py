@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.cost.execution import Execution, chosen_execution, with_changes
 from archsearch.data import data_path
@@ -28,7 +28,7 @@ from archsearch.search.space.expressions import Expression
 from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
-from archsearch.yaml_records import parse_record
+from archsearch.yaml_records import load_text, parse_record
 
 if TYPE_CHECKING:
     from archsearch.models.tracing.stored import StoredTraces
@@ -88,11 +88,12 @@ class SearchSpace:
             UnknownNameError: no such name or field.
             InvalidInputError: a value that no run can have.
         """
-        own = execution_from(self.record.execution, self.workload)
-        base = own if execution is None else chosen_execution(self.workload, execution)
-        told = with_changes(base, changes or {}).to_dict()
-        text = yaml.safe_dump({**yaml.safe_load(self.source_text), "execution": told}, sort_keys=False)
-        return replace(self, record=self.record.model_copy(update={"execution": told}), source_text=text)
+        base = execution_from(self.record.execution, self.workload)
+        base = base if execution is None else chosen_execution(self.workload, execution)
+        stated = with_changes(base, changes or {}).to_dict()
+        source = cast("dict[str, object]", load_text(self.source_text))
+        text = yaml.safe_dump({**source, "execution": stated}, sort_keys=False)
+        return replace(self, record=self.record.model_copy(update={"execution": stated}), source_text=text)
 
     @cached_property
     def dimensions(self) -> dict[str, NDArray[Any]]:
@@ -128,9 +129,9 @@ class SearchSpace:
         def leave() -> None:
             require_leave(f"space {self.name} builds its models by {builder!r}")
 
-        known = self.traces.family(builder, self.workload, leave) if self.traces else None
-        if known is not None:
-            return known
+        stored = self.traces.family(builder, self.workload, leave) if self.traces else None
+        if stored is not None:
+            return stored
         leave()
         return family_of(builder, self.workload)
 
@@ -200,7 +201,7 @@ class SearchSpace:
 
     def encode(self, values: Mapping[str, Any]) -> Cells:
         """Cell numbers of dimension values (each must be one of the dimension's values)."""
-        coordinates = [np.searchsorted(known, values[name]) for name, known in self.dimensions.items()]
+        coordinates = [np.searchsorted(choices, values[name]) for name, choices in self.dimensions.items()]
         return np.asarray(np.ravel_multi_index(coordinates, self.shape), dtype=np.int64)
 
     def field_values(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,16 +222,17 @@ class SearchSpace:
 
     def rules(self, values: Mapping[str, Any], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
-        own = [Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints]
+        rules = [
+            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints
+        ]
         multiple = self.record.width_multiple
         for name in self.derived:
             if name in self.config_fields:
-                own.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
+                rules.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
             if name in WIDTH_FIELDS and self.record.builder is None:
-                own.append(
-                    Requirement(reason=f"{name} must be a multiple of {multiple}", holds=values[name] % multiple == 0)
-                )
-        return (*config.requirements(), *own)
+                off = np.asarray(values[name]) % multiple
+                rules.append(Requirement(reason=f"{name} must be a multiple of {multiple}", holds=off == 0))
+        return (*config.requirements(), *rules)
 
     def config_dict(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
         """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
@@ -294,8 +296,8 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
         InvalidInputError: the text is no longer a legal space.
     """
     try:
-        record = SpaceRecord.model_validate(yaml.safe_load(text))
-    except (ValueError, yaml.YAMLError) as error:
+        record = SpaceRecord.model_validate(load_text(text))
+    except ValueError as error:
         raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
     space = SearchSpace(record, origin, text, traces)
     space.validate()
@@ -304,15 +306,15 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
 
 def space_files() -> dict[str, Path]:
     """Spaces by name: the user's directories in ``ARCHSEARCH_SPACES`` first, then what ships."""
-    own = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
-    for directory in own:
+    given = [Path(item) for item in os.environ.get(SPACES_VARIABLE, "").split(os.pathsep) if item]
+    for directory in given:
         if not directory.is_dir():
             raise InvalidInputError(f"{SPACES_VARIABLE}: {directory} is not a directory of search spaces (*.yaml)")
-    found: dict[str, Path] = {}
-    for directory in (*own, data_path("search_spaces")):
+    paths: dict[str, Path] = {}
+    for directory in (*given, data_path("search_spaces")):
         for path in sorted(directory.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            paths.setdefault(path.stem, path)
+    return paths
 
 
 def list_spaces() -> list[str]:
@@ -336,22 +338,22 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")) or os.sep in text:
         return parse_space(Path(text))
-    known = space_files()
-    if text not in known:
-        raise UnknownNameError("search space", text, known, hint="(or give the path of a YAML file)")
-    return parse_space(known[text])
+    paths = space_files()
+    if text not in paths:
+        raise UnknownNameError("search space", text, paths, hint="(or give the path of a YAML file)")
+    return parse_space(paths[text])
 
 
-def _as_dimension(value: Any) -> Any:
+def _as_dimension(value: ArrayLike) -> NDArray[Any] | float:
     """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
         clean = np.where(np.isfinite(array), array, 0.0)
         if np.array_equal(clean, np.rint(clean)):
             array = clean.astype(np.int64)
-    return array if array.ndim else array.item()
+    return array if array.ndim else cast("float", array.item())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A NumPy scalar or one-element array as a Python number."""
     return np.asarray(value).item() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,6 +1,6 @@
 """Leave to run code that a space or study names: nothing of it runs unless the user says so.
 
-``--allow-code`` (or ``allow_code=True``) gives it for one call; ``ARCHSEARCH_ALLOW_CODE=1`` for a whole environment.
+``allow_code=True`` gives it for one call; ``ARCHSEARCH_ALLOW_CODE=1`` for a whole environment.
 """
 
 from __future__ import annotations
@@ -57,4 +57,4 @@ def require_leave(what: str) -> None:
         UnsupportedError: none was given.
     """
     if not code_allowed():
-        raise UnsupportedError(f"{what}: to run that code, add --allow-code")
+        raise UnsupportedError(f"{what}: to run that code, add {{allow_code}}", field="allow_code")

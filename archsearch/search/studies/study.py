@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.ranges import require_range
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import setting_of
 from archsearch.search.evaluate.plain import plain
@@ -110,7 +111,8 @@ def create_study(
     if name and name in study_names(storage):
         raise InvalidInputError(
             f"study {name!r} exists; continue it with `study resume {name}`, choose another name, or replace it "
-            "(`study run --overwrite`)"
+            "(`study run --overwrite`)",
+            field="name",
         )
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), warnings.catch_warnings():
@@ -152,14 +154,15 @@ def run_study(
         InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
         UnsupportedError: a GPU cannot run the workload's dtype, or ``gp`` without PyTorch.
     """
-    _at_least_one("trials", trials)
+    wanted = DEFAULT_TRIALS if trials is None else trials
+    require_range("trials", wanted, 1, whole=True)
     loaded = load_space(space)
     _refuse_idle(loaded, strategy, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    options: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
-    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **options)
-    run: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=seed, trials=DEFAULT_TRIALS if trials is None else trials, **run)
+    kept: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **kept)
+    ways: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=seed, trials=wanted, **ways)
     keep_traces(study, storage, pricer.space)
     return study
 
@@ -172,7 +175,8 @@ def _refuse_idle(space: SearchSpace, strategy: str, scheduler: str | None, fidel
     """
     enumerated = fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
     if scheduler is not None and not enumerated:
-        raise InvalidInputError("--scheduler spreads an enumeration; this study samples its space: leave it out")
+        text = "{scheduler} spreads an enumeration; this study samples its space: leave it out"
+        raise InvalidInputError(text, field="scheduler")
 
 
 @with_leave
@@ -197,16 +201,17 @@ def resume_study(
         UnknownNameError: no such study.
         InvalidInputError: the study is exhaustive and complete, archsearch did not write it, or the storage fails.
     """
-    for label, count in (("trials", trials), ("until", until)):
-        _at_least_one(label, count)
+    require_range("trials", trials, 1, whole=True)
+    if until is not None:
+        require_range("until", until, 1, whole=True)
     study = load_study(name, storage)
     record = study_record(study)
     if record["strategy"] == "exhaustive" and record.get("complete"):
         raise InvalidInputError(f"study {name!r} enumerated its whole space; there is nothing left to add")
     pricer = evaluator or study_evaluator(study, storage)
-    own = record["seed"] if seed is None else seed
-    run: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=own, trials=trials, until=until, **run)
+    chosen = record["seed"] if seed is None else seed
+    ways: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
+    _continue(study, pricer, storage, seed=chosen, trials=trials, until=until, **ways)
     keep_traces(study, storage, pricer.space)
     return study
 
@@ -238,16 +243,9 @@ def _continue(
         _store_sweep(study, swept, storage, progress)
 
 
-def _at_least_one(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise InvalidInputError(f"{name} must be at least 1, not {value}")
-
-
 def _strategy(strategy: str, space: SearchSpace) -> str:
-    from archsearch.errors import UnknownNameError
-
     if strategy not in STRATEGIES:
-        raise UnknownNameError("strategy", strategy, STRATEGIES)
+        raise UnknownNameError("strategy", strategy, STRATEGIES, field="strategy")
     if strategy != "auto":
         return strategy
     return "exhaustive" if space.size <= enumerable_cells(space) else "hybrid"
@@ -375,5 +373,5 @@ class _LimitReached(Exception):
     """The study holds as many trials as were asked for."""
 
 
-def _update(study: optuna.Study, **changes: Any) -> None:
+def _update(study: optuna.Study, **changes: object) -> None:
     study.set_user_attr(RECORD, {**study_record(study), **changes})

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.dc import NORMS, AutoencoderDCConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 _RESIDUAL, _ATTENDING = "ResBlock", "EfficientViTBlock"
 _DOWNSAMPLING = {"conv": "Conv", "pixel_unshuffle": "pixel_unshuffle"}
@@ -26,10 +27,10 @@ def _every_stage(value: str | Sequence[str], stages: int) -> list[str]:
 def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(fields["block_out_channels"])
     _refuse_halves_that_differ(values, where)
-    kinds = _every_stage(values.get("encoder_block_types") or _RESIDUAL, stages)
-    residual = kinds.count(_RESIDUAL)
-    if kinds != [_RESIDUAL] * residual + [_ATTENDING] * (stages - residual) or not residual:
-        _refuse(where, "encoder_block_types", kinds, f"{_RESIDUAL} for the first stages and {_ATTENDING} for the rest")
+    types = _every_stage(values.get("encoder_block_types") or _RESIDUAL, stages)
+    residual = types.count(_RESIDUAL)
+    if types != [_RESIDUAL] * residual + [_ATTENDING] * (stages - residual) or not residual:
+        _refuse(where, "encoder_block_types", types, f"{_RESIDUAL} for the first stages and {_ATTENDING} for the rest")
     fields["residual_stages"] = residual
     fields["qkv_multiscale"] = _multiscale(values.get("encoder_qkv_multiscales"), residual, where)
     fields["decoder_norm"] = _norm(values, residual, stages, where)
@@ -83,6 +84,7 @@ def _finish(config: AutoencoderDCConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderDC": Format(
         family=AutoencoderDCConfig,
+        inputs=autoencoder_inputs,
         sizes={
             "block_out_channels": "encoder_block_out_channels",
             "encoder_layers_per_block": "encoder_layers_per_block",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.flux import FluxConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values, rope_axes
+from archsearch.models.huggingface.classes.calls import Call, Input, Inputs, guided
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values, rope_axes
+from archsearch.models.modality import ImageModel
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -21,9 +23,25 @@ def _finish(config: FluxConfig, document: Document) -> None:
     document["axes_dims_rope"] = rope_axes(int(config.head_dim))
 
 
+def _inputs(call: Call) -> Inputs:
+    assert isinstance(call.config, ImageModel)
+    high, wide = call.config.grid(call.workload)
+    tokens = int(high) * int(wide) * (1 + call.field("reference_images"))
+    return {
+        "hidden_states": call.noise(tokens, call.document["in_channels"]),
+        "encoder_hidden_states": call.words("joint_attention_dim"),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        "timestep": call.per_sample("one"),
+        "img_ids": Input("positions", (tokens, 3)),
+        "txt_ids": Input("positions", (call.text_tokens(), 3)),
+        **guided(call),
+    }
+
+
 FORMATS = {
     "FluxTransformer2DModel": Format(
         family=FluxConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_single_layers": "num_single_layers",

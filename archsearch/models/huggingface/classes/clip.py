@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
 from archsearch.models.language.clip import CLIPTextConfig
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.diffusion.sd3 import SD3Config
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -35,9 +36,19 @@ def _finish(config: SD3Config, document: Document) -> None:
     document["dual_attention_layers"] = list(range(config.num_dual_attention_layers))
 
 
+def _inputs(call: Call) -> Inputs:
+    return {
+        "hidden_states": call.image(),
+        "encoder_hidden_states": call.words("joint_attention_dim"),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        "timestep": call.per_sample("steps"),
+    }
+
+
 FORMATS = {
     "SD3Transformer2DModel": Format(
         family=SD3Config,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

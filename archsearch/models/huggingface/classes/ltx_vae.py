@@ -6,7 +6,8 @@ import json
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.ltx_vae import LTXVAEConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 _BLOCKS = {"down_block_types": "LTXVideoDownBlock3D", "downsample_type": "conv"}
 """Keys with an entry per stage that may only be this one (0.9.5 has others)."""
@@ -27,9 +28,9 @@ _LISTS = {
 def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(fields["block_out_channels"])
     for key, only in _BLOCKS.items():
-        kinds = list(values.get(key) or [only] * stages)
-        if kinds[:stages] != [only] * stages:
-            raise UnsupportedError(f"{where}: {key}={json.dumps(kinds)} is not supported, only {only} for every stage")
+        types = list(values.get(key) or [only] * stages)
+        if types[:stages] != [only] * stages:
+            raise UnsupportedError(f"{where}: {key}={json.dumps(types)} is not supported, only {only} for every stage")
 
 
 def _finish(config: LTXVAEConfig, document: Document) -> None:
@@ -41,6 +42,7 @@ def _finish(config: LTXVAEConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderKLLTXVideo": Format(
         family=LTXVAEConfig,
+        inputs=autoencoder_inputs,
         sizes={},
         options={
             **{key: (key, default) for key, default in _LISTS.items()},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from archsearch.models.base import ConfigMixin
+from archsearch.models.huggingface.classes.calls import Call, Inputs, text_inputs
 
 Config = TypeVar("Config", bound=ConfigMixin)
 Values = Mapping[str, Any]
@@ -67,9 +68,9 @@ class Format(Generic[Config]):
     ``immaterial`` keys of this class that change no dimension.
     ``heads`` maps class names in ``architectures`` to further fields; None is for files without any.
 
-    ``complete(fields, values, where)`` fills in or refuses what one key alone does not say; ``obstacles(config)``
-    lists, as ``field=value``, what a config would need to be of this class; ``finish(config, document)`` adds keys to a
-    written document.
+    ``inputs(call)`` are what one call of the class takes. ``complete(fields, values, where)`` fills in or refuses what
+    one key alone does not say; ``obstacles(config)`` lists, as ``field=value``, what a config would need to be of this
+    class; ``finish(config, document)`` adds keys to a written document.
     """
 
     family: type[Config]
@@ -83,6 +84,7 @@ class Format(Generic[Config]):
     immaterial: tuple[str, ...] = ()
     heads: Mapping[str | None, Mapping[str, object]] = field(default_factory=lambda: {None: {}})
     library: str = "diffusers"
+    inputs: Callable[[Call], Inputs] = text_inputs
     complete: Callable[[Fields, Values, str], None] = _nothing
     obstacles: Callable[[Config], list[str]] = _no_obstacle
     finish: Callable[[Config, Document], None] = _nothing

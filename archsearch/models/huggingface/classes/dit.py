@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archsearch.models.diffusion.dit import DiTConfig
-from archsearch.models.huggingface.format import Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Inputs
+from archsearch.models.huggingface.classes.format import Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -15,18 +16,27 @@ def _complete(fields: Fields, values: Values, where: str) -> None:
 
 
 def _obstacles(config: DiTConfig) -> list[str]:
-    found = []
+    wrong = []
     if config.layout != "diffusers":
-        own, theirs = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
-        found.append(f"embedders of timestep and label in every layer ({theirs:.4g} M parameters, not {own:.4g} M)")
+        here, there = (c.parameters() / 1e6 for c in (config, replace(config, layout="diffusers")))
+        wrong.append(f"embedders of timestep and label in every layer ({there:.4g} M parameters, not {here:.4g} M)")
     if config.intermediate_size != 4 * config.hidden_size:
-        found.append("intermediate_size=4 * hidden_size")
-    return found
+        wrong.append("intermediate_size=4 * hidden_size")
+    return wrong
+
+
+def _inputs(call: Call) -> Inputs:
+    return {
+        "hidden_states": call.image(),
+        "timestep": call.per_sample("steps"),
+        "class_labels": call.per_sample("ids"),
+    }
 
 
 FORMATS = {
     "DiTTransformer2DModel": Format(
         family=DiTConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

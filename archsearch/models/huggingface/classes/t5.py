@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 from archsearch.models.language.t5 import T5Config
 
 _FEED_FORWARDS = {"gated-gelu": (True, "gelu_new"), "relu": (False, "relu"), "gated-silu": (True, "silu")}
@@ -14,8 +14,8 @@ _FEED_FORWARDS = {"gated-gelu": (True, "gelu_new"), "relu": (False, "relu"), "ga
 def _complete(fields: Fields, values: Values, where: str) -> None:
     kind = values.get("feed_forward_proj", "relu")
     if kind not in _FEED_FORWARDS:
-        known = ", ".join(_FEED_FORWARDS)
-        raise UnsupportedError(f"{where}: feed_forward_proj={kind!r} is not supported, only {known}")
+        names = ", ".join(_FEED_FORWARDS)
+        raise UnsupportedError(f"{where}: feed_forward_proj={kind!r} is not supported, only {names}")
     fields["gated_mlp"], fields["activation"] = _FEED_FORWARDS[kind]
 
 
@@ -26,8 +26,8 @@ def _obstacles(config: T5Config) -> list[str]:
 
 
 def _finish(config: T5Config, document: Document) -> None:
-    kinds = {pair: kind for kind, pair in _FEED_FORWARDS.items()}
-    document["feed_forward_proj"] = kinds[config.gated_mlp, config.activation]
+    name_of = {pair: name for name, pair in _FEED_FORWARDS.items()}
+    document["feed_forward_proj"] = name_of[config.gated_mlp, config.activation]
 
 
 _T5 = Format(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import NAME_OF_ACTIVATION, Document, Fields, Format, Values
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
+from archsearch.models.huggingface.classes.format import NAME_OF_ACTIVATION, Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES as _SIZES
 from archsearch.models.language.encoder import EncoderConfig
 
 _BIASES = ("attention_bias", "norm_bias", "classifier_bias")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES, Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 DENSE = {"num_experts": 0, "shared_expert_intermediate_size": 0, "moe_intermediate_size": None}
@@ -27,12 +26,12 @@ _MLP_STYLE = {**PLAIN, **GLOBAL, "gated_mlp": False, "norm": "layernorm", "posit
 _GPT2_KEYS = ("n_layer", "n_embd", "n_head", "n_inner", "vocab_size", "n_positions")
 
 
-def heads(base: str, causal: str = "ForCausalLM") -> dict[str | None, dict[str, Any]]:
+def heads(base: str, causal: str = "ForCausalLM") -> dict[str | None, dict[str, object]]:
     """Classes with and without the head; files that name none have it."""
     return {f"{base}{causal}": {"lm_head": True}, f"{base}Model": {"lm_head": False}, None: {"lm_head": True}}
 
 
-def without(constants: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def without(constants: Mapping[str, object], *names: str) -> dict[str, object]:
     """Constants but those that a file tells."""
     return {name: value for name, value in constants.items() if name not in names}
 

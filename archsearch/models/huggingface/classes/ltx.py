@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.ltx import LTXConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Input, Inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -19,9 +20,23 @@ def _finish(config: LTXConfig, document: Document) -> None:
     document["cross_attention_dim"] = int(config.hidden_size)
 
 
+def _inputs(call: Call) -> Inputs:
+    frames, (high, wide) = call.latent_frames(), call.latent_sides()
+    return {
+        "hidden_states": call.noise(frames * high * wide, call.document["in_channels"]),
+        "encoder_hidden_states": call.words("caption_channels"),
+        "timestep": call.per_sample("steps"),
+        "encoder_attention_mask": Input("ones", (call.batch, call.text_tokens())),
+        "num_frames": Input("number", frames),
+        "height": Input("number", high),
+        "width": Input("number", wide),
+    }
+
+
 FORMATS = {
     "LTXVideoTransformer3DModel": Format(
         family=LTXConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

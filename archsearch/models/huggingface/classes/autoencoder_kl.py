@@ -6,7 +6,8 @@ import json
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.kl import AutoencoderKLConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 
@@ -14,10 +15,10 @@ _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecode
 def _complete(fields: Fields, values: Values, where: str) -> None:
     stages = len(tuple(fields["block_out_channels"]))
     for key, block in _BLOCKS.items():
-        kinds = list(values.get(key, (block,)))
-        if kinds != [block] * stages:
+        types = list(values.get(key, (block,)))
+        if types != [block] * stages:
             raise UnsupportedError(
-                f"{where}: {key}={json.dumps(kinds)} is not supported, only {block} for each of the "
+                f"{where}: {key}={json.dumps(types)} is not supported, only {block} for each of the "
                 f"{stages} block_out_channels"
             )
 
@@ -31,6 +32,7 @@ def _finish(config: AutoencoderKLConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderKL": Format(
         family=AutoencoderKLConfig,
+        inputs=autoencoder_inputs,
         sizes={"block_out_channels": "block_out_channels"},
         options={
             "latent_channels": ("latent_channels", 4),

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsearch.errors import UnsupportedError
-from archsearch.models.huggingface.decoder_mlp import DENSE, GLOBAL, MLP_FORMATS, ONE_KIND, PLAIN, heads, without
-from archsearch.models.huggingface.format import TRANSFORMER_SIZES as _SIZES
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.decoder_mlp import (
+    DENSE,
+    GLOBAL,
+    MLP_FORMATS,
+    ONE_KIND,
+    PLAIN,
+    heads,
+    without,
+)
+from archsearch.models.huggingface.classes.format import TRANSFORMER_SIZES as _SIZES
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 from archsearch.models.language.decoder.config import DecoderConfig
 
 _LLAMA = {
@@ -43,17 +51,17 @@ def _read_window(
     """Window and period from every layer's type (None: as ``period`` says).
 
     Raises:
-        UnsupportedError: kinds in an order that no period describes.
+        UnsupportedError: layer_types in an order that no period describes.
     """
     layers = fields["num_layers"]
     if not isinstance(layers, int):  # refused with the other sizes
         return
-    kinds = _pattern(layers, period) if layer_types is None else list(layer_types)
-    if not window or kinds == [_FULL] * layers:
+    types = _pattern(layers, period) if layer_types is None else list(layer_types)
+    if not window or types == [_FULL] * layers:
         fields.update(GLOBAL)
         return
-    first = kinds.index(_FULL) + 1 if _FULL in kinds else 0
-    every = next((p for p in (period, first) if kinds == _pattern(layers, p)), None)
+    first = types.index(_FULL) + 1 if _FULL in types else 0
+    every = next((p for p in (period, first) if types == _pattern(layers, p)), None)
     if every is None:
         raise UnsupportedError(
             f"{where}: layer_types (or max_window_layers) must make all layers {_LOCAL}, or the last of each n {_FULL}"
@@ -72,10 +80,10 @@ def _complete_mixtral(fields: Fields, values: Values, where: str) -> None:
 def _complete_qwen(fields: Fields, values: Values, where: str) -> None:
     """Windows are off unless asked for, and then in layers from ``max_window_layers`` on."""
     window = values.get("sliding_window", 4096) if values.get("use_sliding_window") else 0
-    kinds, layers, first = values.get("layer_types"), fields["num_layers"], values.get("max_window_layers")
-    if kinds is None and isinstance(layers, int):
-        kinds = [_FULL if i < (28 if first is None else first) else _LOCAL for i in range(layers)]
-    _read_window(fields, where, window, kinds)
+    layer_types, layers, first = values.get("layer_types"), fields["num_layers"], values.get("max_window_layers")
+    if layer_types is None and isinstance(layers, int):
+        layer_types = [_FULL if i < (28 if first is None else first) else _LOCAL for i in range(layers)]
+    _read_window(fields, where, window, layer_types)
 
 
 def _complete_qwen3_moe(fields: Fields, values: Values, where: str) -> None:
@@ -105,8 +113,8 @@ def _obstacles_mixtral(config: DecoderConfig) -> list[str]:
 
 
 def _obstacles_qwen_moe(config: DecoderConfig) -> list[str]:
-    wanted = ("num_experts", "moe_intermediate_size")
-    return [name for name in wanted if not getattr(config, name)]
+    needed = ("num_experts", "moe_intermediate_size")
+    return [name for name in needed if not getattr(config, name)]
 
 
 def _obstacles_qwen2_moe(config: DecoderConfig) -> list[str]:

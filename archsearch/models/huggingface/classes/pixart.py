@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.pixart import PixArtConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Input, Inputs, captioned
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -23,9 +24,19 @@ def _finish(config: PixArtConfig, document: Document) -> None:
     document["cross_attention_dim"] = int(config.hidden_size)
 
 
+def _inputs(call: Call) -> Inputs:
+    conditions = bool(call.document.get("use_additional_conditions"))
+    return {
+        **captioned(call),
+        "added_cond_kwargs.resolution": call.noise(2) if conditions else Input("none", ()),
+        "added_cond_kwargs.aspect_ratio": call.noise(1) if conditions else Input("none", ()),
+    }
+
+
 FORMATS = {
     "PixArtTransformer2DModel": Format(
         family=PixArtConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.sana import SanaConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import captioned
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -22,12 +25,10 @@ def _complete(fields: Fields, values: Values, where: str) -> None:
 
 
 def _ratio(config: SanaConfig) -> float:
-    return int(config.intermediate_size) / int(config.hidden_size)
-
-
-def _obstacles(config: SanaConfig) -> list[str]:
-    exact = int(_ratio(config) * int(config.hidden_size)) == int(config.intermediate_size)
-    return [] if exact else ["intermediate_size that is a multiple of hidden_size in 64-bit numbers"]
+    """The class's expansion; it rounds the product down, so that the quotient must not fall below."""
+    inner, hidden = int(config.intermediate_size), int(config.hidden_size)
+    ratio = inner / hidden
+    return ratio if int(ratio * hidden) == inner else math.nextafter(ratio, math.inf)
 
 
 def _finish(config: SanaConfig, document: Document) -> None:
@@ -40,6 +41,7 @@ def _finish(config: SanaConfig, document: Document) -> None:
 FORMATS = {
     "SanaTransformer2DModel": Format(
         family=SanaConfig,
+        inputs=captioned,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.wan_vae import WanVAEConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import autoencoder_inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -21,6 +22,7 @@ def _finish(config: WanVAEConfig, document: Document) -> None:
 FORMATS = {
     "AutoencoderKLWan": Format(
         family=WanVAEConfig,
+        inputs=autoencoder_inputs,
         sizes={},
         options={
             "base_dim": ("base_dim", 96),

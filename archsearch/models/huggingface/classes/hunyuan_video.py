@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.hunyuan_video import HunyuanVideoConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values, rope_axes
+from archsearch.models.huggingface.classes.calls import Call, Input, Inputs, guided
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values, rope_axes
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -19,9 +20,21 @@ def _finish(config: HunyuanVideoConfig, document: Document) -> None:
     document["rope_axes_dim"] = rope_axes(int(config.head_dim))
 
 
+def _inputs(call: Call) -> Inputs:
+    return {
+        "hidden_states": call.video(),
+        "timestep": call.per_sample("steps"),
+        "encoder_hidden_states": call.words("text_embed_dim"),
+        "encoder_attention_mask": Input("ones", (call.batch, call.text_tokens())),
+        "pooled_projections": call.noise(call.document["pooled_projection_dim"]),
+        **guided(call),
+    }
+
+
 FORMATS = {
     "HunyuanVideoTransformer3DModel": Format(
         family=HunyuanVideoConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_single_layers": "num_single_layers",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.wan import WanConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -26,9 +27,21 @@ def _finish(config: WanConfig, document: Document) -> None:
     document["added_kv_proj_dim"] = int(config.hidden_size) if config.has_image else None
 
 
+def _inputs(call: Call) -> Inputs:
+    inputs = {
+        "hidden_states": call.video(),
+        "encoder_hidden_states": call.words("text_dim"),
+        "timestep": call.per_sample("steps"),
+    }
+    if call.document.get("image_dim"):
+        inputs["encoder_hidden_states_image"] = call.noise(257, call.document["image_dim"])
+    return inputs
+
+
 FORMATS = {
     "WanTransformer3DModel": Format(
         family=WanConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",

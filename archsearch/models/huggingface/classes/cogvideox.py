@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archsearch.errors import UnsupportedError
 from archsearch.models.diffusion.cogvideox import CogVideoXConfig
-from archsearch.models.huggingface.format import Document, Fields, Format, Values
+from archsearch.models.huggingface.classes.calls import Call, Input, Inputs
+from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
@@ -22,9 +23,24 @@ def _finish(config: CogVideoXConfig, document: Document) -> None:
     document["ofs_embed_dim"] = document["ofs_embed_dim"] or None
 
 
+def _inputs(call: Call) -> Inputs:
+    frames, (high, wide) = call.latent_frames(), call.latent_sides()
+    inputs = {
+        "hidden_states": call.noise(frames, call.document["in_channels"], high, wide),
+        "encoder_hidden_states": call.words("text_embed_dim"),
+        "timestep": call.per_sample("steps"),
+    }
+    if call.document.get("use_rotary_positional_embeddings"):
+        tokens = frames * high * wide // call.document["patch_size"] ** 2
+        for part in ("0", "1"):  # cosines and sines
+            inputs[f"image_rotary_emb.{part}"] = Input("noise", (tokens, call.document["attention_head_dim"]))
+    return inputs
+
+
 FORMATS = {
     "CogVideoXTransformer3DModel": Format(
         family=CogVideoXConfig,
+        inputs=_inputs,
         sizes={
             "num_layers": "num_layers",
             "num_attention_heads": "num_attention_heads",
