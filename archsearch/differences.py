@@ -46,23 +46,27 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Seconds of two answers as they are priced now, and what makes the difference, largest first."""
+    """What makes two answers differ: ``a_s`` and ``b_s`` are their seconds as priced now, ``shares`` the fields
+    that differ, the largest first."""
 
     a_s: float
     b_s: float
     shares: tuple[Share, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         rows = [{"field": s.field, "a": s.a, "b": s.b, "seconds": s.seconds} for s in self.shares]
         return {"a_latency_s": self.a_s, "b_latency_s": self.b_s, "difference_s": self.b_s - self.a_s, "fields": rows}
 
 
-def diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     """What makes two answers differ.
 
     Args:
         a, b: documents of ``estimate --json`` or ``pipeline estimate --json``, both of one kind.
+
+    Returns:
+        The seconds of both, and those that each field accounts for.
 
     Raises:
         InvalidInputError: a document that is neither, or one of each.

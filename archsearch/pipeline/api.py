@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from archsearch.cost.execution import Execution, chosen_execution
+from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -16,6 +17,9 @@ from archsearch.pipeline.levers import apply, get_lever
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Deployment, Placement, make_request
 from archsearch.workload import Workload
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 AUTO = "auto"
 """The placement that is the fastest that fits."""
@@ -45,13 +49,30 @@ def make_plan(
     caption_model: str | None = None,
     caption_tokens: int | None = None,
     prompt_tokens: int | None = None,
-    **changes: object,
+    **changes: Unpack[ExecutionFields],
 ) -> tuple[Plan, tuple[str, ...]]:
     """A plan with its levers pulled, and what was assumed (``name=value``).
 
-    ``execution`` is how the transformer runs (an ``Execution``, a name or a file of one), ``changes`` fields of it to
-    change. ``placement`` may be ``auto``: the fastest that fits this GPU. A captioner writes ``caption_tokens`` (200)
-    after reading ``prompt_tokens`` (300).
+    Args:
+        pipeline: a name, a path, or a pipeline.
+        gpu: what it runs on.
+        height, width, frames: pixels, and frames of a video (default: the pipeline's).
+        steps: denoising steps (default: the pipeline's).
+        guidance: none, cfg or distilled (default: the pipeline's).
+        batch_size: images or videos in one call.
+        dtype: format of the transformer's linear layers (default: the pipeline's).
+        execution: how the transformer runs: an ``Execution``, a name or a file of one.
+        levers: names of levers to pull.
+        placement: resident, model-offload, sequential-offload, or auto: the fastest that fits this GPU.
+        text_encoder_dtype, decoder_dtype: formats of the text encoders' weights and of the decoder.
+        tiling, slicing: decode tile by tile, and image by image.
+        pcie_gb_s: host-to-device GB/s of offloading.
+        caption_model: a language model that rewrites the prompt: it reads ``prompt_tokens`` (300) and writes
+            ``caption_tokens`` (200).
+        changes: fields of the execution to change (``ExecutionFields``).
+
+    Returns:
+        The plan, and what was assumed.
 
     Raises:
         UnknownNameError: no such pipeline, lever, format, execution or placement.

@@ -58,7 +58,13 @@ def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec, known: Mapping[str, Le
     """The plan with levers pulled.
 
     Args:
+        plan: what ``make_plan`` gave.
+        names: the levers, ``feature-cache=0.5`` with a number of its own.
+        gpu: what it runs on.
         known: the levers to look among, else those that ship.
+
+    Returns:
+        A new plan.
 
     Raises:
         UnknownNameError: no such lever.

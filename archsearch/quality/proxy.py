@@ -19,7 +19,8 @@ Features = Mapping[str, ArrayLike | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Expected quality: ``value`` with an 80 % interval; arrays broadcast like the features that gave them.
+    """Expected quality: ``value`` with an 80 % interval from ``low`` to ``high``; arrays broadcast like the features
+    that gave them.
 
     ``in_range`` is False where the law had to extrapolate; its interval is wider there.
     """
@@ -86,7 +87,10 @@ _REGISTERED: dict[str, QualityProxy] = {}
 
 
 def register_proxy(proxy: QualityProxy) -> None:
-    """Make a proxy known by its name, for spaces and the command line.
+    """Make a proxy known by its name, for spaces and the command line, in this process.
+
+    Args:
+        proxy: an object with the attributes of ``QualityProxy``.
 
     Raises:
         InvalidInputError: the name is taken.
@@ -109,12 +113,22 @@ def _known() -> dict[str, QualityProxy]:
 
 
 def list_proxies() -> list[str]:
-    """Names of all proxies: the published laws and what was registered."""
+    """The proxies: the published laws and what was registered.
+
+    Returns:
+        Their names, in order.
+    """
     return sorted(_known())
 
 
 def get_proxy(name: str) -> QualityProxy:
-    """The proxy of a name.
+    """A proxy by name.
+
+    Args:
+        name: one of ``list_proxies``.
+
+    Returns:
+        The law; ``predict`` gives its quality.
 
     Raises:
         UnknownNameError: no such proxy; the text lists near names.

@@ -61,8 +61,13 @@ class GpuExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer of ``explain``. Latencies and FLOPs are per ``per``. ``neighbours`` hold every step with its metrics
-    and ``why`` it is better, loses, or is out of the question. ``space`` is None where the model belongs to none."""
+    """The answer of ``explain`` about a model: its ``family`` and ``config``, ``parameters``, ``flops``,
+    ``memory_bytes``, expected ``quality``, and by GPU where its time goes (``per_gpu``).
+
+    Latencies and FLOPs are per ``per``; ``execution`` is how it runs. ``neighbours`` hold every step with its metrics
+    and ``why`` it is better in the ``objectives``, loses, or is out of the question. ``space`` is None where the model
+    belongs to none.
+    """
 
     family: str
     config: dict[str, Any]

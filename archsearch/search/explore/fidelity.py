@@ -59,7 +59,11 @@ ENUMERABLE_CANDIDATES = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How a study's trials are evaluated. ``function`` is a user's trainer; ``steps`` of the built-in one's.
+    """How a study's trials are evaluated.
+
+    ``objective`` is analytic, benchmark (measured on ``device``) or train (a short run's loss). Of the analytically
+    priced candidates the share ``keep`` is measured or trained. ``function`` is a user's trainer,
+    ``MODULE:FUNCTION``; a run has ``steps`` at most, and ``pruner`` (hyperband, median or none) ends it earlier.
 
     Raises:
         InvalidInputError: a choice or a number that makes no sense.

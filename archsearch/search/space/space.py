@@ -318,7 +318,11 @@ def space_files() -> dict[str, Path]:
 
 
 def list_spaces() -> list[str]:
-    """Names of all known spaces."""
+    """The spaces that ship.
+
+    Returns:
+        Their names, in order.
+    """
     return sorted(space_files())
 
 

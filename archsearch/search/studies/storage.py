@@ -212,6 +212,13 @@ def study_names(storage: str | None = None) -> list[str]:
 def load_study(name: str, storage: str | None = None) -> optuna.Study:
     """A stored study by name.
 
+    Args:
+        name: the study's name.
+        storage: a path, a database's URL or ``grpc://HOST:PORT`` (default: your data directory).
+
+    Returns:
+        The study, as Optuna has it.
+
     Raises:
         UnknownNameError: no such study; the text lists near names.
         InvalidInputError: the storage cannot be opened, or holds no study.
