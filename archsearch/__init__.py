@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from archsearch.report.front import plot_front
     from archsearch.search.answers.explain import Explanation
     from archsearch.search.evaluate.frames import config_of
+    from archsearch.search.evaluate.result import SearchResult
     from archsearch.search.explore.fidelity import Fidelity
-    from archsearch.search.space.space import SearchSpace, list_spaces, load_space
+    from archsearch.search.space.space import list_spaces
     from archsearch.search.studies.storage import load_study
     from archsearch.serving.fleet import FleetPlan, Replica, ServiceLevel, plan_fleet
     from archsearch.serving.fleet import replica as make_replica
@@ -81,7 +82,7 @@ _PLACES = {
     "Quality": "quality.proxy",
     "QualityProxy": "quality.proxy",
     "Replica": "serving.fleet",
-    "SearchSpace": "search.space.space",
+    "SearchResult": "search.evaluate.result",
     "ServiceLevel": "serving.fleet",
     "UnknownNameError": "errors",
     "UnsupportedError": "errors",
@@ -104,7 +105,6 @@ _PLACES = {
     "load_gpu": "hardware.database",
     "load_model": "models.registry.load",
     "load_pipeline": "pipeline.catalog",
-    "load_space": "search.space.space",
     "load_study": "search.studies.storage",
     "make_plan": "pipeline.api",
     "make_replica": "serving.fleet:replica",
@@ -144,7 +144,7 @@ __all__ = [
     "Quality",
     "QualityProxy",
     "Replica",
-    "SearchSpace",
+    "SearchResult",
     "ServiceLevel",
     "UnknownNameError",
     "UnsupportedError",
@@ -168,7 +168,6 @@ __all__ = [
     "load_gpu",
     "load_model",
     "load_pipeline",
-    "load_space",
     "load_study",
     "make_plan",
     "make_replica",

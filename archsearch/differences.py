@@ -46,23 +46,27 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Seconds of two answers as they are priced now, and what makes the difference, largest first."""
+    """What makes two answers differ: ``a_s`` and ``b_s`` are their seconds as priced now, ``shares`` the fields
+    that differ, the largest first."""
 
     a_s: float
     b_s: float
     shares: tuple[Share, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         rows = [{"field": s.field, "a": s.a, "b": s.b, "seconds": s.seconds} for s in self.shares]
         return {"a_latency_s": self.a_s, "b_latency_s": self.b_s, "difference_s": self.b_s - self.a_s, "fields": rows}
 
 
-def diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     """What makes two answers differ.
 
     Args:
         a, b: documents of ``estimate --json`` or ``pipeline estimate --json``, both of one kind.
+
+    Returns:
+        The seconds of both, and those that each field accounts for.
 
     Raises:
         InvalidInputError: a document that is neither, or one of each.
@@ -95,7 +99,7 @@ def diff(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
 
 def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float]:
     """Shapley values of ``count`` players; value(taken) for every subset."""
-    found = []
+    shares = []
     for player in range(count):
         rest = [i for i in range(count) if i != player]
         total = 0.0
@@ -104,8 +108,8 @@ def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float
             for chosen in combinations(rest, size):
                 before = frozenset(chosen)
                 total += weight * (value(before | {player}) - value(before))
-        found.append(total)
-    return found
+        shares.append(total)
+    return shares
 
 
 def _groups(one: Fields, other: Fields) -> list[tuple[str, list[str]]]:
@@ -216,15 +220,15 @@ def _pipeline_price(fields: Fields) -> float:
     if fields.get("model.decoder"):
         decoder = _config(fields["model.decoder"])
         pipeline = pipeline if decoder == pipeline.decoder else pipeline.with_decoder(decoder)
-    asked = {n: v for n, v in _part(fields, "request").items() if v is not None}
-    request: Request = make_request(pipeline, **asked)[0]
-    told = {n: v for n, v in _part(fields, "run").items() if v is not None}
-    formats = {n: DType.parse(v) for n, v in told.items() if n.endswith("dtype")}
+    stated = {n: v for n, v in _part(fields, "request").items() if v is not None}
+    request: Request = make_request(pipeline, **stated)[0]
+    deployed = {n: v for n, v in _part(fields, "run").items() if v is not None}
+    formats = {n: DType.parse(v) for n, v in deployed.items() if n.endswith("dtype")}
     step = Workload(height=1, width=1, dtype=formats["dtype"])
-    run = Deployment(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
+    run = Deployment(**{**deployed, **formats, **_placement(deployed)}, execution=_execution(fields, step))
     pricer = _pricer(load_gpu(fields["hardware.gpu"]))
     return float(estimate_pipeline(pipeline, pricer.gpu, request, run, pricer=pricer).latency_s)
 
 
-def _placement(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"placement": Placement(told["placement"])} if "placement" in told else {}
+def _placement(deployed: Mapping[str, Any]) -> dict[str, Any]:
+    return {"placement": Placement(deployed["placement"])} if "placement" in deployed else {}

@@ -52,6 +52,7 @@ class WorkloadFields(TypedDict, total=False):
 class Workload:
     """The input a model is costed on.
 
+    ``phase`` is what runs, ``batch_size`` sequences, images or videos at a time, ``dtype`` the linear layers' format.
     ``seq_len`` is tokens per sequence, the context length in decode, and of image and video models the text's tokens
     (their config's ``text_seq_len`` where it is left out). ``height`` and ``width`` are pixels, ``frames`` those of the
     video. ``checkpointing`` trains with every layer's input kept and the layer run again in the backward pass.

@@ -27,13 +27,9 @@ SPELLINGS = {
     "compiled": ("--compiled/--eager",),
     "function": ("--trainer",),
     "levers": ("--lever",),
-    "max_latency_s": ("--max-latency-ms",),
-    "max_memory_bytes": ("--max-memory-gib",),
     "prices": ("--price",),
-    "retained": ("--min-retained",),
     "seq_len": ("--seq-len", "-s"),
     "slicing": ("--vae-slicing",),
-    "stated": ("--retained",),
     "tiling": ("--vae-tiling/--no-vae-tiling",),
     "tiers": ("--tier",),
 }

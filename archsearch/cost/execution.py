@@ -117,8 +117,8 @@ class Execution:
     microseconds (None: the modelled time of ``cost/host.yaml``; 0: kernels back to back). ``clock`` is ``burst`` (as a
     benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
     clock in MHz; ``power_limit_w`` is a limit below the board's own. ``correction`` applies the learned correction of
-    matrix products. The ``*_parallel`` fields are GPUs that share the model's widths, its sequence, its layers and its
-    batch.
+    matrix products. GPUs share the model's widths (``tensor_parallel``), its sequence (``sequence_parallel``), its
+    layers (``pipeline_parallel``) and its batch (``data_parallel``).
 
     Raises:
         UnknownNameError: no such release, attention kernel or clock.

@@ -40,6 +40,13 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
 
     Case, spaces against hyphens and leading brand words (NVIDIA, Tesla, GeForce, AMD, Instinct) do not matter.
 
+    Args:
+        name: any of these.
+        profiles: directories of profiles that come before the shipped ones (default: ``ARCHSEARCH_PROFILES``).
+
+    Returns:
+        Every figure of the GPU.
+
     Raises:
         UnknownNameError: no profile has that name; the text lists the nearest ids and aliases.
         InvalidInputError: a profile that had to be read is malformed.
@@ -58,6 +65,12 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
 
 def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
     """Every known GPU, sorted by vendor (NVIDIA first), release year and id.
+
+    Args:
+        profiles: as ``load_gpu`` takes them.
+
+    Returns:
+        Every figure of each.
 
     Raises:
         InvalidInputError: a profile is malformed.

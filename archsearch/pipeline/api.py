@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from archsearch.cost.execution import Execution, chosen_execution
+from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -16,6 +17,9 @@ from archsearch.pipeline.levers import apply, get_lever
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Deployment, Placement, make_request
 from archsearch.workload import Workload
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 AUTO = "auto"
 """The placement that is the fastest that fits."""
@@ -45,31 +49,43 @@ def make_plan(
     caption_model: str | None = None,
     caption_tokens: int | None = None,
     prompt_tokens: int | None = None,
-    **changes: object,
+    **changes: Unpack[ExecutionFields],
 ) -> tuple[Plan, tuple[str, ...]]:
     """A plan with its levers pulled, and what was assumed (``name=value``).
 
-    ``execution`` is how the transformer runs (an ``Execution``, a name or a file of one), ``changes`` fields of it to
-    change. ``placement`` may be ``auto``: the fastest that fits this GPU. A captioner writes ``caption_tokens`` (200)
-    after reading ``prompt_tokens`` (300).
+    Args:
+        pipeline: a name, a path, or a pipeline.
+        gpu: what it runs on.
+        height, width, frames: pixels, and frames of a video (default: the pipeline's).
+        steps: denoising steps (default: the pipeline's).
+        guidance: none, cfg or distilled (default: the pipeline's).
+        batch_size: images or videos in one call.
+        dtype: format of the transformer's linear layers (default: the pipeline's).
+        execution: how the transformer runs: an ``Execution``, a name or a file of one.
+        levers: names of levers to pull.
+        placement: resident, model-offload, sequential-offload, or auto: the fastest that fits this GPU.
+        text_encoder_dtype, decoder_dtype: formats of the text encoders' weights and of the decoder.
+        tiling, slicing: decode tile by tile, and image by image.
+        pcie_gb_s: host-to-device GB/s of offloading.
+        caption_model: a language model that rewrites the prompt: it reads ``prompt_tokens`` (300) and writes
+            ``caption_tokens`` (200).
+        changes: fields of the execution to change (``ExecutionFields``).
+
+    Returns:
+        The plan, and what was assumed.
 
     Raises:
         UnknownNameError: no such pipeline, lever, format, execution or placement.
         InvalidInputError: sizes that the pipeline cannot generate, or what would have no effect on it.
         UnsupportedError: a format or lever that this GPU or combination does not have, or no placement that fits.
     """
-    loaded, levers = load_pipeline(pipeline), list(levers)
+    loaded, levers = _captioned(load_pipeline(pipeline), caption_model, caption_tokens, prompt_tokens), list(levers)
     _refuse_two_steps(steps, levers)
-    if caption_model is None:
-        _refuse_given("goes with --caption-model", caption_tokens=caption_tokens, prompt_tokens=prompt_tokens)
     stored = {"text_encoder_dtype": text_encoder_dtype}
     decoded = {"decoder_dtype": decoder_dtype, "vae_tiling": tiling, "vae_slicing": slicing or None}
     _refuse_idle(loaded, stored, decoded)
     asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
     request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
-    if caption_model is not None:
-        prompt, caption = _or(prompt_tokens, PROMPT_TOKENS), _or(caption_tokens, CAPTION_TOKENS)
-        loaded = loaded.with_captioner(caption_model, prompt_tokens=prompt, new_tokens=caption)
     linear = loaded.record.defaults.dtype if dtype is None else DType.parse(dtype)
     deployment = Deployment(
         dtype=linear,
@@ -95,21 +111,38 @@ def placed(plan: Plan, gpu: GpuSpec) -> Plan:
     Raises:
         UnsupportedError: none does.
     """
-    found = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment)
-    if found is None:
+    fitting = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment)
+    if fitting is None:
         raise UnsupportedError(f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch")
-    return replace(plan, deployment=found.deployment)
+    return replace(plan, deployment=fitting.deployment)
 
 
-def _refuse_given(why: str, **options: object) -> None:
-    """Refuse options that have no effect.
+def _captioned(
+    pipeline: GenerationPipeline, model: str | None, caption_tokens: int | None, prompt_tokens: int | None
+) -> GenerationPipeline:
+    """The pipeline with the language model that rewrites the prompt, where one is named.
+
+    Raises:
+        InvalidInputError: tokens of a captioner that is not named, or a model that writes no text.
+    """
+    if model is None:
+        why = "goes with {caption_model}"
+        _refuse_given(why, "caption_model", caption_tokens=caption_tokens, prompt_tokens=prompt_tokens)
+        return pipeline
+    prompt = PROMPT_TOKENS if prompt_tokens is None else prompt_tokens
+    caption = CAPTION_TOKENS if caption_tokens is None else caption_tokens
+    return pipeline.with_captioner(model, prompt_tokens=prompt, new_tokens=caption)
+
+
+def _refuse_given(why: str, *others: str, **options: object) -> None:
+    """Refuse options that have no effect; the reason may mention ``others``.
 
     Raises:
         InvalidInputError: the first that was given.
     """
     for name, value in options.items():
         if value is not None:
-            raise InvalidInputError(f"{{{name}}} {why}", field=name)
+            raise InvalidInputError(f"{{{name}}} {why}", field=(name, *others))
 
 
 def _refuse_idle(pipeline: GenerationPipeline, text: Mapping[str, object], decoder: Mapping[str, object]) -> None:
@@ -146,10 +179,6 @@ def _refuse_overruled(asked: Plan, pulled: Plan, named: Sequence[str]) -> None:
 
 def _word(value: object) -> str:
     return str(getattr(value, "value", value)).lower()
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
 
 
 def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:

@@ -196,12 +196,22 @@ def pipeline_files() -> dict[str, Path]:
 
 
 def list_pipelines() -> list[str]:
-    """Names of all known pipelines."""
+    """The pipelines that ship.
+
+    Returns:
+        Their names, in order.
+    """
     return sorted(pipeline_files())
 
 
 def load_pipeline(name_or_path: str | Path | GenerationPipeline) -> GenerationPipeline:
     """A pipeline by name, or from a YAML file.
+
+    Args:
+        name_or_path: one of ``list_pipelines``, a path, or a pipeline, which is returned.
+
+    Returns:
+        The pipeline: its models and its defaults.
 
     Raises:
         UnknownNameError: no such pipeline; the text lists near names.

@@ -44,7 +44,11 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineEstimate:
-    """A pipeline under a request and a deployment. ``weights_bytes`` by component; ``fits`` is per GPU."""
+    """A pipeline under a request and a deployment, on a ``gpu``.
+
+    ``stages`` are its parts in order, ``weights_bytes`` the weights by component, ``provenance`` how the time is known
+    by its least-known part, ``usd_per_hour`` a GPU's price.
+    """
 
     pipeline: GenerationPipeline
     gpu: GpuSpec
@@ -61,10 +65,12 @@ class PipelineEstimate:
 
     @property
     def latency_s(self) -> Floats:
+        """Seconds end to end."""
         return self.total("latency_s")
 
     @property
     def peak_memory_bytes(self) -> Floats:
+        """The most that a GPU holds in any stage."""
         most: Floats = as_float(0.0)
         for stage in self.stages:
             most = np.maximum(most, stage.memory_bytes)
@@ -72,10 +78,12 @@ class PipelineEstimate:
 
     @property
     def fits(self) -> Flags:
+        """Whether each GPU has the memory."""
         return np.asarray(self.peak_memory_bytes <= self.gpu.memory_bytes)
 
     @property
     def gpus(self) -> int:
+        """GPUs that share one request."""
         return self.deployment.gpus
 
     @property
@@ -103,6 +111,16 @@ def estimate_pipeline(
     pricer: Pricer | None = None,
 ) -> PipelineEstimate:
     """Latency by stage, end to end, and memory.
+
+    Args:
+        pipeline: of a plan.
+        gpu: what it runs on.
+        request: of a plan: what is generated.
+        deployment: of a plan: how its parts lie and run.
+        pricer: keeps what is priced from call to call.
+
+    Returns:
+        Seconds and bytes; arrays where the request or the models have some.
 
     Raises:
         InvalidInputError: a request that the pipeline cannot serve, with the nearest legal values.

@@ -35,7 +35,8 @@ NOT_OF_A_CALL = frozenset(("text_encoder_dtype", "decoder_dtype", "tiling", "sli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a combination has to keep, and what it should minimise.
+    """What a combination has to keep (``max_latency_s``, ``max_memory_bytes`` of each GPU, ``max_gpus``), and what it
+    should minimise (``objective``).
 
     ``latency`` is seconds end to end, ``cost`` GPU-seconds per output (a price, where the GPU has one), ``energy``
     joules per output. ``training`` is the most that may be trained; ``retained`` the least share of quality: where it
@@ -88,7 +89,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The best option, the plan without levers, and how many combinations were judged.
+    """The ``best`` option, the plan without levers (``baseline``), and how many combinations were judged.
 
     ``steps`` pulls the best option's levers one after the other, each time the one that gains most. ``unknown`` is how
     many legal combinations were left out because nobody measured what they leave of the quality. ``plan`` is what was
@@ -117,8 +118,15 @@ def optimize(
     """The legal combination that keeps the goal's limits and minimises its objective.
 
     Args:
+        plan: where to start from.
+        gpu: what it runs on.
+        goal: the objective and the limits.
+        pricer: keeps what is priced from call to call.
         retained: lever → share of quality left that the user states, in place of what is known of it.
         known: the levers to choose from, else those that ship.
+
+    Returns:
+        The best combination, the plan without levers, and what each lever gains.
 
     Raises:
         ArchSearchError: no combination keeps the limits; the text names the nearest.

@@ -11,7 +11,7 @@ from archsearch.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A pipeline, what is asked of it and how its parts lie and run."""
+    """A ``pipeline``, what is asked of it (``request``), and how its parts lie and run (``deployment``)."""
 
     pipeline: GenerationPipeline
     request: Request

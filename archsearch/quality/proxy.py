@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from archsearch.arrays import Flags, Floats, as_float
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.quality.modalities import default_name
+
+Features = Mapping[str, ArrayLike | None]
+"""Features of architectures by name, numbers or arrays that broadcast; None where one is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Expected quality: ``value`` with an 80 % interval; arrays broadcast like the features that gave them.
+    """Expected quality: ``value`` with an 80 % interval from ``low`` to ``high``; arrays broadcast like the features
+    that gave them.
 
     ``in_range`` is False where the law had to extrapolate; its interval is wider there.
     """
 
-    value: Any
-    low: Any
-    high: Any
-    in_range: Any
+    value: Floats
+    low: Floats
+    high: Floats
+    in_range: Flags
 
 
 @runtime_checkable
@@ -66,7 +74,7 @@ class QualityProxy(Protocol):
     @property
     def assumed(self) -> bool: ...
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """Expected quality of arrays (or scalars) of features.
 
         Raises:
@@ -79,7 +87,10 @@ _REGISTERED: dict[str, QualityProxy] = {}
 
 
 def register_proxy(proxy: QualityProxy) -> None:
-    """Make a proxy known by its name, for spaces and the command line.
+    """Make a proxy known by its name, for spaces and the command line, in this process.
+
+    Args:
+        proxy: an object with the attributes of ``QualityProxy``.
 
     Raises:
         InvalidInputError: the name is taken.
@@ -102,20 +113,30 @@ def _known() -> dict[str, QualityProxy]:
 
 
 def list_proxies() -> list[str]:
-    """Names of all proxies: the published laws and what was registered."""
+    """The proxies: the published laws and what was registered.
+
+    Returns:
+        Their names, in order.
+    """
     return sorted(_known())
 
 
 def get_proxy(name: str) -> QualityProxy:
-    """The proxy of a name.
+    """A proxy by name.
+
+    Args:
+        name: one of ``list_proxies``.
+
+    Returns:
+        The law; ``predict`` gives its quality.
 
     Raises:
         UnknownNameError: no such proxy; the text lists near names.
     """
-    found = _known().get(name)
-    if found is None:
+    proxy = _known().get(name)
+    if proxy is None:
         raise UnknownNameError("quality proxy", name, list_proxies())
-    return found
+    return proxy
 
 
 def default_proxy(family: str) -> QualityProxy:
@@ -131,3 +152,18 @@ def default_proxy(family: str) -> QualityProxy:
         if family in proxy.families:
             return proxy
     raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")
+
+
+def positive_feature(proxy: str, features: Features, name: str) -> Floats:
+    """A feature that a proxy needs.
+
+    Raises:
+        InvalidInputError: it is missing or not positive.
+    """
+    given = features.get(name)
+    if given is None:
+        raise InvalidInputError(f"quality proxy {proxy!r} needs {name!r}; it was not given")
+    value = as_float(given)
+    if not np.all(value > 0):
+        raise InvalidInputError(f"quality proxy {proxy!r}: {name} must be positive")
+    return value

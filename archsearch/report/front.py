@@ -73,7 +73,19 @@ def front_info(front: Table, recommended: Table | None = None, *, x: str | None 
 
 
 def plot_front(front: Table, recommended: Table | None = None, *, x: str | None = None) -> go.Figure:
-    """Draw ``front_info`` with Plotly; hovering over a point shows its dimensions."""
+    """Draw a front with Plotly; hovering over a point shows its dimensions.
+
+    Args:
+        front: what ``enumerate_space`` gave.
+        recommended: what ``recommend`` gave, to stand out.
+        x: the column on the horizontal axis (default: the first objective beside quality).
+
+    Returns:
+        A figure.
+
+    Raises:
+        InvalidInputError: a table that is no answer of a search, or a column that it lacks.
+    """
     import plotly.graph_objects as go
 
     info = front_info(front, recommended, x=x)

@@ -57,16 +57,18 @@ class ServiceLevel:
 
     @property
     def tightest_s(self) -> float:
+        """The least limit; infinite where there is none."""
         return min((value for _, value in self.limits()), default=float("inf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One serving unit: a plan on a GPU (or on the few that share a request), seconds by batch size.
+    """One serving unit: a plan on a ``gpu`` (or on the few, ``gpus``, that share a request).
 
+    ``batch_s`` are seconds by batch size, ``usd_per_hour`` a GPU's price, ``available`` how many GPUs there are.
     ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
-    of a video that a request makes, where it is one; ``execution`` how the transformer runs, ``plan`` what is
-    asked and run.
+    of a video that a request makes, where it is one; ``execution`` how the transformer runs, ``plan`` what is asked
+    and run.
     """
 
     gpu: GpuSpec
@@ -301,7 +303,8 @@ def _alone(unit: Replica, level: ServiceLevel) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """The cheapest fleet that keeps a service level, all that were considered, and by GPU why kinds were left out."""
+    """The cheapest fleet that keeps a service level (``best``), all that were ``considered``, and by GPU why kinds were
+    left out (``refused``)."""
 
     best: Fleet
     considered: tuple[Fleet, ...]

@@ -65,6 +65,12 @@ def register_format(name: str, layout: Format[Any]) -> None:
 def from_hf(path: Path) -> ModelConfig:
     """Read a ``config.json``, or a directory that holds one (a diffusers pipeline: its transformer's).
 
+    Args:
+        path: the file or the directory.
+
+    Returns:
+        The model's dimensions.
+
     Raises:
         InvalidInputError: no such file, not JSON, or sizes missing or impossible; the text names file and field.
         UnsupportedError: fields that the family cannot express, by name.
@@ -142,6 +148,12 @@ def to_hf(config: ModelConfig) -> Document:
 
     What the class's file does not tell (pixels per latent, text tokens) stands under ``_archsearch`` where it is not
     the class's usual: both libraries pass over it, and ``from_hf`` reads it.
+
+    Args:
+        config: one architecture.
+
+    Returns:
+        The file's keys and values.
 
     Raises:
         UnsupportedError: no class is this architecture; the text names the fields in the way.

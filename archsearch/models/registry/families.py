@@ -72,7 +72,13 @@ def _own_family(name: str) -> type[Assembled]:
 
 
 def get_family(name: str) -> type[Assembled]:
-    """The config class of a family.
+    """The config class of a family: its fields are the dimensions, and ``from_dict`` reads them by name.
+
+    Args:
+        name: the family (``archsearch models list`` shows it beside each preset).
+
+    Returns:
+        A frozen dataclass; dimensions may be NumPy integer arrays.
 
     Raises:
         UnknownNameError: no such family.
@@ -95,7 +101,11 @@ def presets_of(family: str) -> Mapping[str, Preset]:
 
 
 def preset_names() -> list[str]:
-    """Names of all presets, family by family."""
+    """The presets.
+
+    Returns:
+        Their names, family by family.
+    """
     return [name for family in family_names() for name in presets_of(family)]
 
 

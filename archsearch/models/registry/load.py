@@ -18,6 +18,12 @@ def load_model(text: str) -> ModelConfig:
 
     An archsearch YAML holds ``family`` and the family's config fields. Nothing is ever downloaded.
 
+    Args:
+        text: the name, the path or the id.
+
+    Returns:
+        The model's dimensions.
+
     Raises:
         UnknownNameError: neither a preset nor a file.
         InvalidInputError: a file that describes no model; the text names file and field.

@@ -104,7 +104,12 @@ def to_records(table: SearchResult | pd.DataFrame) -> list[dict[str, Any]]:
 def config_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> dict[str, Any]:
     """The complete config of one row (fixed fields too), as the family's ``from_dict`` takes it.
 
-    ``rank`` counts rows from 1.
+    Args:
+        table: what ``recommend`` or ``enumerate_space`` gave.
+        rank: which row, counted from 1.
+
+    Returns:
+        Values by field; ``table.attrs["family"]`` names the family.
 
     Raises:
         InvalidInputError: a table that is no answer of a search, or that lost its ``attrs``.

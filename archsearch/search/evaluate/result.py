@@ -49,7 +49,7 @@ class StoredStudy:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A table of architectures, one a row, with what they have in common.
+    """A table of architectures, one a row, with what they have in common (``setting``).
 
     ``frame`` has the columns that ``search.evaluate.frames`` describes and no ``attrs``. ``counts`` are there where a
     space was enumerated, ``study`` where the rows are a study's trials, ``advice`` where they are recommended.

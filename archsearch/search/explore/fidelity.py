@@ -59,7 +59,11 @@ ENUMERABLE_CANDIDATES = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How a study's trials are evaluated. ``function`` is a user's trainer; ``steps`` of the built-in one's.
+    """How a study's trials are evaluated.
+
+    ``objective`` is analytic, benchmark (measured on ``device``) or train (a short run's loss). Of the analytically
+    priced candidates the share ``keep`` is measured or trained. ``function`` is a user's trainer,
+    ``MODULE:FUNCTION``; a run has ``steps`` at most, and ``pruner`` (hyperband, median or none) ends it earlier.
 
     Raises:
         InvalidInputError: a choice or a number that makes no sense.
@@ -233,8 +237,8 @@ def _trainer(fidelity: Fidelity, family: str, allow_code: bool) -> Trainer:
         require_leave(f"the study trains by {fidelity.function!r}")
     from archsearch.models.tracing.builder import find_function
 
-    found: Trainer = find_function(fidelity.function)
-    return found
+    trainer: Trainer = find_function(fidelity.function)
+    return trainer
 
 
 def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fidelity, measure: Evaluation) -> int:
@@ -257,7 +261,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
 
     with get_heartbeat_thread(trial_id, study._storage), _beating(study, trial_id):
         try:
-            found = measure.metrics(config, report)
+            measured = measure.metrics(config, report)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
             return 1
@@ -268,7 +272,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
         except BaseException:
             study.tell(trial, state=TrialState.FAIL)
             raise
-    metrics = {**trial.user_attrs["metrics"], **found}
+    metrics = {**trial.user_attrs["metrics"], **measured}
     trial.set_user_attr("metrics", metrics)
     trial.set_user_attr("measured_on", measure.on)
     study.tell(trial, [metrics[name] for name in signs])
