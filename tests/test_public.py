@@ -66,7 +66,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
     """Methods and properties that a class itself has, by name."""
     for name, thing in vars(cls).items():
         plain = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
-        if inspect.isfunction(plain) and not name.startswith("_"):
+        if inspect.isfunction(plain) and plain.__module__.startswith("archsearch") and not name.startswith("_"):
             yield name, plain
 
 

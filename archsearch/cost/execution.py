@@ -15,13 +15,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, get_args, get_type_hints
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
-from archsearch.yaml_records import load_text
 
 TORCH_RELEASES = ("2.4", "2.8")
 """Releases whose kernels differ: ``2.4`` stands for those before 2.8, ``2.8`` for 2.8 and later."""
@@ -305,6 +305,8 @@ def with_changes(base: Execution, changes: Mapping[str, object], where: str = "e
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
+    from archsearch.yaml_records import load_text
+
     try:
         values = load_text(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -318,15 +320,20 @@ def _from_file(path: Path, workload: Workload) -> Execution:
     return execution_of(values, workload, str(path))
 
 
+@cache
+def _types() -> Mapping[str, tuple[type, ...]]:
+    """The types that a field holds, by field."""
+    return {name: get_args(hint) or (hint,) for name, hint in get_type_hints(ExecutionFields).items()}
+
+
 def _is_legal(field: str, value: object) -> bool:
-    boolean = isinstance(value, bool)
-    if field in ("compiled", "cuda_graphs", "fused_qkv", "correction"):
-        return boolean
-    if field in LAYOUT:
-        return isinstance(value, int) and not boolean
-    if field in ("launch_us", "power_limit_w"):
-        return value is None or (isinstance(value, int | float) and not boolean)
-    return isinstance(value, str | int | float) and not boolean
+    """Whether a field may have a value; a number stands for a text that looks like one (``torch=2.8``)."""
+    types = _types()[field]
+    if value is None or isinstance(value, bool):
+        return type(value) in types
+    if str in types:
+        return isinstance(value, str | int | float)
+    return isinstance(value, int | float if float in types else int) and bool not in types
 
 
 def _read_value(text: str) -> object:
