@@ -541,7 +541,7 @@ def test_a_stored_pool_keeps_its_weights() -> None:
         ("t4=0", "whole number of GPUs"),
         ("t4=-1", "whole number of GPUs"),
         ("t4=nan", "whole number of GPUs"),
-        ("t4=1.5", "--weights"),
+        ("t4=1.5", "weights GPU=SHARE"),
         ("t4=lots", "whole number of GPUs"),
         ("t4=", "whole number of GPUs"),
         ("t4,,l4", "empty item"),
