@@ -24,6 +24,15 @@ class ArchSearchError(Exception):
         """The argument that the error is about; the first where it is about several, None where it is about none."""
         return self.fields[0] if self.fields else None
 
+    def within(self, place: str) -> InvalidInputError:
+        """The same mistake, told with the place where it was made: ``place: text``."""
+        return InvalidInputError(f"{place}: {self._template}", field=self.fields)
+
+    @property
+    def template(self) -> str:
+        """The text with braces round the fields that it mentions, for an error that repeats it."""
+        return self._template
+
     def spelled(self, spelling: Callable[[str], str]) -> str:
         """The text with each mentioned field as ``spelling`` writes it."""
         text = self._template

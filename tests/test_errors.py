@@ -60,3 +60,9 @@ def test_a_number_out_of_range_is_refused(value: object, options: dict[str, floa
         require_range("x", value, low, **options)
     assert str(error.value) == told
     assert error.value.field == "x"
+
+
+def test_a_mistake_told_with_its_place_keeps_its_fields() -> None:
+    error = InvalidInputError("{seq_len} 9 is too long", field="seq_len").within("my.yaml:3")
+    assert error.spelled(lambda name: f"--{name}") == "my.yaml:3: --seq_len 9 is too long"
+    assert str(error) == "my.yaml:3: seq_len 9 is too long"
