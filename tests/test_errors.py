@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.cli.main import run
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ranges import require_range
 
 
@@ -60,3 +60,18 @@ def test_a_number_out_of_range_is_refused(value: object, options: dict[str, floa
         require_range("x", value, low, **options)
     assert str(error.value) == told
     assert error.value.field == "x"
+
+
+def test_errors_joined_or_placed_keep_what_they_are_about():
+    one, other = UnsupportedError("{clock} is high", field="clock"), UnsupportedError("too large")
+    both = ArchSearchError.joined([one, other, one])
+    assert str(both) == "clock is high; too large"
+    assert both.spelled("--{}".format) == "--clock is high; too large"
+    placed = UnknownNameError("phase", "trian", ["train"], field="phase").about("a.yaml")
+    assert type(placed) is UnknownNameError
+    assert str(placed) == "a.yaml: unknown phase 'trian': did you mean train?"
+    assert (placed.near, placed.field) == (("train",), "phase")
+        "a.yaml: unknown phase 'trian': did you mean train?",
+        ("train",),
+        "phase",
+    )
