@@ -86,9 +86,8 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
             return price(fields)
         except ArchSearchError as error:
             names = " and ".join(groups[i][0] for i in sorted(taken)) or "the first answer"
-            raise UnsupportedError(
-                f"with {names} of the second answer nothing can be priced: {error.template}", field=error.fields
-            ) from None
+            place = f"with {names} of the second answer nothing can be priced"
+            raise UnsupportedError.joined([error.about(place)]) from None
 
     shares = [
         Share(name, *_apart(_values(one, names), _values(other, names)), value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from typing import Self
 
 
 class ArchSearchError(Exception):
@@ -24,21 +25,31 @@ class ArchSearchError(Exception):
         """The argument that the error is about; the first where it is about several, None where it is about none."""
         return self.fields[0] if self.fields else None
 
-    def within(self, place: str) -> InvalidInputError:
-        """The same mistake, told with the place where it was made: ``place: text``."""
-        return InvalidInputError(f"{place}: {self._template}", field=self.fields)
-
-    @property
-    def template(self) -> str:
-        """The text with braces round the fields that it mentions, for an error that repeats it."""
-        return self._template
-
     def spelled(self, spelling: Callable[[str], str]) -> str:
         """The text with each mentioned field as ``spelling`` writes it."""
         text = self._template
         for name in self.fields:
             text = text.replace(f"{{{name}}}", spelling(name))
         return text
+
+    def about(self, place: str) -> Self:
+        """The same error, its text preceded by where it arose."""
+        error = self._of(f"{place}: {self._template}", self.fields)
+        vars(error).update({name: value for name, value in vars(self).items() if name not in vars(error)})
+        return error
+
+    @classmethod
+    def joined(cls, errors: Iterable[ArchSearchError]) -> Self:
+        """One error of several reasons, each told once."""
+        reasons = list(errors)
+        text = "; ".join(dict.fromkeys(error._template for error in reasons))
+        return cls._of(text, [name for error in reasons for name in error.fields])
+
+    @classmethod
+    def _of(cls, text: str, fields: Iterable[str]) -> Self:
+        error = cls.__new__(cls)
+        ArchSearchError.__init__(error, text, field=fields)
+        return error
 
 
 class UnknownNameError(ArchSearchError):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.cli.main import run
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ranges import require_range
 
 
@@ -62,7 +62,12 @@ def test_a_number_out_of_range_is_refused(value: object, options: dict[str, floa
     assert error.value.field == "x"
 
 
-def test_a_mistake_told_with_its_place_keeps_its_fields() -> None:
-    error = InvalidInputError("{seq_len} 9 is too long", field="seq_len").within("my.yaml:3")
-    assert error.spelled(lambda name: f"--{name}") == "my.yaml:3: --seq_len 9 is too long"
-    assert str(error) == "my.yaml:3: seq_len 9 is too long"
+def test_errors_joined_or_placed_keep_what_they_are_about() -> None:
+    one, other = UnsupportedError("{clock} is high", field="clock"), UnsupportedError("too large")
+    both = ArchSearchError.joined([one, other, one])
+    assert str(both) == "clock is high; too large"
+    assert both.spelled("--{}".format) == "--clock is high; too large"
+    placed = UnknownNameError("phase", "trian", ["train"], field="phase").about("a.yaml")
+    assert type(placed) is UnknownNameError
+    assert str(placed) == "a.yaml: unknown phase 'trian': did you mean train?"
+    assert (placed.near, placed.field) == (("train",), "phase")

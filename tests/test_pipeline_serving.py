@@ -136,7 +136,7 @@ def test_prices_decide_and_pools_mix_where_numbers_are_short():
     assert best.rate == pytest.approx(2.0)
     plan = plan_fleet([fast, cheap], 2.0, ServiceLevel(p95_s=3.5))
     assert {g.replica.gpu.id for g in plan.best.groups} == {"h100-sxm"}
-    assert "one request alone takes 4 s" in plan.refused["l40s"]
+    assert "one request alone takes 4 s" in str(plan.refused["l40s"])
 
 
 def test_cost_and_energy_are_what_the_groups_spend():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.groups import option_name
+from archsearch.cli.output import worded
 from archsearch.errors import UnsupportedError
 from archsearch.search.answers.export import Export, export_of, pipeline_record
 from archsearch.search.evaluate.result import SearchResult, as_result
@@ -23,7 +24,7 @@ def class_fields(table: Table, rank: int) -> dict[str, str | None]:
     try:
         published = published_class(export_of(table, rank).config)
     except UnsupportedError as error:
-        return {"hf_class": None, "hf_difference": str(error)}
+        return {"hf_class": None, "hf_difference": worded(error)}
     name, difference = published.name, published.difference
     return {"hf_class": None if difference else name, "hf_difference": difference or None}
 

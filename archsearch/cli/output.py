@@ -11,6 +11,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from archsearch.cli.groups import option_name
+from archsearch.errors import ArchSearchError
+
 LEAST_WIDTH = 40
 
 
@@ -38,7 +41,12 @@ def finite(value: object) -> object:
         return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    return str(value)
+    return worded(value)
+
+
+def worded(value: object) -> str:
+    """A value as a text; an error names the options that it is about."""
+    return value.spelled(option_name) if isinstance(value, ArchSearchError) else str(value)
 
 
 def note(text: str) -> None:
@@ -113,7 +121,7 @@ def text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return worded(value)
 
 
 def milliseconds(seconds: float) -> str:

@@ -87,6 +87,10 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
         text = f["text_encoder_dtype"] or "as they are"
         tiles = "tiled decoding" if f["vae_tiling"] else "whole decoding"
         say(f"    fits with {f['placement']}, text encoders {text}, {tiles}: {f['latency_s']:.4g} s")
+    _print_stages(d)
+
+
+def _print_stages(d: dict[str, Any]) -> None:
     print_table(
         "",
         ("stage", "calls", "s", "share", "ms/call", "GPU s", "host s", "PCIe s", "roofline s", "memory GiB"),
@@ -116,31 +120,13 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         UnknownNameError: a name is unknown on any GPU.
         ArchSearchError: no GPU can run what was asked; the text has the reasons.
     """
-    from archsearch.errors import ArchSearchError, UnknownNameError
+    from archsearch.errors import ArchSearchError
     from archsearch.hardware import gpu_ids, load_gpu
-    from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
-    from archsearch.pipeline.pricing import Pricer
 
-    rows: list[dict[str, Any]] = []
-    for gpu in [load_gpu(name) for name in gpu_ids()] if where == "all" else _kinds(where):
-        row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
-        try:
-            plan, pricer = plan_on(gpu), Pricer(gpu)
-            found = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
-            row |= {"fits": bool(found.fits), "latency_s": float(found.latency_s)}
-            row |= {
-                "peak_bytes": float(found.peak_memory_bytes),
-                "execution": found.deployment.step_execution.to_dict(),
-            }
-            best = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
-            row["fitting"] = None if best is None else _placement(best)
-        except UnknownNameError:
-            raise  # what was asked is wrong on every GPU
-        except ArchSearchError as error:
-            row["reason"] = str(error)
-        rows.append(row)
+    gpus = [load_gpu(name) for name in gpu_ids()] if where == "all" else _kinds(where)
+    rows = [_fit_row(gpu, plan_on) for gpu in gpus]
     if all("reason" in row for row in rows):
-        raise ArchSearchError("; ".join(dict.fromkeys(str(row["reason"]) for row in rows)))
+        raise ArchSearchError.joined(row["reason"] for row in rows)
     if json:
         print_json({"pipeline": pipeline, "gpus": rows})
         return
@@ -163,6 +149,28 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         ],
         left=("GPU", "fastest that fits", "text encoders", "why not"),
     )
+
+
+def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan]) -> dict[str, Any]:
+    """Whether the plan fits a GPU and its fastest placement there, or the reason that it does not run."""
+    from archsearch.errors import ArchSearchError, UnknownNameError
+    from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
+    from archsearch.pipeline.pricing import Pricer
+
+    row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
+    try:
+        plan, pricer = plan_on(gpu), Pricer(gpu)
+        estimate = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
+        row |= {"fits": bool(estimate.fits), "latency_s": float(estimate.latency_s)}
+        row |= {"peak_bytes": float(estimate.peak_memory_bytes)}
+        row |= {"execution": estimate.deployment.step_execution.to_dict()}
+        best = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
+        row["fitting"] = None if best is None else _placement(best)
+    except UnknownNameError:
+        raise  # what was asked is wrong on every GPU
+    except ArchSearchError as error:
+        row["reason"] = error
+    return row
 
 
 def _kinds(text: str) -> tuple[GpuSpec, ...]:
@@ -215,6 +223,14 @@ def answer_optimum(
     if not b["fits"]:
         say(f"  without levers it does not fit {b['hardware']}: that time is of a GPU with more memory")
     say(f"  {d['speedup']:.2f} times as fast, {quality_left(d['best']['retained'])}")
+    _print_levers_pulled(d)
+    c = d["combinations"]
+    say(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
+    if c["quality_unknown"]:
+        say(f"left out, quality unknown: {c['quality_unknown']}")
+
+
+def _print_levers_pulled(d: dict[str, Any]) -> None:
     print_table(
         "",
         ("lever", "s, with those above", "speed-up", "memory GiB", "GPUs", "quality left", "training", "source"),
@@ -233,10 +249,6 @@ def answer_optimum(
         ],
         left=("lever", "quality left", "training", "source"),
     )
-    c = d["combinations"]
-    say(f"exact over {c['legal']} legal combinations of {c['judged']} (kernel choices inside each not counted)")
-    if c["quality_unknown"]:
-        say(f"left out, quality unknown: {c['quality_unknown']}")
 
 
 def answer_comparison(

@@ -82,12 +82,7 @@ def quality(
         runs = _TorchRuns(training_free, train, train_steps, data, device or "cpu")
         _write(_scored(Path(model), proxy, tokens, sampler, family, runs), output, json)
         return
-    if training_free or train:
-        raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
-    if output is not None:
-        raise InvalidInputError("--output is for a table; use --json for one model")
-    if family is not None:
-        raise InvalidInputError(f"--family is for a table without that column; {model} has its own")
+    _refuse_of_table(model, output, family, compared=training_free or train)
     _model(model, proxy, tokens, inference_tokens, sampler, json)
 
 
@@ -99,6 +94,22 @@ class _TorchRuns(NamedTuple):
     steps: int | None
     data: Path | None
     device: str
+
+
+def _refuse_of_table(model: str, output: Path | None, family: str | None, *, compared: bool) -> None:
+    """Refuse what only a table has.
+
+    Raises:
+        InvalidInputError: a comparison of architectures, a file or a family was asked for.
+    """
+    from archsearch.errors import InvalidInputError
+
+    if compared:
+        raise InvalidInputError("--training-free and --train compare architectures: give a FILE.csv")
+    if output is not None:
+        raise InvalidInputError("--output is for a table; use --json for one model")
+    if family is not None:
+        raise InvalidInputError(f"--family is for a table without that column; {model} has its own")
 
 
 def _refuse_idle(options: Mapping[str, object], why: str) -> None:

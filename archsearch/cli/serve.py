@@ -13,7 +13,7 @@ from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped, option
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
-from archsearch.cli.output import note, print_json, print_table, say
+from archsearch.cli.output import note, print_json, print_table, say, worded
 
 if TYPE_CHECKING:
     from archsearch.serving.fleet import Replica, ServiceLevel
@@ -195,7 +195,7 @@ def _units(setup: Setup, name: str, generation: GenerationOptions) -> tuple[Repl
     """The served pipeline's replicas; says which kinds of GPU are left out."""
     offer = setup.offer(name, steps=generation.request.steps, guidance=generation.request.guidance)
     for gpu, reason in offer.refused.items():
-        note(f"{gpu} is left out: {reason}")
+        note(f"{gpu} is left out: {worded(reason)}")
     return offer.replicas
 
 

@@ -72,7 +72,7 @@ def training_features(
     try:
         features = features_of(config, proxy.features, workload, given)
     except InvalidInputError as error:
-        raise error.within(f"quality proxy {proxy.name!r} speaks for {', '.join(proxy.families)}") from None
+        raise error.about(f"quality proxy {proxy.name!r} speaks for {', '.join(proxy.families)}") from None
     optional = getattr(getattr(proxy, "form", None), "optional", ())
     if "tokens" in proxy.features and "tokens" not in features and "tokens" not in optional:
         size = proxy.size(features) if hasattr(proxy, "size") else features["parameters"]

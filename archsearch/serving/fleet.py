@@ -308,7 +308,7 @@ class FleetPlan:
 
     best: Fleet
     considered: tuple[Fleet, ...]
-    refused: Mapping[str, str]
+    refused: Mapping[str, UnsupportedError]
 
 
 def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> FleetPlan:
@@ -330,16 +330,16 @@ def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> Fl
     """
     require_range("rate", rate, 0, above=True, unit="requests per second")
     considered: list[Fleet] = []
-    refused: dict[str, str] = {}
+    refused: dict[str, UnsupportedError] = {}
     for unit in units:
         try:
             considered.append(Fleet((size(unit, rate, level),)))
         except UnsupportedError as error:
-            refused[unit.gpu.id] = str(error)
+            refused[unit.gpu.id] = error
     for one, other in combinations(units, 2):
         considered += _mixed(one, other, rate, level)
     if not considered:
-        raise ArchSearchError("; ".join(refused.values()))
+        raise ArchSearchError.joined(refused.values())
     best = min(considered, key=lambda f: (f.usd_per_hour, f.gpus))
     return FleetPlan(best, tuple(considered), refused)
 

@@ -22,7 +22,7 @@ from archsearch.serving.tiers import Ladder, Rung, draft_then_refine, routed
 from archsearch.serving.traffic import Replayed, Trace, size_for_trace
 
 Document = dict[str, object]
-"""What a verb prints as JSON."""
+"""What a verb prints as JSON; an error in it is its text."""
 PERCENTILES = (50, 95, 99)
 ESCALATED = 0.3
 """Share of drafts that are refined where nobody says."""
@@ -107,14 +107,14 @@ def trace_document(name: str, units: Sequence[Replica], trace: Trace, level: Ser
         ArchSearchError: none does; the text has the reasons.
     """
     replayed: list[Replayed] = []
-    refused: dict[str, str] = {}
+    refused: dict[str, ArchSearchError] = {}
     for unit in units:
         try:
             replayed.append(size_for_trace(trace, unit, level))
         except ArchSearchError as error:
-            refused[unit.gpu.id] = str(error)
+            refused[unit.gpu.id] = error
     if not replayed:
-        raise ArchSearchError("; ".join(refused.values()))
+        raise ArchSearchError.joined(refused.values())
     best = min(replayed, key=lambda r: (r.usd_per_hour, r.gpus))
     outcome = best.outcome
     usd_per_output = finite(best.usd_per_hour / 3600.0 / trace.rate)

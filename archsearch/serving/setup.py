@@ -48,7 +48,7 @@ class Offer:
     """A pipeline's replicas on the kinds of GPU that can run it, and by kind why the others cannot."""
 
     replicas: tuple[Replica, ...]
-    refused: Mapping[str, str]
+    refused: Mapping[str, UnsupportedError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +106,14 @@ class Setup:
         """
         generation = {**self.generation, "steps": steps, "guidance": guidance}
         replicas: list[Replica] = []
-        refused: dict[str, str] = {}
+        refused: dict[str, UnsupportedError] = {}
         for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
             try:
                 replicas.append(self._replica(pipeline, gpu, available, generation))
             except UnsupportedError as error:
-                refused[gpu.id] = str(error)
+                refused[gpu.id] = error
         if not replicas:
-            raise ArchSearchError("; ".join(refused.values()))
+            raise ArchSearchError.joined(refused.values())
         return Offer(tuple(replicas), refused)
 
     def _replica(self, pipeline: str, gpu: GpuSpec, available: int | None, generation: Mapping[str, Any]) -> Replica:
