@@ -32,11 +32,11 @@ def check_execution(gpu: GpuSpec, execution: Execution) -> None:
         InvalidInputError: a clock above the boost clock, or a limit above the board's power.
     """
     for wanted, reason, instead in (
-        (execution.compiled, compile_reason(gpu), "--eager"),
-        (execution.cuda_graphs, graphs_reason(gpu), "--no-cuda-graphs"),
+        (execution.compiled, compile_reason(gpu), "eager"),
+        (execution.cuda_graphs, graphs_reason(gpu), "no_cuda_graphs"),
     ):
         if wanted and reason:
-            raise UnsupportedError(f"{reason}; use {instead}")
+            raise UnsupportedError(f"{reason}; use {{{instead}}}", field=instead)
     if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
         text = f"{{clock}} {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most"
         raise InvalidInputError(text, field="clock")

@@ -106,12 +106,14 @@ def profile_names(spec: GpuSpec) -> set[str]:
 
 def _unknown_gpu(name: str, specs: list[GpuSpec]) -> UnknownNameError:
     """Refusal that lists near ids, or else near aliases, or else every id."""
-    hint = "(`archsearch hardware list` shows all; --profiles DIR adds your own)"
+    hint = "(`archsearch hardware list` shows all; {profiles} DIR adds your own)"
+    about = ("hardware", "profiles")
     ids = [spec.id for spec in specs]
-    by_id = UnknownNameError("GPU", name, ids, hint)
+    aliases = [alias for spec in specs for alias in (spec.name, *spec.aliases)]
+    by_id = UnknownNameError("GPU", name, ids, hint, field=about)
     if by_id.near:
         return by_id
-    by_alias = UnknownNameError("GPU", name, [alias for spec in specs for alias in (spec.name, *spec.aliases)], hint)
+    by_alias = UnknownNameError("GPU", name, aliases, hint, field=about)
     return by_alias if by_alias.near else by_id
 
 
