@@ -74,4 +74,3 @@ def test_errors_joined_or_placed_keep_what_they_are_about():
         "a.yaml: unknown phase 'trian': did you mean train?",
         ("train",),
         "phase",
-    )
