@@ -86,7 +86,8 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
             return price(fields)
         except ArchSearchError as error:
             names = " and ".join(groups[i][0] for i in sorted(taken)) or "the first answer"
-            raise UnsupportedError(f"with {names} of the second answer nothing can be priced: {error}") from None
+            place = f"with {names} of the second answer nothing can be priced"
+            raise UnsupportedError.joined([error.about(place)]) from None
 
     shares = [
         Share(name, *_apart(_values(one, names), _values(other, names)), value)
@@ -99,7 +100,7 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
 
 def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float]:
     """Shapley values of ``count`` players; value(taken) for every subset."""
-    found = []
+    shares = []
     for player in range(count):
         rest = [i for i in range(count) if i != player]
         total = 0.0
@@ -108,8 +109,8 @@ def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float
             for chosen in combinations(rest, size):
                 before = frozenset(chosen)
                 total += weight * (value(before | {player}) - value(before))
-        found.append(total)
-    return found
+        shares.append(total)
+    return shares
 
 
 def _groups(one: Fields, other: Fields) -> list[tuple[str, list[str]]]:
@@ -220,15 +221,15 @@ def _pipeline_price(fields: Fields) -> float:
     if fields.get("model.decoder"):
         decoder = _config(fields["model.decoder"])
         pipeline = pipeline if decoder == pipeline.decoder else pipeline.with_decoder(decoder)
-    asked = {n: v for n, v in _part(fields, "request").items() if v is not None}
-    request: Request = make_request(pipeline, **asked)[0]
-    told = {n: v for n, v in _part(fields, "run").items() if v is not None}
-    formats = {n: DType.parse(v) for n, v in told.items() if n.endswith("dtype")}
+    stated = {n: v for n, v in _part(fields, "request").items() if v is not None}
+    request: Request = make_request(pipeline, **stated)[0]
+    deployed = {n: v for n, v in _part(fields, "run").items() if v is not None}
+    formats = {n: DType.parse(v) for n, v in deployed.items() if n.endswith("dtype")}
     step = Workload(height=1, width=1, dtype=formats["dtype"])
-    run = Deployment(**{**told, **formats, **_placement(told)}, execution=_execution(fields, step))
+    run = Deployment(**{**deployed, **formats, **_placement(deployed)}, execution=_execution(fields, step))
     pricer = _pricer(load_gpu(fields["hardware.gpu"]))
     return float(estimate_pipeline(pipeline, pricer.gpu, request, run, pricer=pricer).latency_s)
 
 
-def _placement(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"placement": Placement(told["placement"])} if "placement" in told else {}
+def _placement(deployed: Mapping[str, Any]) -> dict[str, Any]:
+    return {"placement": Placement(deployed["placement"])} if "placement" in deployed else {}

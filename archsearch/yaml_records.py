@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic_core import ErrorDetails
 
 from archsearch.errors import InvalidInputError
 
@@ -111,7 +110,16 @@ def _text(path: Path) -> str:
         raise InvalidInputError(f"{path}: cannot be read: {error}") from None
 
 
-def _problem(item: ErrorDetails, at: Location, root: yaml.Node | None, path: Path, model: type[BaseModel]) -> str:
+class _Mistake(TypedDict):
+    """What is read of one of pydantic's ``errors()``."""
+
+    type: str
+    loc: tuple[int | str, ...]
+    msg: str
+    input: object
+
+
+def _problem(item: _Mistake, at: Location, root: yaml.Node | None, path: Path, model: type[BaseModel]) -> str:
     """One pydantic error as ``file:line: field: message``."""
     # pydantic marks an illegal mapping key with a trailing "[key]"
     location = tuple(part for part in item["loc"] if part != "[key]")

@@ -70,7 +70,7 @@ def test_wave_step_costs_a_wave():
     def time(tiles_n: int) -> float:
         load = Load.of(Shapes.of(columns(m=128, n=128 * tiles_n, k=8192), DType.BF16), machine, START)
         found = candidate_time(load, machine, held(128, 128), START)
-        return float((found["waves"] * found["steps"] * found["work"])[0])
+        return float((found.waves * found.steps * found.work_s)[0])
 
     assert time(109) == pytest.approx(2 * time(108), rel=1e-9)
     assert time(109) == pytest.approx(time(216), rel=1e-9)
@@ -87,7 +87,7 @@ def test_chosen_tile_is_the_fastest_legal_candidate():
     for i in range(len(tiles.tile_m)):
         row = [np.full(3, getattr(tiles, f)[i, 0]) for f in ("tile_m", "tile_n", "max_ctas")]
         choice = Choice(*row, np.ones(3), np.zeros(3))
-        best = np.minimum(best, candidate_time(load, machine, choice, START)["total"])
+        best = np.minimum(best, candidate_time(load, machine, choice, START).total_s)
     chosen = MODEL.predict(gpu, DType.BF16, dims, START)
     assert np.all(chosen.latency_s <= best * (1 + 1e-12))
     unsplit = chosen.details["split_k"] == 1
@@ -126,7 +126,7 @@ def test_more_work_in_the_same_tiles_and_waves_is_never_faster(gpu, m, n, k64, m
 
     def time(k: int) -> np.ndarray:
         load = Load.of(Shapes.of(columns(m=m, n=n, k=k), DType.FP16), machine, START)
-        return candidate_time(load, machine, held(128, 128), START)["total"]
+        return candidate_time(load, machine, held(128, 128), START).total_s
 
     assert time(64 * (k64 + more)) >= time(64 * k64)
 

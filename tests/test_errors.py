@@ -62,7 +62,7 @@ def test_a_number_out_of_range_is_refused(value: object, options: dict[str, floa
     assert error.value.field == "x"
 
 
-def test_errors_joined_or_placed_keep_what_they_are_about():
+def test_errors_joined_or_placed_keep_what_they_are_about() -> None:
     one, other = UnsupportedError("{clock} is high", field="clock"), UnsupportedError("too large")
     both = ArchSearchError.joined([one, other, one])
     assert str(both) == "clock is high; too large"
@@ -71,6 +71,3 @@ def test_errors_joined_or_placed_keep_what_they_are_about():
     assert type(placed) is UnknownNameError
     assert str(placed) == "a.yaml: unknown phase 'trian': did you mean train?"
     assert (placed.near, placed.field) == (("train",), "phase")
-        "a.yaml: unknown phase 'trian': did you mean train?",
-        ("train",),
-        "phase",

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import SMALL
 
 from archsearch.arrays import as_float
 from archsearch.dtypes import DType
 from archsearch.models.diffusion.dit import DiTConfig
-from archsearch.models.field_types import field_types
 from archsearch.models.language.decoder.config import DecoderConfig
 from archsearch.models.language.encoder import EncoderConfig
 from archsearch.ops import MatMul
+from archsearch.testing.family import assert_grid_is_its_architectures
 from archsearch.workload import Phase, Workload
 
 small = st.integers(1, 6)
-PHASES_OF = {
-    "decoder": tuple(Phase)[:4],
-    **dict.fromkeys(
-        ("autoencoder-kl", "autoencoder-dc", "wan-vae", "ltx-vae"), (Phase.FORWARD, Phase.ENCODE, Phase.DECODE)
-    ),
-}
 
 
 def column(draw: Any, factor: int, axis: int, axes: int) -> np.ndarray:
@@ -64,13 +54,13 @@ def decoders(draw: Any) -> DecoderConfig:
 
 @st.composite
 def encoders(draw: Any) -> EncoderConfig:
-    heads, head_dim = column(draw, 1, 1, 4), column(draw, 8, 2, 4)
+    heads, head_dim = column(draw, 1, 1, 5), column(draw, 8, 2, 5)
     return EncoderConfig(
-        num_layers=column(draw, 1, 0, 4),
+        num_layers=column(draw, 1, 0, 5),
         hidden_size=heads * head_dim,
         num_attention_heads=heads,
-        intermediate_size=column(draw, 16, 3, 4),
-        local_attention=draw(st.sampled_from([0, 16, 64, np.array([0, 16, 300]).reshape(1, 1, 1, 3)])),
+        intermediate_size=column(draw, 16, 3, 5),
+        local_attention=draw(st.sampled_from([0, 16, 64, np.array([0, 16, 300]).reshape(1, 1, 1, 1, 3)])),
         global_attn_every_n_layers=draw(small),
         type_vocab_size=draw(st.sampled_from([0, 2])),
         gated_mlp=draw(st.booleans()),
@@ -96,75 +86,22 @@ def dits(draw: Any) -> DiTConfig:
     )
 
 
-def architectures(grid: Any) -> list[tuple[tuple[int, ...], Any]]:
-    """Every architecture of a grid as a config of plain numbers, with its index."""
-    arrays = {f.name: getattr(grid, f.name) for f in fields(grid) if isinstance(getattr(grid, f.name), np.ndarray)}
-    shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
-    full = {name: np.broadcast_to(a, shape) for name, a in arrays.items()}
-    return [(i, replace(grid, **{name: int(a[i]) for name, a in full.items()})) for i in np.ndindex(*shape)]
-
-
-def assert_same(grid: Any, workload: Workload) -> None:
-    ops, use, parameters = grid.lower(workload), grid.memory(workload), grid.parameters()
-    flops, moved = ops.flops(), ops.memory_bytes()
-    alone = architectures(grid)
-    shape = tuple(n + 1 for n in alone[-1][0])
-    assert np.broadcast_shapes(np.shape(parameters), shape) == shape
-    for index, config in alone:
-        config.check()
-        single = config.lower(workload)
-        for ours, theirs in (
-            (parameters, config.parameters()),
-            (flops, single.flops()),
-            (moved, single.memory_bytes()),
-            (use.total, config.memory(workload).total),
-        ):
-            assert np.broadcast_to(ours, shape)[index] == pytest.approx(float(theirs), rel=1e-12)
-
-
 @given(decoders(), st.sampled_from(list(Phase)[:4]), st.sampled_from([DType.BF16, DType.FP32, DType.FP8]))
 @settings(max_examples=30)
 def test_decoder(grid: DecoderConfig, phase: Phase, dtype: DType) -> None:
-    assert_same(grid, Workload(phase=phase, batch_size=2, seq_len=48, dtype=dtype))
+    assert_grid_is_its_architectures(grid, Workload(phase=phase, batch_size=2, seq_len=48, dtype=dtype))
 
 
 @given(encoders(), st.sampled_from([Phase.FORWARD, Phase.TRAIN]))
 @settings(max_examples=30)
 def test_encoder(grid: EncoderConfig, phase: Phase) -> None:
-    assert_same(grid, Workload(phase=phase, batch_size=2, seq_len=48))
+    assert_grid_is_its_architectures(grid, Workload(phase=phase, batch_size=2, seq_len=48))
 
 
 @given(dits(), st.sampled_from([Phase.FORWARD, Phase.TRAIN]))
 @settings(max_examples=30)
 def test_dit(grid: DiTConfig, phase: Phase) -> None:
-    assert_same(grid, Workload(phase=phase, batch_size=2, height=128, width=64))
-
-
-ONE_ONLY = {"cogvideox": {"patch_size_t"}}
-"""Sizes that are 1 unless a flag is set too."""
-
-
-def scaled(config: Any, names: tuple[str, ...]) -> Any:
-    """The config and one with the named fields twice as large, as a grid of two; None where that is no real model."""
-    grid = replace(config, **{name: int(getattr(config, name)) * np.array([1, 2]) for name in names})
-    legal = all(np.all(requirement.holds) for requirement in grid.requirements())
-    return grid if legal else None
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_every_dimension_may_be_an_array(name: str) -> None:
-    """Each size alone, or with one or two others where it alone describes no real model (heads and width)."""
-    reference = SMALL[name](2)
-    config = reference.config
-    dimensions = [name for name, kind in field_types(type(config)).items() if kind.holds(np.arange(2))]
-    sizes = [name for name in dimensions if int(getattr(config, name) or 0)]
-    for size in set(sizes) - ONE_ONLY.get(config.family, set()):
-        others = [other for other in sizes if other != size]
-        groups = [(size,), *((size, other) for other in others), *((size, *two) for two in combinations(others, 2))]
-        grid = next((g for group in groups if (g := scaled(config, group)) is not None), None)
-        assert grid is not None, f"{size} can never be an array"
-        for phase in PHASES_OF.get(config.family, (Phase.FORWARD, Phase.TRAIN)):
-            assert_same(grid, replace(reference.workload, phase=phase))
+    assert_grid_is_its_architectures(grid, Workload(phase=phase, batch_size=2, height=128, width=64))
 
 
 def test_ops_keep_only_their_axes() -> None:

@@ -101,13 +101,13 @@ def test_eight_bit_formats_apply_to_the_layers_products_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "workload", "says"),
     [
-        ("llama-3-8b", {}, "--seq-len"),
-        ("bert-base", {}, "--seq-len"),
-        ("dit-xl-2", {"seq_len": 256}, "--height and --width"),
-        ("dit-xl-2", {"height": 256}, "--width"),
-        ("dit-xl-2", {"height": 256, "width": 250}, "--width 250 must be a multiple of 16"),
-        ("dit-xl-2", {"height": 0, "width": 256}, "--height 0"),
-        ("dit-xl-2", {"height": 256, "width": 256, "frames": 8}, "--frames"),
+        ("llama-3-8b", {}, "sequence length: seq_len"),
+        ("bert-base", {}, "sequence length: seq_len"),
+        ("dit-xl-2", {"seq_len": 256}, "pixels: height and width"),
+        ("dit-xl-2", {"height": 256}, "pixels: width"),
+        ("dit-xl-2", {"height": 256, "width": 250}, "width 250 must be a multiple of 16"),
+        ("dit-xl-2", {"height": 0, "width": 256}, "height 0"),
+        ("dit-xl-2", {"height": 256, "width": 256, "frames": 8}, "leave out frames"),
         ("gpt2", {"seq_len": 1025}, "1025 exceeds the model's 1024"),
         ("opt-1.3b", {"seq_len": 4096}, "2048"),
         ("bert-large", {"seq_len": 513}, "512"),
@@ -123,8 +123,9 @@ def test_refused_workloads(name: str, workload: dict[str, Any], says: str) -> No
 @pytest.mark.parametrize("name", ["batch_size", "seq_len", "height", "width", "frames"])
 @pytest.mark.parametrize("value", [0, -5, 8.5, 8.0, True, "8", 2**31 + 1, 10**23, np.array([8, 0]), np.array([8.0])])
 def test_sizes_of_a_workload_are_whole_and_positive(name: str, value: Any) -> None:
-    with pytest.raises(InvalidInputError, match=f"^--{name.replace('_', '-')} .* must be a whole number from 1"):
+    with pytest.raises(InvalidInputError, match=f"^{name} .* must be a whole number from 1") as error:
         Workload(**{name: value})
+    assert error.value.field == name
 
 
 def test_sizes_of_a_workload_may_be_arrays() -> None:

@@ -29,6 +29,7 @@ from archsearch.pipeline import (
 )
 from archsearch.pipeline.describe import document
 from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.stages import stages_of
 from archsearch.workload import Workload
 
 GIB = 2**30
@@ -78,6 +79,18 @@ def test_a_preset_is_the_sum_of_its_stages_and_holds_all_weights(name, pricer):
     passes = 1 if found.pipeline.record.guidance.batched or d["request"]["guidance"] != "cfg" else 2
     assert denoise["calls"] == d["request"]["steps"] * passes
     assert denoise["latency_s"] > denoise["roofline_s"] > denoise["peak_flops_s"] > 0
+
+
+@pytest.mark.parametrize("name", ["flux-dev", "sd3-medium", "wan2.1-1.3b"])
+def test_the_total_of_flops_is_that_of_all_calls_of_all_parts(name, pricer):
+    found = load_pipeline(name)
+    request, _ = make_request(found)
+    for changes in ({}, {"cached_share": 0.5, "cache_probe": 0.1}, {"tiling": True, "slicing": True}):
+        deployment = Deployment(dtype=found.record.defaults.dtype, **changes)
+        answer = estimate_pipeline(found, pricer.gpu, request, deployment, pricer=pricer)
+        parts = [part for stage in stages_of(found, request, deployment) for part in stage.parts]
+        whole = sum(float(part.config.lower(part.workload).flops()) * float(part.calls) for part in parts)
+        assert float(answer.total("flops")) == pytest.approx(whole, rel=1e-9)
 
 
 def test_flux_weights_and_peak_are_the_published_ones(pricer):

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from archsearch.quality import get_proxy
-from archsearch.quality.diffusion import _psnr_line, autoencoder_figures
+from archsearch.quality.diffusion import autoencoder_figures, psnr_line
 from archsearch.quality.forms import hollow
 from archsearch.quality.laws import Law
 
@@ -95,11 +95,11 @@ def test_ratio_weight_is_what_the_papers_retraining_gives() -> None:
 
 
 def test_line_of_reconstruction() -> None:
-    rows = autoencoder_figures()["reconstruction"]["rows"]
+    rows = autoencoder_figures().reconstruction.rows
     ratio, psnr = np.log2([3 * r[1] ** 2 / r[2] for r in rows]), np.array([r[3] for r in rows])
     design = np.stack([np.ones_like(ratio), ratio], axis=1)
     solved, *_ = np.linalg.lstsq(design, psnr, rcond=None)
-    intercept, slope, residual = _psnr_line()
-    np.testing.assert_allclose([intercept, slope], solved, rtol=1e-9)
-    assert residual == pytest.approx(np.std(psnr - design @ solved, ddof=2), rel=1e-9)
-    assert slope < 0
+    line = psnr_line()
+    np.testing.assert_allclose([line.intercept, line.slope], solved, rtol=1e-9)
+    assert line.residual == pytest.approx(np.std(psnr - design @ solved, ddof=2), rel=1e-9)
+    assert line.slope < 0

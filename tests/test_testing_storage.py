@@ -56,7 +56,6 @@ def _lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ("fault", "caught_by"),
     [
         (_forgets_keys, StorageContract.test_nothing_twice_and_no_more_than_the_limit),
-        (_forgets_keys, StorageContract.test_writers_with_connections_of_their_own_share_the_architectures),
         (_counts_failures, StorageContract.test_a_failed_architecture_may_be_tried_again),
         (_rounds, StorageContract.test_bulk_writes_are_what_optuna_writes),
         (_deletes_nothing, StorageContract.test_a_deleted_study_is_gone_and_no_other),

@@ -122,7 +122,8 @@ def plain_layer(config: ModelConfig, workload: Workload, device: torch.device, *
     from archsearch.bench.micro.blocks import block_inputs, make_block
     from archsearch.bench.micro.operations import DTYPES
 
-    if config.family != "dit":
+    kind: str = getattr(config, "plain_layer", "")
+    if not kind:
         raise UnsupportedError(f"no class and no plain layer of family {config.family} has this shape")
     names = ("hidden_size", "num_attention_heads", "intermediate_size")
     dims = {name: int(getattr(config, name)) for name in names}
@@ -130,8 +131,8 @@ def plain_layer(config: ModelConfig, workload: Workload, device: torch.device, *
     dims |= {"batch": int(workload.batch_size), "seq": int(attention.seq_q)}
     dtype = getattr(torch, DTYPES[workload.activation_dtype.value])
     torch.manual_seed(0)
-    layer = make_block(config.family, dims).to(device=device, dtype=dtype).eval()
-    inputs = [t.to(device=device, dtype=dtype) for t in block_inputs(config.family, dims)]
+    layer = make_block(kind, dims).to(device=device, dtype=dtype).eval()
+    inputs = [t.to(device=device, dtype=dtype) for t in block_inputs(kind, dims)]
     if compiled:
         layer.compile(dynamic=False)
     return _time(lambda: layer(*inputs), device)

@@ -244,7 +244,7 @@ def _training(law: QualityProxy, features: dict[str, Any], inference_tokens: flo
     training: dict[str, Any] = {"tokens": tokens, "tokens_per_parameter": tokens / size}
     training["overtraining"] = float(overtraining(size, tokens))
     if inference_tokens is not None:
-        training["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens)
+        training["inference_optimum"] = inference_optimum(law, size, tokens, inference_tokens).document()
     return training
 
 

@@ -72,7 +72,8 @@ def sustained_fraction(
     share = 1.0 if power_limit_w is None else power_limit_w / gpu.tdp_w
     if provenance is Provenance.ANALYTIC:
         if share < 1.0:
-            raise UnsupportedError(f"--power-limit-w: no measurement says how {gpu.id} slows down at its power limit")
+            text = f"{{power_limit_w}}: no measurement says how {gpu.id} slows down at its power limit"
+            raise UnsupportedError(text, field="power_limit_w")
         return 0.0
     ratio = 1.0 / share
     if provenance is Provenance.TRANSFERRED and len(fit.fitted_on) == 1:

@@ -74,7 +74,9 @@ def laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpL
         return config.lower(workload)
     work = own_batch(workload, execution)
     if execution.sequence_parallel > 1 and is_served(workload) and workload.phase is Phase.DECODE:
-        raise UnsupportedError("--sequence-parallel: a decoded token is no sequence to share; use --tensor-parallel")
+        fields = ("sequence_parallel", "tensor_parallel")
+        text = "{sequence_parallel}: a decoded token is no sequence to share; use {tensor_parallel}"
+        raise UnsupportedError(text, field=fields)
     whole, _ = shard(config, replace(execution, pipeline_parallel=1))  # one pass visits every stage
     broken = [reason for reason, holds in layout_rules(config, execution) if not np.any(holds)]
     if broken:
@@ -107,7 +109,8 @@ def own_batch(w: Workload, execution: Execution) -> Workload:
     if d == 1:
         return w
     if np.any(np.asarray(w.batch_size) % d):
-        raise UnsupportedError(f"--data-parallel {d}: a batch of {w.batch_size} cannot be shared equally")
+        text = f"{{data_parallel}} {d}: a batch of {w.batch_size} cannot be shared equally"
+        raise UnsupportedError(text, field="data_parallel")
     batch = np.asarray(w.batch_size) // d
     return replace(w, batch_size=batch.item() if batch.ndim == 0 else batch)
 
@@ -124,7 +127,8 @@ def shard(config: Config, execution: Execution) -> tuple[Config, Mask]:
     if not is_layered(config):
         raise UnsupportedError(
             f"{_name(config)}: only language models have tensor and pipeline parallel layouts here; "
-            "share its sequence (--sequence-parallel) or its batch (--data-parallel)"
+            "share its sequence ({sequence_parallel}) or its batch ({data_parallel})",
+            field=("sequence_parallel", "data_parallel"),
         )
     legal = np.asarray(config.num_layers) >= stages
     changes: dict[str, Dim] = {}

@@ -31,13 +31,15 @@ def check_execution(gpu: GpuSpec, execution: Execution) -> None:
         UnsupportedError: compilation or graphs where there are none.
         InvalidInputError: a clock above the boost clock, or a limit above the board's power.
     """
-    for asked, reason, instead in (
+    for wanted, reason, instead in (
         (execution.compiled, compile_reason(gpu), "--eager"),
         (execution.cuda_graphs, graphs_reason(gpu), "--no-cuda-graphs"),
     ):
-        if asked and reason:
+        if wanted and reason:
             raise UnsupportedError(f"{reason}; use {instead}")
     if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
-        raise InvalidInputError(f"--clock {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most")
+        text = f"{{clock}} {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most"
+        raise InvalidInputError(text, field="clock")
     if execution.power_limit_w is not None and execution.power_limit_w > gpu.tdp_w:
-        raise InvalidInputError(f"--power-limit-w {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most")
+        text = f"{{power_limit_w}} {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most"
+        raise InvalidInputError(text, field="power_limit_w")

@@ -71,8 +71,9 @@ class GpuPool:
             ids = [gpu.id for gpu, _ in items]
             if set(named) != set(ids):
                 missing, other = (", ".join(sorted(names)) for names in (set(ids) - set(named), set(named) - set(ids)))
-                told = " and ".join(t for t in (missing and f"leaves out {missing}", other and f"adds {other}") if t)
-                raise InvalidInputError(f"--weights {weights!r} {told}: give a share of each GPU of {', '.join(ids)}")
+                parts = (missing and f"leaves out {missing}", other and f"adds {other}")
+                difference = " and ".join(part for part in parts if part)
+                raise _bad_weights(f"{weights!r} {difference}: give a share of each GPU of {', '.join(ids)}")
             shares = [named[name] for name in ids]
         return cls(tuple((gpu, share) for (gpu, _), share in zip(items, shares, strict=True)), counts)
 
@@ -110,12 +111,18 @@ class GpuPool:
         return len(self.members)
 
 
-def _items(text: str, what: str) -> Iterator[tuple[str, str, str | None]]:
+def _bad_weights(text: str) -> InvalidInputError:
+    return InvalidInputError(f"{{weights}} {text}", field="weights")
+
+
+def _items(text: str, what: str, field: str = "") -> Iterator[tuple[str, str, str | None]]:
     """(item, name, what follows its ``=`` or None) of a comma-separated list."""
     for item in text.split(","):
         name, separator, number = item.partition("=")
         if not name.strip():
-            raise InvalidInputError(f"{what} {text!r} has an empty item; write names separated by commas")
+            raise InvalidInputError(
+                f"{what} {text!r} has an empty item; write names separated by commas", field=field or ()
+            )
         yield item.strip(), name, number.strip() if separator else None
 
 
@@ -125,21 +132,23 @@ def _count(text: str | None, item: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS) or int(text) < 1:
         raise InvalidInputError(
             f"{item[:60]!r}: what follows = is a whole number of GPUs, as in h100-sxm=8; shares of a pool are given by "
-            "--weights GPU=SHARE,..."
+            "{weights} GPU=SHARE,...",
+            field="weights",
         )
     return int(text)
 
 
 def _weights(text: str, profiles: Profiles) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for item, name, number in _items(text, "--weights"):
+    shares: dict[str, float] = {}
+    for item, name, number in _items(text, "{weights}", "weights"):
         gpu = load_gpu(name, profiles).id
-        if gpu in found:
-            raise InvalidInputError(f"--weights {text!r} names {gpu} twice")
+        if gpu in shares:
+            raise _bad_weights(f"{text!r} names {gpu} twice")
         try:
-            found[gpu] = float(number or "")
+            shares[gpu] = float(number or "")
         except ValueError:
-            raise InvalidInputError(f"--weights: {item!r} needs a number, as in h100-sxm=0.5") from None
-        if not (math.isfinite(found[gpu]) and found[gpu] > 0):
-            raise InvalidInputError(f"--weights: {item!r}: a weight is a positive number")
-    return found
+            text = f"{{weights}}: {item!r} needs a number, as in h100-sxm=0.5"
+            raise InvalidInputError(text, field="weights") from None
+        if not (math.isfinite(shares[gpu]) and shares[gpu] > 0):
+            raise InvalidInputError(f"{{weights}}: {item!r}: a weight is a positive number", field="weights")
+    return shares

@@ -30,7 +30,7 @@ def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, floa
         UnknownNameError: no such GPU.
         InvalidInputError: not of that form, a price that is no positive number, two of one GPU, or one of another GPU.
     """
-    found: dict[str, float] = {}
+    prices: dict[str, float] = {}
     for item in items:
         name, _, text = item.partition("=")
         try:
@@ -38,11 +38,12 @@ def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, floa
         except ValueError:
             value = -1.0
         if not 0 < value < float("inf"):
-            raise InvalidInputError(f"--price {item!r}: write GPU=USD_PER_HOUR, as in l40s=0.79")
+            raise InvalidInputError(f"{{price}} {item!r}: write GPU=USD_PER_HOUR, as in l40s=0.79", field="price")
         gpu = load_gpu(name).id
-        if gpu in found:
-            raise InvalidInputError(f"--price names {gpu} twice")
+        if gpu in prices:
+            raise InvalidInputError(f"{{price}} names {gpu} twice", field="price")
         if gpu not in among:
-            raise InvalidInputError(f"--price {item!r} has no effect: the hardware is {', '.join(among)}")
-        found[gpu] = value
-    return found
+            text = f"{{price}} {item!r} has no effect: the hardware is {', '.join(among)}"
+            raise InvalidInputError(text, field="price")
+        prices[gpu] = value
+    return prices

@@ -134,14 +134,6 @@ class GpuSpec(Record):
         return spec
 
     @property
-    def compute_capability_tuple(self) -> tuple[int, int]:
-        """(major, minor); (0, 0) where the vendor has no such number."""
-        if self.compute_capability is None:
-            return (0, 0)
-        major, minor = self.compute_capability.split(".")
-        return int(major), int(minor)
-
-    @property
     def memory_bytes(self) -> float:
         return self.memory.size_gib * 2**30
 

@@ -60,7 +60,7 @@ LOSS_BYTES = 12.0
 themselves are freed, as far as the caller drops them."""
 
 
-def logits_bytes(rows: Dim, vocab_size: Dim, w: Workload) -> Floats:
+def logits_bytes(rows: Dim | Floats, vocab_size: Dim, w: Workload) -> Floats:
     """Logits of inference, and what the loss makes of them in training."""
     each = LOSS_BYTES if w.phase is Phase.TRAIN else float(w.activation_dtype.itemsize)
     return as_float(rows) * as_float(vocab_size) * each

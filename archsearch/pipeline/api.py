@@ -79,18 +79,13 @@ def make_plan(
         InvalidInputError: sizes that the pipeline cannot generate, or what would have no effect on it.
         UnsupportedError: a format or lever that this GPU or combination does not have, or no placement that fits.
     """
-    loaded, levers = load_pipeline(pipeline), list(levers)
+    loaded, levers = _captioned(load_pipeline(pipeline), caption_model, caption_tokens, prompt_tokens), list(levers)
     _refuse_two_steps(steps, levers)
-    if caption_model is None:
-        _refuse_given("goes with --caption-model", caption_tokens=caption_tokens, prompt_tokens=prompt_tokens)
     stored = {"text_encoder_dtype": text_encoder_dtype}
     decoded = {"decoder_dtype": decoder_dtype, "vae_tiling": tiling, "vae_slicing": slicing or None}
     _refuse_idle(loaded, stored, decoded)
     asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
     request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
-    if caption_model is not None:
-        prompt, caption = _or(prompt_tokens, PROMPT_TOKENS), _or(caption_tokens, CAPTION_TOKENS)
-        loaded = loaded.with_captioner(caption_model, prompt_tokens=prompt, new_tokens=caption)
     linear = loaded.record.defaults.dtype if dtype is None else DType.parse(dtype)
     deployment = Deployment(
         dtype=linear,
@@ -116,21 +111,38 @@ def placed(plan: Plan, gpu: GpuSpec) -> Plan:
     Raises:
         UnsupportedError: none does.
     """
-    found = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment)
-    if found is None:
+    fitting = cheapest_fit(plan.pipeline, gpu, plan.request, plan.deployment)
+    if fitting is None:
         raise UnsupportedError(f"{plan.pipeline.name} fits {gpu.id} under no placement: lower the size or the batch")
-    return replace(plan, deployment=found.deployment)
+    return replace(plan, deployment=fitting.deployment)
 
 
-def _refuse_given(why: str, **options: object) -> None:
-    """Refuse options that have no effect.
+def _captioned(
+    pipeline: GenerationPipeline, model: str | None, caption_tokens: int | None, prompt_tokens: int | None
+) -> GenerationPipeline:
+    """The pipeline with the language model that rewrites the prompt, where one is named.
+
+    Raises:
+        InvalidInputError: tokens of a captioner that is not named, or a model that writes no text.
+    """
+    if model is None:
+        why = "goes with {caption_model}"
+        _refuse_given(why, "caption_model", caption_tokens=caption_tokens, prompt_tokens=prompt_tokens)
+        return pipeline
+    prompt = PROMPT_TOKENS if prompt_tokens is None else prompt_tokens
+    caption = CAPTION_TOKENS if caption_tokens is None else caption_tokens
+    return pipeline.with_captioner(model, prompt_tokens=prompt, new_tokens=caption)
+
+
+def _refuse_given(why: str, *others: str, **options: object) -> None:
+    """Refuse options that have no effect; the reason may mention ``others``.
 
     Raises:
         InvalidInputError: the first that was given.
     """
     for name, value in options.items():
         if value is not None:
-            raise InvalidInputError(f"{{{name}}} {why}", field=name)
+            raise InvalidInputError(f"{{{name}}} {why}", field=(name, *others))
 
 
 def _refuse_idle(pipeline: GenerationPipeline, text: Mapping[str, object], decoder: Mapping[str, object]) -> None:
@@ -167,10 +179,6 @@ def _refuse_overruled(asked: Plan, pulled: Plan, named: Sequence[str]) -> None:
 
 def _word(value: object) -> str:
     return str(getattr(value, "value", value)).lower()
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
 
 
 def _refuse_two_steps(steps: int | None, levers: Sequence[str]) -> None:

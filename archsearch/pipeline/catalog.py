@@ -152,7 +152,7 @@ def check_asked(pipeline: GenerationPipeline, steps: Dim, guidance: str) -> None
     try:
         check_sampling(pipeline.checkpoint, steps, guidance)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{pipeline.name}: {error}") from None
+        raise error.about(pipeline.name) from None
 
 
 def _config(component: ComponentRecord, where: str) -> ModelConfig:
@@ -166,7 +166,7 @@ def _config(component: ComponentRecord, where: str) -> ModelConfig:
             return load_model(component.model)
         config: ModelConfig = get_family(str(component.family)).from_dict(component.config)
     except ArchSearchError as error:
-        raise InvalidInputError(f"{where}: {error}") from None
+        raise error.about(where) from None
     return config
 
 

@@ -56,8 +56,8 @@ class PipelineConfig(ConfigMixin):
 
     def transformer(self) -> ModelConfig:
         """The transformer alone."""
-        own = {f.name: getattr(self, f.name) for f in fields(self.transformer_class)}
-        config: ModelConfig = self.transformer_class(**own)
+        values = {f.name: getattr(self, f.name) for f in fields(self.transformer_class)}
+        config: ModelConfig = self.transformer_class(**values)
         return config
 
     def parameters(self) -> Floats:
@@ -90,8 +90,8 @@ class PipelineConfig(ConfigMixin):
         """Where the pipeline's own decoder, which takes the last step, decodes."""
         record = self.template.record.decoder
         takes = record is not None and record.denoises
-        own = [s for s, decoder in self.decoders().items() if decoder is self.template.decoder]
-        return np.asarray(np.isin(self._scale(), own) & takes)
+        scales = [s for s, decoder in self.decoders().items() if decoder is self.template.decoder]
+        return np.asarray(np.isin(self._scale(), scales) & takes)
 
     def _scale(self) -> Ints:
         return np.asarray(getattr(self, "vae_scale_factor", 1))

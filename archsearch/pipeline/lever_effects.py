@@ -98,12 +98,17 @@ def _sampling_effect(plan: Plan, final: Plan) -> Effect:
     before, after = plan_sampling(plan), plan_sampling(final)
     if not np.all(np.isfinite(after.ratio)):
         return Effect(known=UNKNOWN, retained=nan, reason=after.reason)
-    d = after.document()
-    left = float(np.max(before.error_factor / after.error_factor))
+    one = after.one
     return Effect(
-        known=d["known"], retained=left, metric=d["metric"], direction=d["direction"], ratio=d["ratio"],
-        checkpoint=d["checkpoint"], source=d["sources"][0], reason=before.reason,
-    )  # fmt: skip
+        known=one.known,
+        retained=float(np.max(before.error_factor / after.error_factor)),
+        metric=one.metric,
+        direction=one.direction,
+        ratio=one.ratio,
+        checkpoint=one.checkpoint,
+        source=one.sources[0],
+        reason=before.reason,
+    )
 
 
 def retained(plan: Plan, chosen: Sequence[Lever], stated: Mapping[str, float] | None = None) -> float:

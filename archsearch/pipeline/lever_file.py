@@ -68,15 +68,15 @@ class LeverRecord(Record):
         Raises:
             ValueError: no such group and no role, or a role of a group that has its own.
         """
-        found = next((group for group in GROUPS if group.name == self.group), None)
-        if found is None and self.role is None:
+        recorded = next((group for group in GROUPS if group.name == self.group), None)
+        if recorded is None and self.role is None:
             names = [group.name for group in GROUPS]
             raise ValueError(str(UnknownNameError("group", self.group, names, hint="(a new group states its role)")))
-        if found is not None and self.role is not None:
+        if recorded is not None and self.role is not None:
             raise ValueError(f"role: group {self.group} has one; leave it out")
-        kinds = {int: Number.COUNT, float: Number.SHARE}
-        number = kinds.get(type(self.value), Number.NONE) if VALUE in self.set.values() else Number.NONE
-        return found or new_group(self.group, self.role or Role.EXECUTION, number)
+        numbers = {int: Number.COUNT, float: Number.SHARE}
+        number = numbers.get(type(self.value), Number.NONE) if VALUE in self.set.values() else Number.NONE
+        return recorded or new_group(self.group, self.role or Role.EXECUTION, number)
 
     def lever(self, name: str) -> Lever:
         """The lever of that name."""
@@ -124,12 +124,12 @@ def load_levers(path: Path = LEVERS_FILE) -> Mapping[str, Lever]:
     Raises:
         InvalidInputError: an entry that is no lever; the text gives file, line and field.
     """
-    found = {name: record.lever(name) for name, record in parse_records(LeverRecord, path).items()}
+    levers = {name: record.lever(name) for name, record in parse_records(LeverRecord, path).items()}
     groups: dict[str, Lever] = {}
-    for lever in found.values():
+    for lever in levers.values():
         other = groups.setdefault(lever.group.name, lever)
         if other.group != lever.group:
             raise InvalidInputError(
                 f"{path}: {lever.id}: {other.id} of the same group has another role or kind of number"
             )
-    return MappingProxyType(found)
+    return MappingProxyType(levers)

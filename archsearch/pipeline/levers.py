@@ -72,10 +72,9 @@ def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec, known: Mapping[str, Le
         UnsupportedError: a lever that is not legal on this GPU or in this combination, with the reason.
     """
     chosen = [get_lever(name, known) for name in names]
-    found = refusals(plan, chosen, gpu)
-    if found:
-        text = "; ".join(f"{refusal.levers}: {refusal.text}" for refusal in found)
-        raise UnsupportedError(text, field=[field for refusal in found for field in refusal.fields])
+    if refused := refusals(plan, chosen, gpu):
+        text = "; ".join(f"{refusal.levers}: {refusal.text}" for refusal in refused)
+        raise UnsupportedError(text, field=[field for refusal in refused for field in refusal.fields])
     return build(plan, chosen)
 
 
@@ -97,9 +96,8 @@ def refusals(plan: Plan, chosen: Sequence[Lever], gpu: GpuSpec, *, models: Model
     """
     _refuse_two_of_a_group(chosen)
     reasons = ((lever, lever.group.before and lever.group.before(plan, lever)) for lever in chosen)
-    found = tuple(Refusal(lever.id, reason) for lever, reason in reasons if reason)
-    if found:
-        return found
+    if refused := tuple(Refusal(lever.id, reason) for lever, reason in reasons if reason):
+        return refused
     try:
         plan = build(plan, chosen)
         check_request(plan.pipeline, plan.request)

@@ -8,44 +8,70 @@ on more tokens win ("Beyond Chinchilla-Optimal", Sardana et al. 2024, arXiv 2401
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.quality.features import TOKENS_PER_PARAMETER
+from archsearch.quality.laws import Law
+from archsearch.quality.proxy import QualityProxy
 
 _GRID = 4001
 _DECADES = 3.0
 
 
-def overtraining(size: Any, tokens: Any) -> Any:
+def overtraining(size: ArrayLike, tokens: ArrayLike) -> Floats:
     """Training tokens per parameter over the compute-optimal ratio of 20 (Hoffmann et al. 2022)."""
-    return np.asarray(tokens, float) / np.asarray(size, float) / TOKENS_PER_PARAMETER
+    return as_float(tokens) / as_float(size) / TOKENS_PER_PARAMETER
 
 
-def compute_optimum(constants: Mapping[str, float], flops: Any) -> tuple[Any, Any]:
+@dataclass(frozen=True, slots=True)
+class ComputeOptimum:
+    """Parameters and training tokens, arrays of the shape of the budgets."""
+
+    parameters: Floats
+    tokens: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceOptimum:
+    """A size and training tokens with their FLOPs over training and serving; ``saved`` is the share of FLOPs that they
+    save against the given model."""
+
+    parameters: float
+    tokens: float
+    flops: float
+    inference_tokens: float
+    saved: float
+
+    def document(self) -> dict[str, float]:
+        """Plain values."""
+        return asdict(self)
+
+
+def compute_optimum(constants: Mapping[str, float], flops: ArrayLike) -> ComputeOptimum:
     """Parameters and tokens of least loss for 6 N D = ``flops`` (Hoffmann et al. 2022, equation 4).
 
     N = G (C/6)^(beta/(alpha+beta)) with G = (alpha A / (beta B))^(1/(alpha+beta)), D = C/(6 N).
     """
     alpha, beta = constants["alpha"], constants["beta"]
     scale = (alpha * constants["A"] / (beta * constants["B"])) ** (1.0 / (alpha + beta))
-    size = scale * (np.asarray(flops, float) / 6.0) ** (beta / (alpha + beta))
-    return size, np.asarray(flops, float) / 6.0 / size
+    size = scale * (as_float(flops) / 6.0) ** (beta / (alpha + beta))
+    return ComputeOptimum(size, as_float(flops) / 6.0 / size)
 
 
-def inference_optimum(law: Any, size: float, tokens: float, inference_tokens: float) -> dict[str, float]:
+def inference_optimum(law: QualityProxy, size: float, tokens: float, inference_tokens: float) -> InferenceOptimum:
     """The size and training tokens that reach the same loss at least FLOPs over training and serving.
 
-    Returns ``parameters``, ``tokens``, ``flops``, ``inference_tokens`` and ``saved``, the share of FLOPs saved against
-    the given model. Sizes are those that the law counts.
+    Sizes are those that the law counts.
 
     Raises:
         InvalidInputError: the law has no term of tokens to trade.
     """
-    record = getattr(law, "record", None)
-    c = record.constants if record is not None else {}
+    c = law.record.constants if isinstance(law, Law) else {}
     if not {"A", "B", "alpha", "beta"} <= set(c):
         raise InvalidInputError(
             f"quality proxy {law.name!r} has no law of size and tokens; use chinchilla or shape-aware"
@@ -57,10 +83,10 @@ def inference_optimum(law: Any, size: float, tokens: float, inference_tokens: fl
     flops = sizes * (6.0 * needed + 2.0 * inference_tokens)
     best = int(np.argmin(flops))
     given = size * (6.0 * tokens + 2.0 * inference_tokens)
-    return {
-        "parameters": float(sizes[best]),
-        "tokens": float(needed[best]),
-        "flops": float(flops[best]),
-        "inference_tokens": float(inference_tokens),
-        "saved": float(1.0 - flops[best] / given),
-    }
+    return InferenceOptimum(
+        parameters=float(sizes[best]),
+        tokens=float(needed[best]),
+        flops=float(flops[best]),
+        inference_tokens=float(inference_tokens),
+        saved=float(1.0 - flops[best] / given),
+    )

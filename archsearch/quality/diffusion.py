@@ -18,48 +18,99 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 
-from archsearch.errors import InvalidInputError
+from archsearch.arrays import FloatArray, Floats, as_float
 from archsearch.quality.modalities import DENOISING, families_of
-from archsearch.quality.proxy import Quality, get_proxy
-from archsearch.yaml_records import read_mapping
+from archsearch.quality.proxy import Features, Quality, get_proxy, positive_feature
+from archsearch.yaml_records import Record, parse_record
 
 _T_80_18 = 1.330
 """Student's t at 0.9 with 18 degrees of freedom: 80 % interval of a line through twenty points."""
 
 
-@lru_cache(maxsize=1)
-def autoencoder_figures() -> Mapping[str, Any]:
+class FiguresRecord(Record):
+    """A published table: ``rows`` in the order of ``columns``."""
+
+    title: str | None = None
+    url: str | None = None
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+    def column(self, name: str) -> Floats:
+        """A column of numbers [rows]."""
+        index = self.columns.index(name)
+        return as_float([float(row[index]) for row in self.rows])
+
+
+class LatentFid(Record):
+    """The FID that one way to compress to the same number of tokens has."""
+
+    vae_scale_factor: PositiveInt
+    patch_size: PositiveInt
+    fid: PositiveFloat
+
+
+class PlacementRecord(Record):
+    """The same tokens by large patches, and by an autoencoder that compresses more."""
+
+    title: str
+    url: str
+    patched: LatentFid
+    compressed: LatentFid
+
+
+class TransferRecord(Record):
+    """Half-width of ln FID beyond the law's own setting."""
+
+    log: PositiveFloat
+    source: str
+
+
+class AutoencoderFigures(Record):
     """``autoencoders.yaml``."""
-    return read_mapping(Path(__file__).with_name("autoencoders.yaml"))
 
-
-def _column(table: Mapping[str, Any], name: str) -> Any:
-    index = table["columns"].index(name)
-    return np.array([row[index] for row in table["rows"]], dtype=np.float64)
+    reconstruction: FiguresRecord
+    reconstruction_fid: FiguresRecord
+    placement: PlacementRecord
+    transfer: TransferRecord
 
 
 @lru_cache(maxsize=1)
-def _psnr_line() -> tuple[float, float, float]:
-    """Intercept and slope of PSNR over log2 of pixels per latent scalar, and the residual standard error, in dB."""
-    table = autoencoder_figures()["reconstruction"]
-    ratio = 3 * _column(table, "vae_scale_factor") ** 2 / _column(table, "latent_channels")
-    x, y = np.log2(ratio), _column(table, "psnr")
+def autoencoder_figures() -> AutoencoderFigures:
+    """``autoencoders.yaml``."""
+    return parse_record(AutoencoderFigures, Path(__file__).with_name("autoencoders.yaml"))
+
+
+@dataclass(frozen=True, slots=True)
+class PsnrLine:
+    """PSNR over log2 of pixels per latent scalar, and the residual standard error, in dB."""
+
+    intercept: float
+    slope: float
+    residual: float
+
+
+@lru_cache(maxsize=1)
+def psnr_line() -> PsnrLine:
+    """The least-squares line through the listed autoencoders."""
+    table = autoencoder_figures().reconstruction
+    ratio = 3 * table.column("vae_scale_factor") ** 2 / table.column("latent_channels")
+    x, y = np.log2(ratio), table.column("psnr")
     slope, intercept = np.polyfit(x, y, 1)
     residual = y - intercept - slope * x
-    return float(intercept), float(slope), float(math.sqrt(np.sum(residual**2) / (len(x) - 2)))
+    return PsnrLine(float(intercept), float(slope), float(math.sqrt(np.sum(residual**2) / (len(x) - 2))))
 
 
-def reconstruction_fid(vae_scale_factor: Any, latent_channels: Any) -> Any:
+def reconstruction_fid(vae_scale_factor: FloatArray, latent_channels: FloatArray) -> Floats:
     """rFID of the listed autoencoder that is nearest in pixels per latent, then in channels (both on a log scale)."""
-    table = autoencoder_figures()["reconstruction_fid"]
-    f, c = np.broadcast_arrays(np.asarray(vae_scale_factor, float), np.asarray(latent_channels, float))
-    far = np.abs(np.log2(f[..., None] / _column(table, "vae_scale_factor"))) * 16
-    far = far + np.abs(np.log2(c[..., None] / _column(table, "latent_channels")))
-    return _column(table, "rfid")[np.argmin(far, axis=-1)]
+    table = autoencoder_figures().reconstruction_fid
+    f, c = np.broadcast_arrays(as_float(vae_scale_factor), as_float(latent_channels))
+    far = np.abs(np.log2(f[..., None] / table.column("vae_scale_factor"))) * 16
+    far = far + np.abs(np.log2(c[..., None] / table.column("latent_channels")))
+    return as_float(table.column("rfid")[np.argmin(far, axis=-1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +137,26 @@ class LatentDiffusionFid:
     def valid(self) -> Mapping[str, tuple[float, float]]:
         return {"image_tokens": (16.0, 256.0), "parameters": (3.3e7, 6.8e8), "vae_scale_factor": (8.0, 64.0)}
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """FID with its 80 % interval.
 
         Raises:
             InvalidInputError: a needed feature is missing or not positive.
         """
         law = get_proxy("dit-fid-any-patch")
-        base = law.predict({name: features[name] for name in ("image_tokens", "parameters") if name in features})
-        f, c = _positive(self, features, "vae_scale_factor"), _positive(self, features, "latent_channels")
-        moved = autoencoder_figures()["placement"]
-        doublings = math.log2(moved["compressed"]["vae_scale_factor"] / moved["patched"]["vae_scale_factor"])
-        b = math.log2(moved["patched"]["fid"] / moved["compressed"]["fid"]) / doublings
+        base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
+        f, c = (positive_feature(self.name, features, name) for name in ("vae_scale_factor", "latent_channels"))
+        figures = autoencoder_figures()
+        patched, compressed = figures.placement.patched, figures.placement.compressed
+        doublings = math.log2(compressed.vae_scale_factor / patched.vae_scale_factor)
+        b = math.log2(patched.fid / compressed.fid) / doublings
         factor = (f / 8.0) ** -b
         floor = reconstruction_fid(f, c)
         low, high = self.valid["vae_scale_factor"]
         inside = (f >= low) & (f <= high)
         # outside the listed compressions the band widens by the factor that compression itself would have made
         outside = b * np.log(np.maximum(np.maximum(low / f, f / high), 1.0))
-        half = np.hypot(np.log(base.high / base.value), autoencoder_figures()["transfer"]["log"]) + outside
+        half = np.hypot(np.log(base.high / base.value), figures.transfer.log) + outside
         return Quality(
             value=base.value * factor + floor,
             low=base.value * factor / np.exp(half) + floor,
@@ -135,25 +187,16 @@ class ReconstructionPsnr:
     def valid(self) -> Mapping[str, tuple[float, float]]:
         return {"compression": (6.0, 96.0)}
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """PSNR with its 80 % interval, wider by the share of decades outside the table.
 
         Raises:
             InvalidInputError: ``compression`` is missing or not positive.
         """
-        ratio = _positive(self, features, "compression")
-        intercept, slope, residual = _psnr_line()
+        ratio = positive_feature(self.name, features, "compression")
+        line = psnr_line()
         low, high = self.valid["compression"]
         outside = np.maximum(np.log10(low / ratio), 0) + np.maximum(np.log10(ratio / high), 0)
-        value = intercept + slope * np.log2(ratio)
-        half = residual * _T_80_18 * (1 + outside)
+        value = line.intercept + line.slope * np.log2(ratio)
+        half = line.residual * _T_80_18 * (1 + outside)
         return Quality(value=value, low=value - half, high=value + half, in_range=outside == 0)
-
-
-def _positive(proxy: Any, features: Mapping[str, Any], name: str) -> Any:
-    if features.get(name) is None:
-        raise InvalidInputError(f"quality proxy {proxy.name!r} needs {name!r}; it was not given")
-    value = np.asarray(features[name], dtype=np.float64)
-    if not np.all(value > 0):
-        raise InvalidInputError(f"quality proxy {proxy.name!r}: {name} must be positive")
-    return value

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from archsearch.arrays import Floats, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.models.base import Modality
+from archsearch.quality.laws import Law
 from archsearch.quality.modalities import families_of
-from archsearch.quality.proxy import Quality, QualityProxy, get_proxy
+from archsearch.quality.proxy import Features, Quality, QualityProxy, get_proxy
 
 MEMBERS: dict[str, float] = {"shape-aware": 0.5, "conditional": 0.25, "chinchilla-besiroglu": 0.25}
 """Members of the language ensemble and their weights (assumed): half on the law that ranks best in
@@ -55,12 +56,13 @@ class EnsembleProxy:
                 shared[name] = (max(low, before[0]), min(high, before[1]))
         return shared
 
-    def size(self, features: Mapping[str, Any]) -> Any:
+    def size(self, features: Mapping[str, Floats]) -> Floats:
         """Parameters that training tokens are counted against: those of the heaviest member's law."""
-        first: Any = self.members[0]
+        first = self.members[0]
+        assert isinstance(first, Law)
         return first.size(features)
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """Mean over members, the lowest low and the highest high.
 
         Raises:
@@ -69,10 +71,10 @@ class EnsembleProxy:
         answers = [proxy.predict(features) for proxy in self.members]
         weights = np.array(list(MEMBERS.values())) / sum(MEMBERS.values())
         return Quality(
-            value=sum(w * a.value for w, a in zip(weights, answers, strict=True)),
-            low=np.minimum.reduce([np.asarray(a.low) for a in answers]),
-            high=np.maximum.reduce([np.asarray(a.high) for a in answers]),
-            in_range=np.logical_and.reduce([np.asarray(a.in_range) for a in answers]),
+            value=sum((w * a.value for w, a in zip(weights, answers, strict=True)), as_float(0.0)),
+            low=reduce(np.minimum, [a.low for a in answers]),
+            high=reduce(np.maximum, [a.high for a in answers]),
+            in_range=reduce(np.logical_and, [a.in_range for a in answers]),
         )
 
 
@@ -87,7 +89,7 @@ class Agreement:
 
 
 def aggregate_ranks(
-    values: Mapping[str, Any], directions: Mapping[str, str], weights: Mapping[str, float] | None = None
+    values: Mapping[str, ArrayLike], directions: Mapping[str, str], weights: Mapping[str, float] | None = None
 ) -> Agreement:
     """Weighted mean rank (Borda count) of N architectures over proxies, and the range of their ranks.
 
@@ -109,7 +111,7 @@ def aggregate_ranks(
     return Agreement(names, share @ ranks / share.sum(), ranks.min(axis=0), ranks.max(axis=0))
 
 
-def _ranks(column: Any, direction: str) -> NDArray[np.int64]:
+def _ranks(column: ArrayLike, direction: str) -> NDArray[np.int64]:
     value = np.asarray(column, dtype=np.float64)
     signed = value if direction == "minimize" else -value
     order = np.sort(signed)

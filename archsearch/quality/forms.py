@@ -8,40 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from archsearch.arrays import Floats
+
 Constants = Mapping[str, float]
-Features = Mapping[str, Any]
+Features = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """A formula: ``value(constants, features)``, what it reads, and which size it counts."""
 
-    value: Callable[[Constants, Features], Any]
+    value: Callable[[Constants, Features], Floats]
     features: tuple[str, ...]
-    size: Callable[[Constants, Features], Any]
+    size: Callable[[Constants, Features], Floats]
     optional: tuple[str, ...] = ()
 
 
-def _loss(c: Constants, size: Any, tokens: Any) -> Any:
+def _loss(c: Constants, size: Floats, tokens: Floats) -> Floats:
     """E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, equation 2)."""
     return c["E"] + c["A"] / size ** c["alpha"] + c["B"] / tokens ** c["beta"]
 
 
-def _chinchilla(c: Constants, x: Features) -> Any:
+def _chinchilla(c: Constants, x: Features) -> Floats:
     return _loss(c, x["parameters"], x["tokens"])
 
 
-def _kaplan(c: Constants, x: Features) -> Any:
+def _kaplan(c: Constants, x: Features) -> Floats:
     """((N_c/N)^(alpha_N/alpha_D) + D_c/D)^alpha_D (Kaplan et al. 2020, equation 1.5), N without embeddings."""
     ratio = c["alpha_N"] / c["alpha_D"]
     return ((c["N_c"] / x["non_embedding_parameters"]) ** ratio + c["D_c"] / x["tokens"]) ** c["alpha_D"]
 
 
-def hollow(x: Any, optimum: float) -> Any:
+def hollow(x: Floats, optimum: float) -> Floats:
     """ln(x/x*) + x*/x - 1: zero at the optimum, positive elsewhere; steep below, logarithmic above.
 
     The term a0 + a1 ln x + a2/x of the conditional law (arXiv 2510.18245, equation 3) with its minimum, x* = a2/a1,
@@ -50,18 +51,18 @@ def hollow(x: Any, optimum: float) -> Any:
     return np.log(x / optimum) + optimum / x - 1.0
 
 
-def _aspect(c: Constants, x: Features) -> Any:
+def _aspect(c: Constants, x: Features) -> Floats:
     """(E + A/N^alpha + B/D^beta)(1 + epsilon R^gamma), R = hidden_size/num_layers (arXiv 2501.18107, section 3)."""
     return _loss(c, x["parameters"], x["tokens"]) * (1.0 + c["epsilon"] * x["aspect_ratio"] ** c["gamma"])
 
 
-def _conditional(c: Constants, x: Features) -> Any:
+def _conditional(c: Constants, x: Features) -> Floats:
     """Chinchilla's loss times one factor for the width over sqrt(N) and one for MLP over attention weights."""
     ratio = hollow(x["mlp_parameters"] / x["attention_parameters"], c["ratio_optimum"])
     return _loss(c, _total(c, x), x["tokens"]) * width_factor(c, x) * (1.0 + c["ratio_weight"] * ratio)
 
 
-def effective_parameters(c: Constants, x: Features) -> Any:
+def effective_parameters(c: Constants, x: Features) -> Floats:
     """Parameters of a well-shaped model that would reach this one's loss.
 
     Attention and feed-forward weights replace each other only in part: with the share w of attention and
@@ -77,41 +78,41 @@ def effective_parameters(c: Constants, x: Features) -> Any:
     return layers + x["embedding_parameters"]
 
 
-def width_factor(c: Constants, x: Features) -> Any:
+def width_factor(c: Constants, x: Features) -> Floats:
     """1 + k h(u), h ``hollow`` and u hidden_size over the root of layer weights: too thin and deep, or too wide."""
     weights = x["attention_parameters"] + x["mlp_parameters"]
     return 1.0 + c["width_weight"] * hollow(x["hidden_size"] / np.sqrt(weights), c["width_optimum"])
 
 
-def _shape(c: Constants, x: Features) -> Any:
+def _shape(c: Constants, x: Features) -> Floats:
     """Chinchilla's loss of the effective parameters, times the conditional law's factor of width."""
     return _loss(c, effective_parameters(c, x), x["tokens"]) * width_factor(c, x)
 
 
-def _power(c: Constants, x: Features) -> Any:
+def _power(c: Constants, x: Features) -> Floats:
     """exp(intercept + sum of exponent times ln feature)."""
     return np.exp(c["intercept"] + sum(c[name] * np.log(x[name]) for name in c if name != "intercept"))
 
 
-def _crossed(c: Constants, x: Features) -> Any:
+def _crossed(c: Constants, x: Features) -> Floats:
     """exp(intercept + a ln t + b ln n + c ln t ln n), t and n tokens per image and parameters over their midpoints."""
     t = np.log(x["image_tokens"] / c["image_tokens_at"])
     n = np.log(x["parameters"] / c["parameters_at"])
     return np.exp(c["intercept"] + c["image_tokens"] * t + c["parameters"] * n + c["crossed"] * t * n)
 
 
-def _compute(c: Constants, x: Features) -> Any:
+def _compute(c: Constants, x: Features) -> Floats:
     """scale * C^exponent, C = 6 N D the training's compute; without ``tokens`` the C for which N is the optimal size.
 
     N = n_scale C^n_exponent at the optimum (arXiv 2410.08184, section 3.2).
     """
     size = x["parameters"]
     optimal = (size / c["n_scale"]) ** (1.0 / c["n_exponent"])
-    compute = optimal if x.get("tokens") is None else 6.0 * size * x["tokens"]
+    compute = optimal if "tokens" not in x else 6.0 * size * x["tokens"]
     return c["scale"] * compute ** c["exponent"]
 
 
-def _total(c: Constants, x: Features) -> Any:
+def _total(c: Constants, x: Features) -> Floats:
     return x["attention_parameters"] + x["mlp_parameters"] + x["embedding_parameters"]
 
 

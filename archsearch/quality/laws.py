@@ -6,24 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 
-from archsearch.errors import InvalidInputError
+from archsearch.arrays import Floats, as_float
 from archsearch.quality.forms import FORMS, Form
 from archsearch.quality.modalities import families_of
-from archsearch.quality.proxy import Quality, QualityProxy
-from archsearch.yaml_records import read_mapping
+from archsearch.quality.proxy import Features, Quality, QualityProxy, positive_feature
+from archsearch.yaml_records import Record, parse_records
 
 LAW_FILES = ("laws.yaml", "laws_diffusion.yaml")
 
 
-class Band(BaseModel):
+class Band(Record):
     """Half-width of the 80 % interval: in the metric's unit, or of the metric's natural logarithm."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     absolute: float | None = None
     log: float | None = None
 
@@ -34,18 +33,16 @@ class Band(BaseModel):
         return self
 
 
-class Table(BaseModel):
+class Table(Record):
     """Published figures that a law was fitted to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]
 
 
-class LawRecord(BaseModel):
+class LawRecord(Record):
     """One entry of ``laws*.yaml``. ``families`` names families, or modalities that stand for all their families."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "crossed", "compute"]
     metric: str
     unit: str
@@ -59,7 +56,7 @@ class LawRecord(BaseModel):
     band_source: str
     parameters_are: str
     assumed: bool
-    select: dict[str, float] = {}
+    select: dict[str, float] = Field(default_factory=dict)
     table: Table | None = None
 
 
@@ -113,20 +110,20 @@ class Law:
         own = tuple(n for n in self.record.constants if n != "intercept") if self.record.form == "power" else ()
         return tuple(dict.fromkeys((*self.form.features, *own, *self.form.optional, *self.record.valid)))
 
-    def size(self, features: Mapping[str, Any]) -> Any:
+    def size(self, features: Mapping[str, Floats]) -> Floats:
         """The parameter count that the law's training tokens are counted against."""
         return self.form.size(self.record.constants, features)
 
-    def predict(self, features: Mapping[str, Any]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """Value, 80 % interval and range flag, broadcast over the features' shapes.
 
         Raises:
             InvalidInputError: a needed feature is missing or not positive.
         """
         optional = {name for name in self.form.optional if features.get(name) is None}
-        x = {name: self._feature(features, name) for name in self.features if name not in optional}
+        x = {name: positive_feature(self.name, features, name) for name in self.features if name not in optional}
         value = self.form.value(self.record.constants, x)
-        outside = sum((self._decades_outside(name, x[name]) for name in x), np.zeros(()))
+        outside = sum((self._decades_outside(name, x[name]) for name in x), as_float(0.0))
         widen = 1.0 + outside
         band = self.record.band
         if band.absolute is not None:
@@ -136,18 +133,10 @@ class Law:
             low, high = value / factor, value * factor
         return Quality(value=value, low=low, high=high, in_range=outside == 0)
 
-    def _feature(self, features: Mapping[str, Any], name: str) -> Any:
-        if features.get(name) is None:
-            raise InvalidInputError(f"quality proxy {self.name!r} needs {name!r}; it was not given")
-        value = np.asarray(features[name], dtype=np.float64)
-        if not np.all(value > 0):
-            raise InvalidInputError(f"quality proxy {self.name!r}: {name} must be positive")
-        return value
-
-    def _decades_outside(self, name: str, value: Any) -> Any:
+    def _decades_outside(self, name: str, value: Floats) -> Floats:
         low, high = self.record.valid.get(name, (0.0, np.inf))
         with np.errstate(divide="ignore"):
-            return np.maximum(np.log10(low) - np.log10(value), 0.0) + np.maximum(np.log10(value / high), 0.0)
+            return as_float(np.maximum(np.log10(low) - np.log10(value), 0.0) + np.maximum(np.log10(value / high), 0.0))
 
 
 @lru_cache(maxsize=1)
@@ -155,6 +144,6 @@ def published_laws() -> Mapping[str, QualityProxy]:
     """All laws of ``laws*.yaml`` by name."""
     laws: dict[str, QualityProxy] = {}
     for file in LAW_FILES:
-        entries = read_mapping(Path(__file__).with_name(file))
-        laws |= {name: Law(name, LawRecord.model_validate(entry)) for name, entry in entries.items()}
+        records = parse_records(LawRecord, Path(__file__).with_name(file))
+        laws |= {name: Law(name, record) for name, record in records.items()}
     return laws

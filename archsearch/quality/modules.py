@@ -7,7 +7,7 @@ the layers of a small model. ``plain`` forward passes leave out norms and softma
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,11 @@ from archsearch.errors import InvalidInputError
 from archsearch.models.base import Modality
 from archsearch.quality.tiny_decoders import VOCABULARY, Shape
 
+if TYPE_CHECKING:
+    from archsearch.models.base import ModelConfig
 
-def shape_of(config: Any) -> Shape:
+
+def shape_of(config: ModelConfig) -> Shape:
     """The trainable shape of one decoder or encoder config (scalars).
 
     Raises:
@@ -28,16 +31,17 @@ def shape_of(config: Any) -> Shape:
         raise InvalidInputError(f"family {config.family}: only decoders and encoders can be built and trained here")
     if getattr(config, "is_moe", False):
         raise InvalidInputError("mixtures of experts cannot be built here; choose a law as quality proxy")
+    model: Any = config  # a language model, whose fields these are
     try:
-        heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
+        heads = int(model.num_attention_heads)
         return Shape(
-            num_layers=int(config.num_layers),
-            hidden_size=hidden,
+            num_layers=int(model.num_layers),
+            hidden_size=int(model.hidden_size),
             num_attention_heads=heads,
-            head_dim=max(int(config.head_width), 1),
-            intermediate_size=int(config.intermediate_size),
-            num_key_value_heads=int(getattr(config, "num_key_value_heads", heads)),
-            gated_mlp=bool(config.gated_mlp),
+            head_dim=max(int(model.head_width), 1),
+            intermediate_size=int(model.intermediate_size),
+            num_key_value_heads=int(getattr(model, "num_key_value_heads", heads)),
+            gated_mlp=bool(model.gated_mlp),
         )
     except TypeError:
         raise InvalidInputError("give one architecture, not arrays of them") from None

@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from archsearch.arrays import Flags, FloatArray
+import numpy as np
+from numpy.typing import ArrayLike
+
+from archsearch.arrays import Flags, Floats, as_float
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.quality.modalities import default_name
+
+Features = Mapping[str, ArrayLike | None]
+"""Features of architectures by name, numbers or arrays that broadcast; None where one is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +25,9 @@ class Quality:
     ``in_range`` is False where the law had to extrapolate; its interval is wider there.
     """
 
-    value: FloatArray
-    low: FloatArray
-    high: FloatArray
+    value: Floats
+    low: Floats
+    high: Floats
     in_range: Flags
 
 
@@ -68,7 +74,7 @@ class QualityProxy(Protocol):
     @property
     def assumed(self) -> bool: ...
 
-    def predict(self, features: Mapping[str, FloatArray]) -> Quality:
+    def predict(self, features: Features) -> Quality:
         """Expected quality of arrays (or scalars) of features.
 
         Raises:
@@ -127,10 +133,10 @@ def get_proxy(name: str) -> QualityProxy:
     Raises:
         UnknownNameError: no such proxy; the text lists near names.
     """
-    found = _known().get(name)
-    if found is None:
+    proxy = _known().get(name)
+    if proxy is None:
         raise UnknownNameError("quality proxy", name, list_proxies())
-    return found
+    return proxy
 
 
 def default_proxy(family: str) -> QualityProxy:
@@ -146,3 +152,18 @@ def default_proxy(family: str) -> QualityProxy:
         if family in proxy.families:
             return proxy
     raise InvalidInputError(f"no quality proxy speaks for family {family!r}; proxies: {', '.join(list_proxies())}")
+
+
+def positive_feature(proxy: str, features: Features, name: str) -> Floats:
+    """A feature that a proxy needs.
+
+    Raises:
+        InvalidInputError: it is missing or not positive.
+    """
+    given = features.get(name)
+    if given is None:
+        raise InvalidInputError(f"quality proxy {proxy!r} needs {name!r}; it was not given")
+    value = as_float(given)
+    if not np.all(value > 0):
+        raise InvalidInputError(f"quality proxy {proxy!r}: {name} must be positive")
+    return value

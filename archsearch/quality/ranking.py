@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.errors import InvalidInputError
 
@@ -27,7 +26,9 @@ class RankCorrelation:
     spearman_interval: tuple[float, float]
 
 
-def rank_correlation(predicted: Any, measured: Any, *, seed: int = 0, resamples: int = RESAMPLES) -> RankCorrelation:
+def rank_correlation(
+    predicted: ArrayLike, measured: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
+) -> RankCorrelation:
     """Kendall's tau-b and Spearman's rho of two columns [N].
 
     Intervals resample architectures with replacement (80 %, percentiles); resamples without spread are left out.
@@ -46,7 +47,9 @@ def rank_correlation(predicted: Any, measured: Any, *, seed: int = 0, resamples:
     return RankCorrelation(len(x), tau, _interval(taus), rho, _interval(rhos))
 
 
-def within_groups(predicted: Any, measured: Any, groups: Sequence[Any], *, seed: int = 0) -> RankCorrelation:
+def within_groups(
+    predicted: ArrayLike, measured: ArrayLike, groups: Sequence[object], *, seed: int = 0
+) -> RankCorrelation:
     """Mean correlation over groups of at least ``SMALLEST_GROUP``; intervals resample within each group.
 
     Raises:
@@ -61,9 +64,9 @@ def within_groups(predicted: Any, measured: Any, groups: Sequence[Any], *, seed:
     tau, rho = np.mean([correlation(x[m], y[m]) for m in members], axis=0)
     draws = []
     for _ in range(RESAMPLES // 4):
-        found = np.array([correlation(x[p], y[p]) for p in (m[rng.integers(0, len(m), len(m))] for m in members)])
-        if np.isfinite(found).all():  # resamples of one value say nothing
-            draws.append(found.mean(axis=0))
+        draw = np.array([correlation(x[p], y[p]) for p in (m[rng.integers(0, len(m), len(m))] for m in members)])
+        if np.isfinite(draw).all():  # resamples of one value say nothing
+            draws.append(draw.mean(axis=0))
     taus, rhos = np.array(draws).T
     return RankCorrelation(sum(map(len, members)), float(tau), _interval(taus), float(rho), _interval(rhos))
 

@@ -12,12 +12,13 @@ as a factor 1/r on an error; where the metric is not the law's own, that is a tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import Dim, Flags, Labels
 from archsearch.errors import InvalidInputError
 from archsearch.quality.proxy import Quality
 from archsearch.quality.sampling_table import GUIDANCE, Checkpoint, Curve, SamplingTable, Source, shipped_table
@@ -48,7 +49,7 @@ class Sampled:
         """The factor on an error: the ratio, of scores its inverse; NaN where unknown."""
         return np.where(self.minimize, self.ratio, 1.0 / self.ratio)
 
-    def where(self, mask: Any, other: Sampled) -> Sampled:
+    def where(self, mask: Flags, other: Sampled) -> Sampled:
         """This where ``mask`` holds, ``other`` elsewhere."""
         names = ("ratio", "value", "known", "metric", "minimize", "checkpoint")
         chosen = {n: np.where(mask, getattr(self, n), getattr(other, n)) for n in names}
@@ -58,20 +59,47 @@ class Sampled:
         sources = tuple(dict.fromkeys(source for part in parts for source in part.sources))
         return Sampled(**chosen, sources=sources, reason="; ".join(reasons) or None)
 
-    def document(self) -> dict[str, Any]:
+    @property
+    def one(self) -> OneSampled:
+        """What is known of one sampling (arrays of one element)."""
+        at = {name: getattr(self, name).reshape(-1)[0] for name in ("checkpoint", "metric", "ratio", "value")}
+        return OneSampled(
+            known=str(self.known.reshape(-1)[0]),
+            checkpoint=str(at["checkpoint"]),
+            metric=str(at["metric"]),
+            direction="minimize" if bool(self.minimize.reshape(-1)[0]) else "maximize",
+            ratio=float(at["ratio"]),
+            value=float(at["value"]),
+            sources=tuple(str(source) for source in self.sources),
+        )
+
+    def document(self) -> dict[str, object]:
         """The plain values of one sampling (arrays of one element)."""
-        known = str(self.known.reshape(-1)[0])
-        found: dict[str, Any] = {"known": known}
-        if known == UNKNOWN:
-            return found | {"ratio": None, "reason": self.reason}
-        found |= {name: str(getattr(self, name).reshape(-1)[0]) for name in ("checkpoint", "metric")}
-        found["direction"] = "minimize" if bool(self.minimize.reshape(-1)[0]) else "maximize"
-        found |= {name: float(getattr(self, name).reshape(-1)[0]) for name in ("ratio", "value")}
-        return found | {"sources": [str(source) for source in self.sources]}
+        one = self.one
+        if one.known == UNKNOWN:
+            return {"known": one.known, "ratio": None, "reason": self.reason}
+        return {**asdict(one), "sources": list(one.sources)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneSampled:
+    """What is known of one sampling: a measured (or interpolated) metric and its ratio to the reference sampling's."""
+
+    known: str
+    checkpoint: str
+    metric: str
+    direction: str
+    ratio: float
+    value: float
+    sources: tuple[str, ...]
 
 
 def sampling_ratio(
-    checkpoint: Checkpoint, steps: Any, guidance: Any, table: SamplingTable | None = None, metric: str | None = None
+    checkpoint: Checkpoint,
+    steps: Dim,
+    guidance: str | Labels,
+    table: SamplingTable | None = None,
+    metric: str | None = None,
 ) -> Sampled:
     """What sampling a checkpoint with so many steps and this guidance leaves, relative to its reference sampling.
 
@@ -162,7 +190,7 @@ def checkpoint_of(family: str, model: str | None = None, table: SamplingTable | 
     return Checkpoint(name=family, family=family)
 
 
-def check_sampling(checkpoint: Checkpoint, steps: Any, guidance: str) -> None:
+def check_sampling(checkpoint: Checkpoint, steps: Dim, guidance: str) -> None:
     """Refuse a sampling that a checkpoint is not made for.
 
     Raises:
@@ -193,7 +221,7 @@ class Sampling:
         """What it leaves."""
         return sampling_ratio(self.checkpoint, self.steps, self.guidance, table)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """The plain values of what was asked for."""
         c = self.checkpoint
         return {

@@ -13,9 +13,10 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality.features import training_features
@@ -61,7 +62,7 @@ def predict_frame(
     if frame.empty:
         raise InvalidInputError("the table of architectures has no rows")
     if family is None and "family" not in frame:
-        raise InvalidInputError("name the family: a column 'family', or --family decoder")
+        raise InvalidInputError("name the family: a column 'family', or {family} decoder", field="family")
     table = frame.assign(family=family) if family is not None else frame
     if table["family"].isna().any():
         raise InvalidInputError("column 'family' has empty cells; every row needs its family")
@@ -103,7 +104,7 @@ def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelCon
     for _, row in frame.iterrows():
         name = family or row.get("family")
         if not isinstance(name, str):
-            raise InvalidInputError("name the family: a column 'family', or --family decoder")
+            raise InvalidInputError("name the family: a column 'family', or {family} decoder", field="family")
         read, _unread = _split_columns(name, frame)
         values: dict[str, Any] = {}
         for column in read:
@@ -174,17 +175,17 @@ def _predict_group(
         "high": np.broadcast_to(answer.high, shape),
         "in_range": np.broadcast_to(answer.in_range, shape),
     }
-    return columns, _told(family, filled, values)
+    return columns, _assumed(family, filled, values)
 
 
-def _told(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+def _assumed(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
     """What was filled in, in words."""
     if not is_language(family):
         return []
-    told = [] if "head_dim" in values else ["head_dim: hidden_size / num_attention_heads"]
+    assumed = [] if "head_dim" in values else ["head_dim: hidden_size / num_attention_heads"]
     for name, value in filled.items():
-        told.append(f"{name}: num_attention_heads" if name == "num_key_value_heads" else f"{name}: {value}")
-    return told
+        assumed.append(f"{name}: num_attention_heads" if name == "num_key_value_heads" else f"{name}: {value}")
+    return assumed
 
 
 def _fill_in(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,5 +242,5 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
     return config
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> TypeGuard[NDArray[np.generic]]:
     return isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and bool(np.all(value == np.rint(value)))

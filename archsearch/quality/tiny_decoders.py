@@ -238,7 +238,7 @@ class Trainer:
         self.offsets = torch.from_numpy(_offsets(recipe, len(corpus.train))).to(self.device)
         self.window = torch.arange(recipe.seq_len + 1, device=self.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.graph: Any = None
+        self.graph: torch.cuda.CUDAGraph | None = None
 
     def run(self, steps: int) -> None:
         """Train for so many further steps."""
@@ -246,10 +246,9 @@ class Trainer:
             for _ in range(steps):
                 self._one_step()
             return
-        if self.graph is None:
-            self._capture()
+        graph = self.graph = self.graph or self._capture()
         for _ in range(steps):
-            self.graph.replay()
+            graph.replay()
 
     def evaluate(self, windows_at_once: int = 16) -> NDArray[np.float64]:
         """Held-out loss [E] in nats per byte, on the same evenly spaced windows for every shape and copy."""
@@ -283,7 +282,7 @@ class Trainer:
             self.weights.sub_(rate * (self.rates * update + self.decay * self.weights))
             self.step.add_(1)
 
-    def _capture(self) -> None:
+    def _capture(self) -> torch.cuda.CUDAGraph:
         """Record one step as a CUDA graph; the state is put back as it was before the trial runs."""
         state = [self.weights, self.first, self.second, self.step]
         saved = [t.clone() for t in state]
@@ -293,11 +292,12 @@ class Trainer:
             for _ in range(3):
                 self._one_step()
         torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self._one_step()
         for tensor, value in zip(state, saved, strict=True):
             tensor.copy_(value)
+        return graph
 
 
 def _schedule(recipe: Recipe) -> list[float]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archsearch.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from archsearch.models.base import ModelConfig
     from archsearch.quality.tiny_decoders import Corpus, Shape
 
 
@@ -133,8 +134,8 @@ def load_corpus(settings: TrainSettings) -> Corpus:
 
 
 def train_table(
-    configs: Sequence[Any], settings: TrainSettings, tell: Callable[[str], None] | None
-) -> dict[str, list[Any]]:
+    configs: Sequence[ModelConfig], settings: TrainSettings, tell: Callable[[str], None] | None
+) -> dict[str, list[float]]:
     """Columns ``trained_loss`` (nats per byte), ``trained_steps`` and ``trained_rank`` for scalar configs.
 
     Raises:

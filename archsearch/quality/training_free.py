@@ -196,7 +196,7 @@ def _dss(model: SmallModel, text: torch.Tensor) -> float:
     return total
 
 
-_SCORERS: Mapping[str, Callable[[Any, Any], float]] = {
+_SCORERS: Mapping[str, Callable[[SmallModel, torch.Tensor], float]] = {
     "grad_norm": _grad_norm,
     "synflow": _synflow,
     "naswot": _naswot,

@@ -39,8 +39,8 @@ def draw_png(info: AccuracyInfo, path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        told = "a .png report needs matplotlib: pip install 'archsearch[report]', or ask for .html"
-        raise UnsupportedError(told) from None
+        text = "a .png report needs matplotlib: pip install 'archsearch[report]', or ask for .html"
+        raise UnsupportedError(text) from None
     named = _largest(info.groups)
     against = [a for a in info.against if a.label in {group.label for group in named}]
     pairs = [info.regimes[i : i + 2] for i in range(0, len(info.regimes), 2)]
@@ -72,10 +72,10 @@ def _largest(groups: Sequence[Scores]) -> list[Scores]:
 
 
 def _lines(info: AccuracyInfo, named: int) -> list[str]:
-    left = len(info.groups) - named
+    rest = len(info.groups) - named
     return [
         *remarks(info),
-        *([f"Named are the {MAX_GROUPS} groups with most rows; {left} more count in all rows."] if left else []),
+        *([f"Named are the {MAX_GROUPS} groups with most rows; {rest} more count in all rows."] if rest else []),
     ]
 
 

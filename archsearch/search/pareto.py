@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _BLOCK_ROWS = 512
 _FILTER_ROUNDS = 8
@@ -188,6 +188,6 @@ def knee_order(objectives: FloatMatrix, weights: NDArray[np.float64] | None = No
     return np.lexsort((np.round((scaled**2) @ w, 12), level))
 
 
-def objective_matrix(columns: Mapping[str, Any], objectives: Mapping[str, float]) -> NDArray[np.float64]:
+def objective_matrix(columns: Mapping[str, ArrayLike], objectives: Mapping[str, float]) -> NDArray[np.float64]:
     """[N, M] objectives, all minimised, from metric columns and {column: sign}."""
     return np.stack([sign * np.asarray(columns[name], dtype=np.float64) for name, sign in objectives.items()], axis=1)

@@ -240,14 +240,14 @@ def _agreement(rows: Sequence[Checked]) -> dict[str, Any]:
         for r in rows
         if r.layer_predicted_s and r.layer_measured_s
     ]
-    known = whole if len(whole) >= len(layers) else layers
-    tau = float(kendalltau([p for _, p, _ in known], [m for _, _, m in known]).statistic) if len(known) > 2 else None
-    by_rank = {rank: (predicted, measured) for rank, predicted, measured in known}
+    timed = whole if len(whole) >= len(layers) else layers
+    tau = float(kendalltau([p for _, p, _ in timed], [m for _, _, m in timed]).statistic) if len(timed) > 2 else None
+    by_rank = {rank: (predicted, measured) for rank, predicted, measured in timed}
     both = 0 in by_rank and 1 in by_rank
     return {
-        "compared": "models" if known is whole else "layers",
+        "compared": "models" if timed is whole else "layers",
         "kendall_tau": tau,
-        "mape": 100 * sum(abs(p / m - 1) for _, p, m in known) / len(known) if known else None,
+        "mape": 100 * sum(abs(p / m - 1) for _, p, m in timed) / len(timed) if timed else None,
         "speedup": by_rank[0][1] / by_rank[1][1] if both else None,
         "predicted_speedup": by_rank[0][0] / by_rank[1][0] if both else None,
     }

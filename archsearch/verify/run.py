@@ -96,8 +96,8 @@ def _recalibrated(
     folder = user_profiles()
     folder.mkdir(parents=True, exist_ok=True)
     day = datetime.date.today().isoformat()
-    found = calibrate_file(summary.path, folder, gpu=spec.id, date=day, code_version=version())
-    return {**found.to_dict(), "kernels_measured": summary.measured}
+    calibrated = calibrate_file(summary.path, folder, gpu=spec.id, date=day, code_version=version())
+    return {**calibrated.to_dict(), "kernels_measured": summary.measured}
 
 
 def _profile(name: str) -> GpuSpec:

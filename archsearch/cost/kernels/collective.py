@@ -233,6 +233,7 @@ def copy_bandwidth_bytes_s(gpu: GpuSpec, *, pinned: bool = False, given_gb_s: fl
         return given_gb_s * 1e9
     per_lane = _constants().pcie_gb_s_per_lane
     if gpu.pcie is None or gpu.pcie.generation not in per_lane:
-        raise UnsupportedError(f"{gpu.id}: its profile names no PCIe link of a known generation; give --pcie-gb-s")
+        text = f"{gpu.id}: its profile names no PCIe link of a known generation; give {{pcie_gb_s}}"
+        raise UnsupportedError(text, field="pcie_gb_s")
     share = 1.0 if pinned else _constants().pageable_share
     return per_lane[gpu.pcie.generation] * gpu.pcie.lanes * 1e9 * share

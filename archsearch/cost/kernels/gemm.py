@@ -64,27 +64,27 @@ class GemmModel:
 
         def latency(v: Mapping[str, float]) -> Floats:
             moved = Machine.of(gpu, dtype, v)
-            return np.asarray(candidate_time(Load.of(shapes, moved, v), moved, choice, v)["total"])
+            return np.asarray(candidate_time(Load.of(shapes, moved, v), moved, choice, v).total_s)
 
         return latency
 
     def explain(self, load: Load, machine: Machine, choice: Choice, values: Mapping[str, float]) -> KernelTime:
         """Time and details of given candidates, one per shape."""
         parts, s = candidate_time(load, machine, choice, values), load.shapes
-        latency = as_float(parts["total"])
-        per_wave = parts["steps"] * parts["waves"]
-        latency_bound = np.broadcast_to(parts["fixed"] + per_wave * parts["floor"], latency.shape)
-        busiest = np.stack([per_wave * parts["work"], np.maximum(parts["l2"], parts["dram"]), latency_bound])
+        latency = as_float(parts.total_s)
+        per_wave = parts.steps * parts.waves
+        latency_bound = np.broadcast_to(parts.fixed_s + per_wave * parts.floor_s, latency.shape)
+        busiest = np.stack([per_wave * parts.work_s, np.maximum(parts.l2_s, parts.dram_s), latency_bound])
         bound = np.array(["compute", "memory", "latency"])[np.argmax(busiest, axis=0)]
-        waves, slots = parts["waves"], machine.num_sms * choice.max_ctas
+        waves, slots = parts.waves, machine.num_sms * choice.max_ctas
         details = {
             "tile_m": choice.tile_m.astype(np.int64),
             "tile_n": choice.tile_n.astype(np.int64),
             "split_k": choice.split_k.astype(np.int64),
-            "dram_bytes": np.broadcast_to(parts["dram_bytes"], latency.shape),
-            "tiles": parts["tiles"].astype(np.int64),
+            "dram_bytes": np.broadcast_to(parts.dram_bytes, latency.shape),
+            "tiles": parts.tiles.astype(np.int64),
             "waves": waves.astype(np.int64),
-            "wave_efficiency": parts["tiles"] / (waves * slots),
+            "wave_efficiency": parts.tiles / (waves * slots),
             "tile_efficiency": s.m * s.n / (_up(s.m, choice.tile_m) * _up(s.n, choice.tile_n)),
         }
         return KernelTime(latency_s=latency, bound=bound, details=details)
@@ -145,7 +145,7 @@ def _at(values: Reals, rows: Ints, cols: Ints) -> Reals:
 
 def _time(load: Load, machine: Machine, grid: Choice, values: Mapping[str, float]) -> Reals:
     with np.errstate(over="ignore"):  # products of years take endless time in single precision
-        return candidate_time(load, machine, grid, values)["total"]
+        return candidate_time(load, machine, grid, values).total_s
 
 
 def _interleave(parts: list[tuple[Mask, Choice]]) -> Choice:

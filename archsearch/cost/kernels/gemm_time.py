@@ -28,7 +28,7 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Choice:
     gemv: Reals
 
 
-CHOICE_FIELDS = ("tile_m", "tile_n", "max_ctas", "split_k", "gemv")
+CHOICE_FIELDS = tuple(f.name for f in fields(Choice))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,7 @@ class Shapes:
             return replace(self, **{f: getattr(self, f).astype(np.float32) for f in SHAPE_COLUMNS})
 
 
-SHAPE_COLUMNS = (
-    *("m", "n", "k", "batch", "weights", "reuse_bytes", "activation_reuse_bytes", "k_row", "n_row", "input_share"),
-)
+SHAPE_COLUMNS = tuple(f.name for f in fields(Shapes) if not f.name.endswith("itemsize"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +213,31 @@ class Load:
         return Load(shapes=self.shapes.single(), **columns)
 
 
-LOAD_COLUMNS = ("rate", "stores", "sectors", "operand_bytes", "out_bytes", "miss", "quantize_s")
+LOAD_COLUMNS = tuple(f.name for f in fields(Load) if f.name != "shapes")
 
 
-def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, float]) -> dict[str, Reals]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateTime:
+    """Seconds of candidates and what they are made of, each of the broadcast shape of shapes and choices.
+
+    ``total_s`` is the kernel's time. ``work_s`` and ``floor_s`` are one step of k of a full wave: its multiplying and
+    copying, and the least that a step takes. ``l2_s`` and ``dram_s`` are the traffic of all waves; ``fixed_s`` is
+    launch, fill and drain of each wave, quantization and the reduction of split k.
+    """
+
+    total_s: Reals
+    tiles: Reals
+    waves: Reals
+    steps: Reals
+    work_s: Reals
+    floor_s: Reals
+    l2_s: Reals
+    dram_s: Reals
+    dram_bytes: Reals
+    fixed_s: Reals
+
+
+def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, float]) -> CandidateTime:
     """Time of candidates, elementwise over broadcast shapes and choices (see the module's docstring)."""
     s, clock = load.shapes, machine.clock_hz
     step = machine.step_bytes * (1.0 + 15.0 * c.gemv)
@@ -247,18 +266,18 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     if np.any(c.split_k > 1):
         reduction = v["split_k_s"] + s.batch * s.m * s.n * 4 * c.split_k / machine.l2_bytes_s
         fixed = fixed + reduction * (c.split_k > 1)
-    return {
-        "total": fixed + body + stored,
-        "tiles": tiles,
-        "waves": waves,
-        "work": c.max_ctas * work,
-        "floor": floor,
-        "steps": steps,
-        "l2": l2,
-        "dram": dram_time,
-        "dram_bytes": dram,
-        "fixed": fixed,
-    }
+    return CandidateTime(
+        total_s=fixed + body + stored,
+        tiles=tiles,
+        waves=waves,
+        steps=steps,
+        work_s=c.max_ctas * work,
+        floor_s=floor,
+        l2_s=l2,
+        dram_s=dram_time,
+        dram_bytes=dram,
+        fixed_s=fixed,
+    )
 
 
 def _alignment(s: Shapes, machine: Machine, v: Mapping[str, float]) -> tuple[float | Reals, float | Reals]:

@@ -12,19 +12,23 @@ reserves is more: freed blocks of smaller stages that fit no larger tensor. Stab
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from functools import reduce
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Flags, Floats, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement
 from archsearch.models.modality import ImageModel, VideoModel
+from archsearch.models.tally import Elements
 from archsearch.ops import MemoryOp
 from archsearch.workload import Phase
 
-Size = tuple[Any, ...]
+Size = tuple[Dim, ...]
 
 
 class ImageAutoencoder(ImageModel):
@@ -35,7 +39,7 @@ class ImageAutoencoder(ImageModel):
 
     modality: ClassVar[Modality] = Modality.AUTOENCODER
     phases: ClassVar[tuple[Phase, ...]] = (Phase.FORWARD, Phase.TRAIN, Phase.ENCODE, Phase.DECODE)
-    patch_size: Any = 1
+    patch_size: Dim = 1
 
     def encodes(self, a: Assembly) -> bool:
         """Whether the workload's phase runs the encoder."""
@@ -49,10 +53,15 @@ class ImageAutoencoder(ImageModel):
 class VideoAutoencoder(ImageAutoencoder, VideoModel):
     """An autoencoder of videos; configs also have ``vae_temporal_factor``, frames per latent frame after the first."""
 
-    patch_size_t: Any = 1
+    patch_size_t: Dim = 1
 
 
-def elements(a: Assembly, size: Size, channels: Dim) -> Any:
+def everywhere(flags: Iterable[Flags]) -> NDArray[np.bool_]:
+    """Where all of several conditions hold, an architecture at a time; everywhere where there are none."""
+    return reduce(np.logical_and, flags, np.asarray(True))
+
+
+def elements(a: Assembly, size: Size, channels: Dim) -> Floats:
     """Elements of a batch's feature maps."""
     total = as_float(a.w.batch_size) * as_float(channels)
     for side in size:
@@ -65,12 +74,12 @@ def scaled(size: Size, factor: int) -> Size:
     return tuple(np.asarray(side) * factor for side in size)
 
 
-def positive_channels(config: Any, names: tuple[str, ...], multiple_of: Any = 1) -> list[Requirement]:
+def positive_channels(config: object, names: tuple[str, ...], multiple_of: Dim = 1) -> list[Requirement]:
     """One requirement per field of several widths: each is 1 or more, and a whole number of groups."""
     found = []
     for name in names:
         widths = getattr(config, name)
-        holds: Any = np.asarray(len(widths) > 0)
+        holds: NDArray[np.bool_] = np.asarray(len(widths) > 0)
         for width in widths:
             holds = holds & (np.asarray(width) >= 1) & (np.asarray(width) % np.maximum(multiple_of, 1) == 0)
         found.append(Requirement(reason=f"{name} must be positive multiples of the norms' groups", holds=holds))
@@ -124,7 +133,7 @@ def resnet(
     channels: tuple[Dim, Dim],
     groups: Dim,
     *,
-    held: Any = 0.0,
+    held: Elements = 0.0,
     channels_last: bool = False,
 ) -> None:
     """``ResnetBlock2D`` without a timestep: twice group norm, SiLU and a 3 · 3 convolution, and the residual sum; the

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, elements
+from archsearch.models.tally import Elements
 from archsearch.ops import MemoryOp
 
 KEPT = 2
@@ -36,15 +37,15 @@ class Chunk:
 
     a: Assembly
     name: str
-    repeats: Any
+    repeats: Ints
     known: int
-    cached: Any = 0.0
-    held: Any = 0.0
+    cached: Elements = 0.0
+    held: Elements = 0.0
 
     @classmethod
-    def of(cls, a: Assembly, name: str, chunks: Any) -> Iterator[Chunk]:
+    def of(cls, a: Assembly, name: str, chunks: Dim) -> Iterator[Chunk]:
         """The first chunk, the second, and all others of ``chunks``."""
-        cached: Any = 0.0
+        cached: Elements = 0.0
         for known, (part, repeats) in enumerate(
             (("first", 1), ("second", np.clip(chunks - 1, 0, 1)), ("later", np.maximum(chunks - 2, 0)))
         ):
@@ -52,7 +53,7 @@ class Chunk:
             yield chunk
             cached = chunk.kept(cached)
 
-    def kept(self, before: Any) -> Any:
+    def kept(self, before: Elements) -> Elements:
         """Elements kept after the run: those ``before`` where there is none."""
         return np.where(self.repeats > 0, self.cached, before)
 
@@ -60,19 +61,19 @@ class Chunk:
         """Around a run: weights count in the first chunk alone."""
         return self.a.again() if self.known else nullcontext()
 
-    def times(self, count: Any = 1, carries: Any = 0.0) -> AbstractContextManager[None]:
+    def times(self, count: Dim = 1, carries: Elements = 0.0) -> AbstractContextManager[None]:
         """``count`` modules alike, in every repeat."""
         return self.a.layers(np.asarray(self.repeats) * np.asarray(count), carries=carries)
 
-    def alive(self, live: Any) -> None:
+    def alive(self, live: Elements) -> None:
         """A moment with ``live`` elements besides what is cached and held."""
-        self.a.alive((live + self.cached + self.held) * (self.repeats > 0))
+        self.a.alive(as_float(live + self.cached + self.held) * (self.repeats > 0))
 
-    def elements(self, frames: int, size: Size, channels: Dim) -> Any:
+    def elements(self, frames: int, size: Size, channels: Dim) -> Floats:
         """Elements of feature maps."""
         return elements(self.a, (frames, *size), channels)
 
-    def rows(self, frames: int, size: Size) -> Any:
+    def rows(self, frames: int, size: Size) -> Ints:
         """Positions of feature maps."""
         return blocks.product(self.a.w.batch_size, frames, *size)
 
@@ -80,9 +81,22 @@ class Chunk:
         """Frames that a convolution keeps beyond those that it kept before."""
         return min(KEPT, self.known + frames) - self.known
 
-    def pointwise(self, name: str, kind: str, frames: int, size: Size, channels: Dim, **how: Any) -> None:
+    def pointwise(
+        self,
+        name: str,
+        kind: str,
+        frames: int,
+        size: Size,
+        channels: Dim,
+        *,
+        reads: FloatArray = 1.0,
+        writes: FloatArray = 1.0,
+        calls: Dim = 1,
+        dtype: DType | None = None,
+    ) -> None:
         """One bandwidth-bound kernel over a feature map."""
-        self.a.pointwise(f"{self.name}.{name}", kind, self.rows(frames, size), channels, **how)
+        rows, full_name = self.rows(frames, size), f"{self.name}.{name}"
+        self.a.pointwise(full_name, kind, rows, channels, reads=reads, writes=writes, calls=calls, dtype=dtype)
 
     def norm(self, name: str, frames: int, size: Size, channels: Dim, *, silu: bool = True) -> None:
         """``WanRMS_norm``: in 32 bits the channels' length, clamped, divides; then scale, weight and an addition of 0.
@@ -111,12 +125,12 @@ class Chunk:
         self.a.op(blocks.group(f"{self.name}.{name}", "rmsnorm", members, reads=1.0), saves=kept)
         self.a.weigh(as_float(channels))
 
-    def norm_peak(self, one: Any) -> Any:
+    def norm_peak(self, one: Elements) -> Floats:
         """Elements alive in a norm of ``one`` elements, its input apart."""
-        return (4.0 if dblocks.is_half(self.a.w) else 3.0) * one
+        return (4.0 if dblocks.is_half(self.a.w) else 3.0) * as_float(one)
 
     def causal(
-        self, name: str, frames: int, size: Size, channels: tuple[Dim, Dim], live: Any, *, channels_last: bool
+        self, name: str, frames: int, size: Size, channels: tuple[Dim, Dim], live: Elements, *, channels_last: bool
     ) -> None:
         """A 3 · 3 · 3 convolution with kept frames: its input's last frames copied, joined with the one kept where the
         chunk has a single frame, then everything kept and the input joined, padded and convolved. ``live`` are elements
@@ -147,7 +161,14 @@ class Chunk:
         self.cached = self.cached + self.newly_kept(frames) * frame
 
     def resnet(
-        self, name: str, frames: int, size: Size, channels: tuple[Dim, Dim], held: Any = 0.0, *, channels_last: bool
+        self,
+        name: str,
+        frames: int,
+        size: Size,
+        channels: tuple[Dim, Dim],
+        held: Elements = 0.0,
+        *,
+        channels_last: bool,
     ) -> None:
         """``WanResidualBlock``: twice norm, SiLU and a causal convolution; the residual passes a convolution over
         single positions where ``channels`` differ. ``held`` are elements that callers keep beside the input."""
@@ -175,7 +196,7 @@ class Chunk:
         frames: int,
         size: Size,
         channels: tuple[Dim, Dim],
-        count: Any,
+        count: Dim,
         *,
         held: bool,
         channels_last: bool,
@@ -247,7 +268,7 @@ class Chunk:
         return frames // 2, half
 
     def upsample(
-        self, name: str, frames: int, size: Size, width: Dim, held: Any, *, temporal: bool, channels_last: bool
+        self, name: str, frames: int, size: Size, width: Dim, held: Elements, *, temporal: bool, channels_last: bool
     ) -> tuple[int, Size]:
         """``WanResample`` to twice the sides and half the channels, and twice the frames after the first chunk: nearest
         neighbours in 32 bits, then a convolution of each frame."""
@@ -271,7 +292,16 @@ class Chunk:
         self.alive(held + (given if grown else 0.0) + x + (12 if half else 6) * x)
         return frames, double
 
-    def _double_frames(self, name: str, frames: int, size: Size, width: Dim, held: Any, *, channels_last: bool) -> int:
+    def _double_frames(
+        self,
+        name: str,
+        frames: int,
+        size: Size,
+        width: Dim,
+        held: Elements,
+        *,
+        channels_last: bool,
+    ) -> int:
         """A convolution over time to twice the channels, which become frames; the first chunk leaves it out."""
         both = blocks.product(2, width)
         if not self.known:

@@ -22,6 +22,7 @@ from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import ImageAutoencoder, Size, elements, positive_channels, scaled
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.blocks import ACTIVATIONS
+from archsearch.models.tally import Elements
 from archsearch.ops import MemoryOp
 
 DOWNSAMPLING = ("conv", "pixel_unshuffle")
@@ -145,7 +146,7 @@ class AutoencoderDCConfig(ImageAutoencoder):
             a.convolution("decoder.conv_out", widths[0], self.in_channels, (3, 3), size, channels_last=True)
 
     def _blocks(
-        self, a: Assembly, name: str, size: Size, width: Dim, count: Dim, attends: bool, held: Any, *, norm: str
+        self, a: Assembly, name: str, size: Size, width: Dim, count: Dim, attends: bool, held: Elements, *, norm: str
     ) -> None:
         """The blocks of a stage; ``held`` is the stage's input, which lives until the stage is through."""
         with a.layers(count, carries=elements(a, size, width)):
@@ -160,7 +161,7 @@ class AutoencoderDCConfig(ImageAutoencoder):
         rows = blocks.product(a.w.batch_size, *size)
         a.pointwise(f"{name}.gather", "transpose", rows, width, calls=3 * dblocks.gaps(a.w))
 
-    def _attention(self, a: Assembly, name: str, size: Size, width: Dim, held: Any) -> None:
+    def _attention(self, a: Assembly, name: str, size: Size, width: Dim, held: Elements) -> None:
         """ReLU linear attention in 32 bits over every scale's heads: values (and a row of ones) · keys · queries.
 
         Images of no more than ``attention_head_dim`` positions attend by all pairs instead; they are not told apart.
@@ -193,7 +194,7 @@ class AutoencoderDCConfig(ImageAutoencoder):
         joined = scales * (3 + bits * (3 + 2 + 2 * ones + 1))
         a.alive(held + one * (1 + joined))
 
-    def _linear_attention(self, a: Assembly, name: str, rows: Any, positions: Any, wide: Any) -> None:
+    def _linear_attention(self, a: Assembly, name: str, rows: Dim, positions: Dim, wide: Dim) -> None:
         head_dim, several = np.asarray(self.attention_head_dim), dblocks.gaps(a.w)
         heads, padded = blocks.product(a.w.batch_size, wide // head_dim), head_dim + 1
         ones = 1 + 1 / as_float(head_dim)
@@ -283,7 +284,7 @@ def _rms_norm(a: Assembly, name: str, size: Size, width: Dim, *, residual: bool)
     a.weigh(2 * as_float(width))
 
 
-def _residual_block(a: Assembly, name: str, size: Size, width: Dim, held: Any, norm: str) -> None:
+def _residual_block(a: Assembly, name: str, size: Size, width: Dim, held: Elements, norm: str) -> None:
     """Two 3 · 3 convolutions, an activation between, a norm and the residual sum."""
     one, rows = elements(a, size, width), blocks.product(a.w.batch_size, *size)
     a.convolution(f"{name}.conv1", width, width, (3, 3), size)
@@ -304,7 +305,7 @@ def _residual_block(a: Assembly, name: str, size: Size, width: Dim, held: Any, n
     a.alive(held + 3 * one)
 
 
-def _feed_forward(a: Assembly, name: str, size: Size, width: Dim, held: Any) -> None:
+def _feed_forward(a: Assembly, name: str, size: Size, width: Dim, held: Elements) -> None:
     """``GLUMBConv``: 1 · 1 convolution to both halves, SiLU, depthwise 3 · 3, gate by SiLU, back, norm and sum."""
     one, rows = elements(a, size, width), blocks.product(a.w.batch_size, *size)
     wide, both = blocks.product(EXPANSION, width), blocks.product(2 * EXPANSION, width)

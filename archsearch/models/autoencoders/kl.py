@@ -9,7 +9,7 @@ channels last in memory, and every group norm copies it to channels first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class AutoencoderKLConfig(ImageAutoencoder):
         a.convolving(0.0, one, elements(a, size, self.out_channels))
 
     def _resnets(
-        self, a: Assembly, name: str, size: Size, channels: tuple[Dim, Dim], count: Any, *, channels_last: bool
+        self, a: Assembly, name: str, size: Size, channels: tuple[Dim, Dim], count: Dim, *, channels_last: bool
     ) -> None:
         """A stage's blocks: the first changes the width, and its input lives until the stage is through."""
         groups, (into, out) = self.norm_num_groups, channels

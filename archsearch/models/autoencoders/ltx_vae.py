@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, positive_channels, posterior
 from archsearch.models.autoencoders.ltx_vae_blocks import Style, convolution, norm_silu, resnet, timestep_embedding
 from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.tally import Elements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,9 @@ class LTXVAEConfig(VideoAutoencoder):
         )
 
     @property
-    def vae_scale_factor(self) -> Any:  # type: ignore[override]
+    def vae_scale_factor(self) -> Ints:  # type: ignore[override]
         """Pixels per latent along a side."""
-        return np.asarray(self.sample_patch_size) * 2 ** sum(self.spatio_temporal_scaling)
+        return blocks.product(self.sample_patch_size, self.vae_temporal_factor)
 
     @property
     def vae_temporal_factor(self) -> int:  # type: ignore[override]
@@ -90,7 +91,7 @@ class LTXVAEConfig(VideoAutoencoder):
         return int(2 ** sum(self.spatio_temporal_scaling))
 
     @property
-    def patches(self) -> Any:
+    def patches(self) -> Ints:
         """Pixels of a patch."""
         return np.asarray(self.sample_patch_size) ** 2
 
@@ -171,12 +172,30 @@ class LTXVAEConfig(VideoAutoencoder):
                 a.weigh(vectors * as_float(width))
         return Style(noise=noise, conditioned=self.timestep_conditioning)
 
-    def _resnets(self, a: Assembly, name: str, size: Size, width: Dim, count: Dim, style: Style, held: Any) -> None:
+    def _resnets(
+        self,
+        a: Assembly,
+        name: str,
+        size: Size,
+        width: Dim,
+        count: Dim,
+        style: Style,
+        held: Elements,
+    ) -> None:
         """Residual blocks alike; ``held`` is the stage's input, which lives until the stage is through."""
         with a.layers(count, carries=elements(a, size, width)):
             resnet(a, f"{name}.resnet", size, (width, width), style, held=held)
 
-    def _upsample(self, a: Assembly, name: str, size: Size, width: Dim, factor: Dim, stage: int, held: Any) -> Size:
+    def _upsample(
+        self,
+        a: Assembly,
+        name: str,
+        size: Size,
+        width: Dim,
+        factor: Dim,
+        stage: int,
+        held: Elements,
+    ) -> Size:
         """``LTXVideoUpsampler3d``: a convolution to eight times the channels, which become pixels and frames; the first
         frame's second half is cut off. The shortcut moves its own channels likewise and repeats them."""
         into = blocks.product(width, factor)

@@ -6,7 +6,6 @@ A feature map's ``size`` is its frames, height and width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.autoencoders.base import Size, elements
+from archsearch.models.tally import Elements
 from archsearch.ops import MemoryOp
 
 REPEATED = 2
@@ -39,7 +39,7 @@ def convolution(
     style: Style,
     *,
     out_size: Size | None = None,
-    held: Any = None,
+    held: Elements | None = None,
 ) -> None:
     """``LTXVideoCausalConv3d`` over 3 · 3 · 3 positions, to half the size where ``out_size`` says so; ``held`` are
     elements alive beside it, its input among them (by default the input alone)."""
@@ -100,8 +100,8 @@ def resnet(
     channels: tuple[Dim, Dim],
     style: Style,
     *,
-    held: Any = 0.0,
-    present: Any = None,
+    held: Elements = 0.0,
+    present: Dim | None = None,
 ) -> None:
     """``LTXVideoResnetBlock3d``: twice norm, SiLU and a convolution. Where ``channels`` differ, the residual passes a
     layer norm and a convolution over single positions; ``present`` is 1 where such a block exists. ``held`` are

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, posterior, scaled
+from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, everywhere, posterior, scaled
 from archsearch.models.autoencoders.causal_chunks import Chunk
 from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.tally import Elements
 
 CHUNK_FRAMES = 4
 """Frames that run at once after the first (``AutoencoderKLWan._encode``)."""
@@ -47,11 +48,11 @@ class WanVAEConfig(VideoAutoencoder):
 
     def requirements(self) -> tuple[Requirement, ...]:
         sizes = ("base_dim", "latent_channels", "layers_per_block", "in_channels", "out_channels")
-        positive = all(np.all(np.asarray(m) >= 1) for m in self.dim_mult)
-        even = all(np.all(np.asarray(w) % 2 == 0) for w in self.widths[1:])
+        positive = everywhere(np.asarray(m) >= 1 for m in self.dim_mult)
+        even = everywhere(np.asarray(w) % 2 == 0 for w in self.widths[1:])
         return (
             *at_least_one(self, sizes),
-            Requirement(reason="dim_mult must be positive", holds=len(self.dim_mult) > 0 and positive),
+            Requirement(reason="dim_mult must be positive", holds=positive & (len(self.dim_mult) > 0)),
             Requirement(reason="base_dim times dim_mult must be even after the first", holds=even),
             Requirement(
                 reason="temporal_downsample must tell of every stage but the last",
@@ -64,7 +65,7 @@ class WanVAEConfig(VideoAutoencoder):
         )
 
     @property
-    def widths(self) -> tuple[Any, ...]:
+    def widths(self) -> tuple[Ints, ...]:
         """Channels of the stages from the pixels to the latents."""
         return tuple(np.asarray(self.base_dim) * np.asarray(m) for m in self.dim_mult)
 
@@ -85,7 +86,7 @@ class WanVAEConfig(VideoAutoencoder):
         if self.decodes(a):
             self._decode(a, latents, frames)
 
-    def _encode(self, a: Assembly, latents: Size, frames: Any) -> None:
+    def _encode(self, a: Assembly, latents: Size, frames: Dim) -> None:
         moments = blocks.product(2, self.latent_channels)
         for chunk in Chunk.of(a, "encoder", frames):
             with chunk.weights():
@@ -113,14 +114,14 @@ class WanVAEConfig(VideoAutoencoder):
         self._middle(c, frames, size)
         self._head(c, frames, size, before, blocks.product(2, self.latent_channels))
 
-    def _decode(self, a: Assembly, latents: Size, frames: Any) -> None:
+    def _decode(self, a: Assembly, latents: Size, frames: Dim) -> None:
         rows = blocks.product(a.w.batch_size, frames, *latents)
         channels = self.latent_channels
         a.pointwise("decoder.post_quant_conv.pad", "pad", rows, channels)
         a.convolution("decoder.post_quant_conv", channels, channels, (1, 1, 1), (frames, *latents))
         size = scaled(latents, self.vae_scale_factor)
-        frame: Any = elements(a, size, self.out_channels)
-        kept: Any = 0.0
+        frame = elements(a, size, self.out_channels)
+        kept: Elements = 0.0
         for chunk in Chunk.of(a, "decoder", frames):
             chunk.held = frame * (0, 1, 1 + CHUNK_FRAMES * as_float(frames - 2))[chunk.known]
             with chunk.weights():
@@ -170,7 +171,7 @@ class WanVAEConfig(VideoAutoencoder):
             c.alive(one + c.norm_peak(one))
             c.causal("conv_out", frames, size, (width, channels), one, channels_last=channels_last)
 
-    def _join(self, a: Assembly, name: str, size: Size, channels: Dim, chunks: Any, frames: int) -> None:
+    def _join(self, a: Assembly, name: str, size: Size, channels: Dim, chunks: Dim, frames: int) -> None:
         """Each chunk's ``frames`` joined with all before it, which are copied every time."""
         mean = blocks.product(a.w.batch_size, *size) * (1 + frames * chunks / 2)
         with a.layers(chunks - 1):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
@@ -89,10 +89,10 @@ class CogVideoXConfig(VideoModel):
             turned = as_float(rows) * as_float(h)
             a.alive(6 * elements + dblocks.rotary_peak(turned, a.w))
 
-    def _patch_volume(self) -> Any:
+    def _patch_volume(self) -> Ints:
         return blocks.product(self.patch_size, self.patch_size, self.patch_size_t)
 
-    def _embed(self, a: Assembly, rows: Any, words: Any, grid: tuple[Any, Any]) -> None:
+    def _embed(self, a: Assembly, rows: Dim, words: Dim, grid: tuple[Ints, Ints]) -> None:
         h, p = self.hidden_size, self.patch_size
         dblocks.timestep_features(a, "conditioning.sines", channels=h, kernels=10)
         dblocks.embedding_mlp(a, "conditioning.timestep", h, self.time_embed_dim)
@@ -123,7 +123,7 @@ class CogVideoXConfig(VideoModel):
         if not self.rotary:
             a.pointwise("embedder.add_positions", "add", rows + words, h, reads=2.0)
 
-    def _layer(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _layer(self, a: Assembly, rows: Dim, words: Dim, tokens: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         joint = rows + words
         elements = as_float(joint) * as_float(h)
@@ -148,7 +148,7 @@ class CogVideoXConfig(VideoModel):
         for name, own in (("video", rows), ("text", words)):
             dblocks.gate_residual(a, f"mlp.{name}.residual", own, h)
 
-    def _norm(self, a: Assembly, name: str, rows: Any, words: Any) -> None:
+    def _norm(self, a: Assembly, name: str, rows: Dim, words: Dim) -> None:
         """Modulation vectors of video and text, and one norm's weights for both."""
         h = self.hidden_size
         a.pointwise(f"{name}.modulation.silu", "silu", a.w.batch_size, self.time_embed_dim)

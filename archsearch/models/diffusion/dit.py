@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
@@ -38,6 +38,7 @@ class DiTConfig(ImageModel):
     family: ClassVar[str] = "dit"
     modality: ClassVar[Modality] = Modality.CLASS_IMAGE
     default_sizes: ClassVar[Mapping[str, int]] = {"height": 256, "width": 256}
+    plain_layer: ClassVar[str] = "dit"
 
     num_layers: Dim
     hidden_size: Dim
@@ -52,7 +53,7 @@ class DiTConfig(ImageModel):
     layout: str = "original"
 
     @property
-    def head_width(self) -> Any:
+    def head_width(self) -> Ints:
         """head_dim as an array, filled in as hidden_size / num_attention_heads where it was left out."""
         if self.head_dim is not None:
             return np.asarray(self.head_dim)

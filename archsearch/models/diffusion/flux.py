@@ -9,11 +9,11 @@ tokens of ``in_channels``, so a token is 16 × 16 pixels. One pass is one denois
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -80,7 +80,7 @@ class FluxConfig(ImageModel):
         a.linear("final.proj_out", rows, self.hidden_size, self.out_channels, bias=True)
         self._alive(a, as_float(rows), as_float(words), as_float(image + text))
 
-    def _embed(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _embed(self, a: Assembly, rows: Dim, words: Dim, tokens: Dim) -> None:
         h, batch = self.hidden_size, a.w.batch_size
         a.linear("embedder.image", rows, self.in_channels, h, bias=True)
         scales = 2 if self.guidance_embeds else 1
@@ -105,7 +105,7 @@ class FluxConfig(ImageModel):
             kernels=42 + half,
         )
 
-    def _double(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _double(self, a: Assembly, rows: Dim, words: Dim, tokens: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         inner = blocks.product(4, h)
         streams = (("double.image", rows), ("double.text", words))
@@ -126,7 +126,7 @@ class FluxConfig(ImageModel):
             dblocks.feed_forward(a, f"{name}.mlp", own, h, inner)
             dblocks.gate_residual(a, f"{name}.mlp_residual", own, h)
 
-    def _single(self, a: Assembly, joint: Any, tokens: Any) -> None:
+    def _single(self, a: Assembly, joint: Dim, tokens: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         inner = blocks.product(4, h)
         a.pointwise("single.join", "cat", joint, h)
@@ -146,7 +146,7 @@ class FluxConfig(ImageModel):
         a.linear("single.proj_out", joint, blocks.product(5, h), h, bias=True)
         dblocks.gate_residual(a, "single.residual", joint, h)
 
-    def _alive(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _alive(self, a: Assembly, rows: Floats, words: Floats, tokens: Floats) -> None:
         """The widest moments are in a single-stream block: the rotation of its keys, beside q, k and v, its input,
         residual and normed input, the feed-forward's half and the two rotary tables in 32 bits; and the gate, beside
         the joined branches that the product came from."""

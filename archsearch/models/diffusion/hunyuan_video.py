@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -87,7 +87,7 @@ class HunyuanVideoConfig(VideoModel):
         a.alive(tables + 16 * elements)
         a.alive(tables + 11 * elements + dblocks.rotary_peak(as_float(rows) * as_float(h), a.w))
 
-    def _embed(self, a: Assembly, rows: Any, words: Any, video: Any, grid: tuple[Any, ...]) -> None:
+    def _embed(self, a: Assembly, rows: Dim, words: Dim, video: Dim, grid: tuple[Ints, ...]) -> None:
         h, batch = self.hidden_size, a.w.batch_size
         # As in FLUX.1: per axis 7 kernels of frequencies, then cosine, sine and a repetition of each; both joined.
         a.pointwise(
@@ -101,7 +101,7 @@ class HunyuanVideoConfig(VideoModel):
         kernel = (self.patch_size_t, self.patch_size, self.patch_size)
         a.convolution("embedder.patches", self.in_channels, h, kernel, grid, stride=kernel, input_is_data=True)
 
-    def _refine(self, a: Assembly, words: Any, text: Any) -> None:
+    def _refine(self, a: Assembly, words: Dim, text: Dim) -> None:
         """The token refiner: its own conditioning from the timestep and the mean token, and its layers."""
         h, batch, width = self.hidden_size, a.w.batch_size, self.text_embed_dim
         a.pointwise("refiner.mean", "mul", words, width, reads=3.0, writes=2.0, kernels=6)
@@ -133,7 +133,7 @@ class HunyuanVideoConfig(VideoModel):
             dblocks.feed_forward(a, "refiner.mlp", words, h, blocks.product(4, h), activation="silu")
             dblocks.gate_residual(a, "refiner.mlp.residual", words, h)
 
-    def _double(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _double(self, a: Assembly, rows: Dim, words: Dim, tokens: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         streams = (("double.video", rows), ("double.text", words))
         for name, own in streams:
@@ -152,7 +152,7 @@ class HunyuanVideoConfig(VideoModel):
             dblocks.feed_forward(a, f"{name}.mlp", own, h, blocks.product(4, h))
             dblocks.gate_residual(a, f"{name}.mlp_residual", own, h)
 
-    def _single(self, a: Assembly, rows: Any, words: Any, tokens: Any) -> None:
+    def _single(self, a: Assembly, rows: Dim, words: Dim, tokens: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         joint, inner = rows + words, blocks.product(4, h)
         a.pointwise("single.join", "cat", joint, h)

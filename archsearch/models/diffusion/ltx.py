@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class LTXConfig(VideoModel):
         tables = 2 * elements * 4 / a.w.activation_dtype.itemsize
         a.alive(tables + 12 * elements + as_float(words) * as_float(h))
 
-    def _layer(self, a: Assembly, rows: Any, words: Any, video: Any, text: Any) -> None:
+    def _layer(self, a: Assembly, rows: Dim, words: Dim, video: Dim, text: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         elements, told = as_float(rows) * as_float(h), as_float(words) * as_float(h)
         a.pointwise("table.add", "add", a.w.batch_size, blocks.product(6, h), reads=2.0)
@@ -112,7 +112,7 @@ class LTXConfig(VideoModel):
         dblocks.gate_residual(a, "mlp.residual", rows, h)
 
 
-def _norm_modulate(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
+def _norm_modulate(a: Assembly, name: str, rows: Dim, cols: Dim) -> None:
     """RMSNorm without weights, written out (cast, square, mean, ε, root, product, cast), and its modulation."""
     half = dblocks.is_half(a.w)
     norm = blocks.pointwise(
@@ -135,7 +135,7 @@ def _norm_modulate(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
     a.op(blocks.group(name, "rmsnorm", members, reads=1.0), saves=kept)
 
 
-def _rotary(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
+def _rotary(a: Assembly, name: str, rows: Dim, cols: Dim) -> None:
     """Queries and keys turned before they are cut into heads, with tables of every token and column in 32 bits."""
     half = dblocks.is_half(a.w)
     eager = blocks.pointwise(

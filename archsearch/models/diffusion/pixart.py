@@ -8,7 +8,7 @@ each adds its own table to them. Position tables are fixed sines, not parameters
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class PixArtConfig(ImageModel):
         a.pointwise("conditioning.silu", "silu", batch, h)
         a.linear("conditioning.linear", batch, h, blocks.product(6, h), bias=True)
 
-    def _layer(self, a: Assembly, rows: Any, words: Any, image: Any, text: Any) -> None:
+    def _layer(self, a: Assembly, rows: Dim, words: Dim, image: Dim, text: Dim) -> None:
         h, heads, head_dim = self.hidden_size, self.num_attention_heads, self.head_dim
         elements = as_float(rows) * as_float(h)
         a.pointwise("table.add", "add", a.w.batch_size, blocks.product(6, h), reads=2.0)

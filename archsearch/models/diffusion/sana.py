@@ -10,11 +10,11 @@ by 32.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -49,7 +49,7 @@ class SanaConfig(ImageModel):
     vae_scale_factor: Dim = 32
 
     @property
-    def cross_head_dim(self) -> Any:
+    def cross_head_dim(self) -> Ints:
         """Columns of a softmax attention's head."""
         return np.asarray(self.hidden_size) // np.maximum(self.num_cross_attention_heads, 1)
 
@@ -89,7 +89,7 @@ class SanaConfig(ImageModel):
         # input and attention's output, and text.
         a.alive(4 * elements + 4 * as_float(rows) * as_float(self.intermediate_size) + told)
 
-    def _layer(self, a: Assembly, rows: Any, words: Any, grid: tuple[Any, Any], text: Any) -> None:
+    def _layer(self, a: Assembly, rows: Dim, words: Dim, grid: tuple[Ints, Ints], text: Dim) -> None:
         h = self.hidden_size
         a.pointwise("table.add", "add", a.w.batch_size, blocks.product(6, h), reads=2.0)
         a.weigh(6 * as_float(h))
@@ -115,7 +115,7 @@ class SanaConfig(ImageModel):
         self._mix_ffn(a, rows, grid)
         dblocks.gate_residual(a, "mlp.residual", rows, h)
 
-    def _linear_attention(self, a: Assembly, rows: Any, image: Any) -> None:
+    def _linear_attention(self, a: Assembly, rows: Dim, image: Dim) -> None:
         """ReLU linear attention in 32 bits: values (a row of ones below them) · keys, then that · queries."""
         h, head_dim = self.hidden_size, self.head_dim
         half = dblocks.is_half(a.w)
@@ -141,7 +141,7 @@ class SanaConfig(ImageModel):
         a.linear("attention.o_proj", rows, h, h, bias=True)
         a.pointwise("attention.o_proj.bias", "bias", rows, h)
 
-    def _mix_ffn(self, a: Assembly, rows: Any, grid: tuple[Any, Any]) -> None:
+    def _mix_ffn(self, a: Assembly, rows: Dim, grid: tuple[Ints, Ints]) -> None:
         """1 × 1 convolution to both halves, SiLU, depthwise 3 × 3, gate by SiLU, 1 × 1 convolution back."""
         h, wide, both = self.hidden_size, self.intermediate_size, blocks.product(2, self.intermediate_size)
         kept = as_float(rows) * as_float(wide)

@@ -10,11 +10,11 @@ the model twice is a batch twice as large.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.errors import InvalidInputError
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -95,7 +95,7 @@ class SD3Config(ImageModel):
         self._final(a, rows)
         self._alive(a, as_float(rows), as_float(words))
 
-    def _patches(self, w: Workload) -> tuple[Any, Any]:
+    def _patches(self, w: Workload) -> tuple[Ints, Ints]:
         """Patches along height and width, no more than there are positions.
 
         Raises:
@@ -108,7 +108,7 @@ class SD3Config(ImageModel):
             raise InvalidInputError(f"sd3 has positions for sides of at most {pixels} pixels (pos_embed_max_size)")
         return grid
 
-    def _embed(self, a: Assembly, grid: tuple[Any, Any], rows: Any, words: Any) -> None:
+    def _embed(self, a: Assembly, grid: tuple[Ints, Ints], rows: Dim, words: Dim) -> None:
         h, batch, p = self.hidden_size, a.w.batch_size, self.patch_size
         a.convolution("patchify.conv", self.in_channels, h, (p, p), grid, stride=(p, p), input_is_data=True)
         one = blocks.product(*grid)
@@ -121,7 +121,7 @@ class SD3Config(ImageModel):
         a.pointwise("conditioning.add", "add", batch, h, reads=2.0)
         a.linear("embedder.text", words, self.joint_attention_dim, h, bias=True)
 
-    def _block(self, a: Assembly, name: str, image: Any, text: Any, *, dual: bool = False, last: bool = False) -> None:
+    def _block(self, a: Assembly, name: str, image: Dim, text: Dim, *, dual: bool = False, last: bool = False) -> None:
         """One kind of block: both streams' modulated norms, joint attention, and each stream's branches."""
         h, batch = self.hidden_size, a.w.batch_size
         rows, words = blocks.product(batch, image), blocks.product(batch, text)
@@ -144,7 +144,7 @@ class SD3Config(ImageModel):
             dblocks.feed_forward(a, f"{stream}.mlp", own, h, blocks.product(4, h))
             dblocks.gate_residual(a, f"{stream}.mlp_residual", own, h)
 
-    def _image_norm(self, a: Assembly, name: str, rows: Any, *, dual: bool) -> None:
+    def _image_norm(self, a: Assembly, name: str, rows: Dim, *, dual: bool) -> None:
         """The norm before attention; with a second attention its values are modulated twice."""
         h = self.hidden_size
         dblocks.modulation(a, f"{name}.modulation", h, 9 if dual else 6)
@@ -156,13 +156,13 @@ class SD3Config(ImageModel):
         twice = blocks.group(f"{name}.norm_modulate", "layernorm", members, reads=1.0, writes=2.0)
         a.op(twice, saves=2.0 * as_float(rows) * as_float(h))
 
-    def _queries(self, a: Assembly, name: str, rows: Any) -> None:
+    def _queries(self, a: Assembly, name: str, rows: Dim) -> None:
         a.linear(f"{name}.q_proj+k_proj+v_proj", rows, self.hidden_size, self.hidden_size, bias=True, calls=3)
         if self.qk_norm:
             heads = blocks.product(rows, self.num_attention_heads)
             dblocks.rms_norm(a, f"{name}.q_norm+k_norm", heads, self.head_dim, calls=2)
 
-    def _attention_out(self, a: Assembly, name: str, rows: Any) -> None:
+    def _attention_out(self, a: Assembly, name: str, rows: Dim) -> None:
         """A stream's part of attention's output is a view with gaps where there are several images: the linear layer
         copies it first, and adds its bias in a kernel of its own."""
         h, gaps = self.hidden_size, dblocks.gaps(a.w)
@@ -170,7 +170,7 @@ class SD3Config(ImageModel):
         a.linear(f"{name}.o_proj", rows, h, h, bias=True)
         a.pointwise(f"{name}.o_proj.bias", "bias", rows, h, calls=gaps)
 
-    def _second_attention(self, a: Assembly, name: str, image: Any) -> None:
+    def _second_attention(self, a: Assembly, name: str, image: Dim) -> None:
         """Attention over the image alone, after the joint one's gate and residual sum."""
         h, rows = self.hidden_size, blocks.product(a.w.batch_size, image)
         dblocks.gate_residual(a, f"{name}.joint_residual", rows, h)
@@ -179,7 +179,7 @@ class SD3Config(ImageModel):
         a.save(3.0 * as_float(rows) * as_float(h))
         a.linear(f"{name}.second.o_proj", rows, h, h, bias=True)
 
-    def _final(self, a: Assembly, rows: Any) -> None:
+    def _final(self, a: Assembly, rows: Dim) -> None:
         h = self.hidden_size
         width = blocks.product(self.patch_size, self.patch_size, self.out_channels)
         dblocks.modulation(a, "final.modulation", h, 2)
@@ -187,7 +187,7 @@ class SD3Config(ImageModel):
         a.linear("final.proj_out", rows, h, width, bias=True)
         a.pointwise("final.unpatchify", "unpatchify", rows, width)
 
-    def _alive(self, a: Assembly, rows: Any, words: Any) -> None:
+    def _alive(self, a: Assembly, rows: Floats, words: Floats) -> None:
         """The widest moments of a block: the image's or the text's activation, or the copy of attention's output.
 
         Both streams' inputs and normed inputs live all along. Joined queries, keys and values live beside the text's

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
@@ -90,7 +90,7 @@ class WanConfig(VideoModel):
         a.pointwise("final.unpatchify", "unpatchify", rows, width)
         self._alive(a, as_float(rows), as_float(words), as_float(video))
 
-    def _embed(self, a: Assembly, rows: Any, words: Any, video: Any, grid: tuple[Any, ...]) -> None:
+    def _embed(self, a: Assembly, rows: Dim, words: Dim, video: Dim, grid: tuple[Ints, ...]) -> None:
         h, batch = self.hidden_size, a.w.batch_size
         a.pointwise("embedder.rope_table", "cat", video, self.head_dim, calls=2, dtype=DType.FP32)
         kernel = (self.patch_size_t, self.patch_size, self.patch_size)
@@ -110,7 +110,7 @@ class WanConfig(VideoModel):
             _norm(a, "embedder.image.norm_out", image, h)
             a.pointwise("embedder.join_image", "cat", image + words, h)
 
-    def _layer(self, a: Assembly, rows: Any, words: Any, video: Any, text: Any) -> None:
+    def _layer(self, a: Assembly, rows: Dim, words: Dim, video: Dim, text: Dim) -> None:
         h, batch = self.hidden_size, a.w.batch_size
         elements = as_float(rows) * as_float(h)
         casts = 1 if dblocks.is_half(a.w) else 0
@@ -131,7 +131,7 @@ class WanConfig(VideoModel):
         dblocks.feed_forward(a, "mlp", rows, h, self.intermediate_size)
         _gate_residual(a, "mlp.residual", rows, h, cast=True)
 
-    def _cross_attention(self, a: Assembly, rows: Any, words: Any, video: Any, text: Any) -> None:
+    def _cross_attention(self, a: Assembly, rows: Dim, words: Dim, video: Dim, text: Dim) -> None:
         h = self.hidden_size
         elements, told = as_float(rows) * as_float(h), as_float(words) * as_float(h)
         _norm(a, "cross.norm", rows, h)
@@ -153,7 +153,7 @@ class WanConfig(VideoModel):
         a.linear("cross.o_proj", rows, h, h, bias=True, saves=1.0 if self.has_image else 0.0)
         a.pointwise("cross.residual", "add", rows, h, reads=2.0)
 
-    def _keys(self, a: Assembly, name: str, rows: Any) -> None:
+    def _keys(self, a: Assembly, name: str, rows: Dim) -> None:
         """Keys and values of one source; beside an image's, tokens of several samples are gathered first."""
         h = self.hidden_size
         a.linear(f"{name}.k_proj+v_proj", rows, h, h, bias=True, calls=2, saves=0)
@@ -162,10 +162,10 @@ class WanConfig(VideoModel):
             a.pointwise(f"{name}.gather", "copy", rows, h, calls=gathered, saves=1.0)
             a.pointwise(f"{name}.bias", "bias", rows, h, calls=gathered)
 
-    def _attend(self, a: Assembly, name: str, queries: Any, keys: Any) -> None:
+    def _attend(self, a: Assembly, name: str, queries: Dim, keys: Dim) -> None:
         a.attention(name, heads=self.num_attention_heads, head_dim=self.head_dim, seq_q=queries, seq_kv=keys)
 
-    def _alive(self, a: Assembly, rows: Any, words: Any, video: Any) -> None:
+    def _alive(self, a: Assembly, rows: Floats, words: Floats, video: Floats) -> None:
         """The widest moments: the feed-forward's activation, or its residual sum in 32 bits, beside the layer's input,
         sum, normed input and attention's output; always the text and the two rotary tables."""
         h, half = as_float(self.hidden_size), dblocks.is_half(a.w)
@@ -176,10 +176,10 @@ class WanConfig(VideoModel):
         a.alive(told + tables + rows * h * (11 if half else 7))
 
 
-def _norm_members(a: Assembly, name: str, rows: Any, cols: Dim, *, modulated: bool) -> tuple[MemoryOp, ...]:
+def _norm_members(a: Assembly, name: str, rows: Dim, cols: Dim, *, modulated: bool) -> tuple[MemoryOp, ...]:
     """LayerNorm in 32 bits, with its modulation, and the casts of 16-bit models."""
 
-    def one(part: str, kind: str, dtype: DType, reads: float = 1.0, writes: float = 1.0, own: Any = rows) -> MemoryOp:
+    def one(part: str, kind: str, dtype: DType, reads: float = 1.0, writes: float = 1.0, own: Dim = rows) -> MemoryOp:
         return MemoryOp(name=f"{name}.{part}", kind=kind, rows=own, cols=cols, dtype=dtype, reads=reads, writes=writes)
 
     members: tuple[MemoryOp, ...] = (one("norm", "layernorm", DType.FP32),)
@@ -195,14 +195,14 @@ def _norm_members(a: Assembly, name: str, rows: Any, cols: Dim, *, modulated: bo
     return members
 
 
-def _norm_modulate(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
+def _norm_modulate(a: Assembly, name: str, rows: Dim, cols: Dim) -> None:
     """LayerNorm without weights and its modulation; autograd keeps both 32-bit tensors."""
     members = _norm_members(a, name, rows, cols, modulated=True)
     kept = (4.0 if dblocks.is_half(a.w) else 2.0) * as_float(rows) * as_float(cols)
     a.op(blocks.group(name, "layernorm", members, reads=1.0), saves=kept)
 
 
-def _norm(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
+def _norm(a: Assembly, name: str, rows: Dim, cols: Dim) -> None:
     """LayerNorm with scale and shift."""
     members = _norm_members(a, name, rows, cols, modulated=False)
     kept = (2.0 if dblocks.is_half(a.w) else 1.0) * as_float(rows) * as_float(cols)
@@ -210,7 +210,7 @@ def _norm(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
     a.weigh(2 * as_float(cols))
 
 
-def _gate_residual(a: Assembly, name: str, rows: Any, cols: Dim, *, cast: bool) -> None:
+def _gate_residual(a: Assembly, name: str, rows: Dim, cols: Dim, *, cast: bool) -> None:
     """residual + gate · branch in 32 bits; ``cast`` is the branch's own cast, whose result autograd keeps."""
 
     def one(part: str, kind: str, reads: float, writes: float) -> MemoryOp:
@@ -231,7 +231,7 @@ def _gate_residual(a: Assembly, name: str, rows: Any, cols: Dim, *, cast: bool) 
     a.op(blocks.group(name, "add", members, reads=2.0), saves=kept)
 
 
-def _rotary(a: Assembly, name: str, rows: Any, cols: Dim) -> None:
+def _rotary(a: Assembly, name: str, rows: Dim, cols: Dim) -> None:
     """Queries and keys: even and odd columns turned apart, products in 32 bits, written into a new tensor (4 products,
     difference, sum and 2 copies)."""
     half = dblocks.is_half(a.w)

@@ -115,7 +115,7 @@ def from_hf_dict(values: Values, where: str = "config") -> ModelConfig:
     try:
         config: ModelConfig = layout.family.from_dict(result)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{where}: {error}") from None
+        raise error.about(where) from None
     return config
 
 

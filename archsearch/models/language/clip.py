@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.modality import TextModel
+from archsearch.ops import FusedGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class CLIPTextConfig(TextModel):
     projection_dim: Dim = 0
 
     @property
-    def head_width(self) -> Any:
+    def head_width(self) -> Ints:
         """Columns of one head."""
         return np.asarray(self.hidden_size) // np.maximum(self.num_attention_heads, 1)
 
@@ -73,7 +74,7 @@ class CLIPTextConfig(TextModel):
         # The activation, beside embeddings, the layer's input, its sum and normed sum.
         a.alive(4 * elements + as_float(rows) * footprint.mlp_live(self.activation, False, self.intermediate_size))
 
-    def _layer(self, a: Assembly, rows: Any, seq: Dim) -> None:
+    def _layer(self, a: Assembly, rows: Dim, seq: Dim) -> None:
         h, wide = self.hidden_size, self.intermediate_size
         elements = as_float(rows) * as_float(h)
         a.linear("attention.q_proj+k_proj+v_proj", rows, h, h, bias=True, calls=3)
@@ -88,7 +89,7 @@ class CLIPTextConfig(TextModel):
         a.op(self._residual_norm("mlp", rows, a), saves=elements)
         a.weigh(4 * as_float(h))
 
-    def _residual_norm(self, name: str, rows: Any, a: Assembly) -> Any:
+    def _residual_norm(self, name: str, rows: Dim, a: Assembly) -> FusedGroup:
         """The residual sum and the norm after it: the feed-forward's, the next layer's or the last."""
         return blocks.residual_norm(
             f"{name}.residual_norm", "layernorm", rows, self.hidden_size, a.w, count=1, keep_sum=True

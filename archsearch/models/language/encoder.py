@@ -8,11 +8,11 @@ classification run; the head adds a dense layer, activation, norm and a decoder 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement, at_least_one
@@ -54,14 +54,14 @@ class EncoderConfig(TextModel):
     mlm_head: bool = False
 
     @property
-    def head_width(self) -> Any:
+    def head_width(self) -> Ints:
         """head_dim as an array, filled in as hidden_size / num_attention_heads where it was left out."""
         if self.head_dim is not None:
             return np.asarray(self.head_dim)
         return np.asarray(self.hidden_size) // np.maximum(self.num_attention_heads, 1)
 
     @property
-    def global_layers(self) -> Any:
+    def global_layers(self) -> Ints:
         """How many layers attend to the whole sequence, where ``local_attention`` is not 0."""
         return -(-np.asarray(self.num_layers) // np.maximum(self.global_attn_every_n_layers, 1))
 
@@ -95,7 +95,7 @@ class EncoderConfig(TextModel):
         self._heads(a, rows)
         self._alive(a, as_float(rows))
 
-    def _norm_weights(self) -> Any:
+    def _norm_weights(self) -> Floats:
         return (2.0 if self.bias else 1.0) * as_float(self.hidden_size)
 
     def _embed(self, a: Assembly, rows: Dim, seq: Dim) -> None:
@@ -129,14 +129,14 @@ class EncoderConfig(TextModel):
     def _attention(self, a: Assembly, seq: Dim) -> None:
         """Local and global attention are two entries with their own counts."""
         layers = np.asarray(self.num_layers)
-        entries: list[tuple[str, Any, Any]] = [("attention.global", None, layers)]
+        entries: list[tuple[str, Ints | None, Ints]] = [("attention.global", None, layers)]
         if np.any(self.local_attention):
             # Where a mesh mixes 0 with windows, a window of twice the sequence hides nothing.
             width = np.asarray(self.local_attention)
-            window = width if np.all(width) else np.where(width == 0, 2 * np.asarray(seq), width)
+            local = width if np.all(width) else np.where(width == 0, 2 * np.asarray(seq), width)
             entries = [
                 ("attention.global", None, self.global_layers),
-                ("attention.local", window, layers - self.global_layers),
+                ("attention.local", local, layers - self.global_layers),
             ]
         heads, head_dim = self.num_attention_heads, self.head_width
         for name, window, total in entries:
@@ -178,7 +178,7 @@ class EncoderConfig(TextModel):
         if a.w.phase is Phase.TRAIN:
             a.op(blocks.cross_entropy("loss", rows, self.vocab_size, a.w))
 
-    def _alive(self, a: Assembly, rows: Any) -> None:
+    def _alive(self, a: Assembly, rows: Floats) -> None:
         """Inference keeps the embeddings and the layer's input alive, beside the largest of: q, k, v and their rotation
         (or attention's output); the residual sum and the feed-forward's widest moment; logits. Pre-norm also keeps the
         normed input, and attention's output until the layer ends."""

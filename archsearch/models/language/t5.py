@@ -8,7 +8,7 @@ computes once and UMT5 in every layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class T5Config(TextModel):
         a.pointwise("positions.bias", "embedding", square, self.num_attention_heads)
         a.weigh(as_float(self.relative_attention_num_buckets) * as_float(self.num_attention_heads))
 
-    def _layer(self, a: Assembly, rows: Any, seq: Dim) -> None:
+    def _layer(self, a: Assembly, rows: Dim, seq: Dim) -> None:
         h, inner = self.hidden_size, blocks.product(self.num_attention_heads, self.head_dim)
         a.linear("attention.q_proj+k_proj+v_proj", rows, h, inner, bias=False, calls=3)
         a.attention("attention.core", heads=self.num_attention_heads, head_dim=self.head_dim, seq_q=seq, mask=True)
@@ -104,7 +104,7 @@ class T5Config(TextModel):
         a.weigh(2 * as_float(h))
 
 
-def _norm(a: Assembly, name: str, rows: Any, cols: Dim, *, residual: bool = False, saved: float = 1.0) -> None:
+def _norm(a: Assembly, name: str, rows: Dim, cols: Dim, *, residual: bool = False, saved: float = 1.0) -> None:
     """``T5LayerNorm`` written out (cast, square, mean, ε, root, product, cast, weight), after a residual sum.
 
     Autograd keeps the input, in 32 bits too, and the normed values.
@@ -121,7 +121,7 @@ def _norm(a: Assembly, name: str, rows: Any, cols: Dim, *, residual: bool = Fals
     )
 
 
-def _norm_kernels(name: str, rows: Any, cols: Dim, w: Workload) -> MemoryOp:
+def _norm_kernels(name: str, rows: Dim, cols: Dim, w: Workload) -> MemoryOp:
     half = w.activation_dtype.itemsize < 4
     return blocks.pointwise(
         f"{name}.norm",

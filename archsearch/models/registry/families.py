@@ -131,5 +131,5 @@ def load_preset(name: str) -> ModelConfig:
         config: ModelConfig = config_class.from_dict(presets_of(family)[name].values)
     except InvalidInputError as error:
         line = line_of(path, name, *error.fields[:1])
-        raise InvalidInputError(f"{path}:{line}: {name}: {error}", field=error.fields) from None
+        raise error.about(f"{path}:{line}: {name}") from None
     return config

@@ -55,5 +55,5 @@ def _from_yaml(path: Path) -> ModelConfig:
     try:
         config: ModelConfig = get_family(name).from_dict(values)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from None
+        raise error.about(str(path)) from None
     return config

@@ -40,10 +40,10 @@ def base_of(proxy: QualityProxy) -> tuple[Any, ...]:
 
 def independent(proxies: Iterable[QualityProxy]) -> list[QualityProxy]:
     """The first proxy of every base, in order."""
-    found: dict[tuple[Any, ...], QualityProxy] = {}
+    by_base: dict[tuple[Any, ...], QualityProxy] = {}
     for proxy in proxies:
-        found.setdefault(base_of(proxy), proxy)
-    return list(found.values())
+        by_base.setdefault(base_of(proxy), proxy)
+    return list(by_base.values())
 
 
 def front_agreement(evaluator: Evaluator, front: pd.DataFrame) -> Agreement | None:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.search.answers.terms import space_run, term_of
-from archsearch.search.evaluate.columns import per_gpu_columns
+from archsearch.search.evaluate.columns import Row, per_gpu_columns
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import limit_of, relaxation
@@ -46,7 +46,7 @@ class Binding:
     place: int
 
 
-def binding_limits(misses: Mapping[str, Any], kept: NDArray[np.bool_]) -> list[Binding]:
+def binding_limits(misses: Mapping[str, ArrayLike], kept: NDArray[np.bool_]) -> list[Binding]:
     """The limits whose relaxation alone makes one of N architectures feasible, the one nearest to that first.
 
     ``misses`` are relative misses [N] by limit (≤ 0: kept; NaN: unknown, as missed; inf: a condition), of which
@@ -60,15 +60,15 @@ def binding_limits(misses: Mapping[str, Any], kept: NDArray[np.bool_]) -> list[B
         each = [np.where(np.isnan(m), np.inf, m) for m in (np.asarray(misses[t], dtype=float) for t in texts)]
         ways[group] = relaxation(texts[0], np.maximum.reduce(each))
     broken = sum((way > 0).astype(int) for way in ways.values())
-    found = []
+    bindings = []
     for group, way in ways.items():
         alone = np.flatnonzero(kept & (broken == 1) & (way > 0))
         if len(alone):
             place = int(alone[np.argmin(way[alone])])
-            parts = {text: float(misses[text][place]) for text in groups[group]}
+            parts = {text: float(np.asarray(misses[text])[place]) for text in groups[group]}
             missed = {text: amount for text, amount in parts.items() if not amount <= 0}
-            found.append(Binding(group, float(way[place]), missed, place))
-    return sorted(found, key=lambda binding: binding.way)
+            bindings.append(Binding(group, float(way[place]), missed, place))
+    return sorted(bindings, key=lambda binding: binding.way)
 
 
 def space_bindings(evaluator: Evaluator, *, progress: bool = False) -> list[Binding]:
@@ -80,10 +80,10 @@ def space_bindings(evaluator: Evaluator, *, progress: bool = False) -> list[Bind
             evaluation = evaluator.evaluate(space.mesh(window))
             cells = space.window_cells(window, np.arange(evaluation.legal.size))
             misses, real = _window_misses(evaluation)
-            for found in binding_limits(misses, real):
-                cell = int(cells[found.place])
-                if found.limit not in best or found.way < best[found.limit].way:
-                    best[found.limit] = Binding(found.limit, found.way, found.missed, cell)
+            for binding in binding_limits(misses, real):
+                cell = int(cells[binding.place])
+                if binding.limit not in best or binding.way < best[binding.limit].way:
+                    best[binding.limit] = Binding(binding.limit, binding.way, binding.missed, cell)
             advance(evaluation.legal.size)
     return sorted(best.values(), key=lambda binding: binding.way)
 
@@ -127,15 +127,15 @@ def why_nothing(swept: Sweep, conditions: Collection[str] = (), *, progress: boo
     return f"{start}: {_together({t: float(v[0]) for t, v in violations.items()}, _cell(evaluator, cell))}"
 
 
-def why_no_trial(name: str, misses: Mapping[str, Any], frame: pd.DataFrame, evaluator: Evaluator) -> str:
+def why_no_trial(name: str, misses: Mapping[str, ArrayLike], frame: pd.DataFrame, evaluator: Evaluator) -> str:
     """The same for the trials [N] of a sampled study, whose misses [N] are given by limit."""
     limits = binding_limits(misses, np.ones(len(frame), dtype=bool))
     start = f"no trial of study {name!r} is feasible"
     if limits:
-        told = [
+        texts = [
             f"{_limits(b.missed)} binds. The {_nearest(b.missed)}: {_row(evaluator, frame, b.place)}" for b in limits
         ]
-        return f"{start}: " + "; or ".join(told[:_SHOWN])
+        return f"{start}: " + "; or ".join(texts[:_SHOWN])
     table = np.stack([np.where(np.isnan(m), np.inf, m) for m in (np.asarray(v, dtype=float) for v in misses.values())])
     place = int(np.argmin(table.max(axis=0)))
     parts = {text: float(amounts[place]) for text, amounts in zip(misses, table, strict=True)}
@@ -144,11 +144,11 @@ def why_no_trial(name: str, misses: Mapping[str, Any], frame: pd.DataFrame, eval
 
 def _bound(limits: Sequence[tuple[Binding, str]]) -> str:
     """Limits that bind, each with the nearest architecture that keeps all the others."""
-    told = []
+    texts = []
     for limit, shown in limits:
         verb = "binds" if len(limit.missed) == 1 else "bind"
-        told.append(f"{_limits(limit.missed)} {verb}. The {_nearest(limit.missed)}: {shown}")
-    return "; or ".join(told)
+        texts.append(f"{_limits(limit.missed)} {verb}. The {_nearest(limit.missed)}: {shown}")
+    return "; or ".join(texts)
 
 
 def _limits(missed: Mapping[str, float]) -> str:
@@ -170,8 +170,8 @@ def _nearest(missed: Mapping[str, float]) -> str:
 def _together(violations: Mapping[str, float], shown: str) -> str:
     """What to say where no limit alone is in the way."""
     missed = {text: amount for text, amount in violations.items() if not amount <= 0}
-    told = " and ".join(f"{text} by {_amount(amount)}" for text, amount in missed.items())
-    return f"no limit alone is in the way, {_limits(missed)} bind together. The nearest misses {told}: {shown}"
+    amounts = " and ".join(f"{text} by {_amount(amount)}" for text, amount in missed.items())
+    return f"no limit alone is in the way, {_limits(missed)} bind together. The nearest misses {amounts}: {shown}"
 
 
 def _cell(evaluator: Evaluator, cell: int) -> str:
@@ -183,7 +183,7 @@ def _row(evaluator: Evaluator, frame: pd.DataFrame, place: int) -> str:
     return _shown(evaluator, {str(name): value for name, value in frame.iloc[place].to_dict().items()})
 
 
-def _shown(evaluator: Evaluator, row: Mapping[str, Any]) -> str:
+def _shown(evaluator: Evaluator, row: Row) -> str:
     """An architecture's dimensions, and the figures that limits are about."""
     dimensions = ", ".join(f"{name}={row[name]:g}" for name in evaluator.space.dimensions)
     run = space_run(evaluator)

@@ -90,41 +90,41 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """Sentences for people, GPU by GPU."""
-        told = [
+        lines = [
             f"{self.family}: {self.parameters / 1e6:.4g} M parameters, {self.flops / 1e12:.4g} TFLOPs per {self.per}, "
             f"{self.memory_bytes / 2**30:.4g} GiB"
         ]
         if self.quality is not None:
-            known = self.quality
-            apart = "" if known["in_range"] else ", beyond the law's range"
-            value = "unknown" if known["value"] is None else f"{known['value']:.4g}"
-            told.append(f"predicted {known['metric']} {value} ({known['proxy']}{apart})")
+            quality = self.quality
+            apart = "" if quality["in_range"] else ", beyond the law's range"
+            value = "unknown" if quality["value"] is None else f"{quality['value']:.4g}"
+            lines.append(f"predicted {quality['metric']} {value} ({quality['proxy']}{apart})")
         if self.execution:
-            told.append(f"execution: {Execution(**self.execution).line()}")
-        told.append(f"objectives: {', '.join(self.objectives) or 'none that is known'}")
+            lines.append(f"execution: {Execution(**self.execution).line()}")
+        lines.append(f"objectives: {', '.join(self.objectives) or 'none that is known'}")
         for view in self.per_gpu:
-            told += _view_lines(view, self.per)
-        told += [f"  {item['label']}: {item['why']}" for item in self.neighbours if item["single"]]
+            lines += _view_lines(view, self.per)
+        lines += [f"  {item['label']}: {item['why']}" for item in self.neighbours if item["single"]]
         if not any(view.better for view in self.per_gpu):
-            told.append("  no step nearby is better in one objective and worse in none")
-        return told
+            lines.append("  no step nearby is better in one objective and worse in none")
+        return lines
 
 
 def _view_lines(view: GpuExplanation, per: str) -> list[str]:
-    told = [
+    lines = [
         f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
         f"{view.provenance})"
     ]
     if view.host_bound:
         share = sum(group["share"] for group in view.groups if group["group"] == WAITS)
-        told.append(
+        lines.append(
             f"  host bound: the GPU waits for launches {share:.1%} of the time, and width is free where it does"
         )
-    told += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
+    lines += [f"  {group['share']:6.1%} {group['group']}" for group in view.groups]
     if view.sensitivities:
         each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
-        told.append(f"  per cent of latency per per cent of a dimension: {each}")
-    return told + [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
+        lines.append(f"  per cent of latency per per cent of a dimension: {each}")
+    return lines + [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
 
 
 def _shape(changes: Mapping[str, Any]) -> str:
@@ -176,8 +176,8 @@ def explain(
 
 
 def _scalars(config: ModelConfig) -> dict[str, Any]:
-    found = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in found.items()}
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in values.items()}
 
 
 def _view(
@@ -224,8 +224,8 @@ def time_groups(estimate: Estimate) -> list[dict[str, Any]]:
 
 def _dimension_row(config: ModelConfig, row: Mapping[str, Any], gpu: str) -> dict[str, Any]:
     """Relative changes of a single step on one GPU, and the difference of the predicted quality."""
-    name, found = row["dimension"], row["differences"]
-    slower, larger = found["latency_s"][gpu], found["parameters"]
+    name, differences = row["dimension"], row["differences"]
+    slower, larger = differences["latency_s"][gpu], differences["parameters"]
     return {
         "dimension": name,
         "from": plain_size(getattr(config, name)),
@@ -233,9 +233,9 @@ def _dimension_row(config: ModelConfig, row: Mapping[str, Any], gpu: str) -> dic
         "changes": row["changes"],
         "latency_change": slower,
         "parameters_change": larger,
-        "flops_change": found["flops"],
-        "memory_change": found["memory_bytes"],
-        "quality_change": found["quality"],
+        "flops_change": differences["flops"],
+        "memory_change": differences["memory_bytes"],
+        "quality_change": differences["quality"],
         "throughput_per_parameter_change": 1 / ((1 + slower) * (1 + larger)) - 1,
         "verdict": row["verdict"][gpu],
     }
@@ -259,11 +259,11 @@ def _better_rows(rows: Sequence[Mapping[str, Any]], gpu: str) -> list[dict[str, 
 
 def _sensitivities(config: ModelConfig, singles: Sequence[Mapping[str, Any]], gpu: str) -> dict[str, float]:
     """Per cent of latency for one per cent of each size: the mean over its steps of ln(t'/t) / ln(value'/value)."""
-    found: dict[str, list[float]] = {}
+    by_dimension: dict[str, list[float]] = {}
     for row in singles:
         name = row["dimension"]
         resized = abs(row["differences"]["parameters"]) > UNSEEN  # wider heads in place of more are no size
         if name in SIZES and resized and not isinstance(row["changes"][name], list):
             growth = np.log(row["changes"][name] / int(getattr(config, name)))
-            found.setdefault(name, []).append(float(np.log1p(row["differences"]["latency_s"][gpu]) / growth))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            by_dimension.setdefault(name, []).append(float(np.log1p(row["differences"]["latency_s"][gpu]) / growth))
+    return {name: float(np.mean(values)) for name, values in by_dimension.items()}

@@ -63,7 +63,9 @@ class Move:
 def legal_moves(config: ModelConfig, steps: Mapping[str, int]) -> list[Move]:
     """The nearest legal step down and up of every dimension, and every legal pair of such steps."""
     sizes = {name: step for name, step in steps.items() if name not in OTHER_MEANING}
-    wanted = [(name, side, found) for name, step in sizes.items() for side, found in _candidates(config, name, step)]
+    wanted = [
+        (name, side, changes) for name, step in sizes.items() for side, changes in _candidates(config, name, step)
+    ]
     kept = requirements_hold(config, [changes for _, _, changes in wanted])
     first: dict[tuple[str, int], Changes] = {}
     for (name, side, changes), legal in zip(wanted, kept, strict=True):
@@ -179,20 +181,20 @@ def _carried(config: ModelConfig, name: str, moved: int) -> list[Changes]:
     heads, hidden = int(heads), _size(config, "hidden_size")
     groups = _size(config, "num_key_value_heads") if "num_key_value_heads" in names else None
     width = int(getattr(config, "head_dim", None) or max(hidden // heads, 1))
-    found: list[Changes] = []
+    choices: list[Changes] = []
     if name == "hidden_size":
-        found += _with_heads(config, moved, width, heads, groups)
+        choices += _with_heads(config, moved, width, heads, groups)
         if getattr(config, "head_dim", 0) is None:
-            found.append({"head_dim": width})
+            choices.append({"head_dim": width})
     elif name == "num_attention_heads":
         if groups == heads:
-            found.append({"num_key_value_heads": moved})
+            choices.append({"num_key_value_heads": moved})
     elif name == "head_dim" and heads * width % moved == 0:
         rescaled: Changes = {"num_attention_heads": heads * width // moved}
         if groups is not None and groups * width % moved == 0:
             rescaled["num_key_value_heads"] = groups * width // moved
-        found.append(rescaled)
-    return [*found, {}]
+        choices.append(rescaled)
+    return [*choices, {}]
 
 
 def _with_heads(config: ModelConfig, hidden: int, width: int, heads: int, groups: int | None) -> list[Changes]:

@@ -83,8 +83,8 @@ class Law:
     def answer(self, value: float) -> dict[str, Any] | None:
         if self.proxy is None:
             return None
-        known = {"proxy": self.proxy.name, "metric": self.proxy.metric, "direction": self.proxy.direction}
-        return {**known, "value": float(value), "in_range": self.in_range, "source": self.proxy.source}
+        law = {"proxy": self.proxy.name, "metric": self.proxy.metric, "direction": self.proxy.direction}
+        return {**law, "value": float(value), "in_range": self.in_range, "source": self.proxy.source}
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ def neighbours_of(question: Question, steps: Mapping[str, int]) -> list[Models]:
     need not be whole patches of every size."""
     config = question.config
     sizes = [move for move in legal_moves(config, steps) if _served(question, move)]
-    found = [question.ask(sizes)] if sizes else []
+    parts = [question.ask(sizes)] if sizes else []
     for move in other_meanings(config):
         try:
-            found.append(question.ask([move]))
+            parts.append(question.ask([move]))
         except InvalidInputError:
             continue
-    return found
+    return parts
 
 
 def _served(question: Question, move: Move) -> bool:
@@ -232,17 +232,17 @@ def _why(row: Mapping[str, Any], law: Law, apart: str | None, per: str) -> str:
     changes = row["differences"]
     several = len(changes["latency_s"]) > 1
     speed = [f"{value:+.1%}" + (f" ({gpu})" if several else "") for gpu, value in changes["latency_s"].items()]
-    told = [f"latency per {per} {', '.join(speed)}"]
+    differences = [f"latency per {per} {', '.join(speed)}"]
     if law.proxy is not None and changes["quality"] is not None:
-        told.append(f"predicted {law.proxy.metric} {changes['quality']:+.3g}")
-    told.append(f"parameters {changes['parameters']:+.1%}, FLOPs {changes['flops']:+.1%}")
-    told.append(f"memory {changes['memory_bytes']:+.1%}")
+        differences.append(f"predicted {law.proxy.metric} {changes['quality']:+.3g}")
+    differences.append(f"parameters {changes['parameters']:+.1%}, FLOPs {changes['flops']:+.1%}")
+    differences.append(f"memory {changes['memory_bytes']:+.1%}")
     verdicts = dict.fromkeys(row["verdict"].values())
     ends = apart or ", ".join(
         word + (f" on {', '.join(g for g, w in row['verdict'].items() if w == word)}" if len(verdicts) > 1 else "")
         for word in verdicts
     )
-    return f"{', '.join(told)} ({ends})"
+    return f"{', '.join(differences)} ({ends})"
 
 
 def step_label(config: ModelConfig, move: Move) -> str:

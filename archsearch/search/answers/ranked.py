@@ -24,7 +24,7 @@ from archsearch.search.answers.neighbours import UNSEEN
 from archsearch.search.answers.recommend import recommendation
 from archsearch.search.answers.steps import Judged, judge, moved_cells, pair_moves, single_moves
 from archsearch.search.answers.terms import Term, priced_terms, space_run
-from archsearch.search.evaluate.columns import Columns, per_gpu_column
+from archsearch.search.evaluate.columns import Columns, Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pools import continuous
@@ -76,9 +76,7 @@ def explain_ranked(
     return explain_row(pricer, result.rows()[rank - 1], signs, result.config(rank))
 
 
-def explain_row(
-    evaluator: Evaluator, row: Mapping[str, Any], signs: Mapping[str, float], config: dict[str, Any]
-) -> Explanation:
+def explain_row(evaluator: Evaluator, row: Row, signs: Mapping[str, float], config: dict[str, Any]) -> Explanation:
     """Explain one row of a space's table; ``signs`` are the objectives ({column: sign}), ``config`` its whole
     config."""
     space, pool = evaluator.space, evaluator.pool
@@ -113,7 +111,7 @@ def explain_row(
     )
 
 
-def _own(evaluator: Evaluator, row: Mapping[str, Any]) -> dict[str, Any]:
+def _own(evaluator: Evaluator, row: Row) -> dict[str, Any]:
     """The architecture's own metrics, priced as its neighbours are."""
     cells = {name: np.array([row[name]]) for name in evaluator.space.dimensions}
     columns = evaluator.columns(evaluator.evaluate(cells), np.zeros(1, dtype=np.int64))
@@ -130,7 +128,7 @@ class _Around:
     rows: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, evaluator: Evaluator, own: Mapping[str, Any], terms: Sequence[Term]) -> _Around:
+    def of(cls, evaluator: Evaluator, own: Row, terms: Sequence[Term]) -> _Around:
         singles = single_moves(own, evaluator)
         moves = singles + pair_moves(singles)
         if not moves:  # a space of one architecture
@@ -145,7 +143,7 @@ class _Around:
 
 def _row(
     evaluator: Evaluator,
-    own: Mapping[str, Any],
+    own: Row,
     terms: Sequence[Term],
     judged: Judged,
     index: int,
@@ -223,22 +221,20 @@ def _why(
     objectives: Mapping[str, Any],
     terms: Sequence[Term],
     columns: Columns,
-    own: Mapping[str, Any],
+    own: Row,
     index: int,
 ) -> str:
     if word == "illegal":
         return f"illegal: {'; '.join(broken[:_TOLD])}"
-    told = [
+    changes = [
         f"{term.change(columns[term.column][index], own[term.column])} ({objectives[term.column]['outcome']})"
         for term in terms
     ]
     ending = f"; {word}: {'; '.join(broken[:_TOLD])}" if broken else f": {word}"
-    return ", ".join(told) + ending
+    return ", ".join(changes) + ending
 
 
-def _view(
-    gpu: GpuSpec, evaluator: Evaluator, own: Mapping[str, Any], here: Estimate, around: _Around
-) -> GpuExplanation:
+def _view(gpu: GpuSpec, evaluator: Evaluator, own: Row, here: Estimate, around: _Around) -> GpuExplanation:
     latency = float(np.ravel(as_float(here.latency_s))[0])
     rows = here.rows()
     better = [row for row in around.rows if row["verdict"][gpu.id] == "better"][:_SHOWN]
@@ -258,15 +254,15 @@ def _view(
     )
 
 
-def _dimensions(gpu: str, own: Mapping[str, Any], around: _Around) -> list[dict[str, Any]]:
+def _dimensions(gpu: str, own: Row, around: _Around) -> list[dict[str, Any]]:
     """What each legal single step changes on one GPU, relative to the architecture."""
-    found = []
+    rows = []
     for row in around.rows:
         if row["single"] and row["legal"]:
             name, metrics = row["dimension"], row["metrics"]
             slower = metrics["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)] - 1
             quality = metrics["quality"]
-            found.append(
+            rows.append(
                 {
                     "dimension": name,
                     "from": own[name],
@@ -280,20 +276,20 @@ def _dimensions(gpu: str, own: Mapping[str, Any], around: _Around) -> list[dict[
                     "verdict": row["verdict"][gpu],
                 }
             )
-    return found
+    return rows
 
 
-def _sensitivities(evaluator: Evaluator, gpu: str, own: Mapping[str, Any], around: _Around) -> dict[str, float]:
+def _sensitivities(evaluator: Evaluator, gpu: str, own: Row, around: _Around) -> dict[str, float]:
     """Per cent of latency for one per cent of each dimension that is continuous in meaning, over its legal steps."""
-    found: dict[str, list[float]] = {}
+    by_dimension: dict[str, list[float]] = {}
     for row in around.rows:
         name = row["dimension"]
         if row["single"] and row["legal"] and continuous(evaluator.space, name) and _resized(row, own):
             slower = np.log(row["metrics"]["latency_s"][gpu] / own[per_gpu_column("latency_s", gpu)])
-            found.setdefault(name, []).append(float(slower / np.log(row["changes"][name] / own[name])))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            by_dimension.setdefault(name, []).append(float(slower / np.log(row["changes"][name] / own[name])))
+    return {name: float(np.mean(values)) for name, values in by_dimension.items()}
 
 
-def _resized(row: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+def _resized(row: Row, own: Row) -> bool:
     """Whether a step changes the size: wider heads in place of more do not."""
     return bool(abs(row["metrics"]["parameters"] / own["parameters"] - 1) > UNSEEN)

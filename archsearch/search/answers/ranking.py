@@ -49,9 +49,9 @@ def checked_preference(
         raise InvalidInputError("give either prefer or weights: both say what counts more")
     if prefer not in get_args(Preference):
         raise UnknownNameError("preference", prefer, get_args(Preference))
-    told = why_not_preferred(prefer, list(dict.fromkeys(metric_of(name) for name in signs)))
-    if told is not None:
-        raise InvalidInputError(f"{evaluator.space.name}: {told}")
+    reason = why_not_preferred(prefer, list(dict.fromkeys(metric_of(name) for name in signs)))
+    if reason is not None:
+        raise InvalidInputError(f"{evaluator.space.name}: {reason}")
     return prefer
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from archsearch.search.answers.ranking import metric_of
 from archsearch.search.answers.steps import judge, neighbour_cells
 from archsearch.search.answers.terms import Term, objective_terms, priced_terms
 from archsearch.search.evaluate.advice import Beside
-from archsearch.search.evaluate.columns import per_gpu_columns
+from archsearch.search.evaluate.columns import Row, per_gpu_columns
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.result import SearchResult
 
@@ -40,7 +37,7 @@ def reasons(
     return texts
 
 
-def _place(row: Mapping[str, Any], terms: list[Term], front: SearchResult, *, is_knee: bool) -> str:
+def _place(row: Row, terms: list[Term], front: SearchResult, *, is_knee: bool) -> str:
     """Where on the front it stands: in which objectives it is the best, whether it is the knee, with its values."""
     best = [t for t in terms if t.sign * row[t.column] <= (t.sign * front.frame[t.column].to_numpy(float)).min()]
     names = ["knee"] if is_knee else []
@@ -50,7 +47,7 @@ def _place(row: Mapping[str, Any], terms: list[Term], front: SearchResult, *, is
     return f"{place} ({values})" if values else place
 
 
-def _against_baseline(row: Mapping[str, Any], terms: list[Term], evaluator: Evaluator, baseline: Beside) -> str:
+def _against_baseline(row: Row, terms: list[Term], evaluator: Evaluator, baseline: Beside) -> str:
     """The differences from the baseline, objective by objective; speed on a pool from the least gain to the most."""
     base = baseline.metrics
     differences: list[str] = []
@@ -73,7 +70,7 @@ def _against_baseline(row: Mapping[str, Any], terms: list[Term], evaluator: Eval
     return f"against {baseline.name}: {', '.join(differences)}"
 
 
-def _speed(row: Mapping[str, Any], term: Term, metric: str, evaluator: Evaluator, baseline: Mapping[str, Any]) -> str:
+def _speed(row: Row, term: Term, metric: str, evaluator: Evaluator, baseline: Row) -> str:
     columns = per_gpu_columns(metric, evaluator.pool.ids)
     gains = {gpu: row[column] / baseline[column] - 1 for gpu, column in columns.items()}
     up = 1.0 if metric == "throughput" else -1.0
@@ -84,13 +81,13 @@ def _speed(row: Mapping[str, Any], term: Term, metric: str, evaluator: Evaluator
     return f"{label} {gains[order[0]]:+.1%} ({order[0]}) to {gains[order[-1]]:+.1%} ({order[-1]})"
 
 
-def _quality(row: Mapping[str, Any], term: Term, baseline: Mapping[str, Any]) -> str:
+def _quality(row: Row, term: Term, baseline: Row) -> str:
     delta = row["quality"] - baseline["quality"]
     band = max((row["quality_high"] - row["quality_low"]) / 2, 1e-12)
     return f"equal {term.label}" if abs(delta) < _EQUAL * band else term.change(row["quality"], baseline["quality"])
 
 
-def _neighbours(row: Mapping[str, Any], evaluator: Evaluator, terms: list[Term]) -> str:
+def _neighbours(row: Row, evaluator: Evaluator, terms: list[Term]) -> str:
     """What one step of each dimension would change, and the best of the steps that gain something."""
     cells, labels = neighbour_cells(row, evaluator)
     if not labels:

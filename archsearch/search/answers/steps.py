@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.answers.terms import Term
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, Row
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.evaluator import Evaluator
 
@@ -35,11 +35,11 @@ class Judged:
     @property
     def better(self) -> NDArray[np.bool_]:
         """[N] better in one objective and worse in none; an unknown objective is no worse and no better."""
-        known = np.isfinite(self.gains).all(axis=1)
-        return np.asarray(known & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1))
+        compared = np.isfinite(self.gains).all(axis=1)
+        return np.asarray(compared & (self.gains > 0).any(axis=1) & (self.gains >= 0).all(axis=1))
 
 
-def judge(row: Mapping[str, Any], dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:
+def judge(row: Row, dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:
     """Architectures by their dimension columns [N] against a row of a table, in the objectives ``terms``."""
     evaluation = evaluator.evaluate(dimensions)
     count = evaluation.legal.size
@@ -48,7 +48,7 @@ def judge(row: Mapping[str, Any], dimensions: Columns, evaluator: Evaluator, ter
     return Judged(evaluation, columns, evaluation.feasible, gains.reshape(count, len(terms)))
 
 
-def single_moves(row: Mapping[str, Any], evaluator: Evaluator) -> list[dict[str, Any]]:
+def single_moves(row: Row, evaluator: Evaluator) -> list[dict[str, Any]]:
     """The next value below and above of every dimension: {dimension: value} each."""
     moves: list[dict[str, Any]] = []
     for name, values in evaluator.space.dimensions.items():
@@ -62,13 +62,13 @@ def pair_moves(moves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**a, **b} for a, b in combinations(moves, 2) if a.keys() != b.keys()]
 
 
-def moved_cells(row: Mapping[str, Any], moves: Sequence[Mapping[str, Any]], evaluator: Evaluator) -> Columns:
+def moved_cells(row: Row, moves: Sequence[Mapping[str, Any]], evaluator: Evaluator) -> Columns:
     """Dimension columns [N] of the architectures that moves lead to."""
     names = evaluator.space.dimensions
     return {name: np.array([move.get(name, row[name]) for move in moves]) for name in names}
 
 
-def neighbour_cells(row: Mapping[str, Any], evaluator: Evaluator) -> tuple[Columns, list[str]]:
+def neighbour_cells(row: Row, evaluator: Evaluator) -> tuple[Columns, list[str]]:
     """Dimension columns [N] of all single steps from an architecture, with a label each."""
     moves = single_moves(row, evaluator)
     labels = [f"{name} {row[name]:g} -> {value:g}" for move in moves for name, value in move.items()]

@@ -13,6 +13,8 @@ Columns = dict[str, NDArray[Any]]
 """Metrics of N architectures by name, each of shape [N]."""
 Metrics = Mapping[str, FloatArray]
 """Metrics by name, of shapes that broadcast against each other."""
+Row = Mapping[str, Any]
+"""One architecture's values by column: numbers, truths, texts."""
 _SEPARATOR = ":"
 
 
@@ -32,7 +34,7 @@ def metric_and_gpu(column: str) -> tuple[str, str]:
     return metric, gpu_id
 
 
-def by_gpu(row: Mapping[str, object]) -> dict[str, Any]:
+def by_gpu(row: Row) -> dict[str, Any]:
     """A row whose columns per GPU stand together: ``{"latency_s": {"t4": ...}, "parameters": ...}``."""
     grouped: dict[str, Any] = {}
     for column, value in row.items():

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.models.base import Requirement
-from archsearch.search.evaluate.columns import Columns
+from archsearch.search.evaluate.columns import Columns, Metrics
 from archsearch.search.space.space import Cells
 
 
@@ -27,7 +27,7 @@ class Evaluation:
     shape: tuple[int, ...]
     values: Mapping[str, Any]
     rules: tuple[Requirement, ...]
-    violations: Mapping[str, Any]
+    violations: Metrics
     provenance: Mapping[str, Provenance]
     estimates: Mapping[str, Estimate]
 

@@ -12,7 +12,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import FloatArray, as_float
 from archsearch.cost.layouts import layout_rules
@@ -117,7 +117,7 @@ class Evaluator:
             bounds=bounds,
         )
 
-    def evaluate(self, dimensions: Mapping[str, Any]) -> Evaluation:
+    def evaluate(self, dimensions: Mapping[str, ArrayLike]) -> Evaluation:
         """Metrics of every combination that the broadcast dimension arrays describe.
 
         Cells that describe no legal model may hold any number (NaN, inf); they are never feasible.
@@ -130,16 +130,16 @@ class Evaluator:
             rules = (*self.space.rules(values, config), *kernels)
             return self._price(served, shape, rules)
 
-    def config(self, dimensions: Mapping[str, Any]) -> ModelConfig:
+    def config(self, dimensions: Mapping[str, ArrayLike]) -> ModelConfig:
         """The family's config of dimension arrays, as it is priced."""
         values = self.space.field_values(dimensions)
         return self.space.build(self._guarded(values))
 
-    def legal(self, dimensions: Mapping[str, Any]) -> NDArray[np.bool_]:
+    def legal(self, dimensions: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
         """Which combinations describe a legal architecture, from the rules alone: nothing is priced."""
         return self._masks(dimensions)[0]
 
-    def admissible(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def admissible(self, dimensions: Mapping[str, ArrayLike]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which combinations are legal, and which keep the budgets of size too (parameters, memory): no latency."""
         legal, config = self._masks(dimensions)
         with np.errstate(all="ignore"):
@@ -152,7 +152,7 @@ class Evaluator:
                 kept &= np.asarray(amount) <= 0
         return legal, kept
 
-    def _masks(self, dimensions: Mapping[str, Any]) -> tuple[NDArray[np.bool_], ModelConfig]:
+    def _masks(self, dimensions: Mapping[str, ArrayLike]) -> tuple[NDArray[np.bool_], ModelConfig]:
         shape = np.broadcast_shapes(*(np.shape(value) for value in dimensions.values()))
         mask = np.ones(shape, dtype=bool)
         with np.errstate(all="ignore"):
@@ -229,7 +229,7 @@ class Evaluator:
             "flops": np.maximum(flops / as_float(self.space.workload.batch_size), 1.0),
         }
 
-    def _violations(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _violations(self, values: Mapping[str, Any]) -> dict[str, FloatArray]:
         """How far each budget is missed, relative to its limit."""
         amounts = size_violations(self.space, self.pool, values)
         if self.training is not None:

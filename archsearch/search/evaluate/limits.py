@@ -115,12 +115,12 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
     if attention not in ("flash", "fa2") or "head_dim" not in space.config_fields:
         return (), config
     widths = np.asarray(config.head_width)  # type: ignore[attr-defined]
-    known, where = np.unique(widths, return_inverse=True)
+    distinct, where = np.unique(widths, return_inverse=True)
     where = where.reshape(widths.shape)
-    rules, served = [], np.ones(len(known), dtype=bool)
+    rules, served = [], np.ones(len(distinct), dtype=bool)
     for gpu in pool.gpus:
         dtype = space.workload.activation_dtype
-        reasons = [fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for width in known]
+        reasons = [fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for width in distinct]
         refused = next((reason for reason in reasons if reason), None)
         if refused is None or all(reasons):
             continue
@@ -129,5 +129,5 @@ def kernel_rules(space: SearchSpace, pool: GpuPool, config: ModelConfig) -> tupl
         rules.append(Requirement(reason=f"{attention} attention on {gpu.id}: {refused}", holds=good[where]))
     if not served.any() or served.all():
         return tuple(rules), config
-    spread = np.where(served[where], widths, known[served][0])
+    spread = np.where(served[where], widths, distinct[served][0])
     return tuple(rules), replace(config, head_dim=spread)

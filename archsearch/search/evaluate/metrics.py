@@ -62,8 +62,8 @@ class OwnFronts:
 
     def regret(self, gpu: str, quality: Floats, s_per_unit: Floats) -> Floats:
         """t / t* − 1, elementwise; 0 where nothing of that quality is known (worse than the whole front)."""
-        known, least = self.curves[gpu]
-        place = np.searchsorted(known, np.asarray(quality) * (1 + 1e-12 * np.sign(quality)), side="right") - 1
+        qualities, least = self.curves[gpu]
+        place = np.searchsorted(qualities, np.asarray(quality) * (1 + 1e-12 * np.sign(quality)), side="right") - 1
         best = np.where(place >= 0, least[np.maximum(place, 0)], s_per_unit)
         return np.maximum(s_per_unit / best - 1, 0.0)
 
@@ -149,24 +149,24 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
         InvalidInputError: training or lifetime figures without a ``training`` or ``lifetime`` section.
         UnsupportedError: a price is needed that a GPU's profile does not have.
     """
-    asked = {objective.metric for objective in record.objectives}
+    metrics = {objective.metric for objective in record.objectives}
     budget = record.budget
     if budget.training_usd is not None:
-        asked.add("training_usd")
+        metrics.add("training_usd")
     if budget.training_hours is not None:
-        asked.add("training_hours")
-    needs_training = {name for name in asked if name.startswith("training_")} | (asked & {"lifetime_usd"})
+        metrics.add("training_hours")
+    needs_training = {name for name in metrics if name.startswith("training_")} | (metrics & {"lifetime_usd"})
     if needs_training and record.training is None:
         raise InvalidInputError(f"space {record.name}: {', '.join(sorted(needs_training))} needs a 'training' section")
-    if "lifetime_usd" in asked and record.lifetime is None:
+    if "lifetime_usd" in metrics and record.lifetime is None:
         raise InvalidInputError(f"space {record.name}: lifetime_usd needs a section 'lifetime: {{inferences: N}}'")
-    needed = list(pool.gpus) if asked & set(NEED_PRICE) else []
-    needed += [trainer] if trainer is not None and asked & {"training_usd", "lifetime_usd"} else []
+    needed = list(pool.gpus) if metrics & set(NEED_PRICE) else []
+    needed += [trainer] if trainer is not None and metrics & {"training_usd", "lifetime_usd"} else []
     unpriced = [gpu.id for gpu in needed if price_of(gpu, record.prices) is None]
     if unpriced:
         raise UnsupportedError(
-            f"space {record.name} asks for {', '.join(sorted(asked & {*NEED_PRICE, 'training_usd'}))}: the profile of "
-            f"{', '.join(dict.fromkeys(unpriced))} has no price; give USD per GPU-hour in the space's 'prices'"
+            f"space {record.name} asks for {', '.join(sorted(metrics & {*NEED_PRICE, 'training_usd'}))}: the profile "
+            f"of {', '.join(dict.fromkeys(unpriced))} has no price; give USD per GPU-hour in the space's 'prices'"
         )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.search.evaluate.advice import DimensionCost, PriceOfOne
-from archsearch.search.evaluate.columns import per_gpu_column
+from archsearch.search.evaluate.columns import Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.space.space import SearchSpace
 
@@ -59,7 +59,7 @@ def continuous(space: SearchSpace, name: str) -> bool:
     return bool(fields) and fields <= SIZES
 
 
-def dimension_costs(evaluator: Evaluator, row: Mapping[str, Any]) -> list[DimensionCost]:
+def dimension_costs(evaluator: Evaluator, row: Row) -> list[DimensionCost]:
     """Each dimension's cost on every GPU around an architecture (a row of a table): one record per dimension that is
     continuous in meaning and changes the parameter count."""
     costs = []
@@ -77,7 +77,7 @@ def dimension_costs(evaluator: Evaluator, row: Mapping[str, Any]) -> list[Dimens
     return costs
 
 
-def _cost_along(evaluator: Evaluator, row: Mapping[str, Any], name: str, other: str | None) -> DimensionCost | None:
+def _cost_along(evaluator: Evaluator, row: Row, name: str, other: str | None) -> DimensionCost | None:
     """The cost of a dimension, another one changing along as little as it can; None where no step is legal."""
     space = evaluator.space
     grid = np.meshgrid(space.dimensions[name], space.dimensions[other] if other else [0], indexing="ij")

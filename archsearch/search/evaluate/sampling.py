@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archsearch.arrays import FloatArray
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality.sampling import Sampled, asked_sampling
@@ -61,21 +62,21 @@ class SpaceSampler:
         if self.record.alike:
             return None
         if hasattr(config, "sampling"):
-            found: Sampled = config.sampling(self.table, self.record.checkpoint)
-            return found
-        asked = asked_sampling(self.space.family, self.space.record.quality.model_dump(), table=self.table)
-        return None if asked is None else asked.ratio(self.table)
+            sampled: Sampled = config.sampling(self.table, self.record.checkpoint)
+            return sampled
+        stated = asked_sampling(self.space.family, self.space.record.quality.model_dump(), table=self.table)
+        return None if stated is None else stated.ratio(self.table)
 
-    def columns(self, config: ModelConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    def columns(self, config: ModelConfig, values: Mapping[str, Any]) -> dict[str, FloatArray]:
         """Qualities with what sampling leaves of them (NaN where unknown), GPU-hours of distillation where known."""
-        found: dict[str, Any] = {}
+        columns: dict[str, FloatArray] = {}
         sampled = self.sampled(config)
         if sampled is not None:
             factor = sampled.error_factor if self.minimize else 1.0 / sampled.error_factor
-            found |= {name: values[name] * factor for name in QUALITIES}
+            columns |= {name: values[name] * factor for name in QUALITIES}
         if hasattr(config, "distilled") and self.gpu_hours is not None:
-            found[HOURS] = np.asarray(config.distilled, dtype=np.float64) * self.gpu_hours
-        return found
+            columns[HOURS] = np.asarray(config.distilled, dtype=np.float64) * self.gpu_hours
+        return columns
 
     def rules(self, config: ModelConfig) -> tuple[Requirement, ...]:
         """Where quality is an objective, a sampling of unknown quality is left out, and counted by its reason."""

@@ -237,8 +237,8 @@ def _trainer(fidelity: Fidelity, family: str, allow_code: bool) -> Trainer:
         require_leave(f"the study trains by {fidelity.function!r}")
     from archsearch.models.tracing.builder import find_function
 
-    found: Trainer = find_function(fidelity.function)
-    return found
+    trainer: Trainer = find_function(fidelity.function)
+    return trainer
 
 
 def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fidelity, measure: Evaluation) -> int:
@@ -261,7 +261,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
 
     with get_heartbeat_thread(trial_id, study._storage), _beating(study, trial_id):
         try:
-            found = measure.metrics(config, report)
+            measured = measure.metrics(config, report)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
             return 1
@@ -272,7 +272,7 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
         except BaseException:
             study.tell(trial, state=TrialState.FAIL)
             raise
-    metrics = {**trial.user_attrs["metrics"], **found}
+    metrics = {**trial.user_attrs["metrics"], **measured}
     trial.set_user_attr("metrics", metrics)
     trial.set_user_attr("measured_on", measure.on)
     study.tell(trial, [metrics[name] for name in signs])

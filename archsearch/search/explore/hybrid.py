@@ -66,12 +66,12 @@ def refined_front(evaluator: Evaluator, max_cells: int = COARSE_CELLS) -> tuple[
     """
     space = evaluator.space
     coarse = coarsened(space, max_cells)
-    found = sweep(coarse, progress=False, evaluator=evaluator.on(coarse))
-    start = found.front_cells
+    swept = sweep(coarse, progress=False, evaluator=evaluator.on(coarse))
+    start = swept.front_cells
     if not len(start):
-        if found.nearest is None:
+        if swept.nearest is None:
             return np.empty(0, dtype=np.int64), np.empty((0, len(evaluator.objective_columns)))
-        start = np.array([found.nearest[1]])
+        start = np.array([swept.nearest[1]])
     cells = space.encode(coarse.decode(start))
     steps = np.array([_widest_step(space.dimensions[n], coarse.dimensions[n]) for n in space.dimensions])
     seen = np.empty(0, dtype=np.int64)

@@ -121,20 +121,22 @@ def cell_trials(
     space = evaluator.space
     columns = cell_columns(evaluator, cells)
     violations = evaluator.evaluate(space.decode(cells)).violation_columns(np.arange(len(cells)))
-    kinds = distributions(space)
+    by_dimension = distributions(space)
     rows = _rows(columns)
     limits = _rows(violations) if violations else [{}] * len(rows)
     keys = [encode_key(key) for key in canonical_keys(space, cells)]
     trials = []
     for position, (row, limit) in enumerate(zip(rows, limits, strict=True)):
-        attributes: dict[str, Any] = {"metrics": {name: value for name, value in row.items() if name not in kinds}}
+        attributes: dict[str, Any] = {
+            "metrics": {name: value for name, value in row.items() if name not in by_dimension}
+        }
         if labels is not None:
             attributes["front_of"] = labels.get(int(cells[position]), [])
         trials.append(
             create_trial(
                 values=[row[name] for name in evaluator.objective_columns],
-                params={name: row[name] for name in kinds},
-                distributions=kinds,
+                params={name: row[name] for name in by_dimension},
+                distributions=by_dimension,
                 user_attrs=attributes,
                 system_attrs={**(system_attrs[position] if system_attrs else {}), KEY: keys[position]},
                 constraints=limit,
@@ -178,15 +180,15 @@ class BatchSearch:
         progress.catch_up()
         if self.strategy == "hybrid":
             progress.enqueue_seeds(trials)
-        found = idle = 0
-        while found < trials and idle < _IDLE_PROPOSALS:
-            wanted = min(_BATCH[self.strategy], trials - found)
+        stored = idle = 0
+        while stored < trials and idle < _IDLE_PROPOSALS:
+            wanted = min(_BATCH[self.strategy], trials - stored)
             mine = progress.evaluate_batch(wanted)
             taken = self.store(mine)
             count = len(mine) if taken is None else sum(taken)
-            found += count
+            stored += count
             idle = 0 if count else idle + wanted
-        return found
+        return stored
 
 
 @dataclass
@@ -243,9 +245,9 @@ class _Progress:
         from optuna.trial import TrialState
 
         space = self.evaluator.space
-        kinds = distributions(space)
-        proposals = [self.study.ask(kinds) for _ in range(count)]
-        cells = space.encode({name: np.array([trial.params[name] for trial in proposals]) for name in kinds})
+        by_dimension = distributions(space)
+        proposals = [self.study.ask(by_dimension) for _ in range(count)]
+        cells = space.encode({name: np.array([trial.params[name] for trial in proposals]) for name in by_dimension})
         keys = canonical_keys(space, cells)
         _, kept = self._admissible(cells)
         # the genetic samplers note the generation in the trial; a replacement inherits it

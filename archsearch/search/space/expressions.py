@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,13 +74,13 @@ class Expression:
         _check(tree, text, names)
         return cls(text, frozenset(names), tree)
 
-    def require_known(self, known: Iterable[str]) -> None:
+    def require_known(self, names: Iterable[str]) -> None:
         """Refuse names that are not fields.
 
         Raises:
-            UnknownNameError: a name outside ``known``, with near matches.
+            UnknownNameError: a name outside ``names``, with near matches.
         """
-        choices = set(known)
+        choices = set(names)
         for name in sorted(self.names - choices):
             raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
@@ -132,8 +132,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Value:
         case ast.Constant(value=bool() | int() | float() as value):
             return value
         case ast.Name(id=name):
-            found: Value = values[name]
-            return found
+            return cast("Value", values[name])
         case ast.BinOp():
             return _BINARY[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
         case ast.UnaryOp():

@@ -199,12 +199,12 @@ class SearchSpace:
         coordinates = np.unravel_index(np.asarray(cells), self.shape)
         return {n: v[c] for (n, v), c in zip(self.dimensions.items(), coordinates, strict=True)}
 
-    def encode(self, values: Mapping[str, Any]) -> Cells:
+    def encode(self, values: Mapping[str, ArrayLike]) -> Cells:
         """Cell numbers of dimension values (each must be one of the dimension's values)."""
         coordinates = [np.searchsorted(choices, values[name]) for name, choices in self.dimensions.items()]
         return np.asarray(np.ravel_multi_index(coordinates, self.shape), dtype=np.int64)
 
-    def field_values(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
+    def field_values(self, dimensions: Mapping[str, ArrayLike]) -> dict[str, Any]:
         """Every name of the space (fixed, free, derived) with its value or array."""
         values: dict[str, Any] = {**self.record.fixed, **dimensions}
         for name, expression in self.derived.items():
@@ -234,7 +234,7 @@ class SearchSpace:
                 rules.append(Requirement(reason=f"{name} must be a multiple of {multiple}", holds=off == 0))
         return (*config.requirements(), *rules)
 
-    def config_dict(self, dimensions: Mapping[str, Any]) -> dict[str, Any]:
+    def config_dict(self, dimensions: Mapping[str, ArrayLike]) -> dict[str, Any]:
         """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
         values = self.field_values(dimensions)
         return {name: _plain(values[name]) for name in self.config_fields if name in values}

@@ -39,8 +39,8 @@ def artifact_files(study: optuna.Study, storage: str | None) -> dict[str, Path]:
     from optuna.artifacts import get_all_artifact_meta
 
     directory = artifacts_dir(study.study_name, storage)
-    found = {Path(meta.filename).stem: directory / meta.artifact_id for meta in get_all_artifact_meta(study)}
-    return {name: path for name, path in found.items() if path.is_file()}
+    paths = {Path(meta.filename).stem: directory / meta.artifact_id for meta in get_all_artifact_meta(study)}
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def read_artifact(study: optuna.Study, storage: str | None, name: str) -> pd.DataFrame:

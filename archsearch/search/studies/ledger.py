@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -84,8 +85,9 @@ def _insert_through_proxy(study: Study, trials: Sequence[FrozenTrial], limit: in
         study._storage.set_study_system_attr(study._study_id, LIMIT, limit)
     mark = uuid4().hex
     for trial in trials:
-        trial.system_attrs[WRITER] = mark
-        study.add_trial(trial)
+        marked = copy(trial)
+        marked.system_attrs = {**trial.system_attrs, WRITER: mark}
+        study.add_trial(marked)
     mine = Counter(key_of(t) for t in study.get_trials(deepcopy=False) if t.system_attrs.get(WRITER) == mark)
     added = []
     for trial in trials:
@@ -179,8 +181,8 @@ def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTria
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             if attempt == _RETRIES - 1:
                 cause = error.__cause__ or error
-                told = str(getattr(cause, "orig", None) or cause).splitlines()
-                raise ArchSearchError(f"the study's database refused {len(trials)} trials: {told[0]}") from None
+                lines = str(getattr(cause, "orig", None) or cause).splitlines()
+                raise ArchSearchError(f"the study's database refused {len(trials)} trials: {lines[0]}") from None
             time.sleep(0.1 * 2**attempt)
     raise AssertionError  # unreachable
 

@@ -155,8 +155,11 @@ def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
         summary = summarize_study(study)
         return {key: summary[key] for key in LISTED} | {"hardware": ",".join(summary["hardware"]), "problem": None}
     except Exception as error:
-        told = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
-        return dict.fromkeys(LISTED) | {"name": name, "problem": f"cannot be read ({told}); `archsearch study delete`"}
+        reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
+        return dict.fromkeys(LISTED) | {
+            "name": name,
+            "problem": f"cannot be read ({reason}); `archsearch study delete`",
+        }
 
 
 def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:

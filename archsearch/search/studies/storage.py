@@ -178,8 +178,8 @@ def storage_errors(place: str | None, *, opening: bool = False) -> Iterator[None
         if place is None or not (opening or _is_storage_error(error)):
             raise
         cause = error.__cause__ or error
-        told = str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
-        hidden = told.splitlines()[0]
+        message = str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
+        hidden = message.splitlines()[0]
         for secret in _secrets(place):
             hidden = hidden.replace(secret, "***")
         raise InvalidInputError(f"storage {shown(place)!r} cannot be used: {shown(hidden)}") from None
@@ -192,8 +192,8 @@ def _is_storage_error(error: Exception) -> bool:
 
 def _secrets(place: str) -> list[str]:
     """Passwords in a URL, as written and decoded, longest first."""
-    found = {match[1] for pattern in (_QUERY_PASSWORD, _PASSWORD) for match in pattern.findall(place)}
-    return sorted({*found, *(unquote(secret) for secret in found)} - {""}, key=len, reverse=True)
+    secrets = {match[1] for pattern in (_QUERY_PASSWORD, _PASSWORD) for match in pattern.findall(place)}
+    return sorted({*secrets, *(unquote(secret) for secret in secrets)} - {""}, key=len, reverse=True)
 
 
 def study_names(storage: str | None = None) -> list[str]:
@@ -235,10 +235,10 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
 
 
 def _require_study(name: str, storage: str | None) -> None:
-    known = study_names(storage)
-    if name not in known:
+    names = study_names(storage)
+    if name not in names:
         where = shown(storage) if storage else str(studies_dir())
-        raise UnknownNameError("study", name, known, hint=f"(in {where}; `archsearch study list` shows all)")
+        raise UnknownNameError("study", name, names, hint=f"(in {where}; `archsearch study list` shows all)")
 
 
 def delete_study(name: str, storage: str | None = None) -> None:

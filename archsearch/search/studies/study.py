@@ -276,9 +276,9 @@ def _try_candidates(
     study.pruner = make_pruner(fidelity)
     release_dead(study)
     if not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
-        known = len(study.get_trials(deepcopy=False, states=COUNTED))
-        wanted = known + trials if until is None else min(known + trials, until)
-        if wanted > known:
+        held = len(study.get_trials(deepcopy=False, states=COUNTED))
+        wanted = held + trials if until is None else min(held + trials, until)
+        if wanted > held:
             seed = study_record(study)["seed"]
             evaluator = with_own_fronts(evaluator, progress=progress)
             chosen = candidates(evaluator, wanted, fidelity.keep, seed, progress=progress)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement, at_least_one
@@ -83,19 +83,19 @@ class DecoderConfig(TextModel):
     norm_topk_prob: bool = True
 
     @property
-    def head_width(self) -> Any:
+    def head_width(self) -> Ints:
         """head_dim as an array, filled in where it was left out."""
         if self.head_dim is not None:
             return np.asarray(self.head_dim)
         return np.asarray(self.hidden_size) // np.maximum(self.num_attention_heads, 1)
 
     @property
-    def query_width(self) -> Any:
+    def query_width(self) -> Ints:
         """Columns of all query heads."""
         return blocks.product(self.num_attention_heads, self.head_width)
 
     @property
-    def key_width(self) -> Any:
+    def key_width(self) -> Ints:
         """Columns of all key heads; values have as many."""
         return blocks.product(self.num_key_value_heads, self.head_width)
 
@@ -109,12 +109,12 @@ class DecoderConfig(TextModel):
         return bool(np.any(self.num_experts))
 
     @property
-    def expert_width(self) -> Any:
+    def expert_width(self) -> Ints:
         """Width of one expert."""
         return np.asarray(self.intermediate_size if self.moe_intermediate_size is None else self.moe_intermediate_size)
 
     @property
-    def global_layers(self) -> Any:
+    def global_layers(self) -> Ints:
         """How many layers attend to the whole context."""
         layers, period = np.asarray(self.num_layers), np.asarray(self.global_attn_every_n_layers)
         if not np.any(self.sliding_window):
@@ -164,7 +164,7 @@ class DecoderConfig(TextModel):
             ),
         )
 
-    def active_parameters(self) -> Any:
+    def active_parameters(self) -> Floats:
         """Parameters that one token passes through: ``num_experts_per_tok`` experts of every layer."""
         if not self.is_moe:
             return self.parameters()

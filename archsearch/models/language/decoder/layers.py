@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from archsearch.arrays import Dim, as_float
+from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.language.decoder.fields import LayerFields
@@ -31,7 +29,7 @@ def embeddings(c: LayerFields, a: Assembly, rows: Dim, positions: Dim) -> None:
     a.weigh(blocks.norm_parameters(c.norm, h))  # of the last norm: each layer counts the norms before its branches
 
 
-def rotary_columns(c: LayerFields) -> Any:
+def rotary_columns(c: LayerFields) -> Ints:
     """Columns of a head that turn."""
     return c.head_width if c.rotary_dim is None else np.asarray(c.rotary_dim)
 
@@ -56,7 +54,7 @@ def queries_keys_values(c: LayerFields, a: Assembly, rows: Dim) -> None:
         a.save(as_float(rows) * _norm_inputs(c, q + k, a.w))
 
 
-def _norm_inputs(c: LayerFields, width: Any, w: Workload) -> Any:
+def _norm_inputs(c: LayerFields, width: Dim, w: Workload) -> Floats:
     """Columns that a norm saves besides its output."""
     return footprint.norm_saved(c.norm, width, w) - as_float(width)
 
@@ -85,7 +83,7 @@ def attention(c: LayerFields, a: Assembly, rows: Dim, new: Dim, seq: Dim) -> Non
 
 def _core(c: LayerFields, a: Assembly, new: Dim, seq: Dim) -> None:
     local = np.asarray(c.num_layers) - c.global_layers
-    window: Any = np.asarray(c.sliding_window) if np.any(local) else None
+    window: Ints | None = np.asarray(c.sliding_window) if np.any(local) else None
     if window is not None and not np.all(window):  # a mesh that mixes 0 with windows
         window = np.where(window == 0, np.asarray(seq), window)
     for name, width, layers in (("attention.core", None, c.global_layers), ("attention.local", window, local)):

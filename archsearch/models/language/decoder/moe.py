@@ -7,8 +7,6 @@ decoding, only as many experts are read as there are copies.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from archsearch.arrays import Dim, as_float
@@ -58,7 +56,7 @@ def _weights_in_half(c: ExpertFields, a: Assembly) -> bool:
     return a.w.activation_dtype.itemsize < 4 and c.moe_intermediate_size is not None
 
 
-def _products(c: ExpertFields, a: Assembly, name: str, copies: Any, in_features: Dim, out_features: Dim) -> None:
+def _products(c: ExpertFields, a: Assembly, name: str, copies: Dim, in_features: Dim, out_features: Dim) -> None:
     """The products of all experts: those with one copy more, and the rest."""
     total, number = np.asarray(copies), np.asarray(c.num_experts)
     fewer, extra = total // number, total % number
@@ -78,7 +76,7 @@ def _products(c: ExpertFields, a: Assembly, name: str, copies: Any, in_features:
             )
 
 
-def _combine(c: ExpertFields, a: Assembly, rows: Dim, copies: Any) -> None:
+def _combine(c: ExpertFields, a: Assembly, rows: Dim, copies: Dim) -> None:
     """Weighted outputs, put back in the tokens' order and summed."""
     h = c.hidden_size
     wide = 1.0 if _weights_in_half(c, a) or a.w.activation_dtype.itemsize >= 4 else 2.0
