@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from archsearch.differences import Difference
     from archsearch.dtypes import DType
     from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
-    from archsearch.estimates import EstimateFields, EstimateResult
+    from archsearch.estimate_result import EstimateFields, EstimateResult
     from archsearch.hardware.database import list_gpus, load_gpu
     from archsearch.hardware.pool import GpuPool
     from archsearch.hardware.spec import GpuSpec
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from archsearch.models.registry.families import get_family
     from archsearch.models.registry.families import preset_names as list_models
     from archsearch.models.registry.load import load_model
-    from archsearch.pipeline.api import make_plan
     from archsearch.pipeline.catalog import list_pipelines, load_pipeline
-    from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
+    from archsearch.pipeline.generation_cost import PipelineEstimate, estimate_pipeline
     from archsearch.pipeline.levers import apply as pull_levers
+    from archsearch.pipeline.make_plan import make_plan
     from archsearch.pipeline.optimize import Goal, Optimum
     from archsearch.pipeline.optimize import optimize as optimize_pipeline
     from archsearch.pipeline.plan import Plan
@@ -63,8 +63,8 @@ _PLACES = {
     "CostModel": "cost.model",
     "DType": "dtypes",
     "Difference": "differences",
-    "EstimateFields": "estimates",
-    "EstimateResult": "estimates",
+    "EstimateFields": "estimate_result",
+    "EstimateResult": "estimate_result",
     "Execution": "cost.execution",
     "ExecutionFields": "cost.execution",
     "Explanation": "search.answers.explain",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
 from archsearch.cost.model import CostModel
 from archsearch.differences import diff
-from archsearch.estimates import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
+from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.workload import WorkloadFields
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from archsearch.search.answers.explain import Explanation
-    from archsearch.search.evaluate.pricing import Hardware
+    from archsearch.search.evaluate.pool_models import Hardware
     from archsearch.search.explore.fidelity import Fidelity
     from archsearch.search.space.space import SearchSpace
 
@@ -101,7 +101,7 @@ def explain(
         UnknownNameError, InvalidInputError, UnsupportedError: as ``estimate`` does.
     """
     from archsearch.search.answers.explain import explain as explained
-    from archsearch.search.evaluate.pricing import resolve_pool
+    from archsearch.search.evaluate.pool_models import resolve_pool
 
     config, _ = named_model(model, allow_code)
     named, changes = _parted(fields)

@@ -23,8 +23,8 @@ from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.pipeline.catalog import load_pipeline
-from archsearch.pipeline.estimate import estimate_pipeline
-from archsearch.pipeline.pricing import Pricer
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import estimate_pipeline
 from archsearch.pipeline.request import Deployment, Placement, Request, make_request
 from archsearch.workload import Phase, Workload
 

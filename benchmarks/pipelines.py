@@ -18,10 +18,10 @@ from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
 from archsearch.pipeline import Deployment, estimate_pipeline, list_pipelines, load_pipeline, make_request
-from archsearch.pipeline.estimate import PipelineEstimate
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import PipelineEstimate
 from archsearch.pipeline.levers import apply
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.request import Placement
 
 PIPELINES = {"flux1-dev": "flux-dev", "flux1-schnell": "flux-schnell", "ltx-video-2b": "ltx-video"}

@@ -88,7 +88,7 @@ def training_free(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def correlations(table: pd.DataFrame, columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    from archsearch.quality.ranking import rank_correlation, within_groups
+    from archsearch.quality.rank_agreement import rank_correlation, within_groups
 
     loss = table["loss"].to_numpy(float)
     equal = table["group"].str.startswith("equal").to_numpy()
@@ -140,7 +140,7 @@ def published() -> pd.DataFrame:
 
     from archsearch.models.registry.families import load_preset
     from archsearch.quality import get_proxy, training_features
-    from archsearch.quality.ranking import correlation
+    from archsearch.quality.rank_agreement import correlation
     from archsearch.workload import Workload
 
     records = []
@@ -166,7 +166,7 @@ def published() -> pd.DataFrame:
 def gemstones() -> pd.DataFrame:
     """The twenty decoders of arXiv 2502.06857 at 99 B tokens; three laws have shape terms fitted to them."""
     from archsearch.quality.laws import published_laws
-    from archsearch.quality.ranking import correlation
+    from archsearch.quality.rank_agreement import correlation
     from archsearch.quality.table import predict_frame
 
     table = published_laws()["shape-aware"].record.table

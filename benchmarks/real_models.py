@@ -114,7 +114,7 @@ def _timed(built: Any, device: Any, time_model: Any, before: int) -> dict[str, A
 
 def described(model: str, sizes: dict[str, Any]) -> tuple[Any, Any]:
     """A preset's config and the workload of a row."""
-    from archsearch.estimates import workload_of
+    from archsearch.estimate_result import workload_of
     from archsearch.models.registry.families import load_preset
 
     config = load_preset(model)

@@ -146,7 +146,7 @@ def main() -> None:
     import optuna
 
     from archsearch.search.evaluate.evaluator import Evaluator
-    from archsearch.search.evaluate.pricing import resolve_pool
+    from archsearch.search.evaluate.pool_models import resolve_pool
     from archsearch.search.explore.enumeration import sweep
     from archsearch.search.explore.hybrid import seed_cells
     from archsearch.search.pareto import objective_matrix

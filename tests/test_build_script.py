@@ -13,7 +13,7 @@ from references.tools import fused_sdpa
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.cli.main import run as cli
-from archsearch.estimates import workload_of
+from archsearch.estimate_result import workload_of
 from archsearch.models.huggingface.script import build_script
 from archsearch.models.registry.families import load_preset
 from archsearch.workload import Phase

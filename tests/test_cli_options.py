@@ -14,7 +14,7 @@ import typer.main
 
 import archsearch.cli
 from archsearch.cli import output
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped, options_of
 from archsearch.cli.main import app, run

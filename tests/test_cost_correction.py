@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.bench.correction import FOLDS, folds_of, train
+from archsearch.bench.correction_fit import FOLDS, folds_of, train
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.correction import FEATURES, Correction, corrected, gemm_features, read_corrections
 from archsearch.cost.execution import BURST

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.cost.kernels.base import smooth_max
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.gemm_time import Choice, Load, Machine, Shapes, candidate_time
+from archsearch.cost.kernels.kernel_cost import smooth_max
 from archsearch.cost.kernels.tiles import tile_set
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu

@@ -77,8 +77,8 @@ def test_yaml_has_the_latency_of_a_step(space: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("space", PIPELINES)
 def test_pipeline_file_is_the_recommended_pipeline(space: str, tmp_path: Path) -> None:
     """Its transformer, steps and guidance; and its estimate is the latency and the weights that were searched."""
-    from archsearch.pipeline.api import make_plan
-    from archsearch.pipeline.estimate import estimate_pipeline
+    from archsearch.pipeline.generation_cost import estimate_pipeline
+    from archsearch.pipeline.make_plan import make_plan
 
     frame = recommended(space)
     path = tmp_path / "pipeline.yaml"

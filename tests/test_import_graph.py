@@ -49,7 +49,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
-    ("differences", "estimates"),
+    ("differences", "estimate_result"),
     ("testing",),
     ("api",),
     ("report",),
@@ -371,3 +371,21 @@ def test_no_circle_between_rooms() -> None:
 def test_imports_run_down_the_floors() -> None:
     found = against_the_floors(import_graph(PACKAGE), room_of(PACKAGE), FLOORS)
     assert not found, _lines(found)
+
+
+TWINS = {
+    Path("cli"): "a verb's file has the verb's name",
+    Path("models/huggingface/classes"): "the family's name",
+    Path("models/plain"): "the family's name",
+}
+"""Folders whose files are named after something elsewhere."""
+
+
+def test_a_files_name_tells_which_it_is() -> None:
+    paths: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        if not place.name.startswith("__") and place.parent not in TWINS:
+            paths.setdefault(place.name, []).append(str(place))
+    twice = [" and ".join(places) for places in paths.values() if len(places) > 1]
+    assert not twice, _lines(twice)

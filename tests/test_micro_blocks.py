@@ -13,7 +13,7 @@ from archsearch.workload import Phase, Workload
 torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from archsearch.bench.micro.blocks import block_inputs, make_block  # noqa: E402
+from archsearch.bench.micro.model_blocks import block_inputs, make_block  # noqa: E402
 
 PRESETS = {
     "decoder": ("llama-2-7b", Workload(phase=Phase.FORWARD, batch_size=2, seq_len=16, dtype=DType.FP32)),

@@ -14,7 +14,7 @@ from archsearch.models.diffusion.dit import DiTConfig
 from archsearch.models.language.decoder.config import DecoderConfig
 from archsearch.models.language.encoder import EncoderConfig
 from archsearch.ops import MatMul
-from archsearch.testing.family import assert_grid_is_its_architectures
+from archsearch.testing.family_contract import assert_grid_is_its_architectures
 from archsearch.workload import Phase, Workload
 
 small = st.integers(1, 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.estimates import workload_of
+from archsearch.estimate_result import workload_of
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import FAMILIES, get_family, load_preset, preset_names
 from archsearch.models.registry.load import load_model

@@ -116,7 +116,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 IMPORT_NAMES = {"pyyaml": "yaml", "nvidia-ml-py": "pynvml", "flash-attn": "flash_attn", "grpcio": "grpc"}
 TORCH_MODULES = {
-    "archsearch/bench/micro/blocks.py",
+    "archsearch/bench/micro/model_blocks.py",
     "archsearch/models/plain/dit.py",
     "archsearch/quality/modules.py",
     "archsearch/quality/tiny_decoders.py",

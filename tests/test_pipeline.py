@@ -27,8 +27,8 @@ from archsearch.pipeline import (
     load_pipeline,
     make_request,
 )
+from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.describe import document
-from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.stages import stages_of
 from archsearch.workload import Workload
 

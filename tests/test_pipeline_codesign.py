@@ -17,11 +17,11 @@ from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.models.registry.load import load_model
 from archsearch.pipeline import Deployment, estimate_pipeline, load_pipeline, make_request
-from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.codesign import pipeline_family
+from archsearch.pipeline.make_plan import make_plan
 from archsearch.quality import default_proxy, get_proxy, proxy
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.explore.students import find_student
 from archsearch.search.space.space import list_spaces, load_space
 from archsearch.search.studies.study import run_study

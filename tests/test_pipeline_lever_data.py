@@ -13,14 +13,14 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import load_gpu
 from archsearch.pipeline import Deployment, Placement, estimate_pipeline, load_pipeline, make_request
-from archsearch.pipeline.estimate import StageCost
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import StageCost
 from archsearch.pipeline.lever_file import LEVERS_FILE, load_levers
 from archsearch.pipeline.lever_group import Role
 from archsearch.pipeline.lever_groups import GROUPS
 from archsearch.pipeline.levers import apply, get_lever, levers, refusals
 from archsearch.pipeline.optimize import NOT_OF_A_CALL, Goal, call_key, optimize
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 
 PLANS = ("dit-xl-2", "sana-0.6b", "wan2.1-1.3b", "flux-dev", "sd3-medium")
 EXECUTIONS = (Execution(), Execution(torch="2.4"), Execution(attention="eager"))

@@ -8,10 +8,10 @@ import pytest
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import load_gpu
 from archsearch.pipeline import Deployment, Guidance, load_pipeline, make_request
-from archsearch.pipeline.api import make_plan
 from archsearch.pipeline.catalog import list_pipelines
 from archsearch.pipeline.lever_effects import lever_effect, retained
 from archsearch.pipeline.levers import build, get_lever
+from archsearch.pipeline.make_plan import make_plan
 from archsearch.pipeline.optimize import Goal, optimize
 from archsearch.pipeline.plan import Plan
 

@@ -18,11 +18,11 @@ from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Collective, MatMul
 from archsearch.pipeline import Deployment, Guidance, Placement, estimate_pipeline, load_pipeline, make_request
+from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.lever_effects import retained
 from archsearch.pipeline.levers import apply, build, get_lever, levers, refusals
 from archsearch.pipeline.optimize import Goal, optimize
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.transforms import WithLinearAttention
 from archsearch.workload import Workload
 

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from archsearch.errors import InvalidInputError
 from archsearch.quality.ensemble import aggregate_ranks
-from archsearch.quality.ranking import rank_correlation, within_groups
+from archsearch.quality.rank_agreement import rank_correlation, within_groups
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-5, 5)), min_size=4, max_size=40).filter(

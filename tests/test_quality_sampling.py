@@ -20,7 +20,7 @@ from archsearch.quality import default_proxy, training_features
 from archsearch.quality.sampling import asked_sampling, sampled_quality, sampling_ratio
 from archsearch.quality.sampling_table import SAMPLING_FILE, SamplingRecord, build_table, shipped_table
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.space.space import load_space, space_from_text
 from archsearch.workload import Workload
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.cli.main import run as cli
-from archsearch.report.pipeline import lever_bars, memory_bars, stage_bars, theory_bars
+from archsearch.report.pipeline_report import lever_bars, memory_bars, stage_bars, theory_bars
 
 
 def answer(capsys, command: str, page: Path) -> dict:

@@ -12,8 +12,8 @@ from archsearch.cli.main import run
 from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.search.space.space import load_space, space_from_text
-from archsearch.search.studies.records import RECORD, study_evaluator, study_record
 from archsearch.search.studies.storage import load_study
+from archsearch.search.studies.study_contents import RECORD, study_evaluator, study_record
 
 SPACE = "modernbert-base-budget"
 

@@ -35,7 +35,7 @@ def make(evaluator: Evaluator, place: str | None) -> optuna.Study:
 
 
 def test_a_study_in_memory_holds_nothing_twice_and_no_more_than_the_limit(evaluator: Evaluator) -> None:
-    """What ``archsearch.testing.storage`` asks of storages, of a study that is in none."""
+    """What ``archsearch.testing.storage_contract`` asks of storages, of a study that is in none."""
     trials = cell_trials(evaluator, np.arange(10))
     study = make(evaluator, None)
     assert insert(study, [trials[0], trials[1], trials[0]]) == [True, True, False]

@@ -20,7 +20,7 @@ from archsearch.search.answers.ranked import explain_ranked
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
-from archsearch.search.evaluate.training import TrainingCost, layout_of
+from archsearch.search.evaluate.training_cost import TrainingCost, layout_of
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.search.space.space import load_space, parse_space

@@ -19,8 +19,8 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, to_records
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.explore.enumeration import sweep
-from archsearch.search.studies.records import study_result
 from archsearch.search.studies.study import run_study
+from archsearch.search.studies.study_contents import study_result
 
 pytest_plugins = ("search_fakes",)
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"

@@ -12,7 +12,7 @@ from archsearch.errors import ArchSearchError
 from archsearch.hardware import GpuPool
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.space import SearchSpace, list_spaces, load_space
 from archsearch.search.studies.storage import delete_study, load_study

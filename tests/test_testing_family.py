@@ -22,7 +22,7 @@ from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement
 from archsearch.models.registry.families import load_preset, register_family, unregister_family
 from archsearch.quality import default_proxy, get_proxy
-from archsearch.testing.family import FamilyCase, FamilyContract
+from archsearch.testing.family_contract import FamilyCase, FamilyContract
 from archsearch.workload import Workload
 
 ONE_ONLY = {"cogvideox": frozenset({"patch_size_t"})}

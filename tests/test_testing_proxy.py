@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.quality import Quality, QualityProxy, get_proxy, list_proxies
-from archsearch.testing.proxy import ProxyContract
+from archsearch.testing.proxy_contract import ProxyContract
 
 
 class TestOurs(ProxyContract):

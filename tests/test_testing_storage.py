@@ -10,7 +10,7 @@ import pytest
 
 from archsearch.search.studies import ledger
 from archsearch.testing import storage as contract
-from archsearch.testing.storage import StorageContract
+from archsearch.testing.storage_contract import StorageContract
 
 
 class TestJournal(StorageContract):

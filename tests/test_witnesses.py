@@ -19,7 +19,7 @@ import typer
 from witness_files import make_files
 from witnesses import ANSWER, FILES, IDLE, REASON, REFUSED, TEXT, VERBS, Witness
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import PlacementOptions, RequestOptions
 from archsearch.cli.options import PoolOptions, WorkloadOptions
 from archsearch.cost.model import CostModel
@@ -111,7 +111,7 @@ def shared() -> Iterator[None]:
         patch.setattr("archsearch.bench.micro.run.Runner.measure", _row)
         patch.setattr("archsearch.search.explore.fidelity.torch_timer", _timer)
         patch.setattr("archsearch.verify.compare._measured", lambda *_: (1e-3, 1e-4, "told"))
-        patch.setattr("archsearch.verify.run._recalibrated", lambda *_: {"kernels_measured": 1})
+        patch.setattr("archsearch.verify.on_device._recalibrated", lambda *_: {"kernels_measured": 1})
         yield
 
 

@@ -119,7 +119,7 @@ def plain_layer(config: ModelConfig, workload: Workload, device: torch.device, *
     """
     import torch
 
-    from archsearch.bench.micro.blocks import block_inputs, make_block
+    from archsearch.bench.micro.model_blocks import block_inputs, make_block
     from archsearch.bench.micro.operations import DTYPES
 
     kind: str = getattr(config, "plain_layer", "")

@@ -21,8 +21,8 @@ import numpy as np
 
 from archsearch.arrays import Floats, Ints, Labels, Mask
 from archsearch.bench.calibration_files import Calibrated
-from archsearch.bench.correction import FOLDS as FOLDS_LEARNED
-from archsearch.bench.correction import folds_of, train
+from archsearch.bench.correction_fit import FOLDS as FOLDS_LEARNED
+from archsearch.bench.correction_fit import folds_of, train
 from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
@@ -34,7 +34,7 @@ from archsearch.cost.calibration import (
     Residuals,
 )
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
-from archsearch.cost.kernels.base import KernelModel
+from archsearch.cost.kernels.kernel_cost import KernelModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.architecture import fitted_alike

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from archsearch.arrays import Rows
-from archsearch.cost.kernels.base import Array, Coefficient, Dims, KernelModel
+from archsearch.cost.kernels.kernel_cost import Array, Coefficient, Dims, KernelModel
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsearch.arrays import Floats, Ints
-from archsearch.bench.columns import positive_numbers, whole_numbers
 from archsearch.bench.fit import Group
+from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.routed import Routed
 from archsearch.bench.whole_models import is_whole_model_table, tidy

@@ -17,7 +17,7 @@ from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.cost.calibration import Calibration, CalibrationFile, KernelFit
 from archsearch.cost.correction import Correction
-from archsearch.cost.kernels.base import KernelModel
+from archsearch.cost.kernels.kernel_cost import KernelModel
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.database import load_gpu

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.arrays import Floats
-from archsearch.bench.columns import positive_numbers
+from archsearch.bench.measurement_columns import positive_numbers
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.bench.columns import whole_numbers
+from archsearch.bench.measurement_columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel

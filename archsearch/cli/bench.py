@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table, say
@@ -100,7 +100,7 @@ def verify(
     execution: ExecutionOptions,
 ) -> None:
     """Build the top recommendations and the baseline, time them here, and compare with the predictions."""
-    from archsearch.verify.run import run_verify
+    from archsearch.verify.on_device import run_verify
 
     result, calibrated = run_verify(
         source,

@@ -88,7 +88,7 @@ def _named(model: str, hardware: str | None, workload: WorkloadOptions) -> _Chos
         InvalidInputError: a pool, which has no effect, or code that builds its module already.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.estimates import workload_of
+    from archsearch.estimate_result import workload_of
     from archsearch.models.registry.load import load_model
     from archsearch.models.tracing import is_builder
 

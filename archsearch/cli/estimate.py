@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
 from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate, say

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import print_json, say
@@ -40,7 +40,7 @@ def explain(
         explanation: Explanation = explain_ranked(source, int(rank), hardware, storage=storage)
     else:
         from archsearch.api import explain as explained
-        from archsearch.search.evaluate.pricing import resolve_pool
+        from archsearch.search.evaluate.pool_models import resolve_pool
 
         explanation = explained(
             model,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import option, said
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def plan_of(
     pipeline: str, gpu: GpuSpec, request: RequestOptions, execution: ExecutionOptions, *, batch_size: int = 1
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
-    from archsearch.pipeline.api import make_plan
+    from archsearch.pipeline.make_plan import make_plan
 
     fields = {**request.fields, **said(execution)}
     return make_plan(pipeline, gpu, batch_size=batch_size, **fields)
@@ -164,6 +164,6 @@ class GenerationOptions:
 
     def plan(self, pipeline: str, gpu: GpuSpec, *, batch_size: int = 1) -> tuple[Plan, tuple[str, ...]]:
         """The plan that the options describe, and what was assumed; raises as ``make_plan`` does."""
-        from archsearch.pipeline.api import make_plan
+        from archsearch.pipeline.make_plan import make_plan
 
         return make_plan(pipeline, gpu, batch_size=batch_size, **self.fields)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import BatchSize, GenerationOptions, RequestOptions, plan_of
 from archsearch.cli.groups import grouped
 from archsearch.cli.jobs import JobGroup
@@ -60,7 +60,7 @@ def estimate(
 ) -> None:
     """Estimate a generation: text encoders, transformer times steps, decoder; memory, cost, distance from theory."""
     from archsearch.hardware import load_gpu, parse_prices
-    from archsearch.pipeline.pricing import Pricer
+    from archsearch.pipeline.component_calls import Pricer
 
     gpu = load_gpu(hardware)
     plan, assumed = generation.plan(name, gpu, batch_size=batch_size)
@@ -103,8 +103,8 @@ def optimize(
 ) -> None:
     """Find the best legal combination of levers within limits: exact over every combination."""
     from archsearch.hardware import load_gpu, parse_prices
+    from archsearch.pipeline.component_calls import Pricer
     from archsearch.pipeline.optimize import Goal
-    from archsearch.pipeline.pricing import Pricer
 
     goal = Goal(
         objective=objective,

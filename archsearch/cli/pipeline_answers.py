@@ -10,10 +10,10 @@ from archsearch.cli.output import gibibytes, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
-    from archsearch.pipeline.estimate import PipelineEstimate
+    from archsearch.pipeline.component_calls import Pricer
+    from archsearch.pipeline.generation_cost import PipelineEstimate
     from archsearch.pipeline.optimize import Goal
     from archsearch.pipeline.plan import Plan
-    from archsearch.pipeline.pricing import Pricer
 
 
 def answer_estimate(
@@ -21,7 +21,7 @@ def answer_estimate(
 ) -> None:
     """``chosen``: the plan's placement is the fastest that fits."""
     from archsearch.pipeline.describe import document
-    from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
+    from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
 
     found = estimate_pipeline(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
     other = found if chosen else None
@@ -30,7 +30,7 @@ def answer_estimate(
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
     if report is not None:
-        from archsearch.report.pipeline import pipeline_page
+        from archsearch.report.pipeline_report import pipeline_page
 
         report.write_text(pipeline_page(result), encoding="utf-8")
     if json:
@@ -154,8 +154,8 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
 def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan]) -> dict[str, Any]:
     """Whether the plan fits a GPU and its fastest placement there, or the reason that it does not run."""
     from archsearch.errors import ArchSearchError, UnknownNameError
-    from archsearch.pipeline.estimate import cheapest_fit, estimate_pipeline
-    from archsearch.pipeline.pricing import Pricer
+    from archsearch.pipeline.component_calls import Pricer
+    from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
 
     row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
     try:
@@ -194,14 +194,14 @@ def _kinds(text: str) -> tuple[GpuSpec, ...]:
 def answer_optimum(
     plan: Plan, pricer: Pricer, goal: Goal, retained: list[str], report: Path | None, json: bool
 ) -> None:
-    from archsearch.pipeline.api import parse_retained
     from archsearch.pipeline.describe import optimum_document, quality_left
+    from archsearch.pipeline.make_plan import parse_retained
     from archsearch.pipeline.optimize import optimize
 
     found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
     d = optimum_document(found)
     if report is not None:
-        from archsearch.report.pipeline import optimum_page
+        from archsearch.report.pipeline_report import optimum_page
 
         report.write_text(optimum_page(d), encoding="utf-8")
     if json:
@@ -262,7 +262,7 @@ def answer_comparison(
     json: bool,
 ) -> None:
     from archsearch.errors import InvalidInputError
-    from archsearch.pipeline.api import parse_shares
+    from archsearch.pipeline.make_plan import parse_shares
     from archsearch.pipeline.scaling import compare, scaling_document, search_of
 
     known = parse_shares("score", scores)

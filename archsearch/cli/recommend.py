@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
 from archsearch.cli.output import print_json

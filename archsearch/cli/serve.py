@@ -201,7 +201,7 @@ def _units(setup: Setup, name: str, generation: GenerationOptions) -> tuple[Repl
 
 def _answer(document: dict[str, object], report: Path | None, json: bool) -> None:
     if report is not None:
-        from archsearch.report.pipeline import serve_page
+        from archsearch.report.pipeline_report import serve_page
 
         report.write_text(serve_page(document), encoding="utf-8")
     print_json(document) if json else _print(document)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.execution import ExecutionOptions
+from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped, option, said
 from archsearch.cli.options import (
     STORAGE_VARIABLE,

@@ -11,7 +11,7 @@ the correction. It is held on a short leash:
 
 Without it (``CostModel(gpu, correction=False)``) predictions are the mechanism's alone, which never fall as a product
 grows within its tiles and waves; the correction may lower a larger shape's time as real libraries do, by ``limit`` at
-most. ``archsearch.bench.correction`` trains it; it is kept only where it lowers the error on shapes that it did not
+most. ``archsearch.bench.correction_fit`` trains it; it is kept only where it lowers the error on shapes that it did not
 see.
 """
 
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import Floats, Mask
-from archsearch.cost.kernels.base import Dims, KernelTime
+from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError

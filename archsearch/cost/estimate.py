@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from archsearch.arrays import Count, FloatArray, Floats, Mask, as_float
 from archsearch.cost.execution import Execution
-from archsearch.cost.kernels.base import KernelCost, Provenance
+from archsearch.cost.kernels.kernel_cost import KernelCost, Provenance
 
 __all__ = ["Estimate", "KernelCost", "OpCost", "Provenance", "SegmentCost"]
 

@@ -19,8 +19,8 @@ from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.host import launch_s
-from archsearch.cost.kernels.base import Dims, KernelTime
 from archsearch.cost.kernels.collective import collective_cost
+from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution

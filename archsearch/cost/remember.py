@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from archsearch.arrays import FloatArray
 from archsearch.cost.estimate import Estimate, KernelCost, SegmentCost
 from archsearch.cost.execution import LAYOUT, Execution
-from archsearch.cost.kernels.base import Dims
+from archsearch.cost.kernels.kernel_cost import Dims
 from archsearch.cost.routes import Route
 
 REMEMBERED_BYTES = 128 * 2**20

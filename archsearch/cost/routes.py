@@ -20,8 +20,8 @@ from archsearch.cost.kernels.bandwidth import (
     default_tensors,
     memory_class,
 )
-from archsearch.cost.kernels.base import Dims, KernelModel
 from archsearch.cost.kernels.gemm import GemmModel
+from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError

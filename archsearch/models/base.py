@@ -130,7 +130,7 @@ class ConfigMixin:
     tensor_parallel_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that tensor parallelism divides; none where a family has no tensor and pipeline parallel layouts."""
     plain_layer: ClassVar[str] = ""
-    """The block of plain torch (``archsearch/bench/micro/blocks.py``) that is one of its layers, if any."""
+    """The block of plain torch (``archsearch/bench/micro/model_blocks.py``) that is one of its layers, if any."""
 
     def active_parameters(self) -> Floats:
         """Parameters that one token passes through: all of them, but in a mixture of experts."""

@@ -15,7 +15,7 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameErr
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.models.registry.load import load_model
-from archsearch.pipeline.records import ComponentRecord, PipelineRecord, TextEncoderRecord
+from archsearch.pipeline.pipeline_record import ComponentRecord, PipelineRecord, TextEncoderRecord
 from archsearch.quality.sampling import check_sampling
 from archsearch.quality.sampling_table import Checkpoint, shipped_table
 from archsearch.ranges import require_range

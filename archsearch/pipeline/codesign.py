@@ -27,7 +27,7 @@ from archsearch.models.base import ConfigMixin, MemoryUse, ModelConfig, Requirem
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import OpList
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
-from archsearch.pipeline.pricing import Models
+from archsearch.pipeline.component_calls import Models
 from archsearch.pipeline.request import Deployment, Request
 from archsearch.pipeline.stages import Part, Stage, stages_of
 from archsearch.quality.sampling import Sampled, sampling_ratio, unmeasured

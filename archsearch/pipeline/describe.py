@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from archsearch.models.base import ModelConfig
-from archsearch.pipeline.estimate import PipelineEstimate, StageCost
+from archsearch.pipeline.generation_cost import PipelineEstimate, StageCost
 from archsearch.pipeline.lever_effects import lever_effect
 from archsearch.pipeline.lever_group import Lever
 from archsearch.pipeline.optimize import Optimum

@@ -16,8 +16,8 @@ from archsearch.cost.execution import LAYOUT, Execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import OpList
+from archsearch.pipeline.pipeline_record import TilingRecord
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.records import TilingRecord
 from archsearch.pipeline.request import Deployment, Request
 from archsearch.yaml_records import Record
 

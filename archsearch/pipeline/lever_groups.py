@@ -19,8 +19,8 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, Convolution
 from archsearch.pipeline.lever_group import Finished, Lever, LeverGroup, Number, Role, changed_already
+from archsearch.pipeline.pipeline_record import Guidance
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.records import Guidance
 from archsearch.pipeline.request import conflicts
 from archsearch.pipeline.stages import DEPTHS, config_layers
 from archsearch.quality.sampling import distilled_guidance, unmeasured

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.pipeline.component_calls import Models
 from archsearch.pipeline.lever_file import load_levers
 from archsearch.pipeline.lever_group import Finished, Lever
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Models
 from archsearch.pipeline.request import check_request
 
 

@@ -15,13 +15,13 @@ from math import isnan, prod
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.pipeline.estimate import PipelineEstimate, estimate_pipeline
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import PipelineEstimate, estimate_pipeline
 from archsearch.pipeline.lever_effects import retained as quality_left
 from archsearch.pipeline.lever_group import TRAINING, Lever, LeverGroup, Role
 from archsearch.pipeline.lever_groups import GROUPS
 from archsearch.pipeline.levers import build, levers, refusals
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 from archsearch.pipeline.request import Deployment
 from archsearch.pipeline.stages import denoise_stage
 from archsearch.ranges import require_range

@@ -12,7 +12,7 @@ from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.pipeline.catalog import GenerationPipeline, check_asked
-from archsearch.pipeline.records import Guidance
+from archsearch.pipeline.pipeline_record import Guidance
 from archsearch.ranges import require_range
 from archsearch.workload import MAX_DIMENSION, Workload
 

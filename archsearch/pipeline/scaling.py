@@ -23,9 +23,9 @@ from pydantic import Field, PositiveInt
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.registry.load import load_model
-from archsearch.pipeline.estimate import estimate_pipeline
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import estimate_pipeline
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
 from archsearch.yaml_records import Record, parse_record

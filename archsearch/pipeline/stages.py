@@ -14,7 +14,7 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.ops import Collective, OpList
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.records import TilingRecord
+from archsearch.pipeline.pipeline_record import TilingRecord
 from archsearch.pipeline.request import Deployment, Placement, Request
 from archsearch.pipeline.transforms import WithLinearAttention
 from archsearch.segments import Segment

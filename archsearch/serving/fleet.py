@@ -13,9 +13,9 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
-from archsearch.pipeline.estimate import estimate_pipeline
+from archsearch.pipeline.component_calls import Pricer
+from archsearch.pipeline.generation_cost import estimate_pipeline
 from archsearch.pipeline.plan import Plan
-from archsearch.pipeline.pricing import Pricer
 from archsearch.ranges import require_range
 from archsearch.serving.queueing import Quantiles, Service, batch_server, mean_batch, multi_server
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, GpuSpec, parse_prices, price_of
-from archsearch.pipeline.api import make_plan
+from archsearch.pipeline.make_plan import make_plan
 from archsearch.ranges import require_range
 from archsearch.serving.fleet import Replica, replica
 

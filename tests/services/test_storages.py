@@ -17,7 +17,7 @@ from processes import archsearch, free_port
 import archsearch as package
 from archsearch.search.explore.keys import KEY
 from archsearch.search.studies.storage import load_study
-from archsearch.testing.storage import StorageContract
+from archsearch.testing.storage_contract import StorageContract
 
 pytestmark = pytest.mark.services
 SPACE = str(Path(__file__).parents[2] / "search_spaces" / "decoder-1b.yaml")

@@ -219,7 +219,7 @@ def _triton_norm_modulate(case: Case, device: torch.device) -> Action:
 def _block(case: Case, device: torch.device) -> Action:
     import torch
 
-    from archsearch.bench.micro.blocks import block_inputs, make_block
+    from archsearch.bench.micro.model_blocks import block_inputs, make_block
 
     family = json.loads(case.config)["family"]
     dtype = getattr(torch, DTYPES[case.dtype])

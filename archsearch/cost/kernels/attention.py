@@ -34,7 +34,7 @@ import numpy as np
 
 from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
-from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime, smooth_max
+from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime, smooth_max
 from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec

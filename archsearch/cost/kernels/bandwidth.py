@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archsearch.arrays import FloatArray, Floats, Mask
-from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime, smooth_max
+from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime, smooth_max
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec

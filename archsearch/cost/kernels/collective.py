@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from archsearch.arrays import Count, Floats, Labels, as_float
-from archsearch.cost.kernels.base import Details, KernelCost, Provenance
+from archsearch.cost.kernels.kernel_cost import Details, KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec

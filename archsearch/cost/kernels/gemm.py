@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from archsearch.arrays import Floats, Ints, Mask, Reals, as_float
-from archsearch.cost.kernels.base import Coefficient, Dims, KernelTime
 from archsearch.cost.kernels.gemm_time import (
     CHOICE_FIELDS,
     COEFFICIENTS,
@@ -23,6 +22,7 @@ from archsearch.cost.kernels.gemm_time import (
     Shapes,
     candidate_time,
 )
+from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime
 from archsearch.cost.kernels.tiles import TileSet, tile_set
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec

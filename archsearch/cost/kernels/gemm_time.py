@@ -33,7 +33,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from archsearch.arrays import Reals, Rows
-from archsearch.cost.kernels.base import Coefficient, Dims, smooth_max
+from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, smooth_max
 from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec

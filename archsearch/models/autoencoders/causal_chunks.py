@@ -19,7 +19,7 @@ from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import Size, elements
+from archsearch.models.autoencoders.autoencoder import Size, elements
 from archsearch.models.tally import Elements
 from archsearch.ops import MemoryOp
 

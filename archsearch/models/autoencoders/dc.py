@@ -19,7 +19,7 @@ from archsearch.dtypes import DType
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import ImageAutoencoder, Size, elements, positive_channels, scaled
+from archsearch.models.autoencoders.autoencoder import ImageAutoencoder, Size, elements, positive_channels, scaled
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.blocks import ACTIVATIONS
 from archsearch.models.tally import Elements

@@ -17,7 +17,7 @@ from archsearch.arrays import Dim, as_float
 from archsearch.models import blocks
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import (
+from archsearch.models.autoencoders.autoencoder import (
     ImageAutoencoder,
     Size,
     elements,

@@ -17,7 +17,7 @@ import numpy as np
 from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
-from archsearch.models.autoencoders.base import Size, VideoAutoencoder, elements, everywhere, posterior, scaled
+from archsearch.models.autoencoders.autoencoder import Size, VideoAutoencoder, elements, everywhere, posterior, scaled
 from archsearch.models.autoencoders.causal_chunks import Chunk
 from archsearch.models.base import Requirement, at_least_one
 from archsearch.models.tally import Elements

@@ -17,14 +17,14 @@ from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
-from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
-from archsearch.search.studies.records import study_evaluator, study_fidelity, study_record, study_result
 from archsearch.search.studies.storage import load_study, study_names
 from archsearch.search.studies.study import ENUMERABLE_CELLS
+from archsearch.search.studies.study_contents import study_evaluator, study_fidelity, study_record, study_result
 
 if TYPE_CHECKING:
     import optuna

@@ -25,8 +25,8 @@ from archsearch.models.base import ModelConfig
 from archsearch.search.answers.moves import DEFAULT_STEPS, Move
 from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
 from archsearch.search.answers.terms import run_of
+from archsearch.search.evaluate.pool_models import Hardware, LatencyModel, cost_models, resolve_pool
 from archsearch.search.evaluate.pools import SIZES
-from archsearch.search.evaluate.pricing import Hardware, LatencyModel, cost_models, resolve_pool
 from archsearch.workload import Workload
 
 _SHOWN = 5

@@ -16,7 +16,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.pipeline.codesign import DEEP_DECODERS, PipelineConfig, pipeline_family
-from archsearch.pipeline.records import DecoderRecord, Guidance, GuidanceRecord, PipelineRecord
+from archsearch.pipeline.pipeline_record import DecoderRecord, Guidance, GuidanceRecord, PipelineRecord
 from archsearch.quality.sampling import unmeasured
 from archsearch.quality.sampling_table import Checkpoint, CheckpointRecord, shipped_table
 from archsearch.search.evaluate.result import SearchResult, as_result

@@ -27,7 +27,7 @@ from archsearch.models.base import ModelConfig
 from archsearch.quality import QualityProxy, default_proxy, training_features
 from archsearch.search.answers.moves import OTHER_MEANING, Move, grid_of, legal_moves, other_meanings
 from archsearch.search.answers.terms import Term, run_of
-from archsearch.search.evaluate.pricing import LatencyModel
+from archsearch.search.evaluate.pool_models import LatencyModel
 from archsearch.workload import Phase, Workload
 
 SIZED = ("parameters", "flops", "memory_bytes")

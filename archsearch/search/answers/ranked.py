@@ -27,8 +27,8 @@ from archsearch.search.answers.terms import Term, priced_terms, space_run
 from archsearch.search.evaluate.columns import Columns, Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.plain import plain
+from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.pools import continuous
-from archsearch.search.evaluate.pricing import Hardware, resolve_pool
 from archsearch.search.explore.enumeration import with_own_fronts
 from archsearch.search.space.space import SearchSpace
 

@@ -23,8 +23,8 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_result, config_of, to_records
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE
 from archsearch.search.evaluate.plain import plain
+from archsearch.search.evaluate.pool_models import Hardware
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
-from archsearch.search.evaluate.pricing import Hardware
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import SearchSpace

@@ -32,9 +32,9 @@ from archsearch.search.evaluate.limits import (
     training_violations,
 )
 from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
-from archsearch.search.evaluate.pricing import LatencyModel, cost_models
-from archsearch.search.evaluate.sampling import SpaceSampler
-from archsearch.search.evaluate.training import TrainingCost
+from archsearch.search.evaluate.pool_models import LatencyModel, cost_models
+from archsearch.search.evaluate.sampling_quality import SpaceSampler
+from archsearch.search.evaluate.training_cost import TrainingCost
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.schema import Objective
 from archsearch.search.space.space import Cells, SearchSpace

@@ -19,7 +19,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.metrics import ENERGY_BASIS, price_sources
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.evaluate.setting import Economy, PoolView, QualityLaw, Setting
-from archsearch.search.evaluate.training import layout_of
+from archsearch.search.evaluate.training_cost import layout_of
 from archsearch.search.space.schema import WorkloadRecord
 from archsearch.workload import Workload
 

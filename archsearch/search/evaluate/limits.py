@@ -16,7 +16,7 @@ from archsearch.cost.routes import fused_attention_reason
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.search.evaluate.columns import Metrics, metric_and_gpu, per_gpu_column
-from archsearch.search.evaluate.training import TrainingCost
+from archsearch.search.evaluate.training_cost import TrainingCost
 
 if TYPE_CHECKING:
     from archsearch.search.space.space import SearchSpace

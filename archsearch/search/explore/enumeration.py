@@ -24,7 +24,7 @@ from archsearch.search.evaluate.columns import Columns, per_gpu_columns
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_result, setting_of
 from archsearch.search.evaluate.metrics import OwnFronts
-from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.evaluate.setting import Counts
 from archsearch.search.explore.cluster import sweep_on_cluster

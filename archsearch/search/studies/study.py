@@ -18,7 +18,7 @@ from archsearch.ranges import require_range
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import setting_of
 from archsearch.search.evaluate.plain import plain
-from archsearch.search.evaluate.pricing import Hardware, resolve_pool
+from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
 from archsearch.search.explore.fidelity import Fidelity, candidates, make_pruner, release_dead, waiting_trials, work
 from archsearch.search.explore.hybrid import spread
@@ -28,7 +28,15 @@ from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
-from archsearch.search.studies.records import (
+from archsearch.search.studies.storage import (
+    check_name,
+    free_name,
+    load_study,
+    open_storage,
+    storage_errors,
+    study_names,
+)
+from archsearch.search.studies.study_contents import (
     RECORD,
     export_study,
     list_studies,
@@ -38,14 +46,6 @@ from archsearch.search.studies.records import (
     study_record,
     study_space,
     summarize_study,
-)
-from archsearch.search.studies.storage import (
-    check_name,
-    free_name,
-    load_study,
-    open_storage,
-    storage_errors,
-    study_names,
 )
 from archsearch.search.studies.traces import keep_traces
 from archsearch.version import version

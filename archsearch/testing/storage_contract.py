@@ -1,7 +1,7 @@
 """Does a storage hold studies? A test class to subclass: name the storage in a fixture, and pytest does the rest.
 
     import pytest
-    from archsearch.testing.storage import StorageContract
+    from archsearch.testing.storage_contract import StorageContract
 
     class TestMyDatabase(StorageContract):
         @pytest.fixture
@@ -26,15 +26,15 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.pricing import resolve_pool
+from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.explore.keys import KEY
 from archsearch.search.explore.samplers import cell_trials, directions
 from archsearch.search.space.space import space_from_text
 from archsearch.search.studies.ledger import WRITER, insert
-from archsearch.search.studies.records import export_study, list_studies, study_result, summarize_study
 from archsearch.search.studies.storage import delete_study, load_study, open_storage, study_names
 from archsearch.search.studies.study import create_study, resume_study, run_study
+from archsearch.search.studies.study_contents import export_study, list_studies, study_result, summarize_study
 
 if TYPE_CHECKING:
     import optuna

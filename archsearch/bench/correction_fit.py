@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from archsearch.arrays import Ints
 from archsearch.cost.correction import Correction
-from archsearch.cost.kernels.base import Array
+from archsearch.cost.kernels.kernel_cost import Array
 
 HIDDEN = 24
 FOLDS = 10

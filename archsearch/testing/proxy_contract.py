@@ -1,7 +1,7 @@
 """Is an object a quality proxy? A test class to subclass: name the proxy in a fixture, and pytest does the rest.
 
     import pytest
-    from archsearch.testing.proxy import ProxyContract
+    from archsearch.testing.proxy_contract import ProxyContract
 
     class TestMyLaw(ProxyContract):
         @pytest.fixture

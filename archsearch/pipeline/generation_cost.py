@@ -15,7 +15,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline
-from archsearch.pipeline.pricing import Call, Pricer
+from archsearch.pipeline.component_calls import Call, Pricer
 from archsearch.pipeline.request import Deployment, Placement, Request, check_request, conflicts
 from archsearch.pipeline.stages import Stage, exchange, stages_of, transfer_s
 

@@ -12,7 +12,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
-from archsearch.pipeline.estimate import cheapest_fit
+from archsearch.pipeline.generation_cost import cheapest_fit
 from archsearch.pipeline.levers import apply, get_lever
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Deployment, Placement, make_request

@@ -1,7 +1,7 @@
 """Is a model family sound? A test class to subclass: name small architectures in a fixture, and pytest does the rest.
 
     import pytest
-    from archsearch.testing.family import FamilyCase, FamilyContract
+    from archsearch.testing.family_contract import FamilyCase, FamilyContract
     from archsearch.workload import Workload
 
     class TestMyFamily(FamilyContract):

@@ -37,7 +37,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Collective, Op, OpList
-from archsearch.search.evaluate.pricing import LatencyModel
+from archsearch.search.evaluate.pool_models import LatencyModel
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.segments import Segment, SegmentedOps, segments_of
 from archsearch.workload import Workload
