@@ -226,7 +226,8 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
     if broken and whole_model:
         raise InvalidInputError(
             f"{', '.join(broken)}: fractions, but quality proxy {law.name!r} counts whole models; give whole "
-            "numbers, or a --proxy of layer weights (shape-aware, conditional, kaplan)"
+            "numbers, or a {proxy} of layer weights (shape-aware, conditional, kaplan)",
+            field="proxy",
         )
     bad = [n for n in broken if not np.all(np.isfinite(values[n]) & (values[n] > 0))]
     if bad:
