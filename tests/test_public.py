@@ -34,6 +34,18 @@ def has_any(annotation: object) -> bool:
     return bool(re.search(r"\bAny\b", re.sub(r"(dict|Mapping)\[str, Any\]", "", str(annotation))))
 
 
+def test_what_is_imported_is_what_type_checkers_read():
+    """Names are imported from where the block for type checkers says."""
+    imports = [n for n in ast.walk(ast.parse(inspect.getsource(archsearch))) if isinstance(n, ast.ImportFrom)]
+    places = {
+        alias.asname or alias.name: f"{node.module}" + (f":{alias.name}" if alias.asname else "")
+        for node in imports
+        for alias in node.names
+        if (node.module or "").startswith("archsearch.") and node.module != "archsearch.version"
+    }
+    assert {name: f"archsearch.{place}" for name, place in archsearch._PLACES.items()} == places
+
+
 def test_every_public_thing_is_a_function_or_a_class():
     assert {*FUNCTIONS, *CLASSES} == set(PUBLIC)
     assert archsearch.__all__ == sorted(archsearch.__all__)
