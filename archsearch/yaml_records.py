@@ -7,7 +7,7 @@ Everything of archsearch that reads YAML reads it here: ``parse_record`` and ``p
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
 
@@ -142,8 +142,12 @@ def _near_field(model: type[BaseModel], location: Location) -> str:
         if isinstance(part, int) or part not in record.model_fields:
             continue  # a list's index or a mapping's key: the record is its items'
         record = _record_type(record.model_fields[part].annotation) or record
-    names = list(record.model_fields)
-    near = difflib.get_close_matches(str(location[-1]), names, n=2, cutoff=0.5)
+    return near_names(str(location[-1]), list(record.model_fields))
+
+
+def near_names(name: str, names: Collection[str]) -> str:
+    """``; did you mean ...?`` of a name that is none of these, or all of them where none is near."""
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"
 
 

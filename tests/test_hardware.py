@@ -137,6 +137,7 @@ def test_formats_follow_the_nvidia_generation(gpu_id: str) -> None:
         (12, 0): (100, 1536, 24),
     }
     found = (gpu.shared_memory_per_sm_kib, gpu.max_threads_per_sm, gpu.max_blocks_per_sm)
+    assert capability in limits, f"add what NVIDIA's table says of compute capability {gpu.compute_capability}"
     assert found == limits[capability]
     assert gpu.registers_per_sm == 65536
 

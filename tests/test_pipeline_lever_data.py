@@ -144,7 +144,8 @@ def test_levers_of_a_new_group_agree(tmp_path) -> None:
 
 
 def test_every_group_has_levers() -> None:
-    assert {group.name for group in GROUPS} == {lever.group.name for lever in levers().values()}
+    """A group need not have a record: what its levers set is then all there is."""
+    assert {group.name for group in GROUPS} <= {lever.group.name for lever in levers().values()}
 
 
 OTHER_VALUES = {

@@ -19,12 +19,18 @@ Features = Mapping[str, Floats]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A formula: ``value(constants, features)``, what it reads, and which size it counts."""
+    """A formula: ``value(constants, features)``, what it reads, and which size it counts.
+
+    ``constants`` are the names of its own; a form that is ``open`` takes an exponent of each feature that a law names
+    beside them.
+    """
 
     value: Callable[[Constants, Features], Floats]
+    constants: tuple[str, ...]
     features: tuple[str, ...]
     size: Callable[[Constants, Features], Floats]
     optional: tuple[str, ...] = ()
+    open: bool = False
 
 
 def _loss(c: Constants, size: Floats, tokens: Floats) -> Floats:
@@ -117,17 +123,46 @@ def _total(c: Constants, x: Features) -> Floats:
 
 
 _LAYERS = ("attention_parameters", "mlp_parameters", "embedding_parameters")
+_LOSS = ("E", "A", "B", "alpha", "beta")
+_WIDTH = ("width_weight", "width_optimum")
 FORMS: dict[str, Form] = {
-    "chinchilla": Form(_chinchilla, ("parameters", "tokens"), lambda c, x: x["parameters"]),
-    "kaplan": Form(_kaplan, ("non_embedding_parameters", "tokens"), lambda c, x: x["non_embedding_parameters"]),
-    "aspect": Form(_aspect, ("parameters", "aspect_ratio", "tokens"), lambda c, x: x["parameters"]),
-    "conditional": Form(_conditional, (*_LAYERS, "hidden_size", "tokens"), _total),
+    "chinchilla": Form(_chinchilla, _LOSS, ("parameters", "tokens"), lambda c, x: x["parameters"]),
+    "kaplan": Form(
+        _kaplan,
+        ("N_c", "D_c", "alpha_N", "alpha_D"),
+        ("non_embedding_parameters", "tokens"),
+        lambda c, x: x["non_embedding_parameters"],
+    ),
+    "aspect": Form(
+        _aspect,
+        (*_LOSS, "epsilon", "gamma"),
+        ("parameters", "aspect_ratio", "tokens"),
+        lambda c, x: x["parameters"],
+    ),
+    "conditional": Form(
+        _conditional,
+        (*_LOSS, *_WIDTH, "ratio_weight", "ratio_optimum"),
+        (*_LAYERS, "hidden_size", "tokens"),
+        _total,
+    ),
     "shape": Form(
         _shape,
+        (*_LOSS, *_WIDTH, "attention_share", "substitution"),
         (*_LAYERS, "hidden_size", "tokens"),
         effective_parameters,
     ),
-    "power": Form(_power, (), lambda c, x: x["parameters"]),
-    "crossed": Form(_crossed, ("image_tokens", "parameters"), lambda c, x: x["parameters"]),
-    "compute": Form(_compute, ("parameters",), lambda c, x: x["parameters"], optional=("tokens",)),
+    "power": Form(_power, ("intercept",), (), lambda c, x: x["parameters"], open=True),
+    "crossed": Form(
+        _crossed,
+        ("intercept", "image_tokens_at", "parameters_at", "image_tokens", "parameters", "crossed"),
+        ("image_tokens", "parameters"),
+        lambda c, x: x["parameters"],
+    ),
+    "compute": Form(
+        _compute,
+        ("scale", "exponent", "n_scale", "n_exponent"),
+        ("parameters",),
+        lambda c, x: x["parameters"],
+        optional=("tokens",),
+    ),
 }

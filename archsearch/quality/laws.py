@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from archsearch.arrays import Floats, as_float
+from archsearch.errors import UnknownNameError
+from archsearch.models.base import Modality
+from archsearch.models.registry.families import family_names
 from archsearch.quality.forms import FORMS, Form
 from archsearch.quality.modalities import families_of
 from archsearch.quality.proxy import Features, Quality, QualityProxy, positive_feature
@@ -58,6 +61,41 @@ class LawRecord(Record):
     assumed: bool
     select: dict[str, float] = Field(default_factory=dict)
     table: Table | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not url.startswith("https://"):
+            raise ValueError("the address of the source, https://...")
+        return url
+
+    @field_validator("families")
+    @classmethod
+    def _spoken_for(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*family_names(), *Modality)
+        for name in names:
+            if name not in known:
+                raise ValueError(str(UnknownNameError("family or modality", name, known)))
+        return names
+
+    @field_validator("valid")
+    @classmethod
+    def _ordered(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in ranges.items():
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: a range is two positive numbers, the lower first")
+        return ranges
+
+    @model_validator(mode="after")
+    def _constants_of_the_form(self) -> LawRecord:
+        form = FORMS[self.form]
+        lacking = [name for name in form.constants if name not in self.constants]
+        other = [] if form.open else [name for name in self.constants if name not in form.constants]
+        if lacking or other:
+            problems = [f"constants lack {', '.join(lacking)}"] * bool(lacking)
+            problems += [f"constants have no {', '.join(other)}"] * bool(other)
+            raise ValueError(f"{'; '.join(problems)}: form {self.form} has {', '.join(form.constants)}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +145,8 @@ class Law:
     @property
     def features(self) -> tuple[str, ...]:
         """What ``predict`` reads: the formula's features, and those that only tell whether it holds."""
-        own = tuple(n for n in self.record.constants if n != "intercept") if self.record.form == "power" else ()
+        constants = self.record.constants if self.form.open else ()
+        own = tuple(name for name in constants if name not in self.form.constants)
         return tuple(dict.fromkeys((*self.form.features, *own, *self.form.optional, *self.record.valid)))
 
     def size(self, features: Mapping[str, Floats]) -> Floats:

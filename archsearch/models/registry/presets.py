@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, RootModel
 
 from archsearch.errors import InvalidInputError
-from archsearch.yaml_records import Record, line_of, parse_record
+from archsearch.yaml_records import Record, line_of, near_names, parse_record
 
 PRESETS_DIR = Path(__file__).parents[1] / "presets"
 
@@ -50,5 +50,8 @@ def check_fields(path: Path, name: str, known: Collection[str]) -> None:
     """
     unknown = [field for field in read_presets(path)[name].values if field not in known]
     if unknown:
-        problems = [f"{path}:{line_of(path, name, field)}: {name}.{field}: unknown field" for field in unknown]
-        raise InvalidInputError("\n".join((*problems, f"known: {', '.join(sorted(known))}")), field=unknown)
+        problems = [
+            f"{path}:{line_of(path, name, field)}: {name}.{field}: unknown field{near_names(field, known)}"
+            for field in unknown
+        ]
+        raise InvalidInputError("\n".join(problems), field=unknown)
