@@ -144,7 +144,7 @@ def _apart(a: object, b: object) -> tuple[object, object]:
     return {n: one.get(n) for n in names}, {n: other.get(n) for n in names}
 
 
-def _kind(document: Mapping[str, Any]) -> str:
+def _kind(document: Mapping[str, object]) -> str:
     """Which verb printed a document: ``pipeline`` or ``model``."""
     sections = ("config", "workload", "execution", "request", "run", "models")
     wrong = [name for name in sections if name in document and not isinstance(document[name], Mapping)]
@@ -173,7 +173,7 @@ def _model_fields(d: Mapping[str, Any]) -> Fields:
     return _flat(model=model, hardware={"gpu": d["hardware"]}, workload=d["workload"], execution=d["execution"])
 
 
-def _frozen(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _frozen(values: Mapping[str, object]) -> tuple[tuple[str, Any], ...]:
     return tuple((n, tuple(v) if isinstance(v, list) else v) for n, v in values.items())
 
 

@@ -30,7 +30,7 @@ class Record(BaseModel):
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, object]:
     """The mapping a YAML file holds.
 
     Raises:
@@ -74,7 +74,7 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
     return record_of(model, read_mapping(path), path)
 
 
-def record_of(model: type[AnyRecord], content: Mapping[str, Any], path: Path, at: Location = ()) -> AnyRecord:
+def record_of(model: type[AnyRecord], content: Mapping[str, object], path: Path, at: Location = ()) -> AnyRecord:
     """The record that a mapping of a YAML file describes; ``at`` leads to the mapping in the file.
 
     Raises:

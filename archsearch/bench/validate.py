@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
     return predict_frame(frame, correction=correction).assign(latency_us=positive_numbers(frame, "latency_us", path))
 
 
-def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, Any]:
+def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, object]:
     """Errors of predicted rows: ``{"groups": [...], "overall": {...}}`` with the fields of ``Score`` in each.
 
     Rows without a prediction (``skipped``) are left out.

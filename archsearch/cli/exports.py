@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archsearch.cli.groups import option_name
 from archsearch.cli.output import worded
@@ -29,7 +29,7 @@ def class_fields(table: Table, rank: int) -> dict[str, str | None]:
     return {"hf_class": None if difference else name, "hf_difference": difference or None}
 
 
-def hf_documents(table: Table) -> dict[str, Any] | list[dict[str, Any]]:
+def hf_documents(table: Table) -> dict[str, object] | list[dict[str, object]]:
     """The ``config.json`` of the one row; a list where more were asked for.
 
     Raises:
@@ -40,7 +40,7 @@ def hf_documents(table: Table) -> dict[str, Any] | list[dict[str, Any]]:
     return documents[0] if len(documents) == 1 else documents
 
 
-def _hf(result: SearchResult, row: int) -> dict[str, Any]:
+def _hf(result: SearchResult, row: int) -> dict[str, object]:
     from archsearch.models.huggingface import OURS, to_hf
     from archsearch.models.huggingface.script import has_module
 
@@ -60,7 +60,7 @@ def _hf(result: SearchResult, row: int) -> dict[str, Any]:
     return document
 
 
-def _pipeline_notes(export: Export) -> dict[str, Any]:
+def _pipeline_notes(export: Export) -> dict[str, object]:
     """What a file about a transformer tells of the pipeline that it was searched in."""
     assert export.whole is not None
     return {"name": export.whole.template.name, **export.sampling}

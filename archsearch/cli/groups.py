@@ -134,7 +134,7 @@ def _is_group(hint: object) -> TypeGuard[type]:
     return isinstance(hint, type) and is_dataclass(hint)
 
 
-def _hints(group: type) -> dict[str, Any]:
+def _hints(group: type) -> dict[str, object]:
     return inspect.get_annotations(group, eval_str=True)
 
 

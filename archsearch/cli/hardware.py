@@ -77,7 +77,7 @@ def _half(gpu: GpuSpec) -> DType:
     return next((d for d in (DType.BF16, DType.FP16, DType.FP32) if gpu.supports(d)), DType.FP32)
 
 
-def _summary(gpu: GpuSpec) -> dict[str, Any]:
+def _summary(gpu: GpuSpec) -> dict[str, object]:
     keys = (
         "id",
         "name",

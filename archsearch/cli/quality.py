@@ -264,7 +264,7 @@ def _scored(
     file: Path,
     proxy: str | None,
     tokens: float | None,
-    sampler: dict[str, Any],
+    sampler: Mapping[str, object],
     family: str | None,
     runs: _TorchRuns,
 ) -> pd.DataFrame:
@@ -300,6 +300,6 @@ def _write(scored: pd.DataFrame, output: Path | None, json: bool) -> None:
         print_table("", list(scored.columns), scored.itertuples(index=False))
 
 
-def _plain_rows(scored: pd.DataFrame) -> list[dict[str, Any]]:
+def _plain_rows(scored: pd.DataFrame) -> list[dict[str, object]]:
     """Rows with None where nothing is known: JSON has no NaN."""
     return [{str(k): None if v != v else v for k, v in row.items()} for row in scored.to_dict(orient="records")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -131,7 +131,7 @@ def _answer(result: SearchResult, output_format: Format) -> None:
         print_recommendations(result, _records(result))
 
 
-def _records(result: SearchResult) -> list[dict[str, Any]]:
+def _records(result: SearchResult) -> list[dict[str, object]]:
     """Rows as plain values, each with the published class that it is, or how the nearest differs."""
     from archsearch.cli.exports import class_fields
 

@@ -102,7 +102,7 @@ def _print_comparison(shown: dict[str, Record], setting: Setting, advice: Advice
     print_table("", ["rank", *columns], rows, left=("rank",))
 
 
-def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, Any]:
+def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, object]:
     """One architecture's cells by title."""
     unit, gpu_ids, predicted = setting.throughput_unit, setting.pool.ids, f"predicted {setting.quality.metric}"
     run, step = advice.run, advice.step
@@ -140,7 +140,7 @@ def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, Any]:
     return cells | _other_objectives(record, setting.objectives)
 
 
-def _other_objectives(record: Record, objectives: Iterable[str]) -> dict[str, Any]:
+def _other_objectives(record: Record, objectives: Iterable[str]) -> dict[str, object]:
     """The objectives that have no cell yet."""
     from archsearch.search.evaluate.columns import metric_and_gpu
 

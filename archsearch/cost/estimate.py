@@ -138,7 +138,7 @@ def _sum(terms: Sequence[Floats]) -> Floats:
     return sum(sorted(terms, key=np.size), as_float(0.0)) if len(terms) != 1 else terms[0]
 
 
-def _row(item: OpCost) -> dict[str, Any]:
+def _row(item: OpCost) -> dict[str, object]:
     count = float(np.asarray(item.count))
     detail = {name: value.item() for name, value in item.cost.details.items()}
     tile = f"{detail['tile_m']}x{detail['tile_n']}" if "tile_m" in detail else None

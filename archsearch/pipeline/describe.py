@@ -76,7 +76,7 @@ def _model(config: ModelConfig | None) -> dict[str, Any] | None:
     return {"family": config.family, "config": fields}
 
 
-def request_document(r: Request) -> dict[str, Any]:
+def request_document(r: Request) -> dict[str, object]:
     """What is asked, as plain values."""
     return {
         "height": r.height,
@@ -88,13 +88,13 @@ def request_document(r: Request) -> dict[str, Any]:
     }
 
 
-def deployment_document(deployment: Deployment) -> dict[str, Any]:
+def deployment_document(deployment: Deployment) -> dict[str, object]:
     """A deployment's settings as plain values."""
     settings = {name: getattr(deployment, name) for name in deployment.__slots__ if name != "execution"}
     return {name: getattr(value, "value", value) for name, value in settings.items() if value is not None}
 
 
-def _stage(s: StageCost, total: float) -> dict[str, Any]:
+def _stage(s: StageCost, total: float) -> dict[str, object]:
     latency, calls = number(s.latency_s), number(s.calls)
     return {
         "name": s.name,

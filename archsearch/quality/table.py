@@ -178,7 +178,7 @@ def _predict_group(
     return columns, _assumed(family, filled, values)
 
 
-def _assumed(family: str, filled: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+def _assumed(family: str, filled: Mapping[str, object], values: Mapping[str, object]) -> list[str]:
     """What was filled in, in words."""
     if not is_language(family):
         return []

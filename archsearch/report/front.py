@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archsearch.errors import InvalidInputError
 from archsearch.search.evaluate.advice import Beside
@@ -120,7 +120,7 @@ def plot_front(front: Table, recommended: Table | None = None, *, x: str | None 
     return figure
 
 
-def _band(points: Points) -> dict[str, Any]:
+def _band(points: Points) -> dict[str, object]:
     """Error bars: how far the 80 % band reaches above and below each point."""
     return {
         "type": "data",
@@ -131,7 +131,7 @@ def _band(points: Points) -> dict[str, Any]:
     }
 
 
-def _xy(points: Points) -> dict[str, Any]:
+def _xy(points: Points) -> dict[str, object]:
     hover = "%{hovertext}<br>%{x:.4g}, %{y:.4g}<extra></extra>"
     return {"x": points.x, "y": points.y, "hovertext": points.labels, "hovertemplate": hover}
 

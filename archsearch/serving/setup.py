@@ -78,7 +78,7 @@ class Setup:
         *,
         prices: Sequence[str] = (),
         max_batch: int = MAX_BATCH,
-        generation: Mapping[str, Any] | None = None,
+        generation: Mapping[str, object] | None = None,
         mix: Sequence[str] = (),
     ) -> Setup:
         """From ``h100-sxm=8,l40s``, ``l40s=0.79`` and sizes of a mix, ``1024x1024=0.7``.

@@ -253,7 +253,7 @@ def _agreement(rows: Sequence[Checked]) -> dict[str, Any]:
     }
 
 
-def verification_rows(result: Verification) -> list[dict[str, Any]]:
+def verification_rows(result: Verification) -> list[dict[str, object]]:
     """One flat record per architecture, for tables and files; configs and workload as JSON."""
     shared = {"space": result.space, "gpu": result.hardware, "device": result.device, "execution": result.execution}
     work = json.dumps(result.workload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archsearch.bench.measurements import read_timed
 from archsearch.cost.execution import Execution
@@ -26,11 +26,11 @@ def run_verify(
     gpu: str | None = None,
     hardware: str | None = None,
     execution: Execution | str | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     recalibrate: Path | None = None,
     storage: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> tuple[Verification, dict[str, Any] | None]:
+) -> tuple[Verification, dict[str, object] | None]:
     """Verify on a device named as torch names it; ``recalibrate`` is a results file to extend and to calibrate on.
 
     Raises:
@@ -71,7 +71,7 @@ def run_verify(
 
 def _recalibrated(
     result: Verification, spec: GpuSpec, place: torch.device, file: Path, progress: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Time the kernels of the verified architectures, add them to a results file, and calibrate on it.
 
     Whole models teach nothing here: coefficients are fitted to kernels alone, those of these very shapes among them.

@@ -24,7 +24,7 @@ def example_inputs(document: Mapping[str, Any], config: ModelConfig, workload: W
     return inputs(Call(document, config, workload))
 
 
-def method_of(document: Mapping[str, Any], workload: Workload) -> str:
+def method_of(document: Mapping[str, object], workload: Workload) -> str:
     """The method that runs a workload's phase: ``encode`` or ``decode`` of an autoencoder, "" for the module's call."""
     layout = formats().get(str(document.get("_class_name")))
     is_autoencoder = layout is not None and layout.family.modality is Modality.AUTOENCODER

@@ -44,7 +44,7 @@ def _dit_fits(config: ModelConfig) -> bool:
     return str(getattr(config, "layout", "")) == "original"
 
 
-def _dit_arguments(config: ModelConfig, workload: Workload) -> dict[str, Any]:
+def _dit_arguments(config: ModelConfig, workload: Workload) -> dict[str, object]:
     assert isinstance(config, ImageModel)
     names = ("num_layers", "hidden_size", "num_attention_heads", "intermediate_size", "patch_size", "in_channels")
     sizes: dict[str, Any] = {name: int(getattr(config, name)) for name in (*names, "out_channels", "num_classes")}

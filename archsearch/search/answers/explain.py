@@ -127,7 +127,7 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
     return lines + [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
 
 
-def _shape(changes: Mapping[str, Any]) -> str:
+def _shape(changes: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in changes.items())
 
 
@@ -175,13 +175,13 @@ def explain(
     )
 
 
-def _scalars(config: ModelConfig) -> dict[str, Any]:
+def _scalars(config: ModelConfig) -> dict[str, object]:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in values.items()}
 
 
 def _view(
-    gpu: GpuSpec, config: ModelConfig, workload: Workload, here: Estimate, rows: list[dict[str, Any]]
+    gpu: GpuSpec, config: ModelConfig, workload: Workload, here: Estimate, rows: list[dict[str, object]]
 ) -> GpuExplanation:
     latency = float(as_float(here.latency_s))
     singles = [row for row in rows if row["single"]]
@@ -201,7 +201,7 @@ def _view(
     )
 
 
-def time_groups(estimate: Estimate) -> list[dict[str, Any]]:
+def time_groups(estimate: Estimate) -> list[dict[str, object]]:
     """A scalar estimate's time by the first part of the ops' dotted names (and by segment, where there are several),
     and what the GPU waits for the host; largest first."""
     latency = float(np.ravel(as_float(estimate.latency_s))[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def export_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> Export:
     return export_values(result.setting, result.config(rank))
 
 
-def export_values(setting: Setting, values: Mapping[str, Any]) -> Export:
+def export_values(setting: Setting, values: Mapping[str, object]) -> Export:
     """As ``export_of``, from what the rows have in common and the field values of one architecture."""
     name = setting.family
     if name == "traced":

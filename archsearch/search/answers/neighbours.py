@@ -172,7 +172,7 @@ def _served(question: Question, move: Move) -> bool:
     return not any(fused_attention_reason(gpu, dtype, width, flash=attention == "flash") for gpu in question.pool.gpus)
 
 
-def neighbour_rows(question: Question, own: Models, part: Models) -> list[dict[str, Any]]:
+def neighbour_rows(question: Question, own: Models, part: Models) -> list[dict[str, object]]:
     """One dict per neighbour: its changes, metrics, differences, and why it is better, loses or does not compare."""
     config, pool, law = question.config, question.pool, question.law
     unseen = {m.dimension for m, seen in zip(part.moves, part.seen, strict=True) if m.single and not seen}

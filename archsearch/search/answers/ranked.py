@@ -147,8 +147,8 @@ def _row(
     terms: Sequence[Term],
     judged: Judged,
     index: int,
-    move: dict[str, Any],
-) -> dict[str, Any]:
+    move: dict[str, object],
+) -> dict[str, object]:
     """One neighbour: changes, metrics, each objective's value and difference, and why it loses or is out of the
     question."""
     columns, gpus = judged.columns, evaluator.pool.ids
@@ -254,7 +254,7 @@ def _view(gpu: GpuSpec, evaluator: Evaluator, own: Row, here: Estimate, around: 
     )
 
 
-def _dimensions(gpu: str, own: Row, around: _Around) -> list[dict[str, Any]]:
+def _dimensions(gpu: str, own: Row, around: _Around) -> list[dict[str, object]]:
     """What each legal single step changes on one GPU, relative to the architecture."""
     rows = []
     for row in around.rows:

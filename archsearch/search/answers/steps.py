@@ -48,7 +48,7 @@ def judge(row: Row, dimensions: Columns, evaluator: Evaluator, terms: Sequence[T
     return Judged(evaluation, columns, evaluation.feasible, gains.reshape(count, len(terms)))
 
 
-def single_moves(row: Row, evaluator: Evaluator) -> list[dict[str, Any]]:
+def single_moves(row: Row, evaluator: Evaluator) -> list[dict[str, object]]:
     """The next value below and above of every dimension: {dimension: value} each."""
     moves: list[dict[str, Any]] = []
     for name, values in evaluator.space.dimensions.items():
@@ -57,12 +57,12 @@ def single_moves(row: Row, evaluator: Evaluator) -> list[dict[str, Any]]:
     return moves
 
 
-def pair_moves(moves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def pair_moves(moves: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Every pair of single moves of two dimensions."""
     return [{**a, **b} for a, b in combinations(moves, 2) if a.keys() != b.keys()]
 
 
-def moved_cells(row: Row, moves: Sequence[Mapping[str, Any]], evaluator: Evaluator) -> Columns:
+def moved_cells(row: Row, moves: Sequence[Mapping[str, object]], evaluator: Evaluator) -> Columns:
     """Dimension columns [N] of the architectures that moves lead to."""
     names = evaluator.space.dimensions
     return {name: np.array([move.get(name, row[name]) for move in moves]) for name in names}

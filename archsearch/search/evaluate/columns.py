@@ -34,7 +34,7 @@ def metric_and_gpu(column: str) -> tuple[str, str]:
     return metric, gpu_id
 
 
-def by_gpu(row: Row) -> dict[str, Any]:
+def by_gpu(row: Row) -> dict[str, object]:
     """A row whose columns per GPU stand together: ``{"latency_s": {"t4": ...}, "parameters": ...}``."""
     grouped: dict[str, Any] = {}
     for column, value in row.items():

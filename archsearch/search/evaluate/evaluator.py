@@ -264,7 +264,7 @@ class Evaluator:
             columns[name] = whole.ravel() if everything else whole.ravel()[mask]
         return {label: objective_matrix(columns, view) for label, view in views.items()}
 
-    def derived_columns(self, values: Mapping[str, Any], names: Collection[str] | None = None) -> Columns:
+    def derived_columns(self, values: Mapping[str, object], names: Collection[str] | None = None) -> Columns:
         """The metrics with those that follow from them (only what ``names`` need, where given), any shape."""
         return self._derivation.columns(values, names)
 

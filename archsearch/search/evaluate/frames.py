@@ -10,7 +10,7 @@ memory); over the pool ``throughput_worst`` and ``throughput_weighted``, relativ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def _economy(evaluator: Evaluator) -> Economy:
     return Economy(ENERGY_BASIS, prices, training, lifetime)
 
 
-def to_records(table: SearchResult | pd.DataFrame) -> list[dict[str, Any]]:
+def to_records(table: SearchResult | pd.DataFrame) -> list[dict[str, object]]:
     """Rows as plain dicts: per-GPU columns become ``{gpu: value}``, dimensions stand under ``config``.
 
     Raises:
@@ -101,7 +101,7 @@ def to_records(table: SearchResult | pd.DataFrame) -> list[dict[str, Any]]:
     return as_result(table).records()
 
 
-def config_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> dict[str, Any]:
+def config_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> dict[str, object]:
     """The complete config of one row (fixed fields too), as the family's ``from_dict`` takes it.
 
     Args:
@@ -117,7 +117,7 @@ def config_of(table: SearchResult | pd.DataFrame, rank: int = 1) -> dict[str, An
     return as_result(table).config(rank)
 
 
-def workload_from(document: Mapping[str, Any]) -> Workload:
+def workload_from(document: Mapping[str, object]) -> Workload:
     """The workload of a table's ``attrs``, from its plain values.
 
     Raises:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def short_training(device: str, steps: int, family: str, seed: int = 0) -> Train
     if find_spec("transformers") is None:
         raise UnsupportedError("the built-in short training needs transformers: pip install 'archsearch[models]'")
 
-    def train(config: Mapping[str, Any], report: Report) -> float:
+    def train(config: Mapping[str, object], report: Report) -> float:
         model = _byte_model(family, config, device, seed)
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1)
         random = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def _torch(device: str) -> ModuleType:
     return torch
 
 
-def _byte_model(family: str, config: Mapping[str, Any], device: str, seed: int) -> torch.nn.Module:
+def _byte_model(family: str, config: Mapping[str, object], device: str, seed: int) -> torch.nn.Module:
     """The decoder's class with the architecture's shape, 256 tokens and fp32 weights."""
     import torch
     import transformers

@@ -240,7 +240,7 @@ class _Progress:
         self.seen.update(keys)
         self.kept.update(keys)
 
-    def _propose(self, count: int) -> tuple[Cells, list[dict[str, Any]]]:
+    def _propose(self, count: int) -> tuple[Cells, list[dict[str, object]]]:
         """Distinct legal unseen cells from the sampler's proposals, with the sampler's notes on each."""
         from optuna.trial import TrialState
 

@@ -84,7 +84,7 @@ class Expression:
         for name in sorted(self.names - choices):
             raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
-    def evaluate(self, values: Mapping[str, Any]) -> NDArray[Any]:
+    def evaluate(self, values: Mapping[str, object]) -> NDArray[Any]:
         """Value over scalars or broadcastable arrays; the result holds only the axes of the names that it reads.
 
         Division by zero gives NaN, inf or 0 as NumPy defines it, without a warning: such cells are for
@@ -127,7 +127,7 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
         _check(child, text, names)
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Value:
+def _evaluate(node: ast.expr, values: Mapping[str, object]) -> Value:
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
             return value

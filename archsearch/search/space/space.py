@@ -79,7 +79,7 @@ class SearchSpace:
         return execution_from(self.record.execution, self.workload).resolved(self.workload)
 
     def with_execution(
-        self, execution: Execution | str | None = None, changes: Mapping[str, Any] | None = None
+        self, execution: Execution | str | None = None, changes: Mapping[str, object] | None = None
     ) -> SearchSpace:
         """The space run otherwise: as an execution (or the name or file of one) says in place of its own, with fields
         changed. Its text changes with it: what a study stores is the space as it ran.
@@ -211,7 +211,7 @@ class SearchSpace:
             values[name] = _as_dimension(expression.evaluate(values))
         return values
 
-    def build(self, values: Mapping[str, Any]) -> ModelConfig:
+    def build(self, values: Mapping[str, object]) -> ModelConfig:
         """The family's config, array-valued where ``values`` are, without judging its legality."""
         chosen = {name: value for name, value in values.items() if name in self.config_fields}
         try:
@@ -220,7 +220,7 @@ class SearchSpace:
             raise InvalidInputError(f"{self.origin}: {self.family} config: {error}") from None
         return config
 
-    def rules(self, values: Mapping[str, Any], config: ModelConfig) -> tuple[Requirement, ...]:
+    def rules(self, values: Mapping[str, object], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
         rules = [
             Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints
@@ -234,7 +234,7 @@ class SearchSpace:
                 rules.append(Requirement(reason=f"{name} must be a multiple of {multiple}", holds=off == 0))
         return (*config.requirements(), *rules)
 
-    def config_dict(self, dimensions: Mapping[str, ArrayLike]) -> dict[str, Any]:
+    def config_dict(self, dimensions: Mapping[str, ArrayLike]) -> dict[str, object]:
         """The complete config of one architecture as plain values: what the family's ``from_dict`` takes."""
         values = self.field_values(dimensions)
         return {name: _plain(values[name]) for name in self.config_fields if name in values}

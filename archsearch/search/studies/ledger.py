@@ -119,13 +119,13 @@ class LockedJournal(JournalFileBackend):
             self._pending = None
             self.guard.release()
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
         if self._pending is None:
             super().append_logs(logs)
         else:
             self._pending += json.loads(json.dumps(logs))
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
         """Lines of the file, then those that wait to be written."""
         waiting, written = list(self._pending or ()), max(self._log_number_offset)
         if not waiting or log_number_from < written:
@@ -133,7 +133,7 @@ class LockedJournal(JournalFileBackend):
             written = max(self._log_number_offset)
         yield from waiting[max(log_number_from - written, 0) :]
 
-    def _write(self, lines: list[dict[str, Any]]) -> None:
+    def _write(self, lines: list[dict[str, object]]) -> None:
         super().append_logs(lines)
         number = max(self._log_number_offset)
         place = self._log_number_offset[number]
