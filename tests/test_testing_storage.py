@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archsearch.search.studies import ledger
-from archsearch.testing import storage as contract
+from archsearch.testing import storage_contract as contract
 from archsearch.testing.storage_contract import StorageContract
 
 

@@ -9,7 +9,7 @@ import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from witnesses import ANSWER, FILES, IDLE, REASON, REFUSED, TEXT, VERBS, Witness
 
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import PlacementOptions, RequestOptions
+from archsearch.cli.groups import options_of as options_of_group
 from archsearch.cli.options import PoolOptions, WorkloadOptions
 from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
@@ -232,7 +233,7 @@ MOST_OPTIONS = 20
 
 
 def shared_names(group: Any) -> set[str]:
-    return {f"--{field.name.replace('_', '-')}" for field in fields(group)}
+    return {f"--{name.replace('_', '-')}" for name in options_of_group(group)}
 
 
 @pytest.mark.parametrize("verb", sorted(OPTIONS))

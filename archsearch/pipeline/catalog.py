@@ -166,7 +166,7 @@ def _config(component: ComponentRecord, where: str) -> ModelConfig:
             return load_model(component.model)
         config: ModelConfig = get_family(str(component.family)).from_dict(component.config)
     except ArchSearchError as error:
-        raise error.about(where) from None
+        raise InvalidInputError.joined([error.about(where)]) from None
     return config
 
 
