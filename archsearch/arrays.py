@@ -28,6 +28,8 @@ Labels = NDArray[np.str_]
 """An array of words."""
 Mask = NDArray[np.bool_]
 """A bool array."""
+Column = NDArray[Any]
+"""Values of one name over rows or a grid: whole numbers, fractions or words, as the name has them."""
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 """Which rows of a column are meant: indices, a mask or a slice."""
 Flags = bool | np.bool_ | NDArray[np.bool_]

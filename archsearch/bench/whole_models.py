@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from archsearch.arrays import Column
 from archsearch.bench.measurement_columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
 from archsearch.cost.execution import BURST
@@ -64,7 +64,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str, NDArray[Any]]:
+def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str, Column]:
     """Predicted columns of a tidy table of whole models, each of shape [rows].
 
     Models that no family lowers (``NO_FAMILY``) stay NaN, with the reason under ``skipped``.
@@ -74,7 +74,7 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
         InvalidInputError: a batch or sequence that is no size, or that the model cannot take.
     """
     floats = ("predicted_us", "low_us", "high_us", "roofline_us")
-    out: dict[str, NDArray[Any]] = {c: np.full(len(frame), np.nan) for c in floats}
+    out: dict[str, Column] = {c: np.full(len(frame), np.nan) for c in floats}
     for name in ("provenance", "bound", "skipped"):
         out[name] = np.full(len(frame), "", dtype=object)
     places = frame.reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Ints, Mask, as_float
+from archsearch.arrays import Column, Ints, Mask, as_float
 from archsearch.cost.estimate import KernelCost, OpCost, Provenance
 from archsearch.ops import Op
 
@@ -61,7 +61,7 @@ def in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
 def either(mask: Mask, first: OpCost, second: OpCost, op: Op) -> OpCost:
     """The first cost where ``mask`` holds, else the second."""
 
-    def pick(a: ArrayLike, b: ArrayLike) -> NDArray[Any]:
+    def pick(a: ArrayLike, b: ArrayLike) -> Column:
         return np.where(mask, a, b)
 
     costs = (first.cost, second.cost)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from archsearch.arrays import Floats, as_float
+from archsearch.arrays import Column, Floats, as_float
 from archsearch.bench.validate import score
 from archsearch.errors import InvalidInputError
 
@@ -210,7 +209,7 @@ def _lower_edges(values: Floats, base: int, *, first: int) -> Floats:
     return np.where(np.isfinite(values), edges[np.searchsorted(edges[1:], values, side="right")], np.nan)
 
 
-def _regime(rows: pd.DataFrame, column: str, title: str, keys: NDArray[Any], label: Callable[[Any], str]) -> Regime:
+def _regime(rows: pd.DataFrame, column: str, title: str, keys: Column, label: Callable[[Any], str]) -> Regime:
     bins = []
     for key, part in rows.groupby(keys, sort=True):
         error = _numbers(part["predicted_us"]) / _numbers(part["latency_us"]) - 1

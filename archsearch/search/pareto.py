@@ -22,10 +22,11 @@ such round removes most of a random cloud for one vectorised comparison, and cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from archsearch.arrays import Column
 
 _BLOCK_ROWS = 512
 _FILTER_ROUNDS = 8
@@ -154,7 +155,7 @@ def survivors(objectives: FloatMatrix, front: FloatMatrix) -> NDArray[np.int64]:
     return rows
 
 
-def merge_fronts(*fronts: tuple[FloatMatrix, NDArray[Any]]) -> tuple[FloatMatrix, NDArray[Any]]:
+def merge_fronts(*fronts: tuple[FloatMatrix, Column]) -> tuple[FloatMatrix, Column]:
     """Front of a union: each part is (objectives [N_i, M], payload [N_i, ...]).
 
     A point of the union's front is on the front of its own part, so merging the parts' fronts loses nothing:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.arrays import Count, FloatArray, Floats, Labels
+from archsearch.arrays import Column, Count, FloatArray, Floats, Labels
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -37,7 +37,7 @@ class Coefficient:
 AnyFloat = TypeVar("AnyFloat", bound="np.floating[Any]")
 Dims = Mapping[str, FloatArray]
 """Dimensions of shapes by name: float64 arrays of one length [S], a number or length 1 where all share it."""
-Details = dict[str, NDArray[Any]]
+Details = dict[str, Column]
 """What explains a time, by name: arrays of one shape, of numbers or of words."""
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from numpy.typing import NDArray
+from archsearch.arrays import Column, FloatArray
 
-from archsearch.arrays import FloatArray
-
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, Column]
 """Metrics of N architectures by name, each of shape [N]."""
 Metrics = Mapping[str, FloatArray]
 """Metrics by name, of shapes that broadcast against each other."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archsearch.arrays import Column
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.models.base import Requirement
 from archsearch.search.evaluate.columns import Columns, Metrics
@@ -75,7 +76,7 @@ class Evaluation:
         return {name: gather(value, coordinates) for name, value in self.violations.items()}
 
 
-def gather(value: ArrayLike, coordinates: Sequence[NDArray[np.int64]]) -> NDArray[Any]:
+def gather(value: ArrayLike, coordinates: Sequence[NDArray[np.int64]]) -> Column:
     """Elements [N] of a broadcastable array at coordinates given for the full rank."""
     array = np.asarray(value)
     padded = array.reshape((1,) * (len(coordinates) - array.ndim) + array.shape)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import FloatArray, as_float
+from archsearch.arrays import Column, FloatArray, as_float
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
@@ -294,7 +294,7 @@ class Evaluator:
         row = evaluation.take(np.zeros(1, dtype=np.int64))
         return {g.id: float(row[per_gpu_column("latency_s", g.id)][0] / row["tokens"][0]) for g in self.pool.gpus}
 
-    def _middle(self) -> dict[str, NDArray[Any]]:
+    def _middle(self) -> dict[str, Column]:
         """The legal cell nearest to the middle of the space, in steps; the middle itself where nothing is legal."""
         space = self.space
         centre = {name: v[len(v) // 2 : len(v) // 2 + 1] for name, v in space.dimensions.items()}

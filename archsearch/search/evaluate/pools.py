@@ -15,11 +15,11 @@ compression, steps or a vocabulary, whose values are different models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsearch.arrays import Column
 from archsearch.search.evaluate.advice import DimensionCost, PriceOfOne
 from archsearch.search.evaluate.columns import Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
@@ -110,9 +110,7 @@ def _cost_along(evaluator: Evaluator, row: Row, name: str, other: str | None) ->
     )
 
 
-def _nearest(
-    values: NDArray[Any], drift: NDArray[np.float64], usable: NDArray[np.int64], origin: float
-) -> NDArray[np.int64]:
+def _nearest(values: Column, drift: NDArray[np.float64], usable: NDArray[np.int64], origin: float) -> NDArray[np.int64]:
     """Positions of the nearest usable values below and above, and among equal ones of the least drift."""
     ends = []
     for side in (usable[values[usable] < origin], usable[values[usable] > origin]):

@@ -16,11 +16,11 @@ from functools import reduce
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from archsearch.arrays import Column
 from archsearch.errors import InvalidInputError, UnknownNameError
 
-Value = float | np.generic | NDArray[Any]
+Value = float | np.generic | Column
 """What an expression is made of: a number, a truth, or an array of such."""
 _MAX_LENGTH = 500
 
@@ -84,7 +84,7 @@ class Expression:
         for name in sorted(self.names - choices):
             raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
-    def evaluate(self, values: Mapping[str, object]) -> NDArray[Any]:
+    def evaluate(self, values: Mapping[str, object]) -> Column:
         """Value over scalars or broadcastable arrays; the result holds only the axes of the names that it reads.
 
         Division by zero gives NaN, inf or 0 as NumPy defines it, without a warning: such cells are for

@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import ArrayLike, NDArray
 
+from archsearch.arrays import Column
 from archsearch.cost.execution import Execution, chosen_execution, with_changes
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
@@ -96,7 +97,7 @@ class SearchSpace:
         return replace(self, record=self.record.model_copy(update={"execution": stated}), source_text=text)
 
     @cached_property
-    def dimensions(self) -> dict[str, NDArray[Any]]:
+    def dimensions(self) -> dict[str, Column]:
         """Values of each free dimension, ascending, in the order of the axes."""
         return {name: np.asarray(dimension.values) for name, dimension in self.record.dimensions.items()}
 
@@ -160,7 +161,7 @@ class SearchSpace:
     def constraints(self) -> tuple[Expression, ...]:
         return tuple(Expression.parse(text) for text in self.record.constraints)
 
-    def mesh(self, window: tuple[slice, ...] | None = None) -> dict[str, NDArray[Any]]:
+    def mesh(self, window: tuple[slice, ...] | None = None) -> dict[str, Column]:
         """Open-mesh arrays of the dimensions over a window of the mesh (all of it by default)."""
         window = window or tuple(slice(None) for _ in self.shape)
         rank = len(self.shape)
@@ -194,7 +195,7 @@ class SearchSpace:
         shifted = [c + cut.start for c, cut in zip(coordinates, window, strict=True)]
         return np.asarray(np.ravel_multi_index(shifted, self.shape), dtype=np.int64)
 
-    def decode(self, cells: Cells) -> dict[str, NDArray[Any]]:
+    def decode(self, cells: Cells) -> dict[str, Column]:
         """Dimension values [N] of cell numbers [N]."""
         coordinates = np.unravel_index(np.asarray(cells), self.shape)
         return {n: v[c] for (n, v), c in zip(self.dimensions.items(), coordinates, strict=True)}
@@ -344,7 +345,7 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
     return parse_space(paths[text])
 
 
-def _as_dimension(value: ArrayLike) -> NDArray[Any] | float:
+def _as_dimension(value: ArrayLike) -> Column | float:
     """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
