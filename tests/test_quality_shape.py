@@ -23,7 +23,7 @@ from archsearch.quality.features import (
 )
 from archsearch.quality.forms import effective_parameters, hollow
 from archsearch.quality.laws import Law
-from archsearch.quality.table import predict_frame
+from archsearch.quality.table import predict_frame, predict_table
 from archsearch.workload import Workload
 
 GPT = {"vocab_size": 50257, "gated_mlp": False, "positions": "learned", "tie_word_embeddings": True}
@@ -156,7 +156,7 @@ SUPERNET = pd.DataFrame(
 
 
 def test_heads_need_not_divide_the_width_and_gpt2s_vocabulary_means_its_feed_forward() -> None:
-    result = predict_frame(SUPERNET)
+    result = predict_table(SUPERNET)
     law = get_proxy("shape-aware")
     for i, row in SUPERNET.iterrows():
         h, layers, f = float(row["hidden_size"]), float(row["num_layers"]), float(row["intermediate_size"])
@@ -167,10 +167,10 @@ def test_heads_need_not_divide_the_width_and_gpt2s_vocabulary_means_its_feed_for
             "width_ratio": h / math.sqrt(attention + mlp),
         }  # fmt: skip
         features["tokens"] = 20 * law.size(features)  # type: ignore[attr-defined]
-        assert result.loc[i, "predicted_loss"] == pytest.approx(float(law.predict(features).value), rel=1e-12)
-    assert "gated_mlp: False" in result.attrs["assumed"]
+        assert result.frame.loc[i, "predicted_loss"] == pytest.approx(float(law.predict(features).value), rel=1e-12)
+    assert "gated_mlp: False" in result.assumed
     odd = SUPERNET.drop(columns="head_dim").assign(num_attention_heads=[5, 7, 9, 11])
-    assert "head_dim: hidden_size / num_attention_heads" in predict_frame(odd).attrs["assumed"]
+    assert "head_dim: hidden_size / num_attention_heads" in predict_table(odd).assumed
 
 
 def test_heads_change_the_prediction_where_the_width_does_not() -> None:
@@ -193,9 +193,9 @@ def test_means_over_unequal_layers_are_taken_by_laws_of_weights_alone() -> None:
 
 
 def test_columns_that_are_no_field_are_carried_along_and_named() -> None:
-    result = predict_frame(SUPERNET.assign(perplexity=[30.0, 28.0, 25.0, 20.0]))
-    assert result.attrs["unread"] == ["perplexity"]
-    assert result["perplexity"].tolist() == [30.0, 28.0, 25.0, 20.0]
+    result = predict_table(SUPERNET.assign(perplexity=[30.0, 28.0, 25.0, 20.0]))
+    assert result.unread == ("perplexity",)
+    assert result.frame["perplexity"].tolist() == [30.0, 28.0, 25.0, 20.0]
 
 
 def test_no_head_width_means_attention_as_wide_as_the_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from archsearch.models.base import ModelConfig
     from archsearch.quality import Quality, QualityProxy
+    from archsearch.quality.table import PredictedTable
     from archsearch.workload import Workload
 
 
@@ -213,7 +215,7 @@ def _print_model(document: dict[str, Any], law: QualityProxy) -> None:
     say(f"  {law.source} {law.url}")
 
 
-def sampling_line(d: dict[str, Any]) -> str:
+def sampling_line(d: Mapping[str, Any]) -> str:
     """What is known of a sampling, in a line."""
     sampling = f"{d['steps']} steps, guidance {d['guidance']}, of {d['of']} ({d['kind']})"
     if d["ratio"] is None:
@@ -267,37 +269,39 @@ def _scored(
     sampler: Mapping[str, object],
     family: str | None,
     runs: _TorchRuns,
-) -> pd.DataFrame:
+) -> PredictedTable:
     from archsearch.cli import quality_torch
-    from archsearch.quality.table import predict_frame
+    from archsearch.quality.table import predict_table
     from archsearch.tables import read_table
 
     if runs.training_free or runs.train:
         quality_torch.check_torch(runs.device)
-    scored = predict_frame(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
-    if scored.attrs["unread"]:
-        note(f"columns that are no config field are carried along unread: {', '.join(scored.attrs['unread'])}")
-    if scored.attrs["assumed"]:
-        note(f"the table does not give: {'; '.join(scored.attrs['assumed'])}")
-    for sampling in scored.attrs["sampling"].values():
+    scored = predict_table(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
+    if scored.unread:
+        note(f"columns that are no config field are carried along unread: {', '.join(scored.unread)}")
+    if scored.assumed:
+        note(f"the table does not give: {'; '.join(scored.assumed)}")
+    for sampling in scored.sampling.values():
         note(sampling_line(sampling))
+    frame = scored.frame
     if runs.training_free:
-        scored = quality_torch.add_training_free(scored, family, runs.device)
+        frame = quality_torch.add_training_free(frame, family, runs.device)
     if runs.train:
-        scored = quality_torch.add_training(scored, family, runs.device, runs.steps, runs.data)
-    return scored
+        frame = quality_torch.add_training(frame, family, runs.device, runs.steps, runs.data)
+    return replace(scored, frame=frame)
 
 
-def _write(scored: pd.DataFrame, output: Path | None, json: bool) -> None:
+def _write(scored: PredictedTable, output: Path | None, json: bool) -> None:
     from archsearch.tables import write_table
 
     if output is not None:
-        write_table(scored, output)
+        write_table(scored.frame, output)
         note(f"wrote {output}")
     if json:
-        print_json({"rows": _plain_rows(scored), **{n: scored.attrs.get(n) for n in ("assumed", "sampling")}})
+        rows = _plain_rows(scored.frame)
+        print_json({"rows": rows, "assumed": list(scored.assumed), "sampling": dict(scored.sampling)})
     elif output is None:
-        print_table("", list(scored.columns), scored.itertuples(index=False))
+        print_table("", list(scored.frame.columns), scored.frame.itertuples(index=False))
 
 
 def _plain_rows(scored: pd.DataFrame) -> list[dict[str, object]]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeGuard
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from archsearch.quality.sampling import Sampled, asked_sampling, sampled_quality
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import pandas as pd
 
     from archsearch.models.base import ModelConfig
@@ -37,27 +39,95 @@ _TOLERATED = ("head_dim", "num_attention_heads")
 """Requirements about these are the real modules'; attention's width is known without them."""
 
 
-def predict_frame(
-    frame: pd.DataFrame,
-    *,
-    family: str | None = None,
-    proxy: str | None = None,
-    tokens: float | None = None,
-    workload: Workload | None = None,
-    sampler: Mapping[str, Any] | None = None,
-) -> pd.DataFrame:
+class TableFields(TypedDict, total=False):
+    """What may be said of a table besides its rows.
+
+    ``family`` and training ``tokens`` of all rows, the ``proxy`` (default: each family's), the ``workload`` of laws
+    that read one, and the ``sampler`` of image and video models: ``num_inference_steps``, ``guidance``, ``distilled``
+    (a quality that is not known under it is NaN).
+    """
+
+    family: str | None
+    proxy: str | None
+    tokens: float | None
+    workload: Workload | None
+    sampler: Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
+class PredictedTable:
+    """A table with the quality of each row (see ``predict_table``), and what was not told by it.
+
+    ``unread`` are columns that are no config field; ``assumed`` fields that were filled in, with their values;
+    ``sampling`` what is known, by family, of the sampling that was asked for.
+    """
+
+    frame: pd.DataFrame
+    unread: tuple[str, ...]
+    assumed: tuple[str, ...]
+    sampling: Mapping[str, Mapping[str, object]]
+
+
+def predict_frame(frame: pd.DataFrame, **asked: Unpack[TableFields]) -> pd.DataFrame:
+    """The rows of ``predict_table`` alone.
+
+    Raises:
+        InvalidInputError, UnknownNameError: as ``predict_table``.
+    """
+    return predict_table(frame, **asked).frame
+
+
+def predict_table(frame: pd.DataFrame, **asked: Unpack[TableFields]) -> PredictedTable:
     """The table with ``predicted_loss`` (or the proxy's metric), ``low``, ``high``, ``in_range`` and ``proxy`` added.
 
     Columns are config fields; ``family`` (unless given as an argument) and ``tokens`` may be columns too. Columns that
-    are no field are carried along and named in ``attrs["unread"]``, ``attrs["assumed"]`` says which fields were filled
-    in. Rows are predicted together, one group per family and per combination of non-numeric fields. ``sampler`` holds
-    ``num_inference_steps``, ``guidance`` and ``distilled`` of image and video models; then ``attrs["sampling"]`` says
-    what is known of that sampling, by family, and a quality that is not known is NaN.
+    are no field are carried along. Rows are predicted together, one group per family and per combination of non-numeric
+    fields.
+
+    Args:
+        frame: one architecture a row.
+        asked: see ``TableFields``.
 
     Raises:
         InvalidInputError: no family, missing fields, a column that is nearly a field's name, or values that describe no
             model.
         UnknownNameError: unknown family or proxy.
+    """
+    table = _with_families(frame, asked.get("family"))
+    result = frame.copy()
+    unread: dict[str, None] = {}
+    assumed: dict[str, None] = {}
+    samplings: dict[str, Mapping[str, object]] = {}
+    metrics: set[str] = set()
+    for family, rows in table.groupby("family", sort=False):
+        name, proxy = str(family), asked.get("proxy")
+        law = get_proxy(proxy) if proxy else default_proxy(name)
+        if len(metrics | {law.metric}) > 1:
+            raise InvalidInputError("families with different quality metrics in one table; predict them separately")
+        metrics.add(law.metric)
+        read, other = _split_columns(name, rows)
+        sampling = asked_sampling(name, asked.get("sampler") or {})
+        sampled = None if sampling is None else sampling.ratio()
+        if sampling is not None and sampled is not None:
+            samplings[name] = {**sampling.document(), **sampled.document()}
+        keys = [column for column in read if not _numeric(rows[column])]
+        for values, group in rows.groupby(keys, dropna=False, sort=False) if keys else [((), rows)]:
+            words = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))
+            given = {"tokens": group["tokens"].to_numpy(float) if "tokens" in group else asked.get("tokens")}
+            answer, filled = _predict_group(group, name, words, read, law, given, asked.get("workload"), sampled)
+            for column, value in answer.items():
+                result.loc[group.index, column] = value
+            result.loc[group.index, "proxy"] = law.name
+            assumed |= dict.fromkeys(filled)
+        unread |= dict.fromkeys(other)
+    return PredictedTable(result, tuple(unread), tuple(assumed), samplings)
+
+
+def _with_families(frame: pd.DataFrame, family: str | None) -> pd.DataFrame:
+    """The table with a family in every row.
+
+    Raises:
+        InvalidInputError: no rows, or rows without a family.
     """
     if frame.empty:
         raise InvalidInputError("the table of architectures has no rows")
@@ -66,30 +136,7 @@ def predict_frame(
     table = frame.assign(family=family) if family is not None else frame
     if table["family"].isna().any():
         raise InvalidInputError("column 'family' has empty cells; every row needs its family")
-    result = frame.copy()
-    result.attrs.update(unread=[], assumed=[], sampling={})
-    metric = None
-    for name, rows in table.groupby("family", sort=False):
-        law = get_proxy(proxy) if proxy else default_proxy(str(name))
-        if metric not in (None, law.metric):
-            raise InvalidInputError("families with different quality metrics in one table; predict them separately")
-        metric = law.metric
-        read, unread = _split_columns(str(name), rows)
-        sampling = asked_sampling(str(name), sampler or {})
-        sampled = None if sampling is None else sampling.ratio()
-        if sampling is not None and sampled is not None:
-            result.attrs["sampling"][str(name)] = {**sampling.document(), **sampled.document()}
-        keys = [column for column in read if not _numeric(rows[column])]
-        for values, group in rows.groupby(keys, dropna=False, sort=False) if keys else [((), rows)]:
-            own = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))
-            given = {"tokens": group["tokens"].to_numpy(float) if "tokens" in group else tokens}
-            answer, assumed = _predict_group(group, str(name), own, read, law, given, workload, sampled)
-            for column, value in answer.items():
-                result.loc[group.index, column] = value
-            result.loc[group.index, "proxy"] = law.name
-            result.attrs["assumed"] = list(dict.fromkeys([*result.attrs["assumed"], *assumed]))
-        result.attrs["unread"] = list(dict.fromkeys([*result.attrs["unread"], *unread]))
-    return result
+    return table
 
 
 def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelConfig]:
