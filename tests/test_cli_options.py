@@ -178,8 +178,8 @@ def test_lines_fold_at_words_on_a_terminal_alone(monkeypatch, tmp_path):
     ],
 )
 def test_no_line_of_text_breaks_within_a_word(call, capsys, monkeypatch):
-    for module in pkgutil.iter_modules(archsearch.cli.__path__):
-        loaded = importlib.import_module(f"archsearch.cli.{module.name}")
+    names = [module.name for module in pkgutil.iter_modules(archsearch.cli.__path__)]
+    for loaded in [importlib.import_module(f"archsearch.cli.{name}") for name in names]:  # all, before one is changed
         monkeypatch.setattr(loaded, "print_table", lambda *_, **__: None, raising=False)
     assert run(call.split()) == 0
     whole = capsys.readouterr().out
