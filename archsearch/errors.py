@@ -35,7 +35,8 @@ class ArchSearchError(Exception):
     def about(self, place: str) -> Self:
         """The same error, its text preceded by where it arose."""
         error = self._of(f"{place}: {self._template}", self.fields)
-        vars(error).update({name: value for name, value in vars(self).items() if name not in vars(error)})
+        for name in vars(self).keys() - vars(error).keys():  # what a kind of error knows besides
+            setattr(error, name, getattr(self, name))
         return error
 
     @classmethod

@@ -36,30 +36,12 @@ _FOLDERS = (".", "transformer", "vae", "text_encoder")
 """Where ``from_hf`` looks in a directory: the model's own, or the parts of a diffusers pipeline, the main one first."""
 
 
-_REGISTERED: dict[str, Format[Any]] = {}
-
-
 @lru_cache(maxsize=1)
-def _own_formats() -> dict[str, Format[Any]]:
-    """Those of the modules that lie in ``classes/``."""
+def formats() -> Mapping[str, Format[Any]]:
+    """Readable formats by ``model_type`` (transformers) or ``_class_name`` (diffusers): those of the modules that lie
+    in ``classes/``."""
     modules = [import_module(f"{__name__}.classes.{module.name}") for module in iter_modules(classes.__path__)]
     return {name: layout for module in modules for name, layout in getattr(module, "FORMATS", {}).items()}
-
-
-def formats() -> Mapping[str, Format[Any]]:
-    """Readable formats by ``model_type`` (transformers) or ``_class_name`` (diffusers)."""
-    return {**_own_formats(), **_REGISTERED}
-
-
-def register_format(name: str, layout: Format[Any]) -> None:
-    """Make a class's configs readable and writable in this process.
-
-    Raises:
-        InvalidInputError: the name is taken.
-    """
-    if name in formats():
-        raise InvalidInputError(f"a format {name!r} exists already", field="name")
-    _REGISTERED[name] = layout
 
 
 def from_hf(path: Path) -> ModelConfig:
