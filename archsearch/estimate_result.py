@@ -253,7 +253,7 @@ def estimate_result(
         throughput=float(config.tokens(workload)) / latency,
         throughput_unit=step_unit(config),
         memory_bytes=memory_bytes,
-        fits=memory_bytes["total"] <= gpu.memory_bytes,
+        fits=memory_bytes["total"] <= gpu.available_bytes,
         mfu=float(limits.peak_s) / latency,
         hfu=float(limits.executed_peak_s) / latency,
         kernels=int(answer.total("kernels")),

@@ -75,7 +75,7 @@ def size_violations(space: SearchSpace, pool: GpuPool, values: Metrics) -> dict[
         amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
     for gpu in pool.gpus:
         fits = f"{DEVICE_MEMORY} {gpu.id} ({gpu.memory.size_gib:g} GiB)"
-        amounts[fits] = (values["memory_bytes"] - gpu.memory_bytes) / gpu.memory_bytes
+        amounts[fits] = (values["memory_bytes"] - gpu.available_bytes) / gpu.available_bytes
     return amounts
 
 
