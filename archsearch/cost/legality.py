@@ -40,8 +40,9 @@ def check_execution(gpu: GpuSpec, execution: Execution) -> None:
     ):
         if wanted and reason:
             raise UnsupportedError(f"{reason}; use {{{instead}}}", field=instead)
-    if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
-        text = f"{{clock}} {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most"
+    highest = gpu.max_clock_mhz or gpu.boost_clock_mhz
+    if isinstance(execution.clock, float) and execution.clock > highest:
+        text = f"{{clock}} {execution.clock:g}: {gpu.id} runs at {highest:g} MHz at most"
         raise InvalidInputError(text, field="clock")
     if execution.power_limit_w is not None and not gpu.generation.tiles_known:
         text = f"{{power_limit_w}}: no kernels of {gpu.id} are known, and so not how they slow down at a power limit"
