@@ -50,12 +50,14 @@ def show(
     profiles: Profiles = None,
 ) -> None:
     """Show every figure of a GPU with its source."""
+    from archsearch.cost.shares import roofline_shares
     from archsearch.hardware import load_gpu
 
     spec = load_gpu(gpu)
     figures = _figures(spec)
     if json:
-        print_json({**spec.model_dump(mode="json"), "figures": figures})
+        told = {"why": spec.why_roofline, "shares": roofline_shares(spec)} if spec.why_roofline else None
+        print_json({**spec.model_dump(mode="json"), "figures": figures, "roofline": told})
         return
     rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
     print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
@@ -68,6 +70,8 @@ def show(
         say(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
     if spec.notes:
         say(spec.notes)
+    if spec.why_roofline:
+        say("\n  ".join([f"{spec.why_roofline}:", *roofline_shares(spec)]))
 
 
 def _half(gpu: GpuSpec) -> DType:

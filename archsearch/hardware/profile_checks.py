@@ -118,8 +118,10 @@ def _provenance(spec: GpuSpec) -> Iterator[tuple[str, str]]:
 def _against_architecture(spec: GpuSpec) -> Iterator[tuple[str, str]]:
     """What neither a profile nor its architecture states; rates that it and the product facts contradict."""
     generation = spec.generation
+    if spec.vendor != generation.vendor:
+        yield "vendor", f"{spec.vendor} is not the vendor of {generation.id}, {generation.vendor}"
     if generation.tiles_known:
-        for name in LIMITS:
+        for name in (*LIMITS, "l2_cache_mib"):
             if getattr(spec, name) is None:
                 yield name, f"required: neither this profile nor the architecture {generation.id} states it"
     for dtype, rate in spec.flops_per_clock_per_sm.items():
