@@ -193,6 +193,11 @@ class GpuSpec(Record):
         return self.memory.usable_gib * 2**30 - self.context_mib * 2**20
 
     @property
+    def available_gib(self) -> float:
+        """``available_bytes`` in GiB."""
+        return self.available_bytes / 2**30
+
+    @property
     def bandwidth_bytes_s(self) -> float:
         return self.memory.bandwidth_gb_s * 1e9
 
