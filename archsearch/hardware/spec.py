@@ -37,15 +37,6 @@ class Pcie(Record):
     lanes: PositiveInt
 
 
-class Price(Record):
-    """An on-demand price of one GPU-hour as published on ``date`` (ISO)."""
-
-    usd_per_hour: PositiveFloat
-    provider: str
-    url: str
-    date: str
-
-
 class GpuSpec(Record):
     """One GPU part.
 
@@ -82,7 +73,6 @@ class GpuSpec(Record):
     tdp_w: PositiveFloat
     interconnect: Interconnect | None = None
     pcie: Pcie | None = None
-    price: Price | None = None
     sources: tuple[Source, ...]
     notes: str = ""
     _generation: Architecture | None = PrivateAttr(default=None)
@@ -102,8 +92,8 @@ class GpuSpec(Record):
         return hash((self.id, self.boost_clock_mhz, self.num_sms))
 
     def figure_paths(self) -> list[str]:
-        """Dotted paths of every figure that needs a source (identity, aliases, notes and prices aside)."""
-        exempt = {"id", "name", "vendor", "aliases", "sources", "notes", "price", "peak_notes", "form_factor"}
+        """Dotted paths of every figure that needs a source (identity, aliases and notes aside)."""
+        exempt = {"id", "name", "vendor", "aliases", "sources", "notes", "peak_notes", "form_factor"}
         paths: list[str] = []
         for key, value in self.model_dump(exclude=exempt, exclude_none=True).items():
             if isinstance(value, dict):
