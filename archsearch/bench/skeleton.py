@@ -118,7 +118,7 @@ def _memory(kin: GpuSpec, facts: Facts, nvml: Mapping[str, float]) -> dict[str, 
 
 _FROM_KIN = (
     *("architecture", "released", "tensor_cores_per_sm", "flops_per_clock_per_sm", "shared_memory_per_sm_kib"),
-    *("registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm", "alignment_elements"),
+    *("registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm"),
 )
 _READ = (*("compute_capability", "num_sms", "boost_clock_mhz", "peak_tflops", "memory", "l2_cache_mib", "tdp_w"),)
 

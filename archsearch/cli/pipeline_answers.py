@@ -158,7 +158,7 @@ def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan]) -> dict[str, Any]
     from archsearch.pipeline.component_calls import Pricer
     from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
 
-    row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
+    row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.available_gib, "fits": False, "fitting": None}
     try:
         plan, pricer = plan_on(gpu), Pricer(gpu)
         estimate = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)

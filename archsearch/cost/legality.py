@@ -37,8 +37,9 @@ def check_execution(gpu: GpuSpec, execution: Execution) -> None:
     ):
         if wanted and reason:
             raise UnsupportedError(f"{reason}; use {{{instead}}}", field=instead)
-    if isinstance(execution.clock, float) and execution.clock > gpu.boost_clock_mhz:
-        text = f"{{clock}} {execution.clock:g}: {gpu.id} boosts to {gpu.boost_clock_mhz:g} MHz at most"
+    highest = gpu.max_clock_mhz or gpu.boost_clock_mhz
+    if isinstance(execution.clock, float) and execution.clock > highest:
+        text = f"{{clock}} {execution.clock:g}: {gpu.id} runs at {highest:g} MHz at most"
         raise InvalidInputError(text, field="clock")
     if execution.power_limit_w is not None and execution.power_limit_w > gpu.tdp_w:
         text = f"{{power_limit_w}} {execution.power_limit_w:g}: {gpu.id} has {gpu.tdp_w:g} W at most"

@@ -1,4 +1,5 @@
-"""What the GPUs of one architecture share: units, the blocks that libraries' kernels cut work into, near relatives.
+"""What the GPUs of one architecture share: units and limits of an SM, the blocks that libraries' kernels cut work into,
+near relatives.
 
 An architecture is a YAML file in ``architectures/`` beside the profiles, or stands in a GPU's profile under
 ``architecture``. What it does not state is the relative's that ``like`` names, so that a new architecture is as short
@@ -8,13 +9,13 @@ as what is new about it. Every fact that it does state has a source.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
@@ -76,8 +77,24 @@ Blocks = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a fact of an architecture comes from: the architecture whose file states it, and that file's sources."""
+
+    architecture: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """An architecture with all its facts, its own or borrowed.
+
+    * ``kernels``: whether its libraries' kernels are known as tiles; ``roofline`` where they are not, and times are
+      those of units and memory alone.
+    * ``tensor_cores_per_sm``, ``shared_memory_per_sm_kib``, ``registers_per_sm``, ``max_threads_per_sm``,
+      ``max_blocks_per_sm``: what an SM has; None where a device of unknown kernels has no such thing.
+    * ``flops_per_clock_per_sm``: dense FLOPs (two per multiply-add) per clock of one SM with fp32 accumulation, before
+      what a product caps (``GpuSpec.tensor_rate_cap``, ``fp32_accumulation``).
+    * ``context_mib``: device memory that a process takes before its first tensor.
 
     * ``nearest``: architectures whose fitted coefficients serve where none of its own are, nearest first.
     * ``fitted_as``: the architecture whose fitted coefficients are its own as well, None where it has some alone.
@@ -90,6 +107,7 @@ class Architecture:
     * ``efficient_attention``: formats of PyTorch's own fused kernel.
     * ``torch_attention``: the kernel that scaled_dot_product_attention prefers; ``serving_attention`` the engines'.
     * ``triton``: whether Triton, and so torch.compile, generates code.
+    * ``citations``: by fact, where it comes from.
     """
 
     id: str
@@ -98,6 +116,15 @@ class Architecture:
     nearest: tuple[str, ...]
     fitted_as: str | None
     compute_capabilities: tuple[str, ...]
+    citations: Mapping[str, Citation]
+    kernels: Literal["tiles", "roofline"]
+    tensor_cores_per_sm: int
+    flops_per_clock_per_sm: Mapping[DType, float]
+    shared_memory_per_sm_kib: float | None
+    registers_per_sm: int | None
+    max_threads_per_sm: int | None
+    max_blocks_per_sm: int | None
+    context_mib: float
     warp_group_units: bool
     tensor_tiles: tuple[Tile, ...]
     fp8_tiles: tuple[Tile, ...] | None
@@ -111,6 +138,11 @@ class Architecture:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def tiles_known(self) -> bool:
+        """Whether its kernels are modelled by tiles; else its times are a roofline with a wide band."""
+        return self.kernels == "tiles"
 
     def serves(self, attention: str) -> bool:
         """Whether serving engines take an attention kernel (``fa3``) here."""
@@ -131,6 +163,14 @@ class ArchitectureRecord(Record):
     nearest: tuple[str, ...] = ()
     fitted_as: str | None = None
     compute_capabilities: tuple[str, ...] = ()
+    kernels: Literal["tiles", "roofline"] = "tiles"
+    tensor_cores_per_sm: int = Field(default=0, ge=0)
+    flops_per_clock_per_sm: dict[DType, PositiveFloat] = Field(default={})
+    shared_memory_per_sm_kib: PositiveFloat | None = None
+    registers_per_sm: PositiveInt | None = None
+    max_threads_per_sm: PositiveInt | None = None
+    max_blocks_per_sm: PositiveInt | None = None
+    context_mib: NonNegativeFloat = 0.0
     warp_group_units: bool = False
     tensor_tiles: Annotated[Tiles, Field(min_length=1)] = ()
     fp8_tiles: Annotated[Tiles, Field(min_length=1)] | None = None
@@ -150,7 +190,8 @@ class ArchitectureRecord(Record):
         unsourced = [fact for fact in facts if not any(fact in source.fields for source in self.sources)]
         if unsourced:
             raise ValueError(f"no source names these facts: {', '.join(unsourced)}; add them to sources[].fields")
-        missing = [fact for fact in FACTS if fact not in facts]
+        optional = _OF_TILES if self.kernels == "roofline" else ()
+        missing = [fact for fact in FACTS if fact not in facts and fact not in ("kernels", "context_mib", *optional)]
         if self.like is None and missing:
             raise ValueError(f"{', '.join(missing)}: state them, or name a relative that has them with like: NAME")
         return self
@@ -162,8 +203,19 @@ class ArchitectureRecord(Record):
 
 OWN = ("fitted_as", "compute_capabilities")
 """Facts that no relative lends."""
-FACTS = tuple(f.name for f in fields(Architecture) if f.name not in ("id", "name", "vendor", *OWN))
+FACTS = tuple(f.name for f in fields(Architecture) if f.name not in ("id", "name", "vendor", "citations", *OWN))
 """Facts that a relative lends where they are not stated."""
+SM_FACTS = (
+    *("tensor_cores_per_sm", "flops_per_clock_per_sm", "shared_memory_per_sm_kib", "registers_per_sm"),
+    *("max_threads_per_sm", "max_blocks_per_sm", "context_mib"),
+)
+"""Facts that are figures of each GPU of the architecture, unless its profile states its own."""
+LIMITS = ("shared_memory_per_sm_kib", "registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm")
+_OF_TILES = (
+    *("nearest", "warp_group_units", "tensor_tiles", "fp8_tiles", "vector_tiles", "fa2_blocks", "flash_max_head_dim"),
+    *("efficient_attention", "torch_attention", "serving_attention", *LIMITS),
+)
+"""Facts that a device of unknown kernels does without."""
 
 
 def find_architecture(name: str, directories: Sequence[Path] | None = None) -> Architecture:
@@ -190,12 +242,16 @@ def completed(record: ArchitectureRecord, directories: Sequence[Path], borrowers
     lineage = (*borrowers, record.id)
     if record.id in borrowers:
         raise InvalidInputError(f"architectures that are like each other: {', '.join(lineage)}")
-    facts: dict[str, Any] = {name: getattr(record, name) for name in OWN}
+    facts: dict[str, Any] = {name: getattr(record, name) for name in (*OWN, *FACTS)}
+    citations: dict[str, Citation] = {}
     if record.like is not None:
         relative = completed(_record(record.like, directories), directories, lineage)
         facts |= {name: getattr(relative, name) for name in FACTS} | {"nearest": (relative.id, *relative.nearest)}
+        citations |= relative.citations
     facts |= {name: getattr(record, name) for name in record.stated()}
-    return Architecture(id=record.id, name=record.name, vendor=record.vendor, **facts)
+    for name in record.stated():
+        citations[name] = Citation(record.id, tuple(source for source in record.sources if name in source.fields))
+    return Architecture(id=record.id, name=record.name, vendor=record.vendor, citations=citations, **facts)
 
 
 def architecture_records(directories: Sequence[Path] | None = None) -> list[ArchitectureRecord]:

@@ -12,16 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError, UnknownNameError
-from archsearch.hardware.architecture import (
-    ArchitectureRecord,
-    Changed,
-    architecture_files,
-    completed,
-    find_architecture,
-)
+from archsearch.hardware.architecture import Changed, architecture_files
 from archsearch.hardware.folders import Profiles, profiles_dirs
+from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
-from archsearch.yaml_records import line_of, read_mapping, record_of
 
 _SEPARATORS = re.compile(r"[\s_/]+")
 _BRANDS = ("nvidia-", "amd-", "tesla-", "geforce-", "instinct-", "radeon-")
@@ -132,17 +126,7 @@ def _read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
 def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], architectures: Changed) -> GpuSpec:
     """One profile with the facts of its architecture, which stand in it or in a file of ``directories``; the times at
     which files last changed are the cache's other keys."""
-    content = read_mapping(path)
-    stated = content.get("architecture")
-    try:
-        if isinstance(stated, dict):
-            record = record_of(ArchitectureRecord, stated, path, at=("architecture",))
-            spec = record_of(GpuSpec, {**content, "architecture": record.id}, path)
-            return spec.of_generation(completed(record, directories))
-        spec = record_of(GpuSpec, content, path)
-        return spec.of_generation(find_architecture(spec.architecture, directories))
-    except UnknownNameError as error:
-        raise InvalidInputError(f"{path}:{line_of(path, 'architecture')}: architecture: {error}") from None
+    return read_profile(path, directories)
 
 
 @lru_cache(maxsize=64)

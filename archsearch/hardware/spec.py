@@ -1,10 +1,10 @@
-"""What a GPU's silicon is: one frozen record per part, units in the names, a source per figure."""
+"""What a GPU's silicon and product are: one frozen record per part, units in the names, a source per figure."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
@@ -14,27 +14,53 @@ from archsearch.yaml_records import Record
 
 
 class Memory(Record):
-    """Device memory. bandwidth_gb_s = bus_width_bits / 8 · data_rate_gbps (decimal gigabytes)."""
+    """Device memory. bandwidth_gb_s = bus_width_bits / 8 · data_rate_gbps (decimal gigabytes).
+
+    ``size_gib`` is what is advertised, ``usable_gib`` what a program sees of it (torch's ``total_memory``: less what
+    error correction and firmware keep). ``unified``: processor and GPU share it.
+    """
 
     type: str
     size_gib: PositiveFloat
+    usable_gib: PositiveFloat
+    unified: bool = False
     bus_width_bits: PositiveInt
     data_rate_gbps: PositiveFloat
     bandwidth_gb_s: PositiveFloat
 
 
 class Interconnect(Record):
-    """GPU-to-GPU link; ``bandwidth_gb_s`` is the datasheet's total of both directions per GPU."""
+    """GPU-to-GPU link; ``bandwidth_gb_s`` is the datasheet's total of both directions per GPU, ``domain_gpus`` how many
+    GPUs reach each other by it."""
 
     name: str
     bandwidth_gb_s: PositiveFloat
+    domain_gpus: PositiveInt | None = None
 
 
 class Pcie(Record):
-    """Host link; one direction's bandwidth follows from generation and lanes."""
+    """Host link; one direction's bandwidth follows from generation and lanes. ``peer_access``: whether the driver lets
+    two GPUs copy to each other over it (None: not known)."""
 
     generation: PositiveInt
     lanes: PositiveInt
+    peer_access: bool | None = None
+
+
+class SmLimits(NamedTuple):
+    """What bounds the thread blocks that one SM holds: bytes, and counts."""
+
+    shared_memory_bytes: float
+    registers: int
+    threads: int
+    blocks: int
+
+
+class Dispute(Record):
+    """Other values of a figure that are about, and why the profile's stands."""
+
+    others: tuple[float | str, ...] = Field(min_length=1)
+    reason: str
 
 
 class GpuSpec(Record):
@@ -44,8 +70,17 @@ class GpuSpec(Record):
     (AMD) for each dtype that the silicon has, tensor/matrix cores where they serve that dtype with fp32
     accumulation, vector units for ``fp32``. ``peak_tflops`` are the datasheet's dense peaks (TOPS for int8),
     and equal num_sms · flops_per_clock_per_sm · boost_clock_mhz within 3 % unless ``peak_notes[dtype]`` says
-    why not. ``alignment_elements`` is the multiple of k and n that reaches full tensor-core speed. ``architecture`` is
-    a name; ``generation`` has the facts.
+    why not. ``architecture`` is a name; ``generation`` has the facts.
+
+    What a product makes of its silicon: ``fp32_accumulation`` is ``half`` where tensor products in fp16, bf16, tf32 and
+    fp8 that accumulate in fp32 run at half rate, ``tensor_rate_cap`` the share of the silicon's tensor rates that is
+    left. Clocks: ``boost_clock_mhz`` is the one that peaks are rated at, ``max_clock_mhz`` the highest that the part
+    takes, ``sustained_clock_mhz`` what was measured under a long dense load. ``tdp_w`` is the rated power,
+    ``power_limit_w`` the least and the most that can be set.
+
+    How figures are known: ``inferred`` says of those without a source how they were arrived at, ``disputed`` which
+    other values are about, ``inherited`` which architecture states them (set by the loader), ``unchecked`` the peaks
+    that a program inferred and nobody confirmed: they are refused until somebody does.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -59,43 +94,41 @@ class GpuSpec(Record):
     num_sms: PositiveInt
     tensor_cores_per_sm: int = Field(ge=0)
     flops_per_clock_per_sm: dict[DType, PositiveFloat]
+    fp32_accumulation: Literal["full", "half"] = "full"
+    tensor_rate_cap: Annotated[float, Field(gt=0, le=1)] = 1.0
     base_clock_mhz: PositiveFloat | None = None
     boost_clock_mhz: PositiveFloat
-    peak_tflops: dict[DType, PositiveFloat]
+    max_clock_mhz: PositiveFloat | None = None
+    sustained_clock_mhz: PositiveFloat | None = None
+    peak_tflops: dict[DType, PositiveFloat] = Field(min_length=1)
     peak_notes: dict[DType, str] = Field(default={})
     memory: Memory
     l2_cache_mib: PositiveFloat
-    shared_memory_per_sm_kib: PositiveFloat
-    registers_per_sm: PositiveInt
-    max_threads_per_sm: PositiveInt
-    max_blocks_per_sm: PositiveInt
-    alignment_elements: dict[DType, PositiveInt]
+    shared_memory_per_sm_kib: PositiveFloat | None = None
+    registers_per_sm: PositiveInt | None = None
+    max_threads_per_sm: PositiveInt | None = None
+    max_blocks_per_sm: PositiveInt | None = None
+    context_mib: Annotated[float, Field(ge=0)] = 0.0
     tdp_w: PositiveFloat
+    power_limit_w: tuple[PositiveFloat, PositiveFloat] | None = None
     interconnect: Interconnect | None = None
     pcie: Pcie | None = None
     sources: tuple[Source, ...]
+    inferred: dict[str, str] = Field(default={})
+    disputed: dict[str, Dispute] = Field(default={})
+    inherited: dict[str, str] = Field(default={})
+    unchecked: tuple[DType, ...] = ()
     notes: str = ""
     _generation: Architecture | None = PrivateAttr(default=None)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> GpuSpec:
-        missing = set(self.peak_tflops) ^ set(self.flops_per_clock_per_sm)
-        if missing:
-            names = ", ".join(sorted(missing))
-            raise ValueError(f"peak_tflops and flops_per_clock_per_sm must name the same dtypes; differing: {names}")
-        unsourced = [path for path in self.figure_paths() if not self.sources_of(path)]
-        if unsourced:
-            raise ValueError(f"no source names these figures: {', '.join(unsourced)}; add them to sources[].fields")
-        return self
 
     def __hash__(self) -> int:
         return hash((self.id, self.boost_clock_mhz, self.num_sms))
 
     def figure_paths(self) -> list[str]:
         """Dotted paths of every figure that needs a source (identity, aliases and notes aside)."""
-        exempt = {"id", "name", "vendor", "aliases", "sources", "notes", "peak_notes", "form_factor"}
+        exempt = {*_IDENTITY, *_PROVENANCE}
         paths: list[str] = []
-        for key, value in self.model_dump(exclude=exempt, exclude_none=True).items():
+        for key, value in self.model_dump(exclude=exempt, exclude_none=True, exclude_defaults=True).items():
             if isinstance(value, dict):
                 paths += [f"{key}.{getattr(sub, 'value', sub)}" for sub in value]
             else:
@@ -103,9 +136,17 @@ class GpuSpec(Record):
         return paths
 
     def sources_of(self, path: str) -> list[Source]:
-        """The sources whose ``fields`` cover a dotted path (a parent name covers its children)."""
+        """The sources of a figure by its dotted path: those whose ``fields`` name it (a parent's name covers its
+        children, but for ``memory.usable_gib``, which no datasheet tells), or the architecture's where it is inherited.
+        """
+        if path in self.inferred:
+            return []
         head = path.split(".")[0]
-        return [s for s in self.sources if any(fnmatchcase(path, f) or f == head for f in s.fields)]
+        if path in self.inherited:
+            citation = self.generation.citations.get(head)
+            return [] if citation is None else list(citation.sources)
+        names = {path} if path in _NAMED_ALONE else {path, head}
+        return [source for source in self.sources if names & set(source.fields)]
 
     @property
     def generation(self) -> Architecture:
@@ -124,8 +165,27 @@ class GpuSpec(Record):
         return spec
 
     @property
-    def memory_bytes(self) -> float:
-        return self.memory.size_gib * 2**30
+    def sm_limits(self) -> SmLimits:
+        """What one SM holds.
+
+        Raises:
+            UnsupportedError: a device of unknown kernels, whose units have no such limits.
+        """
+        shared, registers = self.shared_memory_per_sm_kib, self.registers_per_sm
+        threads, blocks = self.max_threads_per_sm, self.max_blocks_per_sm
+        if shared is None or registers is None or threads is None or blocks is None:
+            raise UnsupportedError(f"{self.id}: no thread blocks are known of {self.generation.name}")
+        return SmLimits(shared * 1024, registers, threads, blocks)
+
+    @property
+    def available_bytes(self) -> float:
+        """Device memory that a program's tensors can take: what it sees, less its context."""
+        return self.memory.usable_gib * 2**30 - self.context_mib * 2**20
+
+    @property
+    def available_gib(self) -> float:
+        """``available_bytes`` in GiB."""
+        return self.available_bytes / 2**30
 
     @property
     def bandwidth_bytes_s(self) -> float:
@@ -135,6 +195,10 @@ class GpuSpec(Record):
     def l2_bytes(self) -> float:
         return self.l2_cache_mib * 2**20
 
+    def tensor_rate_share(self, dtype: DType) -> float:
+        """What the product leaves of its silicon's dense rate in a format: 1, a cap, a half for fp32 accumulation."""
+        return rate_share(dtype, self.tensor_rate_cap, self.fp32_accumulation)
+
     def supports(self, dtype: DType) -> bool:
         """Whether the silicon multiplies this format natively."""
         return dtype in self.peak_tflops
@@ -143,10 +207,16 @@ class GpuSpec(Record):
         """Dense datasheet peak in FLOP/s.
 
         Raises:
-            UnsupportedError: the silicon has no such format.
+            UnsupportedError: the silicon has no such format, or its peak was inferred by a program and is unchecked.
         """
         if dtype not in self.peak_tflops:
             raise UnsupportedError(self.why_unsupported(dtype))
+        if dtype in self.unchecked:
+            how = self.inferred.get(f"peak_tflops.{dtype.value}", "by a program")
+            raise UnsupportedError(
+                f"{self.id}: its peak in {dtype.value} is inferred and unchecked ({how}): confirm it on the device or "
+                f"accept it with `archsearch bench calibrate --gpu {self.id} --accept-inferred`, or edit its profile",
+            )
         return self.peak_tflops[dtype] * 1e12
 
     def why_unsupported(self, dtype: DType) -> str:
@@ -164,3 +234,19 @@ _NEEDS = {
     DType.TF32: ": TF32 needs NVIDIA compute capability 8.0 or later",
     DType.FP16: ": fp16 tensor cores need NVIDIA compute capability 7.0 or later",
 }
+HALF_WITH_FP32 = frozenset({DType.FP16, DType.BF16, DType.TF32, DType.FP8})
+"""Formats whose tensor products run at half rate where a product halves fp32 accumulation (NVIDIA's Ada and Blackwell
+GeForce whitepapers list both rates; int8 accumulates in int32, fp4 keeps its rate)."""
+
+
+def rate_share(dtype: DType, cap: float, accumulation: str) -> float:
+    """What a product leaves of its silicon's rate in a format: vector units (fp32) keep all of theirs."""
+    if dtype is DType.FP32:
+        return 1.0
+    return cap * (0.5 if accumulation == "half" and dtype in HALF_WITH_FP32 else 1.0)
+
+
+_IDENTITY = frozenset({"id", "name", "vendor", "aliases", "form_factor", "notes"})
+_PROVENANCE = frozenset({"sources", "inferred", "disputed", "inherited", "unchecked", "peak_notes"})
+_NAMED_ALONE = frozenset({"memory.usable_gib", "memory.unified", "pcie.peer_access", "interconnect.domain_gpus"})
+"""Figures that a source must name by their own path: a document on memory or on a link is not yet one on these."""

@@ -57,7 +57,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
             "activations": {s.name: number(s.activation_bytes) for s in e.stages},
             "weights": {name: number(v) for name, v in e.weights_bytes.items()},
             "weights_total": sum(number(v) for v in e.weights_bytes.values()),
-            "available": e.gpu.memory_bytes,
+            "available": e.gpu.available_bytes,
         },
         "fits": bool(np.all(e.fits)),
         "flops": number(e.total("flops")),

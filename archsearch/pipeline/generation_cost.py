@@ -80,7 +80,7 @@ class PipelineEstimate:
     @property
     def fits(self) -> Flags:
         """Whether each GPU has the memory."""
-        return np.asarray(self.peak_memory_bytes <= self.gpu.memory_bytes)
+        return np.asarray(self.peak_memory_bytes <= self.gpu.available_bytes)
 
     @property
     def gpus(self) -> int:

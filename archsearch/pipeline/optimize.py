@@ -146,8 +146,8 @@ def _less(one: Option | None, other: Option, objective: str) -> Option:
 
 
 def _fits(option: Option, goal: Goal) -> bool:
-    limit = option.estimate.gpu.memory_bytes if goal.max_memory_bytes is None else goal.max_memory_bytes
-    return bool(option.estimate.peak_memory_bytes <= min(limit, option.estimate.gpu.memory_bytes))
+    limit = option.estimate.gpu.available_bytes if goal.max_memory_bytes is None else goal.max_memory_bytes
+    return bool(option.estimate.peak_memory_bytes <= min(limit, option.estimate.gpu.available_bytes))
 
 
 def allowed(goal: Goal, known: Mapping[str, Lever]) -> list[tuple[LeverGroup, list[Lever]]]:
@@ -295,7 +295,7 @@ def _nothing(plan: Plan, gpu: GpuSpec, goal: Goal, nearest: Option | None, unkno
     if unknown:
         text = f"{text} ({unknown} left out whose quality is unknown)"
     if nearest is None:
-        memory = min(gpu.memory_bytes, goal.max_memory_bytes or gpu.memory_bytes)
+        memory = min(gpu.available_bytes, goal.max_memory_bytes or gpu.available_bytes)
         limits = [f"{memory / 2**30:g} GiB of memory"]
         if goal.retained:
             limits.append(f"a quality share of {goal.retained:g}")

@@ -208,7 +208,7 @@ def replica(
             if batch == 1:
                 peak = float(estimate.peak_memory_bytes) / 2**30
                 raise UnsupportedError(
-                    f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.memory.size_gib:g}: pull a lever "
+                    f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.available_gib:.1f}: pull a lever "
                     "that saves memory (fp8, text-int8, model-offload)"
                 )
             break

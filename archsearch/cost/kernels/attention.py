@@ -177,6 +177,6 @@ def _traffic_time(
     cache_write = None
     if paged:
         threads = np.minimum(dims["heads_kv"] * dims["head_dim"], CACHE_WRITE_THREADS)
-        waves = tokens * threads / (gpu.max_threads_per_sm * gpu.num_sms)
+        waves = tokens * threads / (gpu.sm_limits.threads * gpu.num_sms)
         cache_write = smooth_max(waves * v["cache_wave_cycles"] / clock, written * miss / bandwidth)
     return (queries + keys) * miss / bandwidth, cache_write, partial / bandwidth

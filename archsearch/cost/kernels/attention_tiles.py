@@ -177,7 +177,7 @@ def _occupancy(variant: str, gpu: GpuSpec, tile_q: Floats, tile_kv: Floats, dim:
     if not variant.startswith(FLASH_2):
         return np.ones_like(dim)
     shared = (tile_q + 2 * tile_kv) * dim * 2.0 + SHARED_RESERVED_BYTES
-    fits = np.floor(gpu.shared_memory_per_sm_kib * 1024 / shared)
+    fits = np.floor(gpu.sm_limits.shared_memory_bytes / shared)
     registers = np.where((tile_q == 128) & (dim >= 192), 1.0, 2.0)
     return np.clip(np.minimum(fits, registers), 1, None)
 

@@ -209,7 +209,7 @@ def _verdict(own: Models, part: Models, index: int, gpu: GpuSpec, law: Law, apar
     if apart is not None or law.term is None:
         return "not comparable"
     need, have = part.values["memory_bytes"][index], own.values["memory_bytes"][0]
-    if need > gpu.memory_bytes >= have:
+    if need > gpu.available_bytes >= have:
         return "does not fit"
     speed = Term("latency_s", 1.0, "latency", "s")
     gains = [

@@ -37,7 +37,7 @@ def columns_result(evaluator: Evaluator, columns: Columns) -> SearchResult:
     hidden = set(HIDDEN) - set(evaluator.objective_columns)
     shown = {name: value for name, value in columns.items() if name not in hidden}
     for gpu in evaluator.pool.gpus:
-        shown[per_gpu_column("memory_share", gpu.id)] = columns["memory_bytes"] / gpu.memory_bytes
+        shown[per_gpu_column("memory_share", gpu.id)] = columns["memory_bytes"] / gpu.available_bytes
     frame = pd.DataFrame(shown)
     for name in ("parameters", "flops", "memory_bytes"):
         frame[name] = np.rint(frame[name]).astype("int64") if name != "flops" else frame[name]

@@ -159,7 +159,7 @@ class TrainingCost:
             parts = self._segments(stage, layout, turns + layout.pipeline - 1)
             step = as_float(self.model.estimate(SegmentedOps.of(parts), self.execution).latency_s)
             use = with_attention(stage.memory(work), work, self.execution, self.gpu)
-            share = self._bytes(use, layout, turns) / self.gpu.memory_bytes
+            share = self._bytes(use, layout, turns) / self.gpu.available_bytes
         return StepCost(
             step_s=np.where(legal, step, np.inf),
             memory_share=np.where(legal, share, np.inf),

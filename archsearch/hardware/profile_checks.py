@@ -1,0 +1,134 @@
+"""What must hold among a profile's figures: arithmetic that ties them, sources that cover them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archsearch.dtypes import DType
+from archsearch.hardware.architecture import LIMITS
+from archsearch.hardware.spec import GpuSpec
+
+RATES = "flops_per_clock_per_sm"
+PEAK_TOLERANCE = 0.03
+"""Share by which a datasheet's peak may differ from units times rate times clock (it rounds, and so does the clock)."""
+NOTED_PEAK_TOLERANCE = 0.15
+"""The same where the profile says why: another clock, never a factor of two (sparsity, accumulation)."""
+BANDWIDTH_TOLERANCE = 0.01
+USABLE_TOLERANCE = 0.001
+
+
+def figure_problems(spec: GpuSpec) -> list[tuple[str, str]]:
+    """(dotted figure, what is wrong with it) of every contradiction in a profile; empty for a sound one."""
+    return [
+        *_missing(spec),
+        *_against_architecture(spec),
+        *_clocks(spec),
+        *_peaks(spec),
+        *_memory(spec),
+        *_provenance(spec),
+    ]
+
+
+def _missing(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    differing = set(spec.peak_tflops) ^ set(spec.flops_per_clock_per_sm)
+    if differing:
+        names = ", ".join(sorted(differing))
+        yield (
+            RATES,
+            f"peak_tflops and flops_per_clock_per_sm must name the same dtypes; differing: {names}",
+        )
+
+
+def _clocks(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    boost, highest = spec.boost_clock_mhz, spec.max_clock_mhz or spec.boost_clock_mhz
+    if spec.base_clock_mhz is not None and spec.base_clock_mhz > boost:
+        yield "base_clock_mhz", f"{spec.base_clock_mhz:g} is above the boost clock of {boost:g}"
+    if highest < boost:
+        yield "max_clock_mhz", f"{highest:g} is below the boost clock of {boost:g}"
+    if spec.sustained_clock_mhz is not None and spec.sustained_clock_mhz > highest:
+        yield "sustained_clock_mhz", f"{spec.sustained_clock_mhz:g} is above the highest clock of {highest:g}"
+    if spec.power_limit_w is not None and spec.power_limit_w[0] > spec.power_limit_w[1]:
+        yield "power_limit_w", "write the least and the most that can be set, [least, most]"
+
+
+def _peaks(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    for dtype in spec.peak_notes:
+        if dtype not in spec.peak_tflops:
+            yield f"peak_notes.{dtype.value}", "a note on a format that peak_tflops lacks"
+    for dtype, peak in spec.peak_tflops.items():
+        rate = spec.flops_per_clock_per_sm.get(dtype)
+        if rate is None:
+            continue
+        computed = spec.num_sms * rate * spec.boost_clock_mhz / 1e6
+        tolerance = NOTED_PEAK_TOLERANCE if dtype in spec.peak_notes else PEAK_TOLERANCE
+        if abs(computed / peak - 1) > tolerance:
+            yield (
+                f"peak_tflops.{dtype.value}",
+                f"{peak:g} is not {spec.num_sms} SMs x {rate:g} FLOPs per clock x {spec.boost_clock_mhz:g} MHz = "
+                f"{computed:.4g} within {tolerance:.0%}; {_advice(spec, dtype, peak / computed)}",
+            )
+
+
+def _advice(spec: GpuSpec, dtype: DType, ratio: float) -> str:
+    inherited = spec.inherited.get(f"{RATES}.{dtype.value}")
+    if abs(ratio - 2) < 2 * NOTED_PEAK_TOLERANCE:
+        return "a peak with sparsity is doubled: state the dense one"
+    if inherited is not None and abs(ratio - 0.5) < 0.5 * NOTED_PEAK_TOLERANCE:
+        return "if the product halves it, say so: fp32_accumulation: half or tensor_rate_cap: 0.5"
+    if inherited is not None:
+        return f"the rate is that of {inherited}: state tensor_rate_cap or flops_per_clock_per_sm where it differs"
+    return "say why in peak_notes if it is rated at another clock"
+
+
+def _memory(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    memory = spec.memory
+    computed = memory.bus_width_bits / 8 * memory.data_rate_gbps
+    if abs(computed / memory.bandwidth_gb_s - 1) > BANDWIDTH_TOLERANCE:
+        yield (
+            "memory.bandwidth_gb_s",
+            f"{memory.bandwidth_gb_s:g} is not {memory.bus_width_bits} bits / 8 x {memory.data_rate_gbps:g} Gbit/s = "
+            f"{computed:.6g} within {BANDWIDTH_TOLERANCE:.0%}",
+        )
+    if memory.usable_gib > memory.size_gib * (1 + USABLE_TOLERANCE):
+        yield "memory.usable_gib", f"{memory.usable_gib:g} is more than the {memory.size_gib:g} GiB that there are"
+    if spec.context_mib >= memory.usable_gib * 1024:
+        yield "context_mib", f"{spec.context_mib:g} leaves nothing of {memory.usable_gib:g} GiB"
+
+
+def _provenance(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    figures = spec.figure_paths()
+    known = {*figures, *(path.split(".")[0] for path in figures)}
+    for number, source in enumerate(spec.sources):
+        unknown = [name for name in source.fields if name not in known or name in spec.inherited]
+        if unknown:
+            text = f"names no figure that stands in this profile: {', '.join(unknown)}"
+            yield f"sources.{number}.fields", text
+    for name, marks in (("inferred", spec.inferred), ("disputed", spec.disputed)):
+        for path in marks:
+            if path not in figures:
+                yield f"{name}.{path}", "no figure of this profile; write its dotted path, as peak_tflops.bf16"
+    for path in figures:
+        if path not in spec.inferred and path not in spec.inherited and not spec.sources_of(path):
+            yield path, "no source names it: add it to sources[].fields, or say under inferred how it was arrived at"
+    for dtype in spec.unchecked:
+        if dtype not in spec.peak_tflops:
+            yield "unchecked", f"a format that peak_tflops lacks: {dtype.value}"
+
+
+def _against_architecture(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    """What neither a profile nor its architecture states; rates that it and the product facts contradict."""
+    generation = spec.generation
+    if generation.tiles_known:
+        for name in LIMITS:
+            if getattr(spec, name) is None:
+                yield name, f"required: neither this profile nor the architecture {generation.id} states it"
+    for dtype, rate in spec.flops_per_clock_per_sm.items():
+        if f"{RATES}.{dtype.value}" in spec.inherited or dtype not in generation.flops_per_clock_per_sm:
+            continue
+        full = generation.flops_per_clock_per_sm[dtype]
+        if abs(rate / (full * spec.tensor_rate_share(dtype)) - 1) > 1e-6:
+            yield (
+                f"{RATES}.{dtype.value}",
+                f"{rate:g} is {rate / full:g} of the {full:g} of {generation.id}: say what the product caps "
+                "(tensor_rate_cap, fp32_accumulation: half), or state an architecture of its own",
+            )
