@@ -450,7 +450,7 @@ def edit(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
         ("bus_width_bits: 384", "bus_width_bits: wide", "memory.bus_width_bits", "valid integer"),
         ("bus_width_bits: 384", "bus_with_bits: 384", "memory.bus_with_bits", "did you mean bus_width_bits"),
         ("boost_clock_mhz: 2520", "boost_clock_mhz: .inf", "boost_clock_mhz", "finite number"),
-        ("vendor: nvidia", "vendor: nvidea", "vendor", "'nvidia'"),
+        ("vendor: nvidia", "vendor: nvidea", "vendor", "the architecture ada is nvidia's"),
         ("id: l40s", "id: L40S!", "id", "pattern"),
     ],
 )
