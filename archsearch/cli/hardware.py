@@ -11,7 +11,7 @@ from archsearch.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.dtypes import DType
-    from archsearch.hardware import GpuSpec
+    from archsearch.hardware import GpuSpec, Price
 
 app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
 
@@ -19,11 +19,12 @@ app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
 @app.command("list")
 def list_hardware(json: Json = False, profiles: Profiles = None) -> None:
     """List every GPU."""
-    from archsearch.hardware import list_gpus
+    from archsearch.hardware import list_gpus, listed_prices
 
     gpus = list_gpus()
     if json:
-        print_json([_summary(gpu) for gpu in gpus])
+        prices = listed_prices()
+        print_json([_summary(gpu) | {"price": _price(prices.get(gpu.id))} for gpu in gpus])
         return
     rows = [
         (
@@ -50,14 +51,15 @@ def show(
     profiles: Profiles = None,
 ) -> None:
     """Show every figure of a GPU with its source."""
-    from archsearch.cost.shares import roofline_shares
-    from archsearch.hardware import load_gpu
+    from archsearch.cost.shares import roofline_of
+    from archsearch.hardware import listed_price, load_gpu
 
     spec = load_gpu(gpu)
     figures = _figures(spec)
+    price = listed_price(spec)
     if json:
-        told = {"why": spec.why_roofline, "shares": roofline_shares(spec)} if spec.why_roofline else None
-        print_json({**spec.model_dump(mode="json"), "figures": figures, "roofline": told})
+        known = {"figures": figures, "price": _price(price), "roofline": roofline_of(spec)}
+        print_json({**spec.model_dump(mode="json"), **known})
         return
     rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
     print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
@@ -65,13 +67,15 @@ def show(
         say(f"{source.title}: {source.url}")
     for dtype, reason in spec.peak_notes.items():
         say(f"peak_tflops.{dtype.value}: {reason}")
-    if spec.price is not None:
-        price = spec.price
-        say(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
+    say("price: none known" if price is None else f"price: {price.usd_per_hour:.4g} USD per hour, {price.source}")
     if spec.notes:
         say(spec.notes)
-    if spec.why_roofline:
-        say("\n  ".join([f"{spec.why_roofline}:", *roofline_shares(spec)]))
+    if roofline := roofline_of(spec):
+        say("\n  ".join([f"{roofline['why']}:", *roofline["shares"]]))
+
+
+def _price(price: Price | None) -> dict[str, Any] | None:
+    return None if price is None else price.model_dump(mode="json")
 
 
 def _half(gpu: GpuSpec) -> DType:

@@ -119,7 +119,7 @@ def _against_architecture(spec: GpuSpec) -> Iterator[tuple[str, str]]:
     """What neither a profile nor its architecture states; rates that it and the product facts contradict."""
     generation = spec.generation
     if spec.vendor != generation.vendor:
-        yield "vendor", f"{spec.vendor} is not the vendor of {generation.id}, {generation.vendor}"
+        yield "vendor", f"{spec.vendor}, but the architecture {generation.id} is {generation.vendor}'s"
     if generation.tiles_known:
         for name in (*LIMITS, "l2_cache_mib"):
             if getattr(spec, name) is None:
