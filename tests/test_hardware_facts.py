@@ -13,6 +13,8 @@ from archsearch.hardware import GpuSpec, list_gpus, load_gpu
 
 INDEPENDENT = Path(__file__).resolve().parents[2] / "shared" / "gpu_facts" / "independent.csv"
 GPUS = [gpu for gpu in list_gpus() if gpu.vendor in ("nvidia", "amd")]
+GEFORCE_BOOST = 2100 / 1695
+"""How far above its rated boost a board's clock goes: the RTX 3090's highest (NVIDIA/nvidia-docker issue 1547)."""
 TOLERANCE = {"memory.bandwidth_gb_s": 0.011, "peak_tflops": 0.011}
 """Shares by which a rounded figure may differ; 0.3 % elsewhere."""
 
@@ -78,8 +80,9 @@ def test_capped_products_have_half_of_their_siblings_rate() -> None:
 
 def test_links_reach_as_many_gpus_as_they_are_built_for() -> None:
     domains = {gpu.id: gpu.interconnect.domain_gpus for gpu in GPUS if gpu.interconnect is not None}
+    dgx2 = domains.pop("v100-sxm3-32gb")
     sxm = {gpu_id: domain for gpu_id, domain in domains.items() if "sxm" in gpu_id}
-    assert set(sxm.values()) == {8}
+    assert (set(sxm.values()), dgx2) == ({8}, 16)
     assert (domains["gb200"], domains["mi300a"], domains["mi300x"]) == (72, 4, 8)
     bridges = [gpu for gpu in GPUS if gpu.interconnect is not None and "bridge" in gpu.interconnect.name]
     assert bridges
@@ -161,6 +164,8 @@ def test_other_tables_agree_or_the_profile_says_why_not(gpu: GpuSpec) -> None:
         head, _, leaf = path.partition(".")
         if row["gpu"] != gpu.id or head.startswith("measured") or (head == "peak_tflops" and leaf not in formats):
             continue
+        if path == "pcie" and gpu.pcie is None:  # a system on a chip
+            continue
         tolerance = TOLERANCE.get(path, TOLERANCE.get(head, 0.003))
         if any(_agree(ours, theirs, tolerance) for ours in _ours(gpu, path)) or _is_disputed(gpu, path, theirs):
             continue
@@ -181,7 +186,7 @@ def test_no_measured_product_exceeds_a_peak_unsaid(gpu: GpuSpec) -> None:
         if peak is None:  # emulated, on vector units: no faster than fp32 twice over
             assert measured < 2 * gpu.peak_tflops[DType.FP32]
             continue
-        highest = peak * (gpu.max_clock_mhz or gpu.boost_clock_mhz) / gpu.boost_clock_mhz
+        highest = peak * ((gpu.max_clock_mhz or GEFORCE_BOOST * gpu.boost_clock_mhz) / gpu.boost_clock_mhz)
         if measured > highest and not _is_disputed(gpu, f"peak_tflops.{dtype}", row["value"]):
             too_fast.append((dtype, peak, row["value"], row["source"]))
     assert too_fast == []
