@@ -142,6 +142,7 @@ def test_the_choices_are_asked_for() -> None:
     [
         ("h100-smx", "h100-sxm"),
         ("a100-sxm-80", "a100-sxm-80gb"),
+        ("A100-40", "a100-sxm-40gb"),
         ("NVIDIA H100 80GB HBM4", "h100-sxm"),
         ("RTX4090-48GB", "rtx-4090"),
         ("NVIDIA A10M", "a10"),

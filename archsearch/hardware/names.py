@@ -201,13 +201,20 @@ def refusal(text: str, known: Sequence[Known]) -> UnknownNameError:
     if choices:
         hint = _HINT if len(choices) == 1 else ""
         return AmbiguousNameError("GPU", text, sorted(choices)[:_MOST_CHOICES], hint, field=_ABOUT)
-    near, reason = _but_for(name, known)
+    near, reason = _sized(name, known) or _but_for(name, known)
     if not near and name.tokens:
         near = _near(text, name, known)
         reason = f"did you mean {', '.join(near)}?" if near else "no GPU has a name like it with the same digits"
     elif not name.tokens:
         reason = "it has no word that tells GPUs apart"
     return UnknownNameError("GPU", text, (), _HINT, field=_ABOUT, near=near, reason=reason)
+
+
+def _sized(name: Written, known: Sequence[Known]) -> tuple[list[str], str] | None:
+    """GPUs that are meant if a bare number is a memory size (``A100-40``), which it might not be."""
+    sized = Written(tuple(f"{token}gb" if token.isdigit() else token for token in name.tokens), name.vendors)
+    near = sorted(gpu.id for gpu in known if sized != name and gpu.fits(sized))[:_MOST_NEAR]
+    return (near, f"did you mean {', '.join(near)}? (a memory size has its unit, 80GB)") if near else None
 
 
 def _but_for(name: Written, known: Sequence[Known]) -> tuple[list[str], str]:
