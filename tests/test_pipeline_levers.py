@@ -56,7 +56,7 @@ def silicon_allows(gpu, name) -> bool:
     if name == "compile":
         return (
             cc >= (7, 0) or not nvidia
-        )  # Triton, C++ on a processor, or the graph compiler of a device without GPUs' kernels
+        )  # Triton, C++ on a processor, a graph compiler
     if name == "cuda-graphs":
         return nvidia or gpu.vendor == "amd"  # HIP graphs
     return True
