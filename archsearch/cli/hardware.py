@@ -51,13 +51,15 @@ def show(
     profiles: Profiles = None,
 ) -> None:
     """Show every figure of a GPU with its source."""
+    from archsearch.cost.shares import roofline_of
     from archsearch.hardware import listed_price, load_gpu
 
     spec = load_gpu(gpu)
     figures = _figures(spec)
     price = listed_price(spec)
     if json:
-        print_json({**spec.model_dump(mode="json"), "figures": figures, "price": _price(price)})
+        known = {"figures": figures, "price": _price(price), "roofline": roofline_of(spec)}
+        print_json({**spec.model_dump(mode="json"), **known})
         return
     rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
     print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
@@ -68,6 +70,8 @@ def show(
     say("price: none known" if price is None else f"price: {price.usd_per_hour:.4g} USD per hour, {price.source}")
     if spec.notes:
         say(spec.notes)
+    if roofline := roofline_of(spec):
+        say("\n  ".join([f"{roofline['why']}:", *roofline["shares"]]))
 
 
 def _price(price: Price | None) -> dict[str, Any] | None:
