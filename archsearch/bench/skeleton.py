@@ -64,7 +64,8 @@ def skeleton(gpu: str, facts: DeviceFacts, date: str, time_product: TimeProduct 
     kin = nearest_kin(facts, [spec for spec in known if spec.architecture == generation.id])
     memory = _memory_read(facts, facts.memory_clock_mhz, facts.bus_width_bits)
     read = _read(facts)
-    boost, boost_told = _boost_clock(facts.max_clock_mhz, kin)
+    relatives = [spec for spec in known if spec.architecture in generation.nearest]
+    boost, boost_told = _boost_clock(facts, facts.max_clock_mhz, [*kin, *nearest_kin(facts, relatives)])
     formats = [d for d in generation.flops_per_clock_per_sm if not kin or d in kin[0].peak_tflops]
     rates = {d: generation.flops_per_clock_per_sm[d] for d in formats}
     peaks = _peaks(Silicon(facts.num_sms, rates, boost, facts.max_clock_mhz), generation, kin, date, time_product)
@@ -122,7 +123,7 @@ def nearest_kin(facts: DeviceFacts, relatives: Sequence[GpuSpec]) -> list[GpuSpe
             pairs.append((_bandwidth(facts.memory_clock_mhz, facts.bus_width_bits), spec.memory.bandwidth_gb_s))
         if facts.power_w:
             pairs.append((facts.power_w, spec.tdp_w))
-        brand = OTHER_BRAND * (facts.geforce != ("geforce" in spec.name.lower()))
+        brand = OTHER_BRAND * (facts.geforce != _geforce(spec))
         return brand + sum(abs(math.log(one / other)) for one, other in pairs)
 
     return sorted(relatives, key=apart)
@@ -185,17 +186,22 @@ def _size_gib(facts: DeviceFacts, known: Sequence[GpuSpec]) -> float:
     return min(holding, default=float(math.ceil(usable)))
 
 
-def _boost_clock(max_clock_mhz: float, kin: Sequence[GpuSpec]) -> tuple[float, str]:
-    """The clock that peaks are rated at, in MHz, and how it is inferred.
+def _boost_clock(facts: DeviceFacts, max_clock_mhz: float, relatives: Sequence[GpuSpec]) -> tuple[float, str]:
+    """The clock that peaks are rated at, in MHz, and how it is inferred: by the first relative that tells both clocks
+    and is a GeForce or not as the device is (GeForce boards clock a fifth above their rating, others hardly).
 
     NVML's default applications clock is not it: a V100 tells 1312 MHz of 1530, a T4 585 of 1590.
     """
-    for spec in kin:
-        if spec.max_clock_mhz is not None:
+    for spec in relatives:
+        if spec.max_clock_mhz is not None and _geforce(spec) == facts.geforce:
             clock = round(max_clock_mhz * spec.boost_clock_mhz / spec.max_clock_mhz)
             ratio = f"{spec.boost_clock_mhz:g} of {spec.max_clock_mhz:g} MHz"
             return float(clock), f"the device's highest clock times the ratio of {spec.id}, {ratio}"
-    return max_clock_mhz, "the device's highest clock: no GPU known of the architecture tells rated and highest"
+    return max_clock_mhz, "the device's highest clock: no relative tells both the rated and the highest"
+
+
+def _geforce(spec: GpuSpec) -> bool:
+    return "geforce" in spec.name.lower()
 
 
 def _peaks(
