@@ -77,7 +77,8 @@ class EstimateResult:
         gpu_s: its kernels back to back; ``host_s`` the host's launching of them; ``kernels`` how many there are.
         provenance: how the latency is known: measured, calibrated, transferred or analytic.
         throughput: what is completed per second, in ``throughput_unit``.
-        memory_bytes: weights, activations, kv_cache, optimizer and their total; ``fits`` says whether the GPU has it.
+        memory_bytes: weights, activations, kv_cache, optimizer and their total; ``fits`` says whether that is
+            within ``available_memory_bytes``, what a program sees of the GPU's memory less its context.
         mfu: share of the peak by the FLOPs that the model needs; ``hfu`` by those that the kernels execute
             (``cost.bounds``).
         breakdown: one row per op.
@@ -104,6 +105,7 @@ class EstimateResult:
     throughput: float
     throughput_unit: str
     memory_bytes: dict[str, float]
+    available_memory_bytes: float
     fits: bool
     mfu: float
     hfu: float
@@ -253,6 +255,7 @@ def estimate_result(
         throughput=float(config.tokens(workload)) / latency,
         throughput_unit=step_unit(config),
         memory_bytes=memory_bytes,
+        available_memory_bytes=gpu.available_bytes,
         fits=memory_bytes["total"] <= gpu.available_bytes,
         mfu=float(limits.peak_s) / latency,
         hfu=float(limits.executed_peak_s) / latency,

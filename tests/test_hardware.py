@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,6 @@ from archsearch.hardware import (
     gpu_ids,
     list_gpus,
     load_gpu,
-    parse_prices,
-    price_of,
-    price_source,
     profile,
     profiles_dirs,
 )
@@ -53,7 +49,7 @@ def peak_from_clock(gpu: GpuSpec, dtype: DType) -> float:
 
 
 def test_enough_profiles_ship() -> None:
-    assert len(FILES) >= 40
+    assert len(FILES) >= 100
     assert sorted(gpu_ids()) == sorted(BY_ID)
 
 
@@ -96,13 +92,10 @@ def test_every_figure_has_a_source_with_an_address(gpu_id: str) -> None:
 
 
 @every_gpu
-def test_clocks_and_prices_are_plausible(gpu_id: str) -> None:
+def test_clocks_are_plausible(gpu_id: str) -> None:
     gpu = load_gpu(gpu_id)
     assert gpu.base_clock_mhz is None or gpu.base_clock_mhz <= gpu.boost_clock_mhz
     assert 500 < gpu.boost_clock_mhz < 3500
-    if gpu.price is not None:
-        assert date.fromisoformat(gpu.price.date).year >= 2022
-        assert gpu.price.url.startswith("https://")
 
 
 @every_gpu
@@ -124,11 +117,14 @@ def test_formats_follow_the_nvidia_generation(gpu_id: str) -> None:
         (7, 5): (64, 1024, 16),
         (8, 0): (164, 2048, 32),
         (8, 6): (100, 1536, 16),
+        (8, 7): (164, 1536, 16),
         (8, 9): (100, 1536, 24),
         (9, 0): (228, 2048, 32),
         (10, 0): (228, 2048, 32),
         (10, 3): (228, 2048, 32),
+        (11, 0): (228, 1536, 24),
         (12, 0): (100, 1536, 24),
+        (12, 1): (100, 1536, 24),
     }
     found = (gpu.shared_memory_per_sm_kib, gpu.max_threads_per_sm, gpu.max_blocks_per_sm)
     assert capability in limits, f"add what NVIDIA's table says of compute capability {gpu.compute_capability}"
@@ -173,6 +169,23 @@ def test_a_compute_capability_belongs_to_one_architecture() -> None:
         ("rtx-4090", 128, 24),
         ("rtx-5090", 170, 32),
         ("mi300x", 304, 192),
+        ("h20", 78, 96),
+        ("h800-sxm", 132, 80),
+        ("a800-sxm-80gb", 108, 80),
+        ("gb300", 152, 279),
+        ("h200-nvl", 132, 141),
+        ("gh200-144gb", 132, 144),
+        ("rtx-3070", 46, 8),
+        ("rtx-4070-super", 56, 12),
+        ("rtx-4090-laptop", 76, 16),
+        ("rtx-5060-ti-16gb", 36, 16),
+        ("rtx-5070", 48, 12),
+        ("gb10", 48, 128),
+        ("jetson-agx-thor", 20, 128),
+        ("jetson-agx-orin-64gb", 16, 64),
+        ("quadro-rtx-8000", 72, 48),
+        ("rtx-5000-ada", 100, 32),
+        ("rtx-pro-6000-max-q", 188, 96),
     ],
 )
 def test_units_and_memory(gpu_id: str, num_sms: int, memory_gib: float) -> None:
@@ -210,6 +223,22 @@ def test_units_and_memory(gpu_id: str, num_sms: int, memory_gib: float) -> None:
         ("rtx-3090", "bf16", 71),
         ("rtx-5090", "bf16", 209.5),
         ("mi300x", "bf16", 1307.4),
+        ("h20", "bf16", 148),
+        ("h20", "int8", 296),
+        ("h800-pcie", "bf16", 756),
+        ("a800-pcie-80gb", "bf16", 312),
+        ("gb300", "fp4", 15000),
+        ("rtx-2070", "fp16", 29.9),
+        ("titan-rtx", "fp16", 130.5),
+        ("rtx-3070", "bf16", 40.6),
+        ("rtx-4080-super", "int8", 418),
+        ("rtx-5060-ti-8gb", "fp4", 379.5),
+        ("rtx-5070", "fp8", 123.5),
+        ("rtx-a5500", "fp16", 136.4),
+        ("rtx-5000-ada", "fp8", 522.2),
+        ("v100s-pcie-32gb", "fp16", 130),
+        ("jetson-agx-thor", "fp4", 1035),
+        ("jetson-agx-orin-64gb", "int8", 85),
     ],
 )
 def test_dense_peak(gpu_id: str, dtype: str, dense_tflops: float) -> None:
@@ -421,7 +450,7 @@ def edit(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
         ("bus_width_bits: 384", "bus_width_bits: wide", "memory.bus_width_bits", "valid integer"),
         ("bus_width_bits: 384", "bus_with_bits: 384", "memory.bus_with_bits", "did you mean bus_width_bits"),
         ("boost_clock_mhz: 2520", "boost_clock_mhz: .inf", "boost_clock_mhz", "finite number"),
-        ("vendor: nvidia", "vendor: nvidea", "vendor", "'nvidia'"),
+        ("vendor: nvidia", "vendor: nvidea", "vendor", "the architecture ada is nvidia's"),
         ("id: l40s", "id: L40S!", "id", "pattern"),
     ],
 )
@@ -626,32 +655,3 @@ def test_missing_data_says_where_it_was_sought() -> None:
 
 def test_specs_can_be_dictionary_keys() -> None:
     assert {load_gpu("t4"): 1}[load_gpu("Tesla T4")] == 1
-
-
-# ---------------------------------------------------------------- prices
-
-
-def test_a_price_is_the_users_else_the_profiles_else_unknown() -> None:
-    listed = load_gpu("h100-sxm")
-    assert listed.price is not None
-    assert price_of(listed) == listed.price.usd_per_hour
-    assert price_of(listed, {"h100-sxm": 1.25, "l4": 9.0}) == 1.25
-    assert price_source(listed, {"l4": 9.0}) == f"{listed.price.provider}, {listed.price.date}, {listed.price.url}"
-    unpriced = listed.model_copy(update={"price": None})
-    assert price_of(unpriced) is None
-    assert price_source(unpriced) is None
-    assert price_source(unpriced, {"h100-sxm": 2.0}) == "given"
-
-
-def test_prices_are_read_by_gpu_and_bad_ones_refused() -> None:
-    assert parse_prices(["H100=2.5", "l4=0.5"], ["h100-sxm", "l4"]) == {"h100-sxm": 2.5, "l4": 0.5}
-    for items, says in (
-        (["l4"], "write GPU=USD_PER_HOUR"),
-        (["l4=free"], "write GPU=USD_PER_HOUR"),
-        (["l4=0"], "write GPU=USD_PER_HOUR"),
-        (["l4=inf"], "write GPU=USD_PER_HOUR"),
-        (["l4=1", "l4=2"], "names l4 twice"),
-        (["t4=1"], "no effect: the hardware is h100-sxm, l4"),
-    ):
-        with pytest.raises(InvalidInputError, match=says):
-            parse_prices(items, ["h100-sxm", "l4"])

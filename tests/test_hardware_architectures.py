@@ -76,7 +76,7 @@ def test_records_say_what_the_libraries_check_for(gpu: Any) -> None:
     if gpu.vendor != "nvidia":
         pytest.skip("compute capability is NVIDIA's")
     capability, generation = tuple(int(part) for part in (gpu.compute_capability or "0.0").split(".")), gpu.generation
-    assert generation.warp_group_units == (capability[0] in (9, 10))  # wgmma, tcgen05
+    assert generation.warp_group_units == (capability[0] in (9, 10, 11))  # wgmma, tcgen05
     assert (generation.flash_max_head_dim is not None) == (capability >= (8, 0))
     assert (DType.BF16 in generation.efficient_attention) == (capability >= (8, 0))
     assert generation.triton == (capability >= (7, 0))

@@ -13,7 +13,7 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import shard
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool, load_gpu
+from archsearch.hardware import GpuPool, listed_prices, load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.ops import Collective, MatMul, OpList
 from archsearch.search.answers.ranked import explain_ranked
@@ -109,10 +109,12 @@ def test_absolute_metrics_are_objectives(evaluator: Evaluator, toy_file: Path, m
 def test_what_nothing_gives_is_refused(evaluator: Evaluator, toy_file: Path) -> None:
     with pytest.raises(InvalidInputError, match="'training' section"):
         edited(evaluator, toy_file, ("metric: throughput", "metric: training_usd"))
-    unpriced = load_gpu("h100-sxm").model_copy(update={"price": None})
+    unpriced = load_gpu("h100-sxm").model_copy(update={"id": "lab"})
     path = toy_file.with_name("priced.yaml")
     path.write_text(toy_file.read_text().replace("metric: throughput", "metric: usd_per_million"))
-    with pytest.raises(UnsupportedError, match="h100-sxm has no price"):
+    with pytest.raises(
+        UnsupportedError, match=r"lab: no price known; give USD per GPU-hour in the space, prices: \{lab: USD\}"
+    ):
         Evaluator(parse_space(path), GpuPool.of([unpriced]), evaluator.models)
 
 
@@ -138,9 +140,8 @@ def test_one_gpu_trains_in_micro_batches_and_one_update() -> None:
     passes, update = steps_of(config, work, "h100-sxm")
     seconds = (32 * passes + update) * np.ceil(1e9 / (64 * 1024))
     assert float(cost["training_hours"]) == pytest.approx(seconds / 3600)
-    price = load_gpu("h100-sxm").price
-    assert price is not None
-    assert float(cost["training_usd"]) == pytest.approx(seconds / 3600 * price.usd_per_hour)
+    price = listed_prices()["h100-sxm"].usd_per_hour
+    assert float(cost["training_usd"]) == pytest.approx(seconds / 3600 * price)
     assert float(cost["training_energy_j"]) == pytest.approx(seconds * load_gpu("h100-sxm").tdp_w)
     assert float(cost["training_memory_share"]) * load_gpu("h100-sxm").available_bytes == pytest.approx(
         float(config.memory(work).total)
@@ -239,7 +240,9 @@ def with_training(tmp_path: Path, metric: str, extra: str = "") -> Evaluator:
         .replace("step: 64}", "step: 256}")
         .replace("[10, 48]}", "[10, 46], step: 4}")
     )
-    text = text.replace("hardware:", SECTIONS, 1).replace("  - metric: throughput", f"  - metric: {metric}")
+    text = text.replace("hardware: [a100-sxm-80gb]", f"{SECTIONS} [a100-sxm-80gb, l4]", 1).replace(
+        "  - metric: throughput", f"  - metric: {metric}"
+    )
     text = text.replace("budget:\n", f"budget:\n{extra}")
     path = tmp_path / "trained.yaml"
     path.write_text(text)

@@ -19,19 +19,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archsearch.arrays import Floats, Ints, Labels, Mask
+from archsearch.arrays import Ints, Mask
 from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction_fit import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction_fit import folds_of, train
 from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
+from archsearch.bench.roofline_families import PREFIX, roofline_fits
+from archsearch.bench.unseen import MIN_ROWS, Unseen, kernel_fit, pool, rounded, thinned, unseen_rows
 from archsearch.cost.calibration import (
-    BOUNDS,
-    Band,
     CalibrationFile,
     KernelFit,
-    Residuals,
 )
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
 from archsearch.cost.kernels.kernel_cost import KernelModel
@@ -49,27 +48,11 @@ HELD_OUT_BY = {"m": ("n", "k"), "head_dim": ("heads_q", "heads_kv", "head_dim"),
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
-MIN_ROWS = 12
-JOINT_ROWS = 1500
-BAND = (0.1, 0.9)
-SIGNIFICANT_DIGITS = 5
 EARNED = 0.03
 """A learned correction stays where it lowers the error on unseen shapes by at least this share."""
 REPEAT_LOG = 0.05
 """Mean distance of two published measurements of one 16-bit product (2 to 8 %): what a sibling GPU's band adds."""
 SIBLING = "shapes of the one GPU measured, and 5 % between measurements of a sibling"
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Residuals log(measured / predicted) of rows a fit did not see [S], and what bounded each row [S]."""
-
-    residuals: Floats
-    bound: Labels
-
-    def mape(self) -> float:
-        """Mean absolute percentage error of the predictions."""
-        return float(np.mean(np.abs(np.expm1(-self.residuals))) * 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +99,16 @@ def calibrate(
         InvalidInputError: a folder holds no table, or no family has such a name.
     """
     tables = [table for source in sources for table in tables_of(source)]
-    measured = families_of(split_rows(read_timed(table))[0] for table in tables)
+    frames = [split_rows(read_timed(table))[0] for table in tables]
+    measured = families_of(frames)
     families = [family for family in measured if family.kernel.startswith(only)]
-    if not families:
-        raise InvalidInputError(f"no kernel family starts with {only!r}: {', '.join(f.kernel for f in measured)}")
+    rooflines = roofline_fits(frames, progress) if PREFIX.startswith(only) or only.startswith(PREFIX) else {}
+    if not families and not rooflines:
+        names = ", ".join([*(f.kernel for f in measured), PREFIX])
+        raise InvalidInputError(f"no kernel family starts with {only!r}: {names}")
     kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+    if rooflines:
+        kernels["default", "*"].update(rooflines)
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
         for fitted in _fit_family(family, progress):
@@ -199,14 +187,14 @@ def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[Lev
     if not groups:
         return
     progress(f"{family.kernel}: {sum(map(len, groups.values()))} rows of {', '.join(groups)}")
-    thin = {gpu: _thinned(g) for gpu, g in groups.items()}
+    thin = {gpu: thinned(g) for gpu, g in groups.items()}
     default = fit(family.model, list(thin.values()))
     left_out = {gpu: _left_out(family.model, gpu, thin, default) for gpu in groups}
-    pooled = _pool(list(left_out.values()))
+    pooled = pool(list(left_out.values()))
     several = len(groups) > 1
-    carried = {gpu: _rounded(unseen.mape()) for gpu, unseen in left_out.items()} if several else {}
+    carried = {gpu: rounded(unseen.mape()) for gpu, unseen in left_out.items()} if several else {}
     held_back = "whole GPUs" if several else "nothing: one GPU measured"
-    yield Level("default", "*", _kernel_fit(default, pooled, groups, held_back, carried=carried))
+    yield Level("default", "*", kernel_fit(default, pooled, groups, held_back, carried=carried))
 
     by_architecture: dict[str, list[str]] = defaultdict(list)
     for gpu, group in groups.items():
@@ -223,11 +211,11 @@ def _fit_family(family: Family, progress: Callable[[str], None]) -> Iterable[Lev
         if len(members) == 1:
             only = own_fits[members[0]]
             residuals = Unseen(only.unseen.residuals * _widening(only.unseen), only.unseen.bound)
-            kernel_fit = _kernel_fit(only.fit.coefficients, residuals, among, SIBLING, only.fit.correction)
+            shared_fit = kernel_fit(only.fit.coefficients, residuals, among, SIBLING, only.fit.correction)
         else:
-            transferred = _pool([left_out[gpu] for gpu in members])
-            kernel_fit = _kernel_fit(shared, transferred, among, "whole GPUs")
-        yield Level("architecture", architecture, kernel_fit)
+            transferred = pool([left_out[gpu] for gpu in members])
+            shared_fit = kernel_fit(shared, transferred, among, "whole GPUs")
+        yield Level("architecture", architecture, shared_fit)
 
 
 def fit_device(
@@ -249,11 +237,11 @@ def fit_device(
     if kernel.startswith("gemm/") and correct:
         measured = group.take(_on_measured_widths(group))
         correction, unseen = _learn(model, measured, own)
-        if unseen.mape() < _unseen(model, measured, own).mape() * (1 - EARNED):
+        if unseen.mape() < unseen_rows(model, measured, own).mape() * (1 - EARNED):
             held_back = f"one of {FOLDS_LEARNED} parts of the shapes at a time, by the learned correction"
-            return OwnFit(_kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen)
+            return OwnFit(kernel_fit(own, unseen, {gpu: group}, held_back, gpu), correction, unseen)
     unseen = _cross_validated(model, group, unseen_prior)
-    return OwnFit(_kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen)
+    return OwnFit(kernel_fit(own, unseen, {gpu: group}, "a quarter of the shapes, four times"), None, unseen)
 
 
 def _on_measured_widths(group: Group) -> Mask:
@@ -286,58 +274,18 @@ def _left_out(model: KernelModel, gpu: str, groups: Mapping[str, Group], default
     kin = [g for other, g in groups.items() if other != gpu and g.gpu.architecture == target.gpu.architecture]
     others = kin or [g for other, g in groups.items() if other != gpu]
     values = fit(model, others, prior=default) if others else dict(default)
-    return _unseen(model, target, values)
+    return unseen_rows(model, target, values)
 
 
 def _cross_validated(model: KernelModel, group: Group, prior: Mapping[str, float]) -> Unseen:
     """Residuals of every row under a fit on the other three quarters of the shapes."""
     fold = _folds(group)
     parts = [
-        _unseen(model, group.take(fold == f), fit(model, [group.take(fold != f)], prior=prior))
+        unseen_rows(model, group.take(fold == f), fit(model, [group.take(fold != f)], prior=prior))
         for f in range(FOLDS)
         if 0 < (fold == f).sum() < len(group)
     ]
-    return _pool(parts)
-
-
-def _unseen(model: KernelModel, group: Group, values: Mapping[str, float]) -> Unseen:
-    time = model.predict(group.gpu, group.dtype, group.dims, values)
-    return Unseen(np.log(group.latency_s / time.latency_s), time.bound)
-
-
-def _pool(parts: Sequence[Unseen]) -> Unseen:
-    return Unseen(np.concatenate([p.residuals for p in parts]), np.concatenate([p.bound for p in parts]))
-
-
-def _kernel_fit(
-    values: Mapping[str, float],
-    unseen: Unseen,
-    groups: Mapping[str, Group],
-    held_back: str,
-    correction: str | None = None,
-    carried: Mapping[str, float] | None = None,
-) -> KernelFit:
-    """A fit as it is stored: coefficients, and the band and error that unseen rows give it (by what bounds a row, where
-    enough rows are bound so)."""
-    bands = {}
-    for bound in BOUNDS:
-        rows = unseen.residuals[unseen.bound == bound]
-        rows = rows if rows.size >= 5 * MIN_ROWS else unseen.residuals
-        low, high = np.exp(np.quantile(rows, BAND))
-        bands[bound] = Band(low=_rounded(min(low, 1.0)), high=_rounded(max(high, 1.0)))
-    return KernelFit(
-        coefficients={name: _rounded(value) for name, value in values.items()},
-        bands=bands,
-        residuals=Residuals(
-            rows=int(unseen.residuals.size),
-            mape=_rounded(unseen.mape()),
-            held_back=held_back,
-        ),
-        rows=sum(map(len, groups.values())),
-        fitted_on=tuple(groups),
-        correction=correction,
-        carried=dict(carried or {}),
-    )
+    return pool(parts)
 
 
 def _folds(group: Group) -> Ints:
@@ -349,12 +297,6 @@ def shape_names(group: Group) -> list[str]:
     key = next(key for key in HELD_OUT_BY if key in group.dims)
     columns = [np.broadcast_to(group.dims[c], len(group)) for c in HELD_OUT_BY[key]]
     return [",".join(f"{v:.0f}" for v in row) for row in zip(*columns, strict=True)]
-
-
-def _thinned(group: Group) -> Group:
-    if len(group) <= JOINT_ROWS:
-        return group
-    return group.take(np.sort(np.random.default_rng(0).permutation(len(group))[:JOINT_ROWS]))
 
 
 def joined(groups: Sequence[Group]) -> Group:
@@ -371,7 +313,3 @@ def joined(groups: Sequence[Group]) -> Group:
     }
     bursts = all(g.bursts for g in groups)
     return Group(first.gpu, first.dtype, dims, np.concatenate([g.latency_s for g in groups]), bursts)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

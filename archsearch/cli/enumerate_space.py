@@ -10,7 +10,7 @@ import typer
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler
-from archsearch.cli.output import note, print_json, print_table, say
+from archsearch.cli.output import note, print_json, print_table, say, say_prices
 
 SHOWN = 20
 
@@ -46,7 +46,12 @@ def enumerate_space(
     say(f"  execution   {result.space.execution.line()}")
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
         say(f"  {count:,} rejected: {reason}")
-    records = result.result(result.front_cells).records()
+    found = result.result(result.front_cells)
+    if found.setting.in_usd:
+        from archsearch.hardware.prices import IN_A_SPACE
+
+        say_prices(found.setting.economy.quotes, IN_A_SPACE)
+    records = found.records()
     if not records:
         note("no architecture of the space is valid")
         return

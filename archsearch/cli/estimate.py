@@ -75,7 +75,8 @@ def _print(result: EstimateResult) -> None:
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
     verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
     each = " of each GPU" if result.gpus > 1 else ""
-    say(f"  memory      {gibibytes(result.memory_bytes['total'])} GiB{each} ({inside}): {verdict}")
+    total, available = gibibytes(result.memory_bytes["total"]), gibibytes(result.available_memory_bytes)
+    say(f"  memory      {total} of {available} GiB{each} ({inside}): {verdict}")
     for unknown in result.unknown_ops:
         note(
             f"unknown op aten::{unknown['op']}: {unknown['calls']} calls, {unknown['share']:.2%} of bytes, as pointwise"

@@ -11,7 +11,7 @@ from archsearch.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from archsearch.dtypes import DType
-    from archsearch.hardware import GpuSpec
+    from archsearch.hardware import GpuSpec, Price
 
 app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
 
@@ -19,11 +19,12 @@ app = typer.Typer(help="GPUs that archsearch knows.", no_args_is_help=True)
 @app.command("list")
 def list_hardware(json: Json = False, profiles: Profiles = None) -> None:
     """List every GPU."""
-    from archsearch.hardware import list_gpus
+    from archsearch.hardware import list_gpus, listed_prices
 
     gpus = list_gpus()
     if json:
-        print_json([_summary(gpu) for gpu in gpus])
+        prices = listed_prices()
+        print_json([_summary(gpu) | {"price": _price(prices.get(gpu.id))} for gpu in gpus])
         return
     rows = [
         (
@@ -50,12 +51,13 @@ def show(
     profiles: Profiles = None,
 ) -> None:
     """Show every figure of a GPU with its source."""
-    from archsearch.hardware import load_gpu
+    from archsearch.hardware import listed_price, load_gpu
 
     spec = load_gpu(gpu)
     figures = _figures(spec)
+    price = listed_price(spec)
     if json:
-        print_json({**spec.model_dump(mode="json"), "figures": figures})
+        print_json({**spec.model_dump(mode="json"), "figures": figures, "price": _price(price)})
         return
     rows = [(f["field"], f["value"], "; ".join(s["title"] for s in f["sources"])) for f in figures]
     print_table(f"{spec.id}: {spec.name}", ("field", "value", "source"), rows, left=("field", "value", "source"))
@@ -63,11 +65,13 @@ def show(
         say(f"{source.title}: {source.url}")
     for dtype, reason in spec.peak_notes.items():
         say(f"peak_tflops.{dtype.value}: {reason}")
-    if spec.price is not None:
-        price = spec.price
-        say(f"price: {price.usd_per_hour} USD per hour, {price.provider}, {price.date}: {price.url}")
+    say("price: none known" if price is None else f"price: {price.usd_per_hour:.4g} USD per hour, {price.source}")
     if spec.notes:
         say(spec.notes)
+
+
+def _price(price: Price | None) -> dict[str, Any] | None:
+    return None if price is None else price.model_dump(mode="json")
 
 
 def _half(gpu: GpuSpec) -> DType:

@@ -9,12 +9,19 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
 from archsearch.errors import ArchSearchError
 
+if TYPE_CHECKING:
+    from archsearch.hardware import Quotes
+
 LEAST_WIDTH = 40
+
+
+GIVE_PRICE = "give --price {gpu}=USD"
+"""How a verb is told a price that nobody knows."""
 
 
 class Terminal(Protocol):
@@ -76,6 +83,12 @@ def _folded(line: str, width: int) -> list[str]:
     below = " " * (label.end() if label else lead + 2)
     whole = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
+
+
+def say_prices(quotes: Quotes, give: str) -> None:
+    """A line per GPU: what its hour costs and who says so, or that nobody knows; ``give`` is how to tell."""
+    for line in quotes.lines(give):
+        say(f"  GPU-hour    {line}")
 
 
 CELL_MARGIN = 3  # a blank on both sides, and the box between two cells

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cli.output import gibibytes, note, print_json, print_table, say
+from archsearch.cli.output import GIVE_PRICE, gibibytes, note, print_json, print_table, say, say_prices
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -74,6 +74,7 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     )
     price = "" if d["usd_per_output"] is None else f"   {d['usd_per_output']:.3g} USD"
     say(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
+    say_prices(e.quotes, GIVE_PRICE)
     t = d["theory"]
     say(f"  in theory   {t['peak_flops_s']:.4g} s at peak FLOPs, {t['roofline_s']:.4g} s by the roofline")
     for gap in t["gap"][:4]:
@@ -157,7 +158,7 @@ def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan]) -> dict[str, Any]
     from archsearch.pipeline.component_calls import Pricer
     from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
 
-    row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.memory.size_gib, "fits": False, "fitting": None}
+    row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.available_gib, "fits": False, "fitting": None}
     try:
         plan, pricer = plan_on(gpu), Pricer(gpu)
         estimate = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
@@ -215,6 +216,7 @@ def answer_optimum(
         say(f"          and {more}")
     if b["usd_per_output"] is not None:
         say(f"  price       {b['usd_per_output']:.3g} -> {d['best']['usd_per_output']:.3g} USD per output")
+    say_prices(pricer.quotes, GIVE_PRICE)
     energy = [f"{e['energy_j_per_output']:.4g}" for e in (b, d["best"])]
     say(f"  energy      {energy[0]} -> {energy[1]} J per output (board power while it runs)")
     if b["request"]["batch_size"] != (size := d["best"]["request"]["batch_size"]):

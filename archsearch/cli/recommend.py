@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ATTRIBUTES = (
     *("space", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
     *("execution", "quality", "pool"),
-    *("dimensions_pay", "one_for_all", "energy_basis", "prices", "training", "lifetime"),
+    *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
     *("exact", "front"),
 )
 """Attributes of a table of recommendations that the JSON answer has."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cli.output import gibibytes, millions, milliseconds, print_table, rate, say
+from archsearch.cli.output import (
+    gibibytes,
+    millions,
+    milliseconds,
+    print_table,
+    rate,
+    say,
+    say_prices,
+)
 
 if TYPE_CHECKING:
     from archsearch.search.evaluate.advice import Advice, DimensionCost, OwnChoice, PoolAdvice
@@ -38,6 +46,10 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     if advice.pool is not None:
         _print_own_choices(advice.pool)
         _print_dimensions(advice.pool, setting.pool.ids)
+    if setting.in_usd:
+        from archsearch.hardware.prices import IN_A_SPACE
+
+        say_prices(setting.economy.quotes, IN_A_SPACE)
     say(f"latencies: {_known(advice.provenance)}")
     quality = setting.quality
     assumed = " (assumed: ranks sizes, not calibrated for this family)" if quality.assumed else ""

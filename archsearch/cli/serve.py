@@ -13,7 +13,7 @@ from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped, option
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
-from archsearch.cli.output import note, print_json, print_table, say, worded
+from archsearch.cli.output import GIVE_PRICE, note, print_json, print_table, say, say_prices, worded
 
 if TYPE_CHECKING:
     from archsearch.serving.fleet import Replica, ServiceLevel
@@ -209,6 +209,7 @@ def _answer(document: dict[str, object], report: Path | None, json: bool) -> Non
 
 def _print(d: dict[str, Any]) -> None:
     from archsearch.cost.execution import Execution
+    from archsearch.hardware import Quotes
 
     r = d["response_s"]
     say(f"{d['pipeline']}: {d['rate_per_s']:g} requests/s, {_level(d['service_level'])}")
@@ -221,10 +222,13 @@ def _print(d: dict[str, Any]) -> None:
     say(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
     if d.get("usd_per_hour") is not None:
         say(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
+    elif d["unpriced"]:
+        say("  price       unknown: fleets without a price are compared by their number of GPUs")
+    say_prices(Quotes.from_dict(d), GIVE_PRICE)
     say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
     for fleet in d.get("tiers", []):
         say(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")
-    if "saved" in d:
+    if d.get("saved") is not None:
         say(f"  saved       {d['saved']:.1%} of the price of {d['pipeline']} alone")
     if d.get("simulation"):
         s = d["simulation"]

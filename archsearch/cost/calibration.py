@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
-from archsearch.cost.power import is_relieved
+from archsearch.cost.power import is_relieved, same_rates
 from archsearch.cost.remember import Remembered
 from archsearch.errors import UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
@@ -161,18 +161,19 @@ class Calibration:
 
 
 def _relieved(known: Known, kernel: str, gpu: GpuSpec) -> Known:
-    """A transferred answer without the measured GPU's power limit, where this one does not have it."""
+    """A transferred answer without what does not hold on this GPU: the measured one's power limit where this one has
+    none, and its correction where the products differ in what they cap."""
     values, measured = known.fit.coefficients, known.fit.fitted_on
-    if "throttle_fraction" not in values or len(measured) != 1:
+    if len(measured) != 1:
         return known
     try:
         source = load_gpu(measured[0])
     except UnknownNameError:  # a calibration of the user's own, on a GPU without a profile
         return known
-    if not is_relieved(kernel, gpu, source):
-        return known
-    fit = known.fit.model_copy(update={"coefficients": {**values, "throttle_fraction": 0.0}})
-    return known.model_copy(update={"fit": fit, "correction": None})
+    if "throttle_fraction" in values and is_relieved(kernel, gpu, source):
+        fit = known.fit.model_copy(update={"coefficients": {**values, "throttle_fraction": 0.0}})
+        return known.model_copy(update={"fit": fit, "correction": None})
+    return known if same_rates(kernel, gpu, source) else known.model_copy(update={"correction": None})
 
 
 def read_calibration(path: Path) -> CalibrationFile:

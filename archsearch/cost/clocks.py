@@ -9,8 +9,8 @@ that was not measured is the measured one's times the ratio of their peaks per w
 architecture no slow-down is borrowed at all: an
 A100's long FlashAttention runs as published without any, though the mechanism borrowed counts one, so that of such
 kernels a burst is the slower estimate. A lower ``power_limit_w`` raises the slow-down by the same rule. A locked
-clock stretches what runs on the SMs' clock (compute and fixed costs) by boost / locked, and never runs faster than the
-power limit lets it; bytes from DRAM keep their own clock.
+clock stretches what runs on the SMs' clock (compute and fixed costs) by boost / locked where that is lower, and never
+runs faster than the power limit lets it; bytes from DRAM keep their own clock.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def slow_down(gpu: GpuSpec, known: Known, bound: Labels, latency_s: Floats, exec
             limited = 1.0 + ((1.0 + fraction) / share - 1.0) * shown
     if isinstance(execution.clock, str):
         return np.where(bound == "compute", limited / counted, 1.0)
-    stretched = gpu.boost_clock_mhz / execution.clock
+    stretched = max(1.0, gpu.boost_clock_mhz / execution.clock)
     on_the_clock = np.where(bound == "latency", stretched, 1.0)
     return np.where(bound == "compute", np.maximum(limited, stretched) / counted, on_the_clock)
 

@@ -36,10 +36,14 @@ def host_record() -> HostRecord:
 
 
 def launch_s(gpu: GpuSpec, execution: Execution) -> float:
-    """Seconds of the host per kernel; a replayed CUDA graph launches all of them at once, and a CPU is its own host."""
+    """Seconds of the host per kernel; a replayed CUDA graph launches all of them at once, and a CPU is its own host.
+    Where no kernels are known (``Architecture.kernels``), what launches them is not either (most such devices run a
+    compiled graph): nothing is counted but what the execution states."""
     if execution.cuda_graphs or gpu.vendor == "cpu":
         return 0.0
     if execution.launch_us is not None:
         return execution.launch_us * 1e-6
+    if not gpu.generation.tiles_known:
+        return 0.0
     launch_us = host_record().launch_us
     return (launch_us.compiled if execution.compiled else launch_us.eager) * 1e-6

@@ -118,7 +118,7 @@ def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:
     dims, where = np.unique(np.asarray(op.head_dim), return_inverse=True)
     if attention is AttentionChoice.EAGER:
         return np.zeros(np.shape(op.head_dim), dtype=bool)
-    flash = attention is AttentionChoice.FLASH
+    flash = attention is AttentionChoice.FLASH or (attention is AttentionChoice.FA2 and not gpu.generation.tiles_known)
     reasons = [fused_attention_reason(gpu, op.dtype, head_dim, flash=flash) for head_dim in dims]
     refusal = next((reason for reason in reasons if reason), None)
     if refusal and attention in (AttentionChoice.FLASH, AttentionChoice.FA2):
@@ -130,7 +130,10 @@ def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:
 
 
 def fused_backends(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> tuple[str | None, ...]:
-    """The fused backends among which the fastest is taken, as tables name them; None is the serving engines' choice."""
+    """The fused backends among which the fastest is taken, as tables name them; None is the serving engines' choice,
+    and all that there is where no kernels are known."""
+    if not gpu.generation.tiles_known:
+        return (None,)
     if attention is AttentionChoice.FA2:
         return ("torch_fa2",)
     default = "torch_fa2" if torch == "2.4" else torch_attention(gpu)

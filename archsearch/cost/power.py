@@ -47,9 +47,19 @@ def board_power_w(gpu: GpuSpec, execution: Execution) -> float:
     return gpu.tdp_w if execution.power_limit_w is None else min(gpu.tdp_w, execution.power_limit_w)
 
 
+def same_rates(kernel: str, gpu: GpuSpec, measured: GpuSpec) -> bool:
+    """Whether two products of one architecture leave the same share of its rate to a kernel family's format; what was
+    learned beside the mechanism on one (its correction) says nothing of another share."""
+    dtype = rated_dtype(kernel)
+    return gpu.tensor_rate_share(dtype) == measured.tensor_rate_share(dtype)
+
+
 def is_relieved(kernel: str, gpu: GpuSpec, measured: GpuSpec) -> bool:
-    """Whether a kernel family's power limit on a measured GPU is none on this one of the same architecture."""
+    """Whether a kernel family's power limit on a measured GPU is none on this one of the same architecture: a product
+    that caps more of its tensor rates, or has far more power for its rate."""
     dtype = rated_dtype(kernel)
     if not (gpu.supports(dtype) and measured.supports(dtype)):
         return False
+    if gpu.tensor_rate_share(dtype) < measured.tensor_rate_share(dtype):
+        return True
     return peak_per_watt(gpu, dtype) < RELIEVED * peak_per_watt(measured, dtype)

@@ -22,6 +22,8 @@ from archsearch.cost.kernels.bandwidth import (
 )
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
+from archsearch.cost.kernels.roofline import KINDS as ROOFLINES
+from archsearch.cost.kernels.roofline import RooflineModel, kind_of
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
@@ -32,6 +34,7 @@ _GEMM = GemmModel()
 _GEMM_QUANTIZED = GemmModel(quantized=True)
 _ATTENTION = {name: AttentionModel(name) for name in VARIANTS}
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
+_ROOFLINE = {kind: RooflineModel(kind) for kind in ROOFLINES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,17 @@ def flatten(dims: Mapping[str, Count]) -> tuple[dict[str, Floats], tuple[int, ..
     return {k: a.ravel() for k, a in zip(dims, arrays, strict=True)}, arrays[0].shape
 
 
+def modelled(route: Route) -> Route:
+    """A route, or that of the roofline where no kernel of the GPU's architecture is known: the one place that asks."""
+    return route if route.gpu.generation.tiles_known else roofline_of(route)
+
+
+def roofline_of(route: Route) -> Route:
+    """The same shapes by the roofline of their kind."""
+    kind = kind_of(route.kernel.split("/")[0].replace("convolution", "gemm"), route.dtype)
+    return replace(route, kernel=f"roofline/{kind}", model=_ROOFLINE[kind])
+
+
 def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Route:
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
@@ -64,12 +78,14 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
         raise UnsupportedError(gpu.why_unsupported(dtype))
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
-        return Route(f"gemm/fp32-{'linear' if weights else 'bmm'}", _GEMM, gpu, dtype, full)
-    if dtype in (DType.FP16, DType.BF16):
-        return Route("gemm/16bit", _GEMM, gpu, dtype, full)
-    if dtype is DType.TF32:
-        return Route("gemm/tf32", _GEMM, gpu, dtype, full)
-    return Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
+        route = Route(f"gemm/fp32-{'linear' if weights else 'bmm'}", _GEMM, gpu, dtype, full)
+    elif dtype in (DType.FP16, DType.BF16):
+        route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
+    elif dtype is DType.TF32:
+        route = Route("gemm/tf32", _GEMM, gpu, dtype, full)
+    else:
+        route = Route(f"gemm/{dtype.value}", _GEMM_QUANTIZED, gpu, dtype, full)
+    return modelled(route)
 
 
 def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
@@ -80,7 +96,7 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
     """
     if not gpu.supports(DType.FP8):
         raise UnsupportedError(gpu.why_unsupported(DType.FP8))
-    return Route("gemm/fp8-scaled", _GEMM, gpu, DType.FP8, {**dims, "weights": 1.0})
+    return modelled(Route("gemm/fp8-scaled", _GEMM, gpu, DType.FP8, {**dims, "weights": 1.0}))
 
 
 def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, ...]]:
@@ -133,7 +149,7 @@ def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:
     full: dict[str, FloatArray] = {"reads": reads, "writes": writes, "alone": 0.0 if "reads" in dims else 1.0, **dims}
     full["special"] = 1.0 if kind in SPECIAL_FUNCTION else 0.0
     full["rms"] = 1.0 if kind in RMS_NORMS else 0.0
-    return Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full)
+    return modelled(Route(f"memory/{structure}", _MEMORY[structure], gpu, dtype, full))
 
 
 def torch_attention(gpu: GpuSpec) -> str:
@@ -174,8 +190,12 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
     ``flash`` asks for FlashAttention; without it PyTorch's memory-efficient kernel, which scaled_dot_product_attention
     falls back to, counts as well. Limits: https://github.com/Dao-AILab/flash-attention (Ampere or newer, fp16 and bf16,
     head_dim up to 256 in multiples of 8) and PyTorch's aten/src/ATen/native/transformers/cuda/sdp_utils.cpp
-    (memory-efficient: compute capability 5.0, bf16 from 8.0, head_dim in multiples of 8 at 16 bits, 4 at fp32).
+    (memory-efficient: compute capability 5.0, bf16 from 8.0, head_dim in multiples of 8 at 16 bits, 4 at fp32). A
+    device of unknown kernels is taken to have a fused one of its own, whatever its library calls it.
     """
+    if not gpu.generation.tiles_known:
+        named = f"no kernels of {gpu.id} are known, FlashAttention's as little as others"
+        return named if flash else None
     reason = _flash_reason(gpu, dtype, np.asarray(head_dim))
     if reason is None or flash:
         return reason
@@ -236,6 +256,9 @@ def attention_routes(
     names = list(dims)
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(dims[n], dtype=np.float64)) for n in names))
     full = dict(zip(names, arrays, strict=True))
+    if not gpu.generation.tiles_known:
+        route = Route("attention", _ROOFLINE["attention"], gpu, dtype, full)
+        return [(np.arange(full["seq_q"].size), roofline_of(route))]
     variants = _attention_variants(gpu, dtype, full, kernels)
     routes = []
     for variant in np.unique(variants):

@@ -4,9 +4,20 @@ from archsearch.hardware.architecture import Architecture, find_architecture
 from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.pool import GpuPool
-from archsearch.hardware.prices import parse_prices, price_of, price_source
+from archsearch.hardware.prices import (
+    Price,
+    Quote,
+    Quotes,
+    listed_price,
+    listed_prices,
+    parse_prices,
+    price_of,
+    price_source,
+    quote,
+    quotes,
+)
 from archsearch.hardware.source import Source
-from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie, Price
+from archsearch.hardware.spec import GpuSpec, Interconnect, Memory, Pcie
 
 __all__ = [
     "Architecture",
@@ -16,13 +27,19 @@ __all__ = [
     "Memory",
     "Pcie",
     "Price",
+    "Quote",
+    "Quotes",
     "Source",
     "find_architecture",
     "gpu_ids",
     "list_gpus",
+    "listed_price",
+    "listed_prices",
     "load_gpu",
     "parse_prices",
     "price_of",
     "price_source",
     "profiles_dirs",
+    "quote",
+    "quotes",
 ]

@@ -118,6 +118,8 @@ def _provenance(spec: GpuSpec) -> Iterator[tuple[str, str]]:
 def _against_architecture(spec: GpuSpec) -> Iterator[tuple[str, str]]:
     """What neither a profile nor its architecture states; rates that it and the product facts contradict."""
     generation = spec.generation
+    if spec.vendor != generation.vendor:
+        yield "vendor", f"{spec.vendor}, but the architecture {generation.id} is {generation.vendor}'s"
     if generation.tiles_known:
         for name in LIMITS:
             if getattr(spec, name) is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from archsearch.yaml_records import Record
 
-Vendor = Literal["nvidia", "amd", "intel", "cpu"]
+Vendor = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+"""Who makes a device, in lower case. The kernel models decide on ``nvidia``, ``amd`` and ``cpu`` (a host); any other
+name is as good as the next."""
 
 
 class Source(Record):

@@ -47,15 +47,6 @@ class Pcie(Record):
     peer_access: bool | None = None
 
 
-class Price(Record):
-    """An on-demand price of one GPU-hour as published on ``date`` (ISO)."""
-
-    usd_per_hour: PositiveFloat
-    provider: str
-    url: str
-    date: str
-
-
 class SmLimits(NamedTuple):
     """What bounds the thread blocks that one SM holds: bytes, and counts."""
 
@@ -122,7 +113,6 @@ class GpuSpec(Record):
     power_limit_w: tuple[PositiveFloat, PositiveFloat] | None = None
     interconnect: Interconnect | None = None
     pcie: Pcie | None = None
-    price: Price | None = None
     sources: tuple[Source, ...]
     inferred: dict[str, str] = Field(default={})
     disputed: dict[str, Dispute] = Field(default={})
@@ -193,6 +183,11 @@ class GpuSpec(Record):
         return self.memory.usable_gib * 2**30 - self.context_mib * 2**20
 
     @property
+    def available_gib(self) -> float:
+        """``available_bytes`` in GiB."""
+        return self.available_bytes / 2**30
+
+    @property
     def bandwidth_bytes_s(self) -> float:
         return self.memory.bandwidth_gb_s * 1e9
 
@@ -251,7 +246,7 @@ def rate_share(dtype: DType, cap: float, accumulation: str) -> float:
     return cap * (0.5 if accumulation == "half" and dtype in HALF_WITH_FP32 else 1.0)
 
 
-_IDENTITY = frozenset({"id", "name", "vendor", "aliases", "form_factor", "notes", "price"})
+_IDENTITY = frozenset({"id", "name", "vendor", "aliases", "form_factor", "notes"})
 _PROVENANCE = frozenset({"sources", "inferred", "disputed", "inherited", "unchecked", "peak_notes"})
 _NAMED_ALONE = frozenset({"memory.usable_gib", "memory.unified", "pcie.peer_access", "interconnect.domain_gpus"})
 """Figures that a source must name by their own path: a document on memory or on a link is not yet one on these."""

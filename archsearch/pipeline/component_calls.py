@@ -15,7 +15,7 @@ from archsearch.cost.layouts import laid_out
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache, Remembered
-from archsearch.hardware.prices import price_of
+from archsearch.hardware.prices import quotes
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Convolution, MatMul, OpList
@@ -70,12 +70,12 @@ def _memory(config: ModelConfig, workload: Workload) -> MemoryUse:
 class Pricer:
     """Prices calls of components on one GPU; scalar workloads are priced once.
 
-    ``prices`` are the user's USD per GPU-hour by GPU id; ``usd_per_hour`` is this GPU's (None: unknown).
+    ``prices`` are the user's USD per GPU-hour by GPU id; ``quotes`` has this GPU's, or says that nobody knows it.
     """
 
     def __init__(self, gpu: GpuSpec, prices: Mapping[str, float] | None = None) -> None:
         self.gpu = gpu
-        self.usd_per_hour = price_of(gpu, prices)
+        self.quotes = quotes([gpu], prices)
         self.model = CostModel(gpu, cache=PriceCache())
         self.models = Models()
         self._calls = Remembered(self._price, REMEMBERED_CALLS)

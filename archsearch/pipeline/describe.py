@@ -49,6 +49,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "gpu_seconds_per_output": number(e.gpu_seconds_per_output),
         "energy_j_per_output": number(e.energy_j),
         "usd_per_output": None if e.usd is None else number(e.usd),
+        **e.quotes.to_dict(),
         "stages": [_stage(s, latency) for s in e.stages],
         "memory_bytes": {
             "peak": number(e.peak_memory_bytes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.cost.power import board_power_w
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, UnsupportedError
+from archsearch.hardware.prices import Quotes
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.component_calls import Call, Pricer
@@ -47,7 +48,7 @@ class PipelineEstimate:
     """A pipeline under a request and a deployment, on a ``gpu``.
 
     ``stages`` are its parts in order, ``weights_bytes`` the weights by component, ``provenance`` how the time is known
-    by its least-known part, ``usd_per_hour`` a GPU's price.
+    by its least-known part, ``quotes`` has the GPU's price, or says that nobody knows it.
     """
 
     pipeline: GenerationPipeline
@@ -57,7 +58,7 @@ class PipelineEstimate:
     stages: tuple[StageCost, ...]
     weights_bytes: dict[str, Floats]
     provenance: Provenance
-    usd_per_hour: float | None = None
+    quotes: Quotes = field(default_factory=Quotes)
 
     def total(self, field: str) -> Floats:
         """A field of the stages summed."""
@@ -98,8 +99,9 @@ class PipelineEstimate:
 
     @property
     def usd(self) -> Floats | None:
-        """Price per output at ``usd_per_hour`` of each GPU, None where it is not known."""
-        return None if self.usd_per_hour is None else self.gpu_seconds_per_output * self.usd_per_hour / 3600.0
+        """USD per output at each GPU's price, None where that is not known."""
+        quote = self.quotes.known.get(self.gpu.id)
+        return None if quote is None else self.gpu_seconds_per_output * quote.usd_per_hour / 3600.0
 
 
 def estimate_pipeline(
@@ -148,7 +150,7 @@ def estimate_pipeline(
         stages=costs,
         weights_bytes=weights,
         provenance=provenance,
-        usd_per_hour=pricer.usd_per_hour,
+        quotes=pricer.quotes,
     )
 
 

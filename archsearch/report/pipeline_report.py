@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archsearch.hardware import Quotes
 from archsearch.pipeline.describe import quality_left
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def serve_page(document: Mapping[str, Any]) -> str:
             for g in document["fleet"]
         ),
         f"{document['energy_j_per_output']:.4g} J per output at TDP",
+        *(f"GPU-hour: {line}" for line in Quotes.from_dict(document).lines("fleets with it come last")),
     ]
     priced = document.get("alternatives") is not None and document.get("usd_per_hour") is not None
     return _page(title, facts, [fleet_bars(document)] if priced else [])

@@ -12,6 +12,7 @@ import numpy as np
 from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
+from archsearch.hardware.prices import Quote
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.generation_cost import estimate_pipeline
@@ -65,10 +66,10 @@ class ServiceLevel:
 class Replica:
     """One serving unit: a plan on a ``gpu`` (or on the few, ``gpus``, that share a request).
 
-    ``batch_s`` are seconds by batch size, ``usd_per_hour`` a GPU's price, ``available`` how many GPUs there are.
-    ``mix`` are the service times of requests that are not alike; they are served one by one. ``video_s`` is the length
-    of a video that a request makes, where it is one; ``execution`` how the transformer runs, ``plan`` what is asked
-    and run.
+    ``batch_s`` are seconds by batch size, ``usd_per_hour`` a GPU's price and ``price_source`` who says so,
+    ``available`` how many GPUs there are. ``mix`` are the service times of requests that are not alike; they are served
+    one by one. ``video_s`` is the length of a video that a request makes, where it is one; ``execution`` how the
+    transformer runs, ``plan`` what is asked and run.
     """
 
     gpu: GpuSpec
@@ -80,6 +81,7 @@ class Replica:
     video_s: float | None = None
     execution: Execution | None = None
     plan: Plan | None = None
+    price_source: str = "given"
 
     @property
     def watts(self) -> float:
@@ -168,7 +170,7 @@ def replica(
     gpu: GpuSpec,
     *,
     max_batch: int,
-    usd_per_hour: float | None,
+    quote: Quote | None,
     available: int | None = None,
     mix: Sequence[tuple[Plan, float]] = (),
 ) -> Replica:
@@ -178,7 +180,7 @@ def replica(
         plan: the pipeline, one image or video of it, and how it runs (``make_plan``).
         gpu: what it runs on.
         max_batch: the largest batch that is tried.
-        usd_per_hour: a GPU's price, None where it is not known.
+        quote: a GPU's price, None where nobody knows it.
         available: how many GPUs there are, None for as many as it takes.
         mix: plans with their shares, where requests are not alike; they are served singly.
 
@@ -194,7 +196,7 @@ def replica(
             "requests come one by one and are batched as they wait: give {max_batch}, no batch lever", field="max_batch"
         )
     if mix:
-        parts = [replica(p, gpu, max_batch=1, usd_per_hour=usd_per_hour, available=available) for p, _ in mix]
+        parts = [replica(p, gpu, max_batch=1, quote=quote, available=available) for p, _ in mix]
         service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
         return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
     pricer = Pricer(gpu)
@@ -206,7 +208,7 @@ def replica(
             if batch == 1:
                 peak = float(estimate.peak_memory_bytes) / 2**30
                 raise UnsupportedError(
-                    f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.memory.size_gib:g}: pull a lever "
+                    f"{plan.pipeline.name} needs {peak:.1f} GiB of {gpu.id}'s {gpu.available_gib:.1f}: pull a lever "
                     "that saves memory (fp8, text-int8, model-offload)"
                 )
             break
@@ -216,11 +218,12 @@ def replica(
         gpu=gpu,
         gpus=plan.deployment.gpus,
         batch_s=seconds,
-        usd_per_hour=usd_per_hour,
+        usd_per_hour=None if quote is None else quote.usd_per_hour,
         available=available,
         video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
         execution=plan.deployment.step_execution,
         plan=plan,
+        price_source="given" if quote is None else quote.source,
     )
 
 
@@ -314,7 +317,8 @@ class FleetPlan:
 def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> FleetPlan:
     """The cheapest fleet for a traffic: of one kind of GPU, or of a pair of kinds that share it.
 
-    Each kind of a pair keeps the level on its own. Kinds without a price are compared by their number of GPUs alone.
+    Each kind of a pair keeps the level on its own. Fleets with a kind without a price come after all others, and are
+    compared by their number of GPUs alone.
 
     Args:
         units: replicas, one of each kind of GPU (see ``make_replica``).

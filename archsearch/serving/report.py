@@ -8,6 +8,7 @@ from math import isfinite
 import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.hardware import Quote, Quotes
 from archsearch.pipeline.describe import deployment_document, request_document
 from archsearch.serving.fleet import Fleet, FleetPlan, Group, Replica, ServiceLevel, plan_fleet
 from archsearch.serving.queueing import Quantiles
@@ -62,15 +63,24 @@ def _planned(name: str, units: Sequence[Replica], rate: float, level: ServiceLev
     }
 
 
-def _asked(name: str, units: Sequence[Replica]) -> Document:
-    """The pipeline, and how its transformer runs: the same on every kind of GPU."""
+def _asked(name: str, units: Sequence[Replica], beside: Sequence[Replica] = ()) -> Document:
+    """The pipeline, how its transformer runs (the same on every kind of GPU), and what the kinds cost, those ``beside``
+    it too."""
     execution, plan = units[0].execution, units[0].plan
     document: Document = {"pipeline": name}
     if execution is not None:
         document["execution"] = execution.to_dict()
     if plan is not None:
         document |= {"request": request_document(plan.request), "run": deployment_document(plan.deployment)}
-    return document
+    return document | quotes_of((*units, *beside)).to_dict()
+
+
+def quotes_of(units: Sequence[Replica]) -> Quotes:
+    """Prices of the kinds of GPU, and the kinds that have none."""
+    usd = {unit.gpu.id: unit.usd_per_hour for unit in units}
+    sources = {unit.gpu.id: unit.price_source for unit in units}
+    known = {gpu: Quote(price, sources[gpu]) for gpu, price in usd.items() if price is not None}
+    return Quotes(known, tuple(gpu for gpu in usd if gpu not in known))
 
 
 def _limits(level: ServiceLevel) -> dict[str, float]:
@@ -195,7 +205,7 @@ def _ladder(ladder: Ladder, name: str, rate: float, level: ServiceLevel) -> Docu
         for g in fleet.groups
     ]
     return {
-        **_asked(name, ladder.rungs[-1].units),
+        **_asked(name, ladder.rungs[-1].units, [unit for rung in ladder.rungs for unit in rung.units]),
         "rate_per_s": rate,
         "service_level": _limits(level),
         "response_s": response(ladder.first_response),

@@ -8,7 +8,7 @@ from math import fsum
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool, GpuSpec, parse_prices, price_of
+from archsearch.hardware import GpuPool, GpuSpec, parse_prices, quote
 from archsearch.pipeline.make_plan import make_plan
 from archsearch.ranges import require_range
 from archsearch.serving.fleet import Replica, replica
@@ -119,5 +119,5 @@ class Setup:
     def _replica(self, pipeline: str, gpu: GpuSpec, available: int | None, generation: Mapping[str, Any]) -> Replica:
         plan, _ = make_plan(pipeline, gpu, **generation)
         mix = [(make_plan(pipeline, gpu, **{**generation, **size.sizes})[0], size.share) for size in self.mix]
-        price = price_of(gpu, self.prices)
-        return replica(plan, gpu, max_batch=self.max_batch, usd_per_hour=price, available=available, mix=mix)
+        price = quote(gpu, self.prices)
+        return replica(plan, gpu, max_batch=self.max_batch, quote=price, available=available, mix=mix)

@@ -138,8 +138,10 @@ def _by_size(gpu: GpuSpec, op: Collective, payload: Floats, size: Floats) -> Ker
 
 
 def joined_gpus(gpu: GpuSpec) -> int:
-    """How many GPUs the fast link of a profile joins: two by a bridge, else those of a node."""
+    """How many GPUs the fast link of a profile joins: what it says, else two by a bridge and those of a node."""
     domains = _constants().joined_gpus
+    if gpu.interconnect is not None and gpu.interconnect.domain_gpus is not None:
+        return gpu.interconnect.domain_gpus
     if gpu.interconnect is not None and "bridge" in gpu.interconnect.name.lower():
         return domains.bridge
     return domains.superchip if gpu.form_factor.lower() == "superchip" else domains.node

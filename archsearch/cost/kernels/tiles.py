@@ -64,8 +64,9 @@ class TileSet:
 
 
 def uses_matrix_units(gpu: GpuSpec, dtype: DType) -> bool:
-    """Whether this format runs on tensor or matrix cores here (fp32 never does; see TF32 for that)."""
-    return gpu.tensor_cores_per_sm > 0 and dtype is not DType.FP32
+    """Whether this format runs on tensor or matrix cores here (fp32 never does; see TF32 for that) whose tiles are
+    known."""
+    return gpu.tensor_cores_per_sm > 0 and dtype is not DType.FP32 and gpu.generation.tiles_known
 
 
 def step_bytes(gpu: GpuSpec, dtype: DType) -> float:

@@ -20,7 +20,8 @@ from archsearch.arrays import as_float
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.errors import InvalidInputError
-from archsearch.hardware import GpuSpec
+from archsearch.hardware import GpuSpec, Quotes
+from archsearch.hardware.prices import IN_A_SPACE
 from archsearch.models.base import ModelConfig
 from archsearch.search.answers.moves import DEFAULT_STEPS, Move
 from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
@@ -66,7 +67,7 @@ class Explanation:
 
     Latencies and FLOPs are per ``per``; ``execution`` is how it runs. ``neighbours`` hold every step with its metrics
     and ``why`` it is better in the ``objectives``, loses, or is out of the question. ``space`` is None where the model
-    belongs to none.
+    belongs to none; ``quotes`` are the GPUs' prices where something of it is in USD.
     """
 
     family: str
@@ -81,12 +82,13 @@ class Explanation:
     quality: dict[str, Any] | None = None
     neighbours: list[dict[str, Any]] = field(default_factory=list)
     space: str | None = None
+    quotes: Quotes | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "per_gpu"}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("per_gpu", "quotes")}
         views = [{f.name: getattr(view, f.name) for f in fields(view)} for view in self.per_gpu]
-        return own | {"per_gpu": views}
+        return own | {"per_gpu": views} | (self.quotes.to_dict() if self.quotes else {})
 
     def lines(self) -> list[str]:
         """Sentences for people, GPU by GPU."""
@@ -102,6 +104,7 @@ class Explanation:
         if self.execution:
             lines.append(f"execution: {Execution(**self.execution).line()}")
         lines.append(f"objectives: {', '.join(self.objectives) or 'none that is known'}")
+        lines += [f"GPU-hour: {line}" for line in (self.quotes.lines(IN_A_SPACE) if self.quotes else ())]
         for view in self.per_gpu:
             lines += _view_lines(view, self.per)
         lines += [f"  {item['label']}: {item['why']}" for item in self.neighbours if item["single"]]

@@ -26,6 +26,7 @@ from archsearch.search.answers.steps import Judged, judge, moved_cells, pair_mov
 from archsearch.search.answers.terms import Term, priced_terms, space_run
 from archsearch.search.evaluate.columns import Columns, Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import setting_of
 from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.pools import continuous
@@ -79,7 +80,7 @@ def explain_ranked(
 def explain_row(evaluator: Evaluator, row: Row, signs: Mapping[str, float], config: dict[str, Any]) -> Explanation:
     """Explain one row of a space's table; ``signs`` are the objectives ({column: sign}), ``config`` its whole
     config."""
-    space, pool = evaluator.space, evaluator.pool
+    space, pool, setting = evaluator.space, evaluator.pool, setting_of(evaluator)
     terms = priced_terms(evaluator, signs)
     own = _own(evaluator, row)
     around = _Around.of(evaluator, own, terms)
@@ -108,6 +109,7 @@ def explain_row(evaluator: Evaluator, row: Row, signs: Mapping[str, float], conf
         quality=quality,
         neighbours=around.rows,
         space=space.name,
+        quotes=setting.economy.quotes if setting.in_usd else None,
     )
 
 

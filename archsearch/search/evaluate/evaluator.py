@@ -31,7 +31,13 @@ from archsearch.search.evaluate.limits import (
     size_violations,
     training_violations,
 )
-from archsearch.search.evaluate.metrics import PER_GPU_ABSOLUTE, Derivation, OwnFronts, refuse_unpriced
+from archsearch.search.evaluate.metrics import (
+    PER_GPU_ABSOLUTE,
+    Derivation,
+    OwnFronts,
+    refuse_idle_prices,
+    refuse_unpriced,
+)
 from archsearch.search.evaluate.pool_models import LatencyModel, cost_models
 from archsearch.search.evaluate.sampling_quality import SpaceSampler
 from archsearch.search.evaluate.training_cost import TrainingCost
@@ -89,7 +95,9 @@ class Evaluator:
         self.pool = pool
         _refuse_unsupported(space, pool)
         self.training = training or _training_cost(space)
-        refuse_unpriced(space.record, pool, self.training.gpu if self.training else None)
+        trainer = self.training.gpu if self.training else None
+        refuse_idle_prices(space.record, pool, trainer)
+        refuse_unpriced(space.record, pool, trainer)
         self.own_fronts = own_fronts
         self.bounds = bounds
         self.models: Mapping[str, LatencyModel] = cost_models(pool) if models is None else models

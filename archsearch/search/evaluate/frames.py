@@ -16,7 +16,7 @@ import numpy as np
 
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.metrics import ENERGY_BASIS, price_sources
+from archsearch.search.evaluate.metrics import ENERGY_BASIS, priced_gpus
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.evaluate.setting import Economy, PoolView, QualityLaw, Setting
 from archsearch.search.evaluate.training_cost import layout_of
@@ -86,10 +86,10 @@ def setting_of(evaluator: Evaluator) -> Setting:
 def _economy(evaluator: Evaluator) -> Economy:
     """How energy and prices are known, and the training run that costs are of."""
     record, trainer = evaluator.space.record, evaluator.training
-    prices = price_sources(record, evaluator.pool, trainer.gpu if trainer else None)
+    known = priced_gpus(record, evaluator.pool, trainer.gpu if trainer else None)
     training = None if record.training is None else record.training.model_dump(mode="json", exclude_none=True)
     lifetime = None if record.lifetime is None else record.lifetime.model_dump(mode="json")
-    return Economy(ENERGY_BASIS, prices, training, lifetime)
+    return Economy(ENERGY_BASIS, known, training, lifetime)
 
 
 def to_records(table: SearchResult | pd.DataFrame) -> list[dict[str, object]]:

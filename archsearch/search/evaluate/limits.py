@@ -74,7 +74,7 @@ def size_violations(space: SearchSpace, pool: GpuPool, values: Metrics) -> dict[
         limit = budget.memory_gib * 2**30
         amounts[f"budget: memory at most {budget.memory_gib:g} GiB"] = (values["memory_bytes"] - limit) / limit
     for gpu in pool.gpus:
-        fits = f"{DEVICE_MEMORY} {gpu.id} ({gpu.memory.size_gib:g} GiB)"
+        fits = f"{DEVICE_MEMORY} {gpu.id} ({gpu.available_gib:.1f} GiB)"
         amounts[fits] = (values["memory_bytes"] - gpu.available_bytes) / gpu.available_bytes
     return amounts
 

@@ -10,7 +10,8 @@ on GPU g, r_g = t_g(a) / t_g(reference), and w_g the weights of the pool (they s
 
 where t*_g(q) is the least time per unit that any architecture of the space with at least quality q has on g: what a
 model made for g alone would gain. Energy is the board power (TDP) times the time that the GPU is busy, an upper bound
-(``energy_basis``). Prices are on-demand prices from the GPU's profile.
+(``energy_basis``). Prices are the space's, else the on-demand
+prices of the file of prices (``archsearch.hardware.prices``).
 
     energy_j:<g>           power_w · gpus · t_g                per unit
     usd_per_million:<g>    usd_per_hour / 3600 · gpus · t_g · 10⁶   per million units
@@ -33,10 +34,10 @@ from archsearch.arrays import Floats
 from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import InvalidInputError, UnsupportedError
-from archsearch.hardware import GpuPool, price_of, price_source
+from archsearch.hardware import GpuPool, Quotes, load_gpu, price_of, quotes
+from archsearch.hardware.prices import IN_A_SPACE
 from archsearch.hardware.spec import GpuSpec
 from archsearch.search.evaluate.columns import Columns, metric_and_gpu, per_gpu_column
-from archsearch.search.evaluate.setting import Price
 from archsearch.search.space.schema import SpaceRecord
 
 PER_GPU_ABSOLUTE = ("energy_j", "usd_per_million")
@@ -147,7 +148,7 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
 
     Raises:
         InvalidInputError: training or lifetime figures without a ``training`` or ``lifetime`` section.
-        UnsupportedError: a price is needed that a GPU's profile does not have.
+        UnsupportedError: a price is needed that nobody knows.
     """
     metrics = {objective.metric for objective in record.objectives}
     budget = record.budget
@@ -162,22 +163,31 @@ def refuse_unpriced(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None)
         raise InvalidInputError(f"space {record.name}: lifetime_usd needs a section 'lifetime: {{inferences: N}}'")
     needed = list(pool.gpus) if metrics & set(NEED_PRICE) else []
     needed += [trainer] if trainer is not None and metrics & {"training_usd", "lifetime_usd"} else []
-    unpriced = [gpu.id for gpu in needed if price_of(gpu, record.prices) is None]
+    unpriced = quotes(needed, record.prices).unpriced
     if unpriced:
-        raise UnsupportedError(
-            f"space {record.name} asks for {', '.join(sorted(metrics & {*NEED_PRICE, 'training_usd'}))}: the profile "
-            f"of {', '.join(dict.fromkeys(unpriced))} has no price; give USD per GPU-hour in the space's 'prices'"
-        )
+        asked = ", ".join(sorted(metrics & {*NEED_PRICE, "training_usd"}))
+        missing = "; ".join(Quotes({}, unpriced).lines(IN_A_SPACE))
+        raise UnsupportedError(f"space {record.name} asks for {asked}: {missing}")
 
 
-def price_sources(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> dict[str, Price]:
-    """Prices per GPU-hour of the pool and the training GPU, where they have one, and where each is from."""
-    prices: dict[str, Price] = {}
-    for gpu in (*pool.gpus, *((trainer,) if trainer else ())):
-        price, source = price_of(gpu, record.prices), price_source(gpu, record.prices, given="the space's prices")
-        if price is not None and source is not None:
-            prices[gpu.id] = Price(price, source)
-    return prices
+def refuse_idle_prices(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> None:
+    """Refuse a price of the space that has no effect: of a GPU that is neither in the pool, nor among the space's own
+    hardware, nor trains.
+
+    Raises:
+        InvalidInputError: there is one.
+    """
+    used = {*pool.ids, *((trainer.id,) if trainer else ())}
+    if idle := record.prices.keys() - used:
+        idle -= {load_gpu(name).id for name in record.hardware}
+    if idle:
+        text = f"{', '.join(sorted(idle))}: has no effect: the hardware is {', '.join(sorted(used))}"
+        raise InvalidInputError(f"space {record.name}: prices.{text}")
+
+
+def priced_gpus(record: SpaceRecord, pool: GpuPool, trainer: GpuSpec | None) -> Quotes:
+    """Prices per GPU-hour of the pool and the training GPU, where each is from, and whose price nobody knows."""
+    return quotes((*pool.gpus, *((trainer,) if trainer else ())), record.prices, given="the space's prices")
 
 
 def _stem(name: str) -> str:

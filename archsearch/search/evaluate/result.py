@@ -9,9 +9,9 @@ Keys of ``attrs`` (plain values, as JSON has them):
 * of every table: ``space``, ``family``, ``pipeline``, ``throughput_unit``, ``hardware`` (GPU ids), ``weights`` (of the
   pool, in that order), ``fixed`` (fields with one value), ``config_fields``, ``dimensions`` (columns that are the
   space's dimensions and derived fields), ``objectives`` ({column: +1 minimised, -1 maximised}), ``prefer``,
-  ``workload``, ``execution``, ``energy_basis``, ``prices``, ``training``, ``lifetime`` (the last two where the space
-  has such a section) and ``quality`` (the law: ``proxy``, ``metric``, ``unit``, ``direction``, ``source``, ``url``,
-  ``assumed``);
+  ``workload``, ``execution``, ``energy_basis``, ``prices`` ({GPU: USD per hour and source}), ``unpriced`` (GPUs whose
+  price nobody knows), ``training``, ``lifetime`` (the last two where the space has such a section) and ``quality`` (the
+  law: ``proxy``, ``metric``, ``unit``, ``direction``, ``source``, ``url``, ``assumed``);
 * of an enumeration: ``architectures``, ``legal``, ``valid``, ``evaluation_s``, ``architectures_per_s``, ``rejected``,
   ``provenance``, and ``objectives`` as a list of columns (their signs are in ``signs``);
 * of a study's trials: ``study``, and ``baseline`` as the study stored it;

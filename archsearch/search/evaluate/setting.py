@@ -8,6 +8,7 @@ from typing import Any
 
 from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError
+from archsearch.hardware import Quotes
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.space.schema import WorkloadRecord
 
@@ -41,35 +42,25 @@ class QualityLaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """A GPU's price per hour and who says so."""
-
-    usd_per_hour: float
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Economy:
     """How energy and prices are known, and the space's sections of training and lifetime, where it has them."""
 
     energy_basis: str
-    prices: Mapping[str, Price]
+    quotes: Quotes
     training: Mapping[str, Any] | None = None
     lifetime: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; sections that the space lacks are left out."""
-        document: dict[str, Any] = {"energy_basis": self.energy_basis}
-        document["prices"] = {gpu: asdict(price) for gpu, price in self.prices.items()}
+        document: dict[str, Any] = {"energy_basis": self.energy_basis, **self.quotes.to_dict()}
         sections = {"training": self.training, "lifetime": self.lifetime}
         return document | {name: dict(section) for name, section in sections.items() if section is not None}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Economy:
         """From ``to_dict`` of this version or an earlier one, which knew no prices."""
-        prices = {gpu: Price(**price) for gpu, price in document.get("prices", {}).items()}
         basis = document.get("energy_basis", "")
-        return cls(basis, prices, document.get("training"), document.get("lifetime"))
+        return cls(basis, Quotes.from_dict(document), document.get("training"), document.get("lifetime"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +85,12 @@ class Setting:
     execution: Execution
     economy: Economy
     quality: QualityLaw
+
+    @property
+    def in_usd(self) -> bool:
+        """Whether its rows have prices: as objectives, or of training and a lifetime."""
+        sections = (self.economy.training, self.economy.lifetime)
+        return any("usd" in column for column in self.objectives) or any(section is not None for section in sections)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as studies store them and tables carry them."""
@@ -176,6 +173,7 @@ class Counts:
             "architectures_per_s": self.architectures_per_s,
             "rejected": dict(self.rejected),
             "objectives": list(setting.objectives),
+            **setting.economy.quotes.to_dict(),
             "provenance": dict(self.provenance),
         }
 

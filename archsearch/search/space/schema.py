@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
+from archsearch.hardware import load_gpu
 from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
@@ -291,6 +292,21 @@ class SpaceRecord(Record):
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
         return value
+
+    @field_validator("prices")
+    @classmethod
+    def _by_id(cls, value: dict[str, float]) -> dict[str, float]:
+        """Prices by GPU id, whatever the GPUs are called in the file."""
+        prices: dict[str, float] = {}
+        for name, usd in value.items():
+            try:
+                gpu = load_gpu(name).id
+            except ArchSearchError as error:
+                raise ValueError(str(error)) from None
+            if gpu in prices:
+                raise ValueError(f"two prices of {gpu}")
+            prices[gpu] = usd
+        return prices
 
     @model_validator(mode="after")
     def _runs(self) -> SpaceRecord:
