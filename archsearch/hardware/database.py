@@ -14,6 +14,7 @@ from pathlib import Path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.architecture import Changed, architecture_files
 from archsearch.hardware.folders import Profiles, profiles_dirs
+from archsearch.hardware.parsed import keep_parsed
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
 
@@ -142,4 +143,5 @@ def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], a
             index.names[name] = spec.id
             origin[name] = path
         index.specs[spec.id] = spec
+    keep_parsed()
     return index
