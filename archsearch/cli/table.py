@@ -72,3 +72,17 @@ def _wrapped(text: str, width: int) -> list[str]:
         for line in lines
         for part in ([line] if len(line) <= width else textwrap.wrap(line, width, break_on_hyphens=False) or [""])
     ]
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, less: Sequence[str]
+) -> list[int]:
+    """Which columns a line of ``width`` characters has room for (None: all), by number: those of ``less`` are left
+    out one after the other until the table fits."""
+    needed = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    shown = list(range(len(columns)))
+    for name in less:
+        if width is None or 2 + sum(needed[i] for i in shown) + BETWEEN * len(shown) - 1 <= width:
+            break
+        shown = [i for i in shown if columns[i] != name]
+    return shown
