@@ -54,19 +54,48 @@ class ArchSearchError(Exception):
 
 
 class UnknownNameError(ArchSearchError):
-    """A name (GPU, preset, space, study, proxy) that does not exist; the text lists near matches."""
+    """A name (GPU, preset, space, study, proxy) that does not exist; the text lists near matches.
+
+    Near is what ``known`` has of similar spelling, unless ``near`` says what is; ``reason`` is told instead of it.
+    """
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, field: str | Iterable[str] = ()
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        hint: str = "",
+        *,
+        field: str | Iterable[str] = (),
+        near: Iterable[str] | None = None,
+        reason: str = "",
     ) -> None:
         name, choices = str(name), sorted(set(known))
-        lowered = {choice.lower(): choice for choice in choices}
-        near = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=4, cutoff=0.5)]
-        listed = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(choices)}"
-        super().__init__(f"unknown {kind} {name!r}: {listed}" + (f" {hint}" if hint else ""), field=field)
+        if near is None:
+            lowered = {choice.lower(): choice for choice in choices}
+            near = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=4, cutoff=0.5)]
         self.kind = kind
         self.name = name
         self.near = tuple(near)
+        listed = reason or (f"did you mean {', '.join(self.near)}?" if self.near else f"known: {', '.join(choices)}")
+        super().__init__(self._told(listed) + (f" {hint}" if hint else ""), field=field)
+
+    def _told(self, listed: str) -> str:
+        return f"unknown {self.kind} {self.name!r}: {listed}"
+
+
+class AmbiguousNameError(UnknownNameError):
+    """A name that may be each of several things, or says too little to be the one that is ``near``."""
+
+    def __init__(
+        self, kind: str, name: str, choices: Iterable[str], hint: str = "", *, field: str | Iterable[str] = ()
+    ) -> None:
+        super().__init__(kind, name, (), hint, field=field, near=choices)
+
+    def _told(self, listed: str) -> str:
+        if len(self.near) == 1:
+            return f"{self.name!r} says too little to name a {self.kind}: is it {self.near[0]}?"
+        return f"{self.name!r} may be {', '.join(self.near[:-1])} or {self.near[-1]}: say which"
 
 
 class InvalidInputError(ArchSearchError):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsearch.cli.main import run
-from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.errors import AmbiguousNameError, ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.ranges import require_range
 
 
@@ -27,6 +27,21 @@ def test_braces_of_a_user_are_no_fields() -> None:
 
 def test_an_unknown_name_carries_its_field() -> None:
     assert UnknownNameError("dtype", "fp7", ["fp8"], field="dtype").field == "dtype"
+
+
+def test_an_unknown_name_says_what_is_near_or_why_nothing_is() -> None:
+    told = UnknownNameError("GPU", "h300", ["h100"], "(see --list)", near=(), reason="no such number")
+    assert (str(told), told.near) == ("unknown GPU 'h300': no such number (see --list)", ())
+    assert UnknownNameError("GPU", "h10", ["h100"]).near == ("h100",)
+    assert UnknownNameError("GPU", "x", ["h100"], near=("y",)).near == ("y",)
+
+
+def test_an_ambiguous_name_is_an_unknown_one_with_choices() -> None:
+    several = AmbiguousNameError("GPU", "{a}", ["p", "q", "r"], field="hardware").about("x.csv")
+    assert isinstance(several, UnknownNameError)
+    assert str(several) == "x.csv: '{a}' may be p, q or r: say which"
+    assert (several.near, several.field) == (("p", "q", "r"), "hardware")
+    assert str(AmbiguousNameError("GPU", "a", ["p"])) == "'a' says too little to name a GPU: is it p?"
 
 
 def test_the_command_line_adds_its_dashes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,11 +20,9 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.hardware import (
     GpuPool,
     GpuSpec,
-    database,
     gpu_ids,
     list_gpus,
     load_gpu,
-    profile,
     profiles_dirs,
 )
 
@@ -263,99 +261,7 @@ def test_a_format_the_silicon_lacks_is_refused_with_the_reason(gpu_id: str, abse
             gpu.peak_flops(DType(dtype))
 
 
-# ---------------------------------------------------------------- names
-
-
-@pytest.mark.parametrize(
-    ("name", "gpu_id"),
-    [
-        ("H100", "h100-sxm"),
-        ("h100", "h100-sxm"),
-        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
-        ("NVIDIA H100 PCIe", "h100-pcie"),
-        ("NVIDIA H100 NVL", "h100-nvl"),
-        ("NVIDIA H200", "h200-sxm"),
-        ("NVIDIA GH200 480GB", "gh200"),
-        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
-        ("NVIDIA A100-SXM4-40GB", "a100-sxm-40gb"),
-        ("A100-SXM4-40GB", "a100-sxm-40gb"),
-        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
-        ("NVIDIA A100-PCIE-40GB", "a100-pcie-40gb"),
-        ("NVIDIA B200", "b200-sxm"),
-        ("NVIDIA GB200", "gb200"),
-        ("NVIDIA B300 SXM6 AC", "b300-sxm"),
-        ("NVIDIA L40S", "l40s"),
-        ("NVIDIA L4", "l4"),
-        ("NVIDIA A10", "a10"),
-        ("NVIDIA A10G", "a10g"),
-        ("Tesla T4", "t4"),
-        ("Tesla V100-SXM2-16GB", "v100-sxm-16gb"),
-        ("Tesla V100-SXM2-32GB", "v100-sxm-32gb"),
-        ("Tesla V100-PCIE-32GB", "v100-pcie-32gb"),
-        ("Tesla P100-PCIE-16GB", "p100-pcie-16gb"),
-        ("Tesla P4", "p4"),
-        ("  l40s ", "l40s"),
-        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
-        ("NVIDIA GeForce RTX 3090", "rtx-3090"),
-        ("NVIDIA RTX A6000", "rtx-a6000"),
-        ("AMD Instinct MI300X", "mi300x"),
-    ],
-)
-def test_device_names_resolve(name: str, gpu_id: str) -> None:
-    assert load_gpu(name).id == gpu_id
-
-
-@every_gpu
-def test_every_alias_resolves_to_its_gpu_in_any_case(gpu_id: str) -> None:
-    gpu = load_gpu(gpu_id)
-    for name in (gpu.name, *gpu.aliases):
-        assert load_gpu(name).id == gpu_id
-        assert load_gpu(name.upper()).id == gpu_id
-
-
-def test_no_name_means_two_gpus() -> None:
-    owner: dict[str, str] = {}
-    for gpu in list_gpus():
-        for name in database.profile_names(gpu):
-            assert owner.setdefault(name, gpu.id) == gpu.id, name
-
-
-@pytest.mark.parametrize(
-    ("name", "near"),
-    [
-        ("h100-smx", "h100-sxm"),
-        ("a100-sxm-80", "a100-sxm-80gb"),
-        ("rtx-4900", "rtx-4090"),
-        ("NVIDIA H100 80GB HBM4", "NVIDIA H100 80GB HBM3"),
-    ],
-)
-def test_an_unknown_gpu_is_refused_with_near_names(name: str, near: str) -> None:
-    with pytest.raises(UnknownNameError) as caught:
-        load_gpu(name)
-    assert near in caught.value.near
-    assert name in str(caught.value)
-    assert near in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["", "../h100-sxm", "calibration/h100", "banana"])
-def test_a_strange_name_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError):
-        load_gpu(name)
-
-
-def test_an_id_is_found_without_reading_the_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Path] = []
-    mapping = profile.read_mapping
-
-    def counting(path: Path) -> dict[str, Any]:
-        read.append(path)
-        return mapping(path)
-
-    database._complete.cache_clear()
-    monkeypatch.setattr(profile, "read_mapping", counting)
-    load_gpu("l40s")
-    load_gpu("NVIDIA L40S")
-    assert read == [SHIPPED / "l40s.yaml"]
+# ---------------------------------------------------------------- start-up
 
 
 def test_reading_profiles_imports_nothing_heavy() -> None:

@@ -11,28 +11,33 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.architecture import Changed, architecture_files
+from archsearch.hardware.clouds import Offer, find_offer, siblings
 from archsearch.hardware.folders import Profiles, profiles_dirs
+from archsearch.hardware.names import Known, bare, meant, plain, refusal, written
+from archsearch.hardware.parsed import keep_parsed
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
 
-_SEPARATORS = re.compile(r"[\s_/]+")
-_BRANDS = ("nvidia-", "amd-", "tesla-", "geforce-", "instinct-", "radeon-")
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{,99}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Index:
-    """The profiles of one directory: by id, and ids by normalised id or alias."""
+    """The profiles of one directory: by id, ids by names as ids are written, and what is known of their names."""
 
     specs: dict[str, GpuSpec] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    known: list[Known] = field(default_factory=list)
 
 
 def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
-    """The GPU of an id, alias or device name (``h100-sxm``, ``H100``, ``NVIDIA H100 80GB HBM3``).
+    """The GPU of an id, alias or device name (``h100-sxm``, ``H100``, ``NVIDIA H100 80GB HBM3``), or of a cloud's
+    machine or label (``p5.48xlarge``, ``nvidia-tesla-a100``).
 
-    Case, spaces against hyphens and leading brand words (NVIDIA, Tesla, GeForce, AMD, Instinct) do not matter.
+    Names are compared as ``hardware.names`` says: case, separators and brand words do not matter, digits and variants
+    (Ti, SUPER, Laptop ...) do.
 
     Args:
         name: any of these.
@@ -42,19 +47,36 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
         Every figure of the GPU.
 
     Raises:
-        UnknownNameError: no profile has that name; the text lists the nearest ids and aliases.
+        UnknownNameError: no profile has that name, or several may be meant; ``near`` has the nearest or the choices.
+        UnsupportedError: a cloud's machine that has a share of a GPU only.
         InvalidInputError: a profile that had to be read is malformed.
     """
-    key = normalise(name)
+    return load_counted(name, profiles)[0]
+
+
+def load_counted(name: str, profiles: Profiles = None) -> tuple[GpuSpec, int | None]:
+    """The GPU that a name means, and how many of it: a cloud's machine has some, a GPU's name says nothing (None).
+
+    Raises:
+        UnknownNameError, UnsupportedError, InvalidInputError: as ``load_gpu`` does.
+    """
     directories = profiles_dirs(profiles)
-    if len(directories) == 1 and (direct := directories[0] / f"{key}.yaml").is_file():
-        return _read_profile(direct, directories)
-    indices = [_read_directory(directory, directories) for directory in directories]
-    gpu_id = next((index.names[key] for index in indices if key in index.names), None)
-    if gpu_id is not None:
-        # an earlier profile hides a later one of the same id, for the later one's aliases too
-        return next(index.specs[gpu_id] for index in indices if gpu_id in index.specs)
-    raise _unknown_gpu(name, list_gpus(profiles))
+    if (spec := _of_id(plain(name), directories)) is not None:
+        return spec, None
+    if (offer := find_offer(name, directories)) is not None:
+        return _offered(offer, directories), offer.count
+    spec = _of_id(bare(name), directories)
+    if spec is not None and written(name).vendors <= {spec.vendor}:
+        return spec, None
+    indices = _indices(directories)
+    key = plain(name)
+    for index in indices:
+        if gpu_id := index.names.get(key) or meant(name, index.known):
+            return _hiding(gpu_id, indices), None
+    if family := siblings(name, directories):
+        reason = f"did you mean {', '.join(family)}?"
+        raise UnknownNameError("machine", name, (), field="hardware", near=family, reason=reason)
+    raise refusal(name, [gpu for index in indices for gpu in index.known])
 
 
 def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
@@ -82,33 +104,45 @@ def gpu_ids(profiles: Profiles = None) -> list[str]:
     return [spec.id for spec in list_gpus(profiles)]
 
 
-def normalise(name: str) -> str:
-    """A name as the database compares it: lower case, hyphens for spaces, no leading brand words."""
-    key = _SEPARATORS.sub("-", name.strip().lower())
-    stripped = True
-    while stripped:
-        shorter = next((key.removeprefix(brand) for brand in _BRANDS if key.startswith(brand)), key)
-        stripped = shorter != key
-        key = shorter
-    return key
+def names_of(spec: GpuSpec) -> Known:
+    """What a profile says of its GPU's names, and the facts that a name may mention."""
+    memory, link = spec.memory, spec.interconnect
+    facts = [spec.form_factor, f"{memory.size_gib:g}GB", memory.type, spec.architecture]
+    if link is not None and link.name.startswith("NVLink"):
+        facts.append("NVLink")
+    return Known.of(spec.id, spec.vendor, (spec.name, *spec.aliases), facts)
 
 
-def profile_names(spec: GpuSpec) -> set[str]:
-    """The normalised names that resolve to a GPU."""
-    return {normalise(name) for name in (spec.id, spec.name, *spec.aliases)}
+def _of_id(key: str, directories: Sequence[Path]) -> GpuSpec | None:
+    """The GPU of an id; where only one directory is searched, no file but its own is read."""
+    if not _ID.fullmatch(key):
+        return None
+    if len(directories) == 1:
+        path = directories[0] / f"{key}.yaml"
+        return _read_profile(path, directories) if path.is_file() else None
+    return next((index.specs[key] for index in _indices(directories) if key in index.specs), None)
 
 
-def _unknown_gpu(name: str, specs: list[GpuSpec]) -> UnknownNameError:
-    """Refusal that lists near ids, or else near aliases, or else every id."""
-    hint = "(`archsearch hardware list` shows all; {profiles} DIR adds your own)"
-    about = ("hardware", "profiles")
-    ids = [spec.id for spec in specs]
-    aliases = [alias for spec in specs for alias in (spec.name, *spec.aliases)]
-    by_id = UnknownNameError("GPU", name, ids, hint, field=about)
-    if by_id.near:
-        return by_id
-    by_alias = UnknownNameError("GPU", name, aliases, hint, field=about)
-    return by_alias if by_alias.near else by_id
+def _offered(offer: Offer, directories: Sequence[Path]) -> GpuSpec:
+    """The GPU of a cloud's machine."""
+    if offer.share is not None:
+        told = f"{offer.name} of {offer.provider} has {offer.share} of a GPU ({offer.gpu}): figures are of whole GPUs"
+        raise UnsupportedError(f"{{hardware}} {told}; name the GPU or a machine that has one", field="hardware")
+    spec = _of_id(offer.gpu, directories)
+    if spec is None:
+        reason = f"it is {offer.gpu} at {offer.provider} ({offer.url}), of which there is no profile"
+        hint = "({profiles} DIR adds your own)"
+        raise UnknownNameError("GPU", offer.name, (), hint, field=("hardware", "profiles"), near=(), reason=reason)
+    return spec
+
+
+def _hiding(gpu_id: str, indices: Sequence[_Index]) -> GpuSpec:
+    """An earlier profile hides a later one of the same id, for the later one's aliases too."""
+    return next(index.specs[gpu_id] for index in indices if gpu_id in index.specs)
+
+
+def _indices(directories: Sequence[Path]) -> list[_Index]:
+    return [_read_directory(directory, directories) for directory in directories]
 
 
 def _read_directory(directory: Path, directories: Sequence[Path]) -> _Index:
@@ -133,13 +167,17 @@ def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], archit
 def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], architectures: Changed) -> _Index:
     """Names of one directory's profiles; two profiles may not claim the same name."""
     index = _Index()
-    origin: dict[str, Path] = {}
+    origin: dict[object, Path] = {}
     for path, changed_ns in files:
         spec = _complete(path, changed_ns, directories, architectures)
-        for name in sorted(profile_names(spec)):
-            if name in index.names:
-                raise InvalidInputError(f"{path}: the name {name!r} is taken by {origin[name]}")
-            index.names[name] = spec.id
-            origin[name] = path
+        known = names_of(spec)
+        claims = {plain(text): text for text in known.texts} | {name: str(name) for name in known.names if name.tokens}
+        for claim, text in claims.items():
+            if claim in origin:
+                raise InvalidInputError(f"{path}: the name {text!r} is taken by {origin[claim]}")
+        origin |= dict.fromkeys(claims, path)
+        index.names |= dict.fromkeys(map(plain, known.texts), spec.id)
+        index.known.append(known)
         index.specs[spec.id] = spec
+    keep_parsed()
     return index

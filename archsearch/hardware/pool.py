@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from archsearch.errors import InvalidInputError
-from archsearch.hardware.database import load_gpu
+from archsearch.hardware.database import load_counted, load_gpu
 from archsearch.hardware.folders import Profiles
 from archsearch.hardware.spec import GpuSpec
 
@@ -55,15 +55,18 @@ class GpuPool:
     def parse(cls, text: str, *, weights: str | None = None, profiles: Profiles = None) -> GpuPool:
         """A pool from comma-separated names, each with an optional count of GPUs: ``t4,a10,h100-sxm=2``.
 
+        A cloud's machine stands for its GPUs, and is counted in machines: ``p5.48xlarge=2`` are sixteen H100.
+
         Weights follow the counts (1 where none is given), unless ``weights`` gives each GPU's share:
         ``t4=0.6,a10=0.3,h100-sxm=0.1`` (any positive numbers; they are divided by their sum).
 
         Raises:
             UnknownNameError: a name is no known GPU.
+            UnsupportedError: a cloud's machine that has a share of a GPU only.
             InvalidInputError: an empty item, a count that is no whole number from 1, a GPU named twice, or weights that
                 name other GPUs than the pool.
         """
-        items = [(load_gpu(name, profiles), _count(number, item)) for item, name, number in _items(text, "GPU pool")]
+        items = [_counted(name, _count(number, item), profiles) for item, name, number in _items(text, "GPU pool")]
         counts = tuple(count for _, count in items)
         shares = [1.0 if count is None else float(count) for count in counts]
         if weights is not None:
@@ -109,6 +112,12 @@ class GpuPool:
 
     def __len__(self) -> int:
         return len(self.members)
+
+
+def _counted(name: str, count: int | None, profiles: Profiles) -> tuple[GpuSpec, int | None]:
+    """The GPU of an item, and how many: those of each machine times the count of machines."""
+    gpu, of_machine = load_counted(name, profiles)
+    return gpu, count if of_machine is None else of_machine * (count or 1)
 
 
 def _bad_weights(text: str) -> InvalidInputError:
