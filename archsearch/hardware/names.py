@@ -34,7 +34,6 @@ _NOISE = frozenset(("gpu", "gpus", "graphics", "card", "accelerator", "edition",
 _SAME = {
     "mobile": ("laptop",),
     "notebook": ("laptop",),
-    "lovelace": ("ada",),
     "pci": ("pcie",),
     "tis": ("ti", "super"),
 }
@@ -42,9 +41,8 @@ _SAME = {
 _LINES = frozenset(("rtx", "gtx", "rx"))
 """Product lines, which people leave out (``4090``, ``6000 Ada``); one that is written has to be right."""
 _WORDS = (
-    *_BRANDS, *_NOISE, *_SAME, *_LINES, "pro", "quadro", "titan", "max", "maxq", "ada", "ti", "super", "laptop",
-    "server", "workstation", "pcie", "sxm", "oam", "nvlink", "nvl", "hbm", "gddr", "xtx", "xt", "gre", "tpu", "hgx",
-    "superchip", "pascal", "volta", "turing", "ampere", "hopper", "blackwell",
+    *_BRANDS, *_NOISE, *_SAME, *_LINES, "pro", "quadro", "titan", "max", "maxq", "ti", "super", "laptop", "server",
+    "workstation", "pcie", "sxm", "oam", "nvlink", "nvl", "hbm", "gddr", "xtx", "xt", "gre", "tpu", "hgx", "superchip",
 )  # fmt: skip
 """Words that are told apart where they are glued to a number or to each other."""
 _W = "|".join(sorted(_WORDS, key=len, reverse=True))
@@ -54,7 +52,8 @@ _TOKEN = re.compile(
     | sxm[2-6](?=$|\D|\d{{2,3}}g) | nvl\d+(?=$|{_W}) | hbm[1-4][ex]? | gddr[5-7]x?
     | (?:{_W})(?=$|\d|[a-z]{{1,3}}\d|{_W})
     | [a-z]{{4,}}(?=\d)                                           # gaudi3
-    | [a-z]{{0,3}}\d+[a-z]*?(?=$|\d|{_W})                         # a model: h100, 4090, mi300x, l40s
+    # a model (h100, 4090, mi300x, l40s), to its end or before a word
+    | [a-z]{{0,3}}\d+[a-z]*?(?=$|\d|{_W}|(?![a-z](?:{_W})+$)[a-z]{{3,}}$)
     | .+""",
     re.VERBOSE,
 )
