@@ -76,6 +76,7 @@ class EstimateResult:
         latency_s: one pass; ``latency_low_s`` and ``latency_high_s`` hold the 80 % band.
         gpu_s: its kernels back to back; ``host_s`` the host's launching of them; ``kernels`` how many there are.
         provenance: how the latency is known: measured, calibrated, transferred or analytic.
+        roofline: that no kernels of the GPU are known and the latency is a roofline with a wide band; None elsewhere.
         throughput: what is completed per second, in ``throughput_unit``.
         memory_bytes: weights, activations, kv_cache, optimizer and their total; ``fits`` says whether that is
             within ``available_memory_bytes``, what a program sees of the GPU's memory less its context.
@@ -102,6 +103,7 @@ class EstimateResult:
     gpu_s: float
     host_s: float
     provenance: str
+    roofline: str | None
     throughput: float
     throughput_unit: str
     memory_bytes: dict[str, float]
@@ -252,6 +254,7 @@ def estimate_result(
         gpu_s=float(answer.total("gpu_s")),
         host_s=float(answer.total("host_s")),
         provenance=answer.provenance.value,
+        roofline=gpu.why_roofline,
         throughput=float(config.tokens(workload)) / latency,
         throughput_unit=step_unit(config),
         memory_bytes=memory_bytes,

@@ -247,7 +247,7 @@ def test_dense_peak(gpu_id: str, dtype: str, dense_tflops: float) -> None:
     ("gpu_id", "absent"),
     [
         ("a100-sxm-80gb", ["fp8", "fp4"]),
-        ("v100-sxm-32gb", ["bf16", "tf32", "int8", "fp8"]),
+        ("v100-sxm-32gb", ["bf16", "tf32", "fp8"]),
         ("t4", ["bf16", "tf32", "fp8"]),
         ("p100-pcie-16gb", ["bf16", "tf32"]),
         ("h100-sxm", ["fp4"]),

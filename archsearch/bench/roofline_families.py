@@ -1,7 +1,7 @@
 """How near to their rooflines the kernels of measured GPUs come: what stands for devices of unknown kernels.
 
-For each kind of operation (``cost/kernels/roofline.py``) one fit over all measured GPUs and formats, each weighing the
-same, and the band of whole GPUs held back: whoever asks about a device that nobody measured is in that position.
+For each kind of operation (``cost/kernels/roofline_time.py``) one fit over all measured GPUs and formats, each weighing
+the same, and the band of whole GPUs held back: whoever asks about a device that nobody measured is in that position.
 """
 
 from __future__ import annotations

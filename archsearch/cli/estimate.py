@@ -64,6 +64,8 @@ def _print(result: EstimateResult) -> None:
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "
         f"{milliseconds(result.latency_high_s)} ms, {result.provenance}; {result.kernels} kernels)"
     )
+    if result.roofline:
+        say(f"  {result.roofline}")
     if result.host_s > result.gpu_s:
         launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
         say(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")

@@ -72,6 +72,8 @@ def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
         f"  latency     {d['latency_s']:.4g} s  (80 % band {d['latency_low_s']:.4g} to {d['latency_high_s']:.4g} s, "
         f"{d['provenance']})"
     )
+    if d["roofline"]:
+        say(f"  {d['roofline']}")
     price = "" if d["usd_per_output"] is None else f"   {d['usd_per_output']:.3g} USD"
     say(f"  per output  {d['gpu_seconds_per_output']:.4g} GPU-s   {d['energy_j_per_output']:.4g} J (at TDP){price}")
     say_prices(e.quotes, GIVE_PRICE)

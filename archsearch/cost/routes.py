@@ -22,8 +22,8 @@ from archsearch.cost.kernels.bandwidth import (
 )
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
-from archsearch.cost.kernels.roofline import KINDS as ROOFLINES
-from archsearch.cost.kernels.roofline import RooflineModel, kind_of
+from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
+from archsearch.cost.kernels.roofline_time import RooflineModel, kind_of
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError

@@ -20,8 +20,9 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, Po
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware.folders import profiles_dirs
+from archsearch.hardware.parsed import parsed_mapping
 from archsearch.hardware.source import Source, Vendor
-from archsearch.yaml_records import Record, parse_record
+from archsearch.yaml_records import Record, record_of
 
 FOLDER = "architectures"
 Changed = tuple[tuple[str, int], ...]
@@ -288,7 +289,7 @@ def _record(name: str, directories: Sequence[Path]) -> ArchitectureRecord:
 @lru_cache(maxsize=256)
 def _parse(path: Path, changed_ns: int) -> ArchitectureRecord:
     """One file; ``changed_ns`` is its modification time, the cache's second key."""
-    record = parse_record(ArchitectureRecord, path)
+    record = record_of(ArchitectureRecord, parsed_mapping(path), path)
     if record.id != path.stem:
         raise InvalidInputError(f"{path}: id: {record.id!r} must be the file's name, {path.stem!r}")
     return record

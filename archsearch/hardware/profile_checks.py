@@ -121,7 +121,7 @@ def _against_architecture(spec: GpuSpec) -> Iterator[tuple[str, str]]:
     if spec.vendor != generation.vendor:
         yield "vendor", f"{spec.vendor}, but the architecture {generation.id} is {generation.vendor}'s"
     if generation.tiles_known:
-        for name in LIMITS:
+        for name in (*LIMITS, "l2_cache_mib"):
             if getattr(spec, name) is None:
                 yield name, f"required: neither this profile nor the architecture {generation.id} states it"
     for dtype, rate in spec.flops_per_clock_per_sm.items():

@@ -103,7 +103,7 @@ class GpuSpec(Record):
     peak_tflops: dict[DType, PositiveFloat] = Field(min_length=1)
     peak_notes: dict[DType, str] = Field(default={})
     memory: Memory
-    l2_cache_mib: PositiveFloat
+    l2_cache_mib: PositiveFloat | None = None
     shared_memory_per_sm_kib: PositiveFloat | None = None
     registers_per_sm: PositiveInt | None = None
     max_threads_per_sm: PositiveInt | None = None
@@ -165,6 +165,13 @@ class GpuSpec(Record):
         return spec
 
     @property
+    def why_roofline(self) -> str | None:
+        """What is to be said of every time on this device where no kernels of it are known; None elsewhere."""
+        if self.generation.tiles_known:
+            return None
+        return f"no kernels of {self.id} are known: a roofline at the shares that measured GPUs reach, with their band"
+
+    @property
     def sm_limits(self) -> SmLimits:
         """What one SM holds.
 
@@ -193,6 +200,13 @@ class GpuSpec(Record):
 
     @property
     def l2_bytes(self) -> float:
+        """Bytes of the cache that all units share.
+
+        Raises:
+            UnsupportedError: a device of unknown kernels of which none is known.
+        """
+        if self.l2_cache_mib is None:
+            raise UnsupportedError(f"{self.id}: no cache is known of {self.generation.name}")
         return self.l2_cache_mib * 2**20
 
     def tensor_rate_share(self, dtype: DType) -> float:
@@ -222,7 +236,7 @@ class GpuSpec(Record):
     def why_unsupported(self, dtype: DType) -> str:
         """The reason a format is refused, with the formats that are legal here."""
         have = ", ".join(sorted(d.value for d in self.peak_tflops))
-        needs = _NEEDS.get(dtype, "")
+        needs = _NEEDS.get(dtype, "") if self.generation.tiles_known else ""
         where = f" (compute capability {self.compute_capability})" if self.compute_capability else ""
         return f"{self.id}{where} has no native {dtype.value} matrix units{needs}; it has: {have}"
 

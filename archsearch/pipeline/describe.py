@@ -44,6 +44,7 @@ def document(e: PipelineEstimate) -> dict[str, Any]:
         "latency_low_s": number(e.total("low_s")),
         "latency_high_s": number(e.total("high_s")),
         "provenance": e.provenance.value,
+        "roofline": e.gpu.why_roofline,
         "latency_per_output_s": latency / outputs,
         "throughput_per_s": outputs / latency,
         "gpu_seconds_per_output": number(e.gpu_seconds_per_output),

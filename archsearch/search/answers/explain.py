@@ -43,7 +43,8 @@ class GpuExplanation:
     ``groups`` add up the breakdown by block part, largest first. ``dimensions`` hold the change per single step.
     ``better`` are neighbours that are better in one objective and worse in none. ``sensitivities`` are per cent of
     latency for one per cent of a dimension, of those dimensions that are sizes. Where ``host_bound``, the GPU waits for
-    the host's launches, and widths cost no time until it no longer does.
+    the host's launches, and widths cost no time until it no longer does. ``roofline`` says so where no kernels of the
+    GPU are known; then no tile or wave favours a shape.
     """
 
     gpu: str
@@ -58,6 +59,7 @@ class GpuExplanation:
     better: list[dict[str, Any]]
     sensitivities: dict[str, float] = field(default_factory=dict)
     host_bound: bool = False
+    roofline: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
         f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
         f"{view.provenance})"
     ]
+    if view.roofline:
+        lines.append(f"  {view.roofline}; steps of tiles and waves are not among what is compared")
     if view.host_bound:
         share = sum(group["share"] for group in view.groups if group["group"] == WAITS)
         lines.append(
@@ -201,6 +205,7 @@ def _view(
         better=_better_rows(rows, gpu.id),
         sensitivities=_sensitivities(config, singles, gpu.id),
         host_bound=bool(np.any(here.host_bound)),
+        roofline=gpu.why_roofline,
     )
 
 
