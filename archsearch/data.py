@@ -17,6 +17,16 @@ def user_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "archsearch"
 
 
+def user_cache_dir() -> Path:
+    """Where what can be made again is kept: ``cache`` in ``ARCHSEARCH_HOME``, else ``archsearch`` in ``XDG_CACHE_HOME``
+    or ~/.cache."""
+    own = os.environ.get("ARCHSEARCH_HOME")
+    if own:
+        return Path(own).expanduser() / "cache"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "archsearch"
+
+
 def data_path(name: str) -> Path:
     """The directory of shipped data called ``name`` (``hardware_profiles``, ``search_spaces``, ``pipelines``).
 

@@ -103,6 +103,32 @@ def line_of(path: Path, *location: str | int) -> int:
     return _line(yaml.compose(_text(path), Loader=_LOADER), location)
 
 
+def without_key(path: Path, key: str) -> str:
+    """The text of a YAML file less one key of its mapping and that key's value; every other line stays as it is.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or holds no mapping with that key.
+    """
+    text = _text(path)
+    root = yaml.compose(text, Loader=_LOADER)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    found = next(((name, value) for name, value in pairs if name.value == key), None)
+    if found is None:
+        raise InvalidInputError(f"{path}: has no {key}")
+    lines = text.splitlines(keepends=True)
+    del lines[found[0].start_mark.line : _last_line(found[1]) + 1]
+    return "".join(lines)
+
+
+def _last_line(node: yaml.Node) -> int:
+    """The line (from 0) on which a value ends; a block's own mark lies where the next thing begins."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(last, tuple) else last)
+    mark = node.end_mark
+    return int(mark.line) - (1 if mark.column == 0 and mark.line > node.start_mark.line else 0)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

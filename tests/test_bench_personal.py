@@ -7,14 +7,12 @@ import pandas as pd
 import pytest
 
 import archsearch
+from archsearch.bench.device_profile import profile_of
 from archsearch.bench.measurements import route_rows
 from archsearch.bench.personal import calibrate_file
-from archsearch.bench.skeleton import known_profile, skeleton
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.hardware import load_gpu
 from archsearch.hardware.folders import user_profiles
-from archsearch.hardware.spec import GpuSpec
 
 BANDWIDTH = 1.1e12
 """Bytes per second of the made-up device; the A100's own calibration says 1.3e12 and more."""
@@ -142,34 +140,4 @@ def test_a_device_without_a_profile_is_told(tmp_path):
     with pytest.raises(UnknownNameError, match="unknown GPU 'NVIDIA H900'"):
         calibrate(tmp_path, table(gpu="NVIDIA H900"))
     with pytest.raises(UnsupportedError, match="read off the device"):
-        known_profile(tmp_path / "r.csv", "h900", "cpu", tmp_path)
-
-
-class Facts:
-    """What torch says of an L4."""
-
-    name = "NVIDIA L4"
-    major, minor = 8, 9
-    multi_processor_count = 58
-    total_memory = 22478 * 2**20
-    L2_cache_size = 48 * 2**20
-
-
-NVML = {"sm_clock_mhz": 2040.0, "memory_clock_mhz": 6251.0, "bus_width_bits": 192.0, "power_w": 72.0}
-"""What NVML says of an L4: 6251 MHz twice over 192 bits are the datasheet's 300 GB/s."""
-
-
-def test_a_profile_read_off_a_device_is_that_of_the_datasheet():
-    read, known = GpuSpec.model_validate(skeleton("new-l4", Facts, NVML, "2026-01-01")), load_gpu("l4")
-    assert read.memory.bandwidth_gb_s == pytest.approx(known.memory.bandwidth_gb_s, rel=0.01)
-    assert read.peak_tflops["bf16"] == pytest.approx(known.peak_tflops["bf16"], rel=0.01)
-    for field in ("num_sms", "l2_cache_mib", "architecture", "registers_per_sm", "tensor_cores_per_sm", "tdp_w"):
-        assert getattr(read, field) == getattr(known, field)
-
-
-def test_an_unknown_generation_is_refused():
-    class Future(Facts):
-        major, minor = 13, 7
-
-    with pytest.raises(InvalidInputError, match=r"compute capability 13\.7 is of no generation known"):
-        skeleton("new", Future, NVML, "2026-01-01")
+        profile_of("h900", "cpu", tmp_path)

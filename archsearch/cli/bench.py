@@ -13,6 +13,8 @@ from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage
 from archsearch.cli.output import note, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from archsearch.bench.device_profile import Profiled
+    from archsearch.bench.personal import Personal
     from archsearch.verify.compare import Verification
 
 app = typer.Typer(help="Measure this device, calibrate on measurements, verify recommendations.", no_args_is_help=True)
@@ -164,7 +166,11 @@ def _print_verification(result: Verification) -> None:
 @app.command("calibrate")
 def calibrate(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Results of `bench run`, or a table of one GPU.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Results of `bench run`, or a table of one GPU; without one --gpu gets a profile alone.",
+        ),
     ] = None,
     source: Annotated[
         list[Path] | None,
@@ -178,6 +184,10 @@ def calibrate(
         str | None,
         typer.Option("--gpu", metavar="GPU", help="The device's profile; a new name writes one of the device here."),
     ] = None,
+    accept_inferred: Annotated[
+        bool,
+        typer.Option("--accept-inferred", help="Use the peaks of --gpu that were inferred and never checked."),
+    ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="What torch calls it: cuda (default), cuda:1, cpu.")
     ] = None,
@@ -194,34 +204,74 @@ def calibrate(
 
     from archsearch.errors import InvalidInputError
 
-    if (file is None) == (not source):
+    if (source and file is not None) or not (source or file or gpu):
         raise InvalidInputError("name a FILE of one device's results, or folders of tables with --from")
-    idle = {"--only": only} if file is not None else {"--gpu": gpu, "--device": device}
+    idle = (
+        {"--gpu": gpu, "--device": device, "--accept-inferred": accept_inferred or None} if source else {"--only": only}
+    )
+    if gpu is None and accept_inferred:
+        raise InvalidInputError("--accept-inferred is of one GPU's profile: name it with --gpu")
     if given := [name for name, value in idle.items() if value is not None]:
-        told = "tables of many GPUs (--from)" if file is not None else "one device's FILE"
+        told = "tables of many GPUs (--from)" if not source else "one device's FILE"
         raise InvalidInputError(f"{', '.join(given)} without effect: it is for {told}")
     day = date or datetime.date.today().isoformat()
-    if file is None:
-        _calibrate_all(list(source or ()), only or "", output, day, json)
+    if source:
+        _calibrate_all(list(source), only or "", output, day, json)
     else:
-        _calibrate_one(file, gpu, device or "cuda", output, day, json)
+        _calibrate_one(file, gpu, accept_inferred, device or "cuda", output, day, json)
 
 
-def _calibrate_one(file: Path, gpu: str | None, device: str, output: Path | None, day: str, json: bool) -> None:
+def _calibrate_one(
+    file: Path | None, gpu: str | None, accept: bool, device: str, output: Path | None, day: str, json: bool
+) -> None:
     from archsearch import __version__
     from archsearch.bench.personal import calibrate_file
-    from archsearch.bench.skeleton import known_profile
     from archsearch.hardware.folders import user_profiles
 
     folder = output or user_profiles()
     folder.mkdir(parents=True, exist_ok=True)
-    spec, written = known_profile(file, gpu, device, folder)
-    if written is not None:
-        note(f"wrote {written}: read off this device; fill in what is missing and check it against a datasheet")
-    found = calibrate_file(file, folder, gpu=spec, date=day, code_version=__version__)
-    if json:
-        print_json({**found.to_dict(), "profile": None if written is None else str(written)})
+    profile = None if gpu is None else _profile(gpu, device, folder, accept, alone=file is None)
+    written = None if profile is None or profile.written is None else str(profile.written)
+    if file is None:
+        unchecked = [] if profile is None else [dtype.value for dtype in profile.spec.unchecked]
+        if json:
+            print_json(
+                {"gpu": None if profile is None else profile.spec.id, "profile": written, "unchecked": unchecked}
+            )
         return
+    found = calibrate_file(
+        file, folder, gpu=None if profile is None else profile.spec.id, date=day, code_version=__version__
+    )
+    if json:
+        print_json({**found.to_dict(), "profile": written})
+        return
+    _print_personal(found, output)
+
+
+def _profile(gpu: str, device: str, folder: Path, accept: bool, *, alone: bool) -> Profiled:
+    """The profile to calibrate for, written off this device or accepted where that is asked; ``alone``: it is all that
+    is asked."""
+    from archsearch.bench.device_profile import profile_of
+    from archsearch.cli.options import use_profiles
+    from archsearch.errors import InvalidInputError
+
+    profile = profile_of(gpu, device, folder, accept_inferred=accept)
+    if profile.written is None:
+        if alone:
+            raise InvalidInputError(f"{profile.spec.id} has a profile: name a FILE to calibrate it on")
+        return profile
+    use_profiles(profile.written.parent)
+    if accept:
+        note(f"wrote {profile.written}: its inferred peaks are used from now on")
+        return profile
+    note(f"wrote {profile.written}: read off this device; check what stands under inferred against a datasheet")
+    if profile.spec.unchecked:
+        formats = ", ".join(dtype.value for dtype in profile.spec.unchecked)
+        note(f"  not confirmed by a product here, and refused: peaks of {formats} (--accept-inferred takes them)")
+    return profile
+
+
+def _print_personal(found: Personal, output: Path | None) -> None:
     rows = [
         (f.kernel, f.rows, f.held_back, f.mape_before, f.mape_after, f.prior, ", ".join(f.at_bounds))
         for f in found.families

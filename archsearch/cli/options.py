@@ -21,7 +21,7 @@ STORAGE_VARIABLE = "ARCHSEARCH_STORAGE"
 ALLOW_CODE_VARIABLE = "ARCHSEARCH_ALLOW_CODE"
 
 
-def _use_profiles(directory: Path | None) -> Path | None:
+def use_profiles(directory: Path | None) -> Path | None:
     """Put a user's profiles before those of the environment, for everything that loads a GPU."""
     if directory is not None:
         if not directory.expanduser().is_dir():
@@ -42,7 +42,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Profiles = Annotated[
     Path | None,
     typer.Option(
-        "--profiles", callback=_use_profiles, metavar="DIR", help="Your GPU profiles, before the shipped ones."
+        "--profiles", callback=use_profiles, metavar="DIR", help="Your GPU profiles, before the shipped ones."
     ),
 ]
 Gpu = Annotated[

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
+from archsearch.cli.table import table_lines
 from archsearch.errors import ArchSearchError
 
 if TYPE_CHECKING:
@@ -91,11 +92,6 @@ def say_prices(quotes: Quotes, give: str) -> None:
         say(f"  GPU-hour    {line}")
 
 
-CELL_MARGIN = 3  # a blank on both sides, and the box between two cells
-NARROWEST = 16
-"""Characters that a folding column keeps at least."""
-
-
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: Sequence[str] = (), caption: str = ""
 ) -> None:
@@ -103,27 +99,13 @@ def print_table(
 
     On a terminal the left ones fold, the others never: where their cells need more, lines are wider than the terminal.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", caption=caption or None)
-    table.caption_justify = "left"
     cells = [[text(cell) for cell in row] for row in rows]
-    needed = 2
-    for index, name in enumerate(columns):
-        folds = name in left
-        table.add_column(name, justify="left" if folds else "right", overflow="fold", no_wrap=not folds)
-        widest = max((len(line) for row in [[*columns], *cells] for line in row[index].splitlines()), default=0)
-        needed += CELL_MARGIN + (min(widest, NARROWEST) if folds else widest)
-    for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console()
-    console = Console(width=max(console.width, needed) if console.is_terminal else 1000)  # a file or a pipe folds none
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    print("\n".join(table_lines(title, columns, cells, left=left, caption=caption, width=terminal_width())))
+
+
+def terminal_width() -> int | None:
+    """Characters of a line of the terminal (COLUMNS, or what it says); None where stdout is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def text(value: object) -> str:

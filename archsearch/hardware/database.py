@@ -16,6 +16,7 @@ from archsearch.hardware.architecture import Changed, architecture_files
 from archsearch.hardware.clouds import Offer, find_offer, siblings
 from archsearch.hardware.folders import Profiles, profiles_dirs
 from archsearch.hardware.names import Known, bare, meant, plain, refusal, written
+from archsearch.hardware.parsed import keep_parsed
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
 
@@ -107,6 +108,7 @@ def names_of(spec: GpuSpec) -> Known:
     """What a profile says of its GPU's names, and the facts that a name may mention."""
     memory, link = spec.memory, spec.interconnect
     facts = [spec.form_factor, f"{memory.size_gib:g}GB", memory.type, spec.architecture]
+    facts += [word for word in spec.generation.name.split() if word.isalpha()]
     if link is not None and link.name.startswith("NVLink"):
         facts.append("NVLink")
     return Known.of(spec.id, spec.vendor, (spec.name, *spec.aliases), facts)
@@ -178,4 +180,5 @@ def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], a
         index.names |= dict.fromkeys(map(plain, known.texts), spec.id)
         index.known.append(known)
         index.specs[spec.id] = spec
+    keep_parsed()
     return index

@@ -17,9 +17,10 @@ from archsearch.hardware.architecture import (
     completed,
     find_architecture,
 )
+from archsearch.hardware.parsed import parsed_mapping
 from archsearch.hardware.profile_checks import RATES, figure_problems
 from archsearch.hardware.spec import GpuSpec, rate_share
-from archsearch.yaml_records import line_of, read_mapping, record_of
+from archsearch.yaml_records import line_of, record_of
 
 
 def read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
@@ -29,7 +30,7 @@ def read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: figure: what is wrong``.
     """
-    content = read_mapping(path)
+    content = parsed_mapping(path)
     if "inherited" in content:
         text = "set by the loader; leave out what the architecture states, and this with it"
         raise InvalidInputError(f"{path}:{line_of(path, 'inherited')}: inherited: {text}")

@@ -1,0 +1,96 @@
+"""Files of profiles and architectures as they were parsed before: a cache that makes listing them all quick.
+
+Parsing 140 YAML files takes 0.15 s, reading the same from one file of JSON 5 ms. The cache is a convenience: a file
+that has changed is parsed anew, a cache that is missing, broken or cannot be written is done without, and what JSON
+cannot say exactly is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from archsearch.data import user_cache_dir
+from archsearch.yaml_records import read_mapping
+
+FORMAT = 1
+"""Raised when the cache's own form changes."""
+Stamp = list[int]
+"""What changes with a file: times of its content and of its entry in nanoseconds, size in bytes, number."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The cache in memory: stamp and content by path, and whether there is something to write."""
+
+    place: Path
+    entries: dict[str, tuple[Stamp, dict[str, Any]]] = field(default_factory=dict)
+    changed: bool = False
+
+
+def parsed_mapping(path: Path) -> dict[str, object]:
+    """The mapping a YAML file holds, as ``read_mapping`` gives it.
+
+    Raises:
+        InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
+    """
+    kept = _kept(user_cache_dir() / "parsed_profiles.json")
+    stamp = _stamp(path)
+    known = kept.entries.get(str(path))
+    if known is not None and stamp == known[0]:
+        return dict(known[1])
+    content = read_mapping(path)
+    if stamp is not None and _exact(content):
+        kept.entries[str(path)] = (stamp, content)
+        kept.changed = True
+    return dict(content)
+
+
+def keep_parsed() -> None:
+    """Write what was parsed since the last call, in one step; done without where the place cannot be written."""
+    kept = _kept(user_cache_dir() / "parsed_profiles.json")
+    if not kept.changed:
+        return
+    kept.changed = False
+    files = {path: entry for path, entry in kept.entries.items() if os.path.exists(path)}
+    try:
+        kept.place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=kept.place.parent, delete=False, encoding="utf-8") as draft:
+            json.dump({"format": FORMAT, "files": files}, draft)
+        os.replace(draft.name, kept.place)
+    except OSError:
+        return
+
+
+@lru_cache(maxsize=4)
+def _kept(place: Path) -> _Kept:
+    """The cache that lies at a place; empty where there is none that can be read."""
+    try:
+        document = json.loads(place.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            return _Kept(place)
+        entries = {path: (stamp, dict(content)) for path, (stamp, content) in document["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _Kept(place)
+    return _Kept(place, entries)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return [about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino]
+
+
+def _exact(content: dict[str, object]) -> bool:
+    """Whether JSON gives a content back as it is (a date, a NaN or a key that is no text it does not)."""
+    try:
+        return bool(json.loads(json.dumps(content)) == content)
+    except (TypeError, ValueError):
+        return False
