@@ -176,6 +176,23 @@ MEANT: dict[str, tuple[str, ...]] = {
     "rx-7900-xt": ("AMD Radeon RX 7900 XT", "RX7900XT"),
     "rx-9070-xt": ("AMD Radeon RX 9070 XT", "RX9070XT"),
     "radeon-pro-w7900": ("AMD Radeon PRO W7900",),
+    "radeon-pro-w7800": ("AMD Radeon PRO W7800", "W7800 32GB"),
+    "radeon-ai-pro-r9700": ("AMD Radeon AI PRO R9700", "R9700"),
+    "rx-9070": ("AMD Radeon RX 9070", "RX9070"),
+    "h800-pcie": ("NVIDIA H800 PCIe", "H800-PCIE-80GB"),
+    "jetson-agx-orin-64gb": ("NVIDIA Jetson AGX Orin 64GB", "AGX Orin 64G"),
+    "rtx-3070-ti": ("NVIDIA GeForce RTX 3070 Ti", "3070Ti"),
+    "rtx-4500-ada": ("NVIDIA RTX 4500 Ada Generation", "RTX4500Ada"),
+    "arc-b580": ("Intel(R) Arc(TM) B580 Graphics", "Intel Arc B580", "B580 12GB"),
+    "arc-pro-b60": ("Intel(R) Arc(TM) Pro B60 Graphics", "Arc Pro B60"),
+    "max-1550": ("Intel(R) Data Center GPU Max 1550", "Max 1550"),
+    "gaudi-2": ("Habana Gaudi2", "Gaudi 2"),
+    "gaudi-3": ("Intel Gaudi 3", "Gaudi3", "HL-325L"),
+    "tpu-v5e": ("TPU v5e", "TPUv5e", "Google TPU v5e", "TPU v5 lite"),
+    "tpu-v6e": ("TPU v6e", "Trillium", "TPU v6 lite"),
+    "trainium-2": ("AWS Trainium2", "Trainium 2"),
+    "apple-m2-ultra-76c": ("Apple M2 Ultra",),
+    "apple-m4-max-40c": ("Apple M4 Max", "M4 Max 128GB"),
 }  # fmt: skip
 """Spellings by profile."""
 
@@ -219,5 +236,8 @@ AMBIGUOUS: dict[str, tuple[str, ...]] = {
     "AMD Instinct MI300": ("mi300a", "mi300x"),
     "RTX 4060 Ti": ("rtx-4060-ti-16gb",),
     "4060Ti": ("rtx-4060-ti-16gb",),
+    "Orin": ("jetson-agx-orin-32gb", "jetson-agx-orin-64gb"),
+    "RX 7900": ("rx-7900-xt", "rx-7900-xtx"),
+    "RTX 5000": ("rtx-5000-ada", "rtx-pro-5000"),
 }
 """Names that fit several GPUs, or are short for one of several that exist: some of the choices."""

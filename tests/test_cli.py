@@ -126,7 +126,7 @@ def test_estimate_that_does_not_fit_says_so(capsys):
         (["study", "show", "no-such-study"], ["no-such-study"]),
         (["recommend", "no-such-study"], ["no-such-study"]),
         (["explain", "no-such-study:1"], ["no-such-study"]),
-        (["hardware", "show", "h100\u200b"], ["h100-sxm"]),
+        (["hardware", "show", "h100-smx"], ["h100-sxm"]),
         (["--profiles", "/nope", "hardware", "list"], ["--profiles", "/nope"]),
         (["hardware", "list", "--profiles", "/nope"], ["--profiles", "/nope"]),
         (["hardware", "lst"], ["lst"]),

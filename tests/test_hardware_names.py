@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from archsearch.cli.main import run
 from archsearch.data import data_path
 from archsearch.errors import AmbiguousNameError, ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
-from archsearch.hardware import GpuPool, database, gpu_ids, list_gpus, load_gpu, profile
+from archsearch.hardware import GpuPool, database, gpu_ids, list_gpus, load_gpu, parse_prices, profile
 from archsearch.hardware.clouds import Offer, all_offers, find_offer
 from archsearch.hardware.names import Known, meant, refusal
 
@@ -74,7 +74,11 @@ def test_no_name_means_two_gpus() -> None:
 # ---------------------------------------------------------------- what does not matter, and what does
 
 
-BRANDS = {"nvidia": ["", "NVIDIA ", "Tesla ", "GeForce "], "amd": ["", "AMD ", "Instinct ", "Radeon "]}
+BRANDS = {
+    "nvidia": ["", "NVIDIA ", "Tesla ", "GeForce "],
+    "amd": ["", "AMD ", "Instinct ", "Radeon "],
+    "intel": ["", "Intel ", "Intel Arc "],
+}
 NUMBERED = [(name, of) for name, of in KNOWN_SPELLINGS if re.search(r"\d", name) and "Corporation" not in name]
 """Spellings that have a number, and not the chip's, which says nothing that another word does not."""
 
@@ -85,7 +89,7 @@ def test_case_separators_and_brands_do_not_matter(spelling: tuple[str, str], dat
     words = re.split(r"[\s_-]+", name.strip())
     separator = st.sampled_from([" ", "-", "_", "  ", ", "])
     between = data.draw(st.lists(separator, min_size=len(words) - 1, max_size=len(words) - 1))
-    changed = data.draw(st.sampled_from(BRANDS[load_gpu(gpu_id).vendor])) + words[0]
+    changed = data.draw(st.sampled_from(BRANDS.get(load_gpu(gpu_id).vendor, [""]))) + words[0]
     for between_two, word in zip(between, words[1:], strict=True):
         changed += between_two + word
     changed = data.draw(st.sampled_from([str.upper, str.lower, str.title, str]))(changed)
@@ -245,14 +249,14 @@ def test_two_profiles_may_not_claim_one_name(tmp_path: Path) -> None:
 
 def test_an_id_is_found_without_reading_the_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    mapping = profile.read_mapping
+    mapping = profile.parsed_mapping
 
     def counting(path: Path) -> dict[str, Any]:
         read.append(path)
         return mapping(path)
 
     database._complete.cache_clear()
-    monkeypatch.setattr(profile, "read_mapping", counting)
+    monkeypatch.setattr(profile, "parsed_mapping", counting)
     load_gpu("l40s")
     load_gpu("NVIDIA L40S")
     assert read == [SHIPPED / "l40s.yaml"]
@@ -300,8 +304,8 @@ LABELS = {
     "nvidia-tesla-p4": "p4",
     "nvidia-rtx-pro-6000": "rtx-pro-6000-server",
 }
-WITHOUT_PROFILE = {"t4g", "trainium-2", "tpu-v5e", "tpu-v6e", "quadro-rtx-6000", "gb300"}
-"""GPUs that clouds have and that may have no profile."""
+WITHOUT_PROFILE = {"t4g"}
+"""GPUs that clouds have and that have no profile."""
 
 
 def offers() -> list[Offer]:
@@ -320,6 +324,12 @@ def test_a_machine_is_its_gpus(name: str, gpu_id: str, count: int) -> None:
 def test_a_label_is_a_gpu(label: str, gpu_id: str) -> None:
     assert load_gpu(label).id == gpu_id
     assert GpuPool.parse(label).counts == (None,)
+
+
+def test_a_price_is_of_one_gpu() -> None:
+    assert parse_prices(["g5.xlarge=1.5"], ["a10g"]) == {"a10g": 1.5}
+    with pytest.raises(InvalidInputError, match=r"p5\.48xlarge has 8 GPUs; .* h100-sxm=USD"):
+        parse_prices(["p5.48xlarge=55"], ["h100-sxm"])
 
 
 def test_words_apart_are_no_label() -> None:
@@ -353,7 +363,7 @@ def test_a_machine_that_does_not_exist_is_answered_with_its_family() -> None:
 
 def test_every_offer_is_of_a_profile_or_known_to_have_none() -> None:
     ids = set(gpu_ids())
-    assert {offer.gpu for offer in offers()} - ids <= WITHOUT_PROFILE
+    assert {offer.gpu for offer in offers()} - ids == WITHOUT_PROFILE
     for offer in offers():
         if offer.gpu in ids and offer.share is None:
             assert load_gpu(offer.name).id == offer.gpu, offer

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field, PositiveFloat
 
 from archsearch.errors import InvalidInputError, UnknownNameError
-from archsearch.hardware.database import load_gpu
+from archsearch.hardware.database import load_counted, load_gpu
 from archsearch.hardware.folders import Profiles, profiles_dirs
 from archsearch.hardware.spec import GpuSpec
 from archsearch.yaml_records import Record, line_of, parse_records
@@ -147,7 +147,11 @@ def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, floa
             value = -1.0
         if not 0 < value < float("inf"):
             raise InvalidInputError(f"{{price}} {item!r}: write GPU=USD_PER_HOUR, as in l40s=0.79", field="price")
-        gpu = load_gpu(name).id
+        spec, count = load_counted(name)
+        gpu = spec.id
+        if count is not None and count > 1:
+            text = f"{{price}} {item!r}: {name} has {count} GPUs; give the price of one, {gpu}=USD_PER_HOUR"
+            raise InvalidInputError(text, field="price")
         if gpu in prices:
             raise InvalidInputError(f"{{price}} names {gpu} twice", field="price")
         if gpu not in among:
