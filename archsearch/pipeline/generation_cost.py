@@ -98,10 +98,15 @@ class PipelineEstimate:
         return self.gpu_seconds_per_output * board_power_w(self.gpu, self.deployment.execution)
 
     @property
+    def usd_per_hour(self) -> float | None:
+        """A GPU's price, None where nobody knows it."""
+        quote = self.quotes.known.get(self.gpu.id)
+        return None if quote is None else quote.usd_per_hour
+
+    @property
     def usd(self) -> Floats | None:
         """USD per output at each GPU's price, None where that is not known."""
-        quote = self.quotes.known.get(self.gpu.id)
-        return None if quote is None else self.gpu_seconds_per_output * quote.usd_per_hour / 3600.0
+        return None if self.usd_per_hour is None else self.gpu_seconds_per_output * self.usd_per_hour / 3600.0
 
 
 def estimate_pipeline(

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil
+from typing import Any
 
 import numpy as np
 
 from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
-from archsearch.hardware.prices import Quote
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.generation_cost import estimate_pipeline
@@ -170,9 +170,10 @@ def replica(
     gpu: GpuSpec,
     *,
     max_batch: int,
-    quote: Quote | None,
+    usd_per_hour: float | None,
     available: int | None = None,
     mix: Sequence[tuple[Plan, float]] = (),
+    price_source: str = "given",
 ) -> Replica:
     """A serving unit: a plan's seconds at each batch size that fits the GPU.
 
@@ -180,9 +181,10 @@ def replica(
         plan: the pipeline, one image or video of it, and how it runs (``make_plan``).
         gpu: what it runs on.
         max_batch: the largest batch that is tried.
-        quote: a GPU's price, None where nobody knows it.
+        usd_per_hour: a GPU's price, None where nobody knows it.
         available: how many GPUs there are, None for as many as it takes.
         mix: plans with their shares, where requests are not alike; they are served singly.
+        price_source: who says what a GPU costs.
 
     Returns:
         What ``plan_fleet`` takes.
@@ -196,7 +198,8 @@ def replica(
             "requests come one by one and are batched as they wait: give {max_batch}, no batch lever", field="max_batch"
         )
     if mix:
-        parts = [replica(p, gpu, max_batch=1, quote=quote, available=available) for p, _ in mix]
+        each: dict[str, Any] = {"usd_per_hour": usd_per_hour, "available": available, "price_source": price_source}
+        parts = [replica(p, gpu, max_batch=1, **each) for p, _ in mix]
         service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
         return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
     pricer = Pricer(gpu)
@@ -218,12 +221,12 @@ def replica(
         gpu=gpu,
         gpus=plan.deployment.gpus,
         batch_s=seconds,
-        usd_per_hour=None if quote is None else quote.usd_per_hour,
+        usd_per_hour=usd_per_hour,
         available=available,
         video_s=None if fps is None or frames is None else float(np.max(frames)) / fps,
         execution=plan.deployment.step_execution,
         plan=plan,
-        price_source="given" if quote is None else quote.source,
+        price_source=price_source,
     )
 
 

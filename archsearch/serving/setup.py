@@ -120,4 +120,12 @@ class Setup:
         plan, _ = make_plan(pipeline, gpu, **generation)
         mix = [(make_plan(pipeline, gpu, **{**generation, **size.sizes})[0], size.share) for size in self.mix]
         price = quote(gpu, self.prices)
-        return replica(plan, gpu, max_batch=self.max_batch, quote=price, available=available, mix=mix)
+        return replica(
+            plan,
+            gpu,
+            max_batch=self.max_batch,
+            usd_per_hour=None if price is None else price.usd_per_hour,
+            available=available,
+            mix=mix,
+            price_source="unknown" if price is None else price.source,
+        )
