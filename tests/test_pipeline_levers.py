@@ -40,7 +40,7 @@ def silicon_allows(gpu, name) -> bool:
     """What the vendors' tables say, apart from archsearch's own rules."""
     nvidia, cc = gpu.vendor == "nvidia", tuple(int(part) for part in (gpu.compute_capability or "0.0").split("."))
     if name == "fp8":
-        return cc >= (8, 9) if nvidia else gpu.architecture in ("cdna3", "cdna4")
+        return cc >= (8, 9) if nvidia else gpu.architecture in ("cdna3", "cdna4", "rdna4")
     if name == "int8":
         return DType.INT8 in gpu.peak_tflops
     if name == "fp4":

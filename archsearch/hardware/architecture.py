@@ -95,6 +95,7 @@ class Architecture:
       ``max_blocks_per_sm``: what an SM has; None where a device of unknown kernels has no such thing.
     * ``flops_per_clock_per_sm``: dense FLOPs (two per multiply-add) per clock of one SM with fp32 accumulation, before
       what a product caps (``GpuSpec.tensor_rate_cap``, ``fp32_accumulation``).
+    * ``vector_formats``: formats that vector units multiply; matrix units serve the others, where there are any.
     * ``context_mib``: device memory that a process takes before its first tensor.
 
     * ``nearest``: architectures whose fitted coefficients serve where none of its own are, nearest first.
@@ -121,6 +122,7 @@ class Architecture:
     kernels: Literal["tiles", "roofline"]
     tensor_cores_per_sm: int
     flops_per_clock_per_sm: Mapping[DType, float]
+    vector_formats: tuple[DType, ...]
     shared_memory_per_sm_kib: float | None
     registers_per_sm: int | None
     max_threads_per_sm: int | None
@@ -167,6 +169,7 @@ class ArchitectureRecord(Record):
     kernels: Literal["tiles", "roofline"] = "tiles"
     tensor_cores_per_sm: int = Field(default=0, ge=0)
     flops_per_clock_per_sm: dict[DType, PositiveFloat] = Field(default={})
+    vector_formats: tuple[DType, ...] = (DType.FP32,)
     shared_memory_per_sm_kib: PositiveFloat | None = None
     registers_per_sm: PositiveInt | None = None
     max_threads_per_sm: PositiveInt | None = None
@@ -192,7 +195,7 @@ class ArchitectureRecord(Record):
         if unsourced:
             raise ValueError(f"no source names these facts: {', '.join(unsourced)}; add them to sources[].fields")
         optional = _OF_TILES if self.kernels == "roofline" else ()
-        missing = [fact for fact in FACTS if fact not in facts and fact not in ("kernels", "context_mib", *optional)]
+        missing = [fact for fact in FACTS if fact not in facts and fact not in (*_DEFAULTED, *optional)]
         if self.like is None and missing:
             raise ValueError(f"{', '.join(missing)}: state them, or name a relative that has them with like: NAME")
         return self
@@ -211,6 +214,8 @@ SM_FACTS = (
     *("max_threads_per_sm", "max_blocks_per_sm", "context_mib"),
 )
 """Facts that are figures of each GPU of the architecture, unless its profile states its own."""
+_DEFAULTED = ("kernels", "context_mib", "vector_formats")
+"""Facts that hold as their defaults say where nothing is stated."""
 LIMITS = ("shared_memory_per_sm_kib", "registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm")
 _OF_TILES = (
     *("nearest", "warp_group_units", "tensor_tiles", "fp8_tiles", "vector_tiles", "fa2_blocks", "flash_max_head_dim"),

@@ -108,6 +108,7 @@ def names_of(spec: GpuSpec) -> Known:
     """What a profile says of its GPU's names, and the facts that a name may mention."""
     memory, link = spec.memory, spec.interconnect
     facts = [spec.form_factor, f"{memory.size_gib:g}GB", memory.type, spec.architecture]
+    facts += [word for word in spec.generation.name.split() if word.isalpha()]
     if link is not None and link.name.startswith("NVLink"):
         facts.append("NVLink")
     return Known.of(spec.id, spec.vendor, (spec.name, *spec.aliases), facts)

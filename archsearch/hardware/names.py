@@ -34,7 +34,6 @@ _NOISE = frozenset(("gpu", "gpus", "graphics", "card", "accelerator", "edition",
 _SAME = {
     "mobile": ("laptop",),
     "notebook": ("laptop",),
-    "lovelace": ("ada",),
     "pci": ("pcie",),
     "tis": ("ti", "super"),
 }
@@ -42,9 +41,8 @@ _SAME = {
 _LINES = frozenset(("rtx", "gtx", "rx"))
 """Product lines, which people leave out (``4090``, ``6000 Ada``); one that is written has to be right."""
 _WORDS = (
-    *_BRANDS, *_NOISE, *_SAME, *_LINES, "pro", "quadro", "titan", "max", "maxq", "ada", "ti", "super", "laptop",
-    "server", "workstation", "pcie", "sxm", "oam", "nvlink", "nvl", "hbm", "gddr", "xtx", "xt", "gre", "tpu", "hgx",
-    "superchip", "pascal", "volta", "turing", "ampere", "hopper", "blackwell",
+    *_BRANDS, *_NOISE, *_SAME, *_LINES, "pro", "quadro", "titan", "max", "maxq", "ti", "super", "laptop", "server",
+    "workstation", "pcie", "sxm", "oam", "nvlink", "nvl", "hbm", "gddr", "xtx", "xt", "gre", "tpu", "hgx", "superchip",
 )  # fmt: skip
 """Words that are told apart where they are glued to a number or to each other."""
 _W = "|".join(sorted(_WORDS, key=len, reverse=True))
@@ -54,7 +52,8 @@ _TOKEN = re.compile(
     | sxm[2-6](?=$|\D|\d{{2,3}}g) | nvl\d+(?=$|{_W}) | hbm[1-4][ex]? | gddr[5-7]x?
     | (?:{_W})(?=$|\d|[a-z]{{1,3}}\d|{_W})
     | [a-z]{{4,}}(?=\d)                                           # gaudi3
-    | [a-z]{{0,3}}\d+[a-z]*?(?=$|\d|{_W})                         # a model: h100, 4090, mi300x, l40s
+    # a model (h100, 4090, mi300x, l40s), to its end or before a word
+    | [a-z]{{0,3}}\d+[a-z]*?(?=$|\d|{_W}|(?![a-z](?:{_W})+$)[a-z]{{3,}}$)
     | .+""",
     re.VERBOSE,
 )
@@ -90,21 +89,26 @@ _ABOUT = ("hardware", "profiles")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A name as it is compared: its tokens, sorted, and the vendors whose brand words it had."""
+    """A name as it is compared: its tokens, sorted, and the vendors whose brand words it had.
+
+    ``needed`` are the tokens that another spelling of the name must have: a product line before a number may be left
+    out, but for Quadro and TITAN, where it tells boards apart.
+    """
 
     tokens: tuple[str, ...]
     vendors: frozenset[str]
+    needed: frozenset[str]
+
+    @classmethod
+    def of(cls, tokens: Iterable[str], vendors: frozenset[str]) -> Written:
+        """A name by its tokens, in any order."""
+        ordered = tuple(sorted(tokens))
+        numbered = any(_has_digit(token) and not _is_fact(token) for token in ordered)
+        lines = _LINES if numbered and not {"quadro", "titan"} & set(ordered) else frozenset()
+        return cls(ordered, vendors, frozenset(ordered) - lines)
 
     def __str__(self) -> str:
         return " ".join(self.tokens)
-
-    @property
-    def needed(self) -> Counter[str]:
-        """Tokens that another spelling of the name must have: a product line before a number may be left out, but
-        for Quadro and TITAN, where it tells boards apart."""
-        numbered = any(_has_digit(token) and not _is_fact(token) for token in self.tokens)
-        lines = _LINES if numbered and not {"quadro", "titan"} & set(self.tokens) else ()
-        return Counter(token for token in self.tokens if token not in lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +153,9 @@ class Known:
 
     def _rests(self, name: Written) -> list[frozenset[str]]:
         """What the name has beside each declared name whose tokens it has."""
-        have = Counter(name.tokens)
-        return [frozenset(have - Counter(own.tokens)) for own in self.names if own.tokens and own.needed <= have]
+        have = frozenset(name.tokens)
+        near = [own for own in self.names if own.needed and own.needed <= have]
+        return [frozenset(Counter(name.tokens) - Counter(own.tokens)) for own in near]
 
 
 def written(text: str) -> Written:
@@ -161,7 +166,7 @@ def written(text: str) -> Written:
         text = phrase.sub(instead, text)
     tokens = _joined([token for chunk in _CHUNK.findall(text) for token in _TOKEN.findall(chunk)])
     vendors = frozenset(_BRANDS[token] for token in tokens if token in _BRANDS)
-    return Written(tuple(sorted(t for t in tokens if t not in _BRANDS and t not in _NOISE)), vendors)
+    return Written.of((token for token in tokens if token not in _BRANDS and token not in _NOISE), vendors)
 
 
 def plain(text: str) -> str:
@@ -182,9 +187,10 @@ def meant(text: str, known: Sequence[Known]) -> str | None:
     name = written(text)
     if not name.tokens:
         return None
-    exact = {gpu.id for gpu in known if gpu.fits(name) and any(own.tokens == name.tokens for own in gpu.names)}
-    fitting = exact or {gpu.id for gpu in known if gpu.fits(name)}
-    return fitting.pop() if len(fitting) == 1 else None
+    fitting = [gpu for gpu in known if gpu.fits(name)]
+    exact = [gpu for gpu in fitting if any(own.tokens == name.tokens for own in gpu.names)]
+    best = exact or fitting
+    return best[0].id if len(best) == 1 else None
 
 
 def refusal(text: str, known: Sequence[Known]) -> UnknownNameError:
@@ -212,7 +218,7 @@ def refusal(text: str, known: Sequence[Known]) -> UnknownNameError:
 
 def _sized(name: Written, known: Sequence[Known]) -> tuple[list[str], str] | None:
     """GPUs that are meant if a bare number is a memory size (``A100-40``), which it might not be."""
-    sized = Written(tuple(f"{token}gb" if token.isdigit() else token for token in name.tokens), name.vendors)
+    sized = Written.of((f"{token}gb" if token.isdigit() else token for token in name.tokens), name.vendors)
     near = sorted(gpu.id for gpu in known if sized != name and gpu.fits(sized))[:_MOST_NEAR]
     return (near, f"did you mean {', '.join(near)}? (a memory size has its unit, 80GB)") if near else None
 

@@ -35,7 +35,7 @@ class Interconnect(Record):
 
     name: str
     bandwidth_gb_s: PositiveFloat
-    domain_gpus: PositiveInt | None = None
+    domain_gpus: PositiveInt
 
 
 class Pcie(Record):

@@ -50,14 +50,6 @@ class PayloadShare(Record):
     other: PositiveFloat
 
 
-class JoinedGpus(Record):
-    """GPUs that a link joins."""
-
-    bridge: PositiveInt
-    node: PositiveInt
-    superchip: PositiveInt
-
-
 class CollectiveRecord(Record):
     """What ``collective.yaml`` holds; the file says what each field means."""
 
@@ -67,7 +59,7 @@ class CollectiveRecord(Record):
     band: tuple[PositiveFloat, PositiveFloat]
     link_efficiency: dict[str, PositiveFloat]
     pcie_gb_s_per_lane: dict[int, PositiveFloat]
-    joined_gpus: JoinedGpus
+    node_gpus: PositiveInt
     pageable_share: PositiveFloat
     sources: tuple[Source, ...]
 
@@ -138,18 +130,13 @@ def _by_size(gpu: GpuSpec, op: Collective, payload: Floats, size: Floats) -> Ker
 
 
 def joined_gpus(gpu: GpuSpec) -> int:
-    """How many GPUs the fast link of a profile joins: what it says, else two by a bridge and those of a node."""
-    domains = _constants().joined_gpus
-    if gpu.interconnect is not None and gpu.interconnect.domain_gpus is not None:
-        return gpu.interconnect.domain_gpus
-    if gpu.interconnect is not None and "bridge" in gpu.interconnect.name.lower():
-        return domains.bridge
-    return domains.superchip if gpu.form_factor.lower() == "superchip" else domains.node
+    """How many GPUs the fast link of a profile joins (``Interconnect.domain_gpus``); those of a node by PCIe alone."""
+    return _constants().node_gpus if gpu.interconnect is None else gpu.interconnect.domain_gpus
 
 
 def node_gpus(gpu: GpuSpec) -> int:
     """The most GPUs that a group can have here: those of one node or NVLink domain."""
-    return max(joined_gpus(gpu), _constants().joined_gpus.node)
+    return max(joined_gpus(gpu), _constants().node_gpus)
 
 
 def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:

@@ -66,7 +66,8 @@ class TileSet:
 def uses_matrix_units(gpu: GpuSpec, dtype: DType) -> bool:
     """Whether this format runs on tensor or matrix cores here (fp32 never does; see TF32 for that) whose tiles are
     known."""
-    return gpu.tensor_cores_per_sm > 0 and dtype is not DType.FP32 and gpu.generation.tiles_known
+    generation = gpu.generation
+    return gpu.tensor_cores_per_sm > 0 and dtype not in generation.vector_formats and generation.tiles_known
 
 
 def step_bytes(gpu: GpuSpec, dtype: DType) -> float:
