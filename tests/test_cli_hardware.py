@@ -204,6 +204,32 @@ def test_a_table_folds_at_words_and_columns_that_do_not_fit_are_left_out():
     assert fitting(("id", "text", "n"), rows, None, less=("text", "n")) == [0, 1, 2]
 
 
+GUIDE = Path(__file__).parents[1] / "docs" / "hardware.md"
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "told"),
+    [
+        ("bf16: 26.3", "bf16: 52.6", "a peak with sparsity is doubled"),
+        ("fp32_accumulation: half\n", "", "fp32_accumulation: half or tensor_rate_cap: 0.5"),
+        ("boost_clock_mhz: 2570", "boost_clock_mhz: 3090", "3090 MHz"),
+        ("bandwidth_gb_s: 320", "bandwidth_gb_s: 298", "298 is not 128 bits"),
+        ("fields: [architecture, fp32_accumulation]", 'fields: ["*"]', "no figure that stands in this profile"),
+        ("num_sms, compute_capability,", "num_sms, registers_per_sm,", "no figure that stands in this profile"),
+        ("usable_gib: 7.72", "usable_gib: 8.2", "more than the 8 GiB"),
+    ],
+)
+def test_traps_of_the_guide_are_refused_as_it_says(capsys, tmp_path, said, instead, told):
+    block = GUIDE.read_text().split("```yaml is=profile file=rtx-5050.yaml\n")[1].split("```")[0]
+    path = tmp_path / "rtx-5050.yaml"
+    path.write_text(block)
+    assert run(["hardware", "show", "rtx-5050", "--profiles", str(tmp_path)]) == 0
+    assert said in block
+    path.write_text(block.replace(said, instead))
+    assert run(["hardware", "show", "rtx-5050", "--profiles", str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err
+
+
 class TestParsedCache:
     """The cache of parsed profiles gives what parsing gives, whatever lies in its place."""
 
