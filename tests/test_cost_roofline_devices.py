@@ -248,6 +248,16 @@ def test_explain_and_show_say_it_too(capsys: pytest.CaptureFixture[str]) -> None
     assert answer(capsys, "hardware", "show", "h100-sxm")["roofline"] is None
 
 
+def test_a_pipeline_says_it_and_pulls_what_is_legal(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = answer(capsys, "pipeline", "estimate", "flux-dev", "-g", "gaudi-3")
+    assert plan["roofline"].startswith("no kernels of gaudi-3 are known")
+    best = answer(capsys, "pipeline", "optimize", "flux-dev", "-g", "gaudi-3")
+    pulled = {step["lever"] for step in best["levers"]}
+    assert "compile" in pulled
+    assert not pulled & {"cuda-graphs", "flash-attention"}
+    assert best["best"]["latency_s"] < best["baseline"]["latency_s"] == plan["latency_s"]
+
+
 # ---------------------------------------------------------------- the shares
 
 

@@ -40,7 +40,8 @@ def silicon_allows(gpu, name) -> bool:
     """What the vendors' tables say, apart from archsearch's own rules."""
     nvidia, cc = gpu.vendor == "nvidia", tuple(int(part) for part in (gpu.compute_capability or "0.0").split("."))
     if name == "fp8":
-        return cc >= (8, 9) if nvidia else gpu.architecture in ("cdna3", "cdna4", "rdna4")
+        others = ("cdna3", "cdna4", "rdna4", "gaudi2", "gaudi3", "neuroncore-v3")
+        return cc >= (8, 9) if nvidia else gpu.architecture in others
     if name == "int8":
         return DType.INT8 in gpu.peak_tflops
     if name == "fp4":
@@ -50,7 +51,7 @@ def silicon_allows(gpu, name) -> bool:
     if name == "fa2":
         return nvidia and cc >= (8, 0)
     if name == "compile":
-        return cc >= (7, 0) if nvidia else gpu.vendor in ("amd", "cpu")  # Triton, or C++ on a processor
+        return cc >= (7, 0) or not nvidia  # Triton, C++ on a processor, a graph compiler
     if name == "cuda-graphs":
         return nvidia or gpu.vendor == "amd"  # HIP graphs
     return True

@@ -150,7 +150,7 @@ class Architecture:
     def serves(self, attention: str) -> bool:
         """Whether serving engines take an attention kernel (``fa3``) here."""
         served = self.serving_attention
-        return attention in (served.causal, served.full, served.wide)
+        return self.tiles_known and attention in (served.causal, served.full, served.wide)
 
 
 class ArchitectureRecord(Record):

@@ -41,6 +41,8 @@ def _compiled_after(final: Finished, lever: Lever) -> str | None:
 def _graphs_after(final: Finished, lever: Lever) -> str | None:
     if final.gpu.vendor == "cpu":
         return "a CPU launches no kernels that a graph could replay"
+    if not final.gpu.generation.tiles_known and final.plan.deployment.execution.launch_us is None:
+        return f"no kernels of {final.gpu.id} are known, nor launches of them that a graph could replay"
     return graphs_reason(final.gpu) or conflicts(final.plan.deployment).cuda_graphs
 
 
