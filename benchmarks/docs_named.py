@@ -52,12 +52,14 @@ def check_commands(lines: list[str]) -> None:
 
 
 def load_yaml(block: Block) -> None:
-    """Load a block as the model, pipeline, space, part of a space or execution that it is.
+    """Load a block as the model, pipeline, space, part of a space, execution or GPU's profile that it is.
 
     Raises:
         ArchSearchError: it is none that the library accepts.
     """
     from archsearch.cost.execution import parse_execution
+    from archsearch.hardware.folders import profiles_dirs
+    from archsearch.hardware.profile import read_profile
     from archsearch.models.registry.load import load_model
     from archsearch.pipeline import load_pipeline
     from archsearch.search.space.space import list_spaces, load_space, space_files
@@ -73,6 +75,8 @@ def load_yaml(block: Block) -> None:
     path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
     if block.options.get("is") == "execution":
         parse_execution(str(path), Workload())
+    elif block.options.get("is") == "profile":
+        read_profile(path, profiles_dirs(path.parent))
     elif "dimensions" in told:
         load_space(path)
     elif "transformer" in told:

@@ -70,13 +70,6 @@ def test_module_runs_as_a_command(tmp_path: Path):
     assert json.loads(done.stdout)["num_sms"] == 132
 
 
-def test_hardware_show_names_a_source_for_every_figure(capsys):
-    document = answer(capsys, "hardware", "show", "h100-sxm")
-    figures = {f["field"]: f for f in document["figures"]}
-    assert {"num_sms", "peak_tflops.bf16", "memory.bandwidth_gb_s", "l2_cache_mib"} <= set(figures)
-    assert all(f["sources"] and f["sources"][0]["url"].startswith("http") for f in figures.values())
-
-
 def test_estimate_contract(capsys):
     document = answer(capsys, "estimate", "llama-3-8b", "--hardware", GPU, "--seq-len", "2048")
     assert document["parameters"] == 8_030_261_248

@@ -139,13 +139,16 @@ def answered(call: str) -> str:
 
 
 def _profiles(folder: Path) -> Path:
-    """An H100 of half the bandwidth, and a GPU of the user's own."""
+    """An H100 of half the bandwidth, a GPU of the user's own, and one with peaks that nobody has checked."""
     folder.mkdir()
     shipped = yaml.safe_load((data_path("hardware_profiles") / "h100-sxm.yaml").read_text())
     shipped["memory"]["bandwidth_gb_s"] /= 2
+    shipped["memory"]["data_rate_gbps"] /= 2
     (folder / "h100-sxm.yaml").write_text(yaml.safe_dump(shipped))
     own = {**shipped, "id": "own-gpu", "name": "Own GPU", "aliases": []}
     (folder / "own-gpu.yaml").write_text(yaml.safe_dump(own))
+    guessed = {**own, "id": "guessed-gpu", "name": "Guessed GPU", "unchecked": ["bf16"]}
+    (folder / "guessed-gpu.yaml").write_text(yaml.safe_dump(guessed))
     return folder
 
 

@@ -280,8 +280,23 @@ VERBS: dict[str, Verb] = {
             **JSON,
         },
     ),
-    "hardware list": Verb("hardware list", {**JSON, "--profiles": "--profiles {profiles}"}),
+    "hardware list": Verb(
+        "hardware list",
+        {
+            "--supports": ("--supports fp8", "--supports fp4"),
+            "--min-memory-gib": "--min-memory-gib 100",
+            "--architecture": "--architecture hopper",
+            "--vendor": "--vendor amd",
+            "--sort": ("--sort bandwidth", "--sort power"),
+            **JSON,
+            "--profiles": "--profiles {profiles}",
+        },
+    ),
     "hardware show": Verb("hardware show h100-sxm", {**JSON, "--profiles": "--profiles {profiles}"}),
+    "hardware compare": Verb(
+        "hardware compare h100-sxm l4",
+        {"--differing": "--differing", **JSON, "--profiles": "--profiles {profiles}"},
+    ),
     "models list": Verb("models list", JSON),
     "models show": Verb("models show bert-base", JSON),
     "spaces list": Verb("spaces list", JSON),
@@ -442,6 +457,9 @@ VERBS |= {
             "--from": Witness("{rows}", "--from {rows_dir}", FILES, "bench calibrate -o {out} --date 2026-01-01"),
             "--only": refused("--only attention/", base="bench calibrate --from {rows_dir} -o {out}"),
             "--gpu": refused("--gpu l4"),
+            "--accept-inferred": refused(
+                "--accept-inferred", base="bench calibrate --gpu guessed-gpu --profiles {profiles}"
+            ),
             "--output": files("--output {out}/below"),
             "--date": files("--date 2026-01-02"),
             **JSON,

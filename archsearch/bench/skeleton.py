@@ -64,8 +64,8 @@ def skeleton(gpu: str, facts: DeviceFacts, date: str, time_product: TimeProduct 
     kin = nearest_kin(facts, [spec for spec in known if spec.architecture == generation.id])
     memory = _memory_read(facts, facts.memory_clock_mhz, facts.bus_width_bits)
     read = _read(facts)
-    relatives = [spec for spec in known if spec.architecture in generation.nearest]
-    boost, boost_told = _boost_clock(facts, facts.max_clock_mhz, [*kin, *nearest_kin(facts, relatives)])
+    others = [spec for spec in known if spec.vendor == generation.vendor and spec.architecture != generation.id]
+    boost, boost_told = _boost_clock(facts, facts.max_clock_mhz, [*kin, *nearest_kin(facts, others)])
     formats = [d for d in generation.flops_per_clock_per_sm if not kin or d in kin[0].peak_tflops]
     rates = {d: generation.flops_per_clock_per_sm[d] for d in formats}
     peaks = _peaks(Silicon(facts.num_sms, rates, boost, facts.max_clock_mhz), generation, kin, date, time_product)
@@ -188,20 +188,26 @@ def _size_gib(facts: DeviceFacts, known: Sequence[GpuSpec]) -> float:
 
 def _boost_clock(facts: DeviceFacts, max_clock_mhz: float, relatives: Sequence[GpuSpec]) -> tuple[float, str]:
     """The clock that peaks are rated at, in MHz, and how it is inferred: by the first relative that tells both clocks
-    and is a GeForce or not as the device is (GeForce boards clock a fifth above their rating, others hardly).
+    and is a GeForce, or of a laptop, as the device is (GeForce boards clock a quarter above their rating, others
+    hardly, and laptops are rated at what their power leaves).
 
     NVML's default applications clock is not it: a V100 tells 1312 MHz of 1530, a T4 585 of 1590.
     """
+    laptop = _laptop(facts.name)
     for spec in relatives:
-        if spec.max_clock_mhz is not None and _geforce(spec) == facts.geforce:
-            clock = round(max_clock_mhz * spec.boost_clock_mhz / spec.max_clock_mhz)
+        if spec.max_clock_mhz is not None and (_geforce(spec), _laptop(spec.name)) == (facts.geforce, laptop):
+            clock = min(max_clock_mhz, round(max_clock_mhz * spec.boost_clock_mhz / spec.max_clock_mhz, 1))
             ratio = f"{spec.boost_clock_mhz:g} of {spec.max_clock_mhz:g} MHz"
-            return float(clock), f"the device's highest clock times the ratio of {spec.id}, {ratio}"
+            return clock, f"the device's highest clock times the ratio of {spec.id}, {ratio}"
     return max_clock_mhz, "the device's highest clock: no relative tells both the rated and the highest"
 
 
 def _geforce(spec: GpuSpec) -> bool:
     return "geforce" in spec.name.lower()
+
+
+def _laptop(name: str) -> bool:
+    return "laptop" in name.lower()
 
 
 def _peaks(
