@@ -11,8 +11,8 @@ Per key block an SM spends 4 · tile_q · tile_kv · padded head_dim FLOPs on it
 exponentials, 16 per clock, on its special-function units. FlashAttention-2 does one after the other, with warp-level
 instructions, which on Hopper and Blackwell miss the peak (``WARP_LEVEL_RATE``; published is 35 % of an H100's peak in
 all, https://arxiv.org/abs/2407.08608, abstract); kernels with warp specialisation overlap them, so that the longer
-counts. Where a product caps its matrix units' rate (``GpuSpec.tensor_rate_share``), the rest of a key block's work stays
-what it is on uncapped silicon and hides behind them: the longer of the two counts. On top come
+counts. Where a product caps its matrix units' rate (``GpuSpec.tensor_rate_share``), the rest of a key block's work
+stays what it is on uncapped silicon and hides behind them: the longer of the two counts. On top come
 
 * a latency per key block that only other resident blocks can hide: with one resident block, all of it shows;
 * a fixed time per item and a time per query row (load of Q, store of O), which follow memory, not the SM clock;
