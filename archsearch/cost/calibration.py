@@ -145,7 +145,7 @@ class Calibration:
         # a relative measured near comes before the kernel itself measured farther off
         borrowed = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
         if borrowed:  # a generation's correction says nothing of another's library: only coefficients go that far
-            return Known(fit=borrowed, provenance=Provenance.ANALYTIC)
+            return _relieved(Known(fit=borrowed, provenance=Provenance.ANALYTIC), kernel, gpu)
         if kernel in RELATIVES:
             return Known(fit=self.lookup(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")

@@ -31,6 +31,7 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Convolution
 
 _GEMM = GemmModel()
+_GEMM_CALLED = GemmModel(called=True)
 _GEMM_QUANTIZED = GemmModel(quantized=True)
 _ATTENTION = {name: AttentionModel(name) for name in VARIANTS}
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
@@ -78,7 +79,7 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
         raise UnsupportedError(gpu.why_unsupported(dtype))
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
-        route = Route(f"gemm/fp32-{'linear' if weights else 'bmm'}", _GEMM, gpu, dtype, full)
+        route = Route(f"gemm/fp32-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
     elif dtype in (DType.FP16, DType.BF16):
         route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
     elif dtype is DType.TF32:

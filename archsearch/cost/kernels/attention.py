@@ -11,7 +11,8 @@ Per key block an SM spends 4 · tile_q · tile_kv · padded head_dim FLOPs on it
 exponentials, 16 per clock, on its special-function units. FlashAttention-2 does one after the other, with warp-level
 instructions, which on Hopper and Blackwell miss the peak (``WARP_LEVEL_RATE``; published is 35 % of an H100's peak in
 all, https://arxiv.org/abs/2407.08608, abstract); kernels with warp specialisation overlap them, so that the longer
-counts. On top come
+counts. Where a product caps its matrix units' rate (``GpuSpec.tensor_rate_share``), the rest of a key block's work
+stays what it is on uncapped silicon and hides behind them: the longer of the two counts. On top come
 
 * a latency per key block that only other resident blocks can hide: with one resident block, all of it shows;
 * a fixed time per item and a time per query row (load of Q, store of O), which follow memory, not the SM clock;
@@ -143,12 +144,16 @@ def _blocks_time(
     blocks = np.ceil(cut.rows / cut.tile_q)
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
     products = np.where(cut.dim > ACCUMULATOR_COLUMNS, 6.0, 4.0)
-    rate = gpu.peak_flops(dtype) * v["rate_fraction"] / sms
+    share = gpu.tensor_rate_share(dtype)
+    peak = gpu.peak_flops(dtype) / share / sms  # of the silicon; what the product leaves of it comes below
+    rate = peak * v["rate_fraction"]
     if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
         rate = rate * WARP_LEVEL_RATE
-    multiply = products * cut.tile_q * cut.tile_kv * cut.dim / rate
+    flops = products * cut.tile_q * cut.tile_kv * cut.dim
     softmax = v["softmax_factor"] * cut.tile_q * cut.tile_kv / (EXPONENTIALS_PER_CLOCK * clock)
-    work = smooth_max(multiply, softmax) if cut.overlaps else multiply + softmax
+    work = smooth_max(flops / rate, softmax) if cut.overlaps else flops / rate + softmax
+    if share < 1.0:  # slower matrix units hide what else the same warps do
+        work = smooth_max(flops / (peak * share), work)
     chain = work + v["step_cycles"] / clock
     fixed = v["item_s"] + v["row_s"] * cut.rows / blocks
     shown = v["tail_fraction"]

@@ -8,11 +8,13 @@ heuristic aims to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from archsearch.arrays import Floats, Ints, Mask, Reals, as_float
 from archsearch.cost.kernels.gemm_time import (
+    CALLED,
     CHOICE_FIELDS,
     COEFFICIENTS,
     QUANTIZE,
@@ -34,13 +36,19 @@ MIN_SPLIT_BYTES = 512.0
 """Least bytes of k per split: shorter splits cannot fill a pipeline."""
 
 
+def _call_s(dims: Dims, values: Mapping[str, float]) -> float:
+    """The host's time of a product that is timed on its own, 0 for one of a model."""
+    return 0.0 if "reuse_bytes" in dims else values.get("call_s", 0.0)
+
+
 class GemmModel:
     """Matrix products ``linear`` (weights, possibly L2-resident) and ``bmm`` (two activations)."""
 
     name = "gemm"
 
-    def __init__(self, quantized: bool = False) -> None:
-        self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS + QUANTIZE if quantized else COEFFICIENTS
+    def __init__(self, quantized: bool = False, called: bool = False) -> None:
+        own = CALLED if called else COEFFICIENTS
+        self.coefficients: tuple[Coefficient, ...] = own + QUANTIZE if quantized else own
 
     def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of each product.
@@ -49,11 +57,15 @@ class GemmModel:
             dims: m, n, k; optional batch (1), weights (1 where B is a parameter), reuse_bytes: what is touched
                 between two uses of the weights (default: a benchmark loop over six weight matrices), and
                 activation_reuse_bytes: the same of activations (default: this product's own operands and result).
+                A product that says nothing of the weights' reuse is a measured row: where tables time calls one by one
+                (``call_s``), the host's time is in it. A product of a model queues behind others.
         """
         shapes = Shapes.of(dims, dtype)
         machine = Machine.of(gpu, dtype, values)
         load = Load.of(shapes, machine, values)
-        return self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
+        time = self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
+        call_s = _call_s(dims, values)
+        return replace(time, latency_s=time.latency_s + call_s) if call_s else time
 
     def freeze(
         self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]
@@ -64,7 +76,7 @@ class GemmModel:
 
         def latency(v: Mapping[str, float]) -> Floats:
             moved = Machine.of(gpu, dtype, v)
-            return np.asarray(candidate_time(Load.of(shapes, moved, v), moved, choice, v).total_s)
+            return as_float(candidate_time(Load.of(shapes, moved, v), moved, choice, v).total_s) + _call_s(dims, v)
 
         return latency
 

@@ -59,6 +59,12 @@ COEFFICIENTS = (
     Coefficient("narrow_rate", "1", 0.1, 1.0, 0.45, "multiply rate with rows off 16 bytes against aligned rows", 0.2),
     Coefficient("odd_rate", "1", 0.02, 1.0, 0.18, "multiply rate with rows off 4 bytes against aligned rows", 0.2),
 )
+CALLED = (
+    Coefficient("launch_s", "s", 1e-6, 6e-6, 2e-6, "launch and drain of a queued kernel", 0.1),
+    Coefficient("call_s", "s", 0.0, 1e-4, 2e-5, "host time to issue a call that is timed on its own", 1.0),
+    *COEFFICIENTS[1:],
+)
+"""Of products on vector units, which published tables time call by call, the host's time included."""
 QUANTIZE = (
     Coefficient("quantize_launch_s", "s", 3e-7, 2e-5, 2e-6, "launch of the activation quantization kernel"),
     Coefficient("quantize_row_cycles", "clock", 1, 20000, 800, "SM time that one token's scale reduction takes"),
