@@ -174,7 +174,7 @@ def test_a_broken_study_breaks_no_list(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_memory_is_named_where_memory_binds() -> None:
-    """FLUX-sized weights and T5 in bf16 on what 24 GB leave: the GPU's memory, and by how much, at 8 B parameters or more."""
+    """FLUX-sized weights and T5 in bf16 on what 24 GB leave: the GPU's memory, and by how much, at 8 B or more."""
     with pytest.raises(ArchSearchError) as told:
         recommend("flux-class-12b", "l4", progress=False)
     text = str(told.value)
