@@ -83,7 +83,8 @@ class AttentionModel:
 
         Args:
             dims: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal (0 or 1); optional window (total width in
-                keys, 0 for none) and cache_write (1; 0 where no paged cache is written, as in training).
+                keys, 0 for none), cache_write (1; 0 where no paged cache is written, as in training) and kv_share
+                (1; bytes of a key's or value's element against a query's).
         """
         full = _complete(dims)
         cut = tiling(self.variant, gpu, full)
@@ -102,7 +103,7 @@ class AttentionModel:
 
 def _complete(dims: Dims) -> dict[str, Floats]:
     """Every dimension, defaults filled in, as arrays of one shape [S]."""
-    full = {"window": np.zeros(1), "cache_write": np.ones(1), **dims}
+    full = {"window": np.zeros(1), "cache_write": np.ones(1), "kv_share": np.ones(1), **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in full.values()))
     return dict(zip(full, arrays, strict=True))
 
@@ -171,7 +172,7 @@ def _traffic_time(
     clock, size = gpu.boost_clock_mhz * 1e6, dtype.itemsize
     bandwidth = v["dram_fraction"] * gpu.bandwidth_bytes_s
     outputs = cut.rows * cut.groups * dims["head_dim"]
-    token = 2 * dims["heads_kv"] * dims["head_dim"] * size
+    token = 2 * dims["heads_kv"] * dims["head_dim"] * size * dims["kv_share"]
     queries, keys = 2 * outputs * size, dims["batch"] * dims["seq_kv"] * token
     tokens = dims["batch"] * np.minimum(dims["seq_q"], dims["seq_kv"])
     paged = "cache_wave_cycles" in v
