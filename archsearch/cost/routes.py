@@ -183,6 +183,8 @@ TORCH_VARIANTS = {
 """Backends of torch's scaled_dot_product_attention, and the package flash-attn, as tables name them: their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
+"""Widest heads of FlashAttention-2 and of what torch takes of cuDNN; torch runs wider ones in its memory-efficient
+kernel (``check_head_dim_size_flash`` and ``check_cudnn_tensor_shapes`` of sdp_utils.cpp)."""
 
 
 def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArray, *, flash: bool) -> str | None:
@@ -284,6 +286,8 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
         variants[named == name] = variant
     served = family == "trtllm"
     variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
+    of_torch = np.char.startswith(variants, "torch-")
+    variants[of_torch & (dims["head_dim"] > FLASH_MAX_HEAD_DIM)] = "efficient"
     for head_dim in np.unique(dims["head_dim"]):
         if _flash_reason(gpu, dtype, np.asarray(head_dim)) is not None:
             variants[dims["head_dim"] == head_dim] = "efficient"
