@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
-from archsearch.cost.kernel_families import coefficient_problem, unknown_family
+from archsearch.cost.kernel_families import VECTOR_UNITS, coefficient_problem, unknown_family
 from archsearch.cost.power import is_relieved, same_rates
 from archsearch.cost.remember import Remembered
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
@@ -64,7 +64,8 @@ class KernelFit(Record):
 class CalibrationFile(Record):
     """One file of ``hardware_profiles/calibration``: a GPU's, an architecture's or the default's fits.
 
-    ``serves`` holds GPU ids, architecture names, or ``*``.
+    ``serves`` holds GPU ids, architecture names, or ``*``. ``published``: coefficients that were read from publications
+    (``source``) and fitted on no rows; what they price is ``analytic``.
     """
 
     level: Scope
@@ -72,6 +73,7 @@ class CalibrationFile(Record):
     source: str
     date: str
     code_version: str
+    published: bool = False
     kernels: dict[str, KernelFit]
 
 
@@ -88,6 +90,9 @@ RELATIVES = {
     "convolution/16bit": "gemm/16bit",
     "convolution/tf32": "gemm/tf32",
     "convolution/fp32": "gemm/fp32-linear",
+    # other formats on vector units: the kernels of fp32, of which nothing was measured in these
+    **{f"gemm/{units}-{op}": f"gemm/fp32-{op}" for units in VECTOR_UNITS for op in ("linear", "bmm")},
+    **{f"convolution/{units}": "gemm/fp32-linear" for units in VECTOR_UNITS},
 }
 
 
@@ -112,9 +117,12 @@ class Calibration:
     def __init__(self, files: Iterable[CalibrationFile], corrections: Sequence[Path] = ()) -> None:
         self._corrections = tuple(corrections)
         self._fits: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+        self._published: frozenset[tuple[str, str, str]] = frozenset()
         for file in files:
             for served in file.serves:
                 self._fits[file.level, served].update(file.kernels)
+                read = {(file.level, served, kernel) for kernel in file.kernels}
+                self._published = self._published | read if file.published else self._published - read
         self._answers = Remembered(self._look_up, REMEMBERED_LOOKUPS)
 
     @classmethod
@@ -144,6 +152,8 @@ class Calibration:
         own = (("gpu", gpu.id), ("architecture", gpu.architecture))
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
+                if (level, key, kernel) in self._published:
+                    return Known(fit=fit, provenance=Provenance.ANALYTIC)
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
         nearest = () if kernel in POOLED else gpu.generation.nearest

@@ -13,6 +13,8 @@ from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
 from archsearch.cost.kernels.roofline_time import RooflineModel
 from archsearch.yaml_records import near_names
 
+VECTOR_UNITS = tuple(f"vector-{name}" for name in ("fp16", "bf16", "tf32", "int8"))
+"""Families of products in other formats than fp32 on vector units."""
 BESIDE: Mapping[str, Coefficient] = {
     "throttle_fraction": Coefficient("throttle_fraction", "1", 0.0, 1.5, 0.0, "0 where a board is free of its limit"),
 }
@@ -24,10 +26,13 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
     plain, called, quantized = GemmModel(), GemmModel(called=True), GemmModel(quantized=True)
     for name in ("gemm/16bit", "gemm/tf32", "gemm/fp8-scaled", "convolution/16bit", "convolution/tf32"):
         yield name, plain
-    for name in ("gemm/fp32-linear", "gemm/fp32-bmm", "convolution/fp32"):
-        yield name, called
+    for name in ("fp32", *VECTOR_UNITS):
+        yield f"gemm/{name}-linear", called
+        yield f"gemm/{name}-bmm", called
+        yield f"convolution/{name}", called
     for name in ("fp8", "fp4", "int8"):
         yield f"gemm/{name}", quantized
+    for name in ("fp8", "fp4"):
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:
         yield f"attention/{variant}", AttentionModel(variant)

@@ -38,7 +38,7 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, product_flops, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -147,7 +147,7 @@ def _blocks_time(
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
     products = 2.0 + 2.0 * np.where(cut.spills, 1.0, np.ceil(cut.dim / ACCUMULATOR_COLUMNS))
     share = gpu.tensor_rate_share(dtype)
-    peak = gpu.peak_flops(dtype) / share / sms  # of the silicon; what the product leaves of it comes below
+    peak = product_flops(gpu, dtype) / share / sms  # of the silicon; what the product leaves of it comes below
     rate = peak * v["rate_fraction"]
     if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
         rate = rate * WARP_LEVEL_RATE

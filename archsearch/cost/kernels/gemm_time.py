@@ -34,7 +34,7 @@ import numpy as np
 
 from archsearch.arrays import Reals, Rows
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, step_bytes, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, product_flops, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -161,7 +161,7 @@ class Machine:
         return cls(
             num_sms=float(gpu.num_sms),
             clock_hz=clock,
-            multiply_rate_per_sm=gpu.peak_flops(dtype) * v["rate_fraction"] / gpu.num_sms,
+            multiply_rate_per_sm=product_flops(gpu, dtype) * v["rate_fraction"] / gpu.num_sms,
             step_bytes=step_bytes(gpu, dtype),
             shared_s_per_byte=v["shared_factor"] / (128.0 * clock),
             dram_bytes_s=v["dram_fraction"] * gpu.bandwidth_bytes_s,
