@@ -18,10 +18,14 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
 * A convolution is an implicit product: tiles draw every window's k elements through L2, but DRAM holds each input
   element once. ``input_share`` scales what A brings from DRAM, and a wave's panel by its square root: of the panels of
   r rows and c columns with r · c given, k · (share · r + c) is least at 2 · k · √(share · r · c).
-* Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
+* Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)); those that multiply at a
+  share of the rate, as misaligned ones do, by that share of it, and not below 1 (an H100 whose aligned products are held
+  to 398 TFLOP/s computes misaligned ones at 273, a board with twice the power at 275:
+  https://github.com/stas00/ml-engineering/blob/master/training/performance/README.md and this project's H200).
 * Rows of A, B or C that do not start on 16 bytes load and store with narrower instructions (``narrow_rate``), those
   that start on odd elements without asynchronous copies at all (``odd_rate``), and neither can use TMA, so that Hopper
-  and Blackwell fall back to warp-level instructions; off 32 bytes they touch one more L2 sector.
+  and Blackwell fall back to warp-level instructions; a step's latency grows with its loads by the same factor. Off 32
+  bytes they touch one more L2 sector.
 * FP8 linear layers include the dynamic quantization pass over the activations.
 """
 
@@ -257,7 +261,7 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     multiply = 2 * c.tile_m * c.tile_n * (step / s.itemsize) / (machine.multiply_rate_per_sm * load.rate)
     operand = (c.tile_m + c.tile_n) * step
     work = smooth_max(multiply, operand * machine.shared_s_per_byte)
-    floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / clock
+    floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / (clock * load.rate)
     compute = steps * ((waves - 1) * smooth_max(c.max_ctas * work, floor) + smooth_max(last * work, floor))
 
     rows, columns = np.minimum(c.tile_m, s.m), np.minimum(c.tile_n, s.n)
@@ -265,7 +269,8 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     l2 = drawn / np.minimum(machine.l2_bytes_s, busy * machine.sm_l2_bytes_s)
     dram = _dram_bytes(load, c, np.minimum(slots, tiles) * c.tile_m * c.tile_n, waves, v)
     dram_time = dram / np.minimum(machine.dram_bytes_s, busy * machine.sm_dram_bytes_s)
-    throttled = 1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"])
+    shown = 1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"])
+    throttled = np.maximum(1.0, shown * load.rate)  # slow multiplies draw less power than the board has
     stored = c.max_ctas * rows * columns * (load.stores * s.out_itemsize / (v["epilogue_bytes_per_clock"] * clock))
     body = smooth_max(throttled * smooth_max(compute, l2, dram_time), waves * stored)
     fixed = v["launch_s"] + waves * (v["wave_cycles"] / clock) + load.quantize_s
