@@ -7,11 +7,11 @@ the correction. It is held on a short leash:
 
 * inputs are clipped to the range seen in training, so that beyond it the correction stays what it is at the edge;
 * the factor is clipped to the range that 99 % of the training residuals need (``limit``);
-* a corrected time is never below the roofline: datasheet rate, and DRAM bytes at the datasheet's bandwidth.
+* between the widths of ``correction_leash`` the factor is interpolated, and it falls slowly as n or k grow: that a
+  wider product is faster is the mechanism's to say;
+* a corrected time is never below the datasheet's rate (nor its bytes: ``archsearch.cost.floor``).
 
-Without it (``CostModel(gpu, correction=False)``) predictions are the mechanism's alone, which never fall as a product
-grows within its tiles and waves; the correction may lower a larger shape's time as real libraries do, by ``limit`` at
-most. ``archsearch.bench.correction_fit`` trains it; it is kept only where it lowers the error on shapes that it did not
+``archsearch.bench.correction_fit`` trains it; it is kept only where it lowers the error on shapes that it did not
 see.
 """
 
@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Floats, Mask
+from archsearch.arrays import Floats
+from archsearch.cost.correction_leash import leashed
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
@@ -172,30 +173,24 @@ def corrected(
     predict: Callable[[Dims], KernelTime],
     correction: Correction,
 ) -> KernelTime:
-    """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the roofline.
+    """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the datasheet's rate.
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
     next multiple, so that what misalignment costs is the mechanism's to say.
     """
     time = predict(dims)
-    factor = np.exp(correction.log_factor(gemm_features(gpu, dtype, dims, time)))
-    odd = _between(gpu, dtype, dims, factor.shape)
-    if odd.any():
-        twins = _rounded_up({name: np.broadcast_to(value, factor.shape)[odd] for name, value in dims.items()})
-        factor[odd] = np.exp(correction.log_factor(gemm_features(gpu, dtype, twins, predict(twins))))
+
+    def learned(shapes: Dims) -> tuple[Floats, Floats]:
+        answer = predict(shapes)
+        return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(answer.latency_s)
+
+    widths = _rounded_up(dims) if uses_matrix_units(gpu, dtype) else dims
+    factor = np.exp(leashed(widths, time.latency_s.shape, learned))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
-    floor = np.maximum(work / gpu.peak_flops(dtype), time.details["dram_bytes"] / gpu.bandwidth_bytes_s)
+    floor = work / gpu.peak_flops(dtype)
     latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))
     details = {**time.details, "correction": latency / time.latency_s}
     return KernelTime(latency_s=latency, bound=time.bound, details=details)
-
-
-def _between(gpu: GpuSpec, dtype: DType, dims: Dims, shape: tuple[int, ...]) -> Mask:
-    """Which products on matrix units have a width between the measured ones."""
-    if not uses_matrix_units(gpu, dtype):  # measured at any width, and loaded element by element
-        return np.zeros(shape, dtype=bool)
-    off = [np.asarray(dims[c], dtype=np.float64) % MEASURED_MULTIPLE != 0 for c in "nk"]
-    return np.broadcast_to(off[0] | off[1], shape)
 
 
 def _rounded_up(dims: Dims) -> Dims:

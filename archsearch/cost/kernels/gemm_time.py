@@ -19,9 +19,9 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
   element once. ``input_share`` scales what A brings from DRAM, and a wave's panel by its square root: of the panels of
   r rows and c columns with r · c given, k · (share · r + c) is least at 2 · k · √(share · r · c).
 * Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)); those that multiply at a
-  share of the rate, as misaligned ones do, by that share of it, and not below 1 (an H100 whose aligned products are held
-  to 398 TFLOP/s computes misaligned ones at 273, a board with twice the power at 275:
-  https://github.com/stas00/ml-engineering/blob/master/training/performance/README.md and this project's H200).
+  share of the rate, as misaligned ones do, times that share, and not below 1. An H100 that is held to 398 TFLOP/s of
+  aligned products computes misaligned ones at 273
+  (https://github.com/stas00/ml-engineering/blob/master/training/performance/README.md), this project's H200 at 275.
 * Rows of A, B or C that do not start on 16 bytes load and store with narrower instructions (``narrow_rate``), those
   that start on odd elements without asynchronous copies at all (``odd_rate``), and neither can use TMA, so that Hopper
   and Blackwell fall back to warp-level instructions; a step's latency grows with its loads by the same factor. Off 32
