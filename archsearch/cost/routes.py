@@ -274,8 +274,12 @@ def attention_routes(
 
 
 def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
-    """The variant of each row, shape [S]."""
-    causal, served_by = dims["causal"] > 0, gpu.generation.serving_attention
+    """The variant of each row, shape [S].
+
+    One query sees every key with the mask as without it; engines decode with their causal kernels, which pack the query
+    heads of a key-value head into one tile (vLLM, vllm/v1/attention/backends/flash_attn.py: ``causal=True``).
+    """
+    causal, served_by = (dims["causal"] > 0) | (dims["seq_q"] == 1), gpu.generation.serving_attention
     family = np.where(causal, served_by.causal, served_by.full).astype("<U16")
     if served_by.wide is not None:
         family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = served_by.wide
