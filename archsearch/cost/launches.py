@@ -88,23 +88,40 @@ def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
 
 
 def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax."""
-    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
-    rows = heads * np.asarray(op.seq_q)
+    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax.
+
+    The backward pass has the saved probabilities and computes no score again: four products, the softmax's gradient
+    from the probabilities and theirs, and the scale's.
+    """
     masked = op.causal or op.mask or op.window is not None
-    yield MatMul(
-        name=f"{op.name}.scores", m=op.seq_q, n=op.seq_kv, k=op.head_dim, batch=heads, dtype=op.dtype, weights=False
-    )
-    if compiled:
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    else:
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+    if op.backward:
+        yield _per_head(op, "values_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        yield _per_head(op, "probabilities_gradient", op.seq_q, op.seq_kv, op.head_dim)
+        yield _over_scores(op, "softmax_gradient", "softmax", reads=2.0)
+        if not compiled:
+            yield _over_scores(op, "scale_gradient", "mulu")
+        yield _per_head(op, "queries_gradient", op.seq_q, op.head_dim, op.seq_kv)
+        yield _per_head(op, "keys_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        return
+    yield _per_head(op, "scores", op.seq_q, op.seq_kv, op.head_dim)
+    if not compiled:
+        yield _over_scores(op, "scale", "mulu")
         if masked:
-            yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    yield MatMul(
-        name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
-    )
+            yield _over_scores(op, "mask", "addu")
+    yield _over_scores(op, "softmax", "softmax")
+    yield _per_head(op, "values", op.seq_q, op.head_dim, op.seq_kv)
+
+
+def _per_head(op: Attention, name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
+    """One product of two activations per query head."""
+    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
+    return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
+
+
+def _over_scores(op: Attention, name: str, kind: str, reads: float = 1.0) -> MemoryOp:
+    """A bandwidth-bound kernel over all scores."""
+    rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
+    return MemoryOp(name=f"{op.name}.{name}", kind=kind, rows=rows, cols=op.seq_kv, dtype=op.dtype, reads=reads)
 
 
 def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:

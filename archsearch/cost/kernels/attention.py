@@ -24,7 +24,9 @@ stays what it is on uncapped silicon and hides behind them: the longer of the tw
   block of up to 512 threads per token, as serving engines launch it and as the published tables time it;
 * long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
 
-Outputs wider than 256 columns do not fit the accumulators and are computed in halves, scores anew for each.
+Outputs wider than 256 columns do not fit the accumulators and are computed in parts of 256, scores anew for each; but
+PyTorch's memory-efficient kernel accumulates wide outputs in memory, and takes heads of any width
+(aten/src/ATen/native/transformers/cuda/mem_eff_attention/kernel_forward.h, ``kKeepOutputInRF``).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, product_flops, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -144,9 +146,9 @@ def _blocks_time(
     visited, most = key_blocks(cut, dims)
     blocks = np.ceil(cut.rows / cut.tile_q)
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
-    products = np.where(cut.dim > ACCUMULATOR_COLUMNS, 6.0, 4.0)
+    products = 2.0 + 2.0 * np.where(cut.spills, 1.0, np.ceil(cut.dim / ACCUMULATOR_COLUMNS))
     share = gpu.tensor_rate_share(dtype)
-    peak = gpu.peak_flops(dtype) / share / sms  # of the silicon; what the product leaves of it comes below
+    peak = product_flops(gpu, dtype) / share / sms  # of the silicon; what the product leaves of it comes below
     rate = peak * v["rate_fraction"]
     if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
         rate = rate * WARP_LEVEL_RATE
