@@ -26,10 +26,11 @@ Stamp = list[int]
 
 @dataclass(slots=True)
 class _Kept:
-    """The cache in memory: stamp and content by path, and whether there is something to write."""
+    """The cache in memory: stamp and content by path, the paths asked for, and whether there is something to write."""
 
     place: Path
     entries: dict[str, tuple[Stamp, dict[str, Any]]] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     changed: bool = False
 
 
@@ -40,6 +41,7 @@ def parsed_mapping(path: Path) -> dict[str, object]:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
     kept = _kept(user_cache_dir() / "parsed_profiles.json")
+    kept.asked.add(str(path))
     stamp = _stamp(path)
     known = kept.entries.get(str(path))
     if known is not None and stamp == known[0]:
@@ -52,12 +54,13 @@ def parsed_mapping(path: Path) -> dict[str, object]:
 
 
 def keep_parsed() -> None:
-    """Write what was parsed since the last call, in one step; done without where the place cannot be written."""
+    """Write what was asked for, in one step, if any of it was parsed anew; done without where the place cannot be
+    written. Files that were not asked for, of another folder, are left out: the cache does not grow."""
     kept = _kept(user_cache_dir() / "parsed_profiles.json")
     if not kept.changed:
         return
     kept.changed = False
-    files = {path: entry for path, entry in kept.entries.items() if os.path.exists(path)}
+    files = {path: entry for path, entry in kept.entries.items() if path in kept.asked}
     try:
         kept.place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=kept.place.parent, delete=False, encoding="utf-8") as draft:
