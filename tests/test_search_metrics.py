@@ -269,6 +269,8 @@ def test_lifetime_is_training_and_inferences(tmp_path: Path) -> None:
         total += 1e9 * weight * each
     assert row["lifetime_usd"] == pytest.approx(total)
     assert (front["training_memory_share"] <= 1).all()
+    assert (front["training_hours_low"] < front["training_hours"]).all()
+    assert (front["training_hours"] < front["training_hours_high"]).all()
 
 
 def test_training_budgets_bind(tmp_path: Path) -> None:
