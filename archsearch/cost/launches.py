@@ -35,6 +35,10 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoi
     elif isinstance(op, Attention):
         if np.all(runs_fused(op, gpu, attention)):
             yield op
+            if op.backward:
+                yield from around_fused_backward(op)
+        elif op.backward:
+            yield from unfused_attention_backward(op, compiled=compiled)
         else:
             yield from unfused_attention(op, compiled=compiled)
     else:
@@ -122,6 +126,43 @@ def _over_scores(op: Attention, name: str, kind: str, reads: float = 1.0) -> Mem
     """A bandwidth-bound kernel over all scores."""
     rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
     return MemoryOp(name=f"{op.name}.{name}", kind=kind, rows=rows, cols=op.seq_kv, dtype=op.dtype, reads=reads)
+
+
+def around_fused_backward(op: Attention) -> Iterator[Kernel]:
+    """What fused attention's backward runs before and after its products (FlashAttention-2,
+    csrc/flash_attn/src/flash_bwd_preprocess_kernel.h): the sum of output times gradient of every row, with 32-bit
+    query gradients set to zero, and those cast at the end."""
+    rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
+    wide = 4.0 / op.dtype.itemsize
+    for name, kind, reads, writes in (("row_sums", "mul", 2.0, wide), ("query_gradient", "cast", wide, 1.0)):
+        yield MemoryOp(
+            name=f"{op.name}.{name}",
+            kind=kind,
+            rows=rows,
+            cols=op.head_dim,
+            dtype=op.dtype,
+            reads=reads,
+            writes=writes,
+        )
+
+
+def unfused_attention_backward(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
+    """Gradients of attention as separate kernels: of values and probabilities, through the softmax (which reads its
+    output and their gradient) and the scale, of queries and keys. A mask takes no gradient."""
+    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
+    rows = heads * np.asarray(op.seq_q)
+    q, kv, d = op.seq_q, op.seq_kv, op.head_dim
+
+    def product(name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
+        return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
+
+    yield product("values", kv, d, q)
+    yield product("probabilities", q, kv, d)
+    yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
+    if not compiled:
+        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=kv, dtype=op.dtype)
+    yield product("queries", q, d, kv)
+    yield product("keys", kv, d, q)
 
 
 def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:

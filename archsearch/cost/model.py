@@ -36,6 +36,7 @@ from archsearch.cost.routes import (
     gemm_route,
     memory_route,
 )
+from archsearch.cost.training_kernels import attention_passes, in_training
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
@@ -147,7 +148,10 @@ class CostModel:
         return replace(found, name=segment.name, calls=segment.calls)
 
     def _segment_cost(self, segment: Segment, execution: Execution) -> SegmentCost:
-        items = [self._op_cost(op, execution) for op in rewritten(segment.ops, execution)]
+        ops = rewritten(segment.ops, execution)
+        items = [self._op_cost(op, execution) for op in ops]
+        if segment.trains:
+            items = [in_training(item, op, self.gpu, execution) for item, op in zip(items, ops, strict=True)]
         counts = [i.count for i in items]
         fields = ("latency_s", "low_s", "high_s", "kernels")
         gpu_s, low, high, kernels = (weighted_total((getattr(i.cost, f) for i in items), counts) for f in fields)
@@ -208,7 +212,7 @@ class CostModel:
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Attention):
-            return scaled(self._attention_cost(kernel, execution), kernel.passes)
+            return scaled(self._attention_cost(kernel, execution), attention_passes(kernel))
         return self._memory_cost(kernel, execution)
 
     def _memory_cost(self, op: MemoryOp, execution: Execution) -> KernelCost:
@@ -278,5 +282,5 @@ def _band(time: KernelTime, fit: KernelFit) -> tuple[Floats, Floats]:
 
 def _label(op: Op, kernels: Sequence[Kernel]) -> str:
     if isinstance(op, Attention):
-        return "attention" if len(kernels) == 1 else "attention (unfused)"
+        return "attention" if any(isinstance(k, Attention) for k in kernels) else "attention (unfused)"
     return op.kind
