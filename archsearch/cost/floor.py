@@ -9,7 +9,8 @@ most C / R of data that comes round again after R bytes, whatever is kept of it.
 
 * a product's weights come from DRAM but for a share C / R (all of them where a model streams its weights, R endless);
 * of activations, read and written, all but C bytes pass through DRAM;
-* of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read.
+* of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read, and
+  those of a cache count in its format.
 
 Caches on the memory's side (AMD's Infinity Cache) are not counted in C: their bandwidth is not DRAM's, and no profile
 has it.
@@ -71,13 +72,15 @@ def _product(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
 
 
 def _attention(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
-    seen = dict(dims)
-    if "window" in dims:
-        reach = np.where(np.asarray(dims["window"]) > 0, np.asarray(dims["seq_q"]) + dims["window"], np.inf)
-        seen["seq_kv"] = np.minimum(dims["seq_kv"], reach)
     flops, _ = attention_work(dims, dtype)
-    _, moved = attention_work(seen, dtype)
-    return flops, np.maximum(0.0, moved - cache)
+    batch, heads_q, heads_kv, seq_q, seq_kv, head_dim = (
+        np.asarray(dims[name], dtype=np.float64)
+        for name in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
+    )
+    window, share = (np.asarray(dims.get(name, 0.0), dtype=np.float64) for name in ("window", "kv_share"))
+    seen = np.where(window > 0, np.minimum(seq_kv, seq_q + window), seq_kv)
+    rows = heads_q * seq_q + heads_kv * seen * np.where(share > 0, share, 1.0)
+    return flops, np.maximum(0.0, 2.0 * batch * head_dim * rows * dtype.itemsize - cache)
 
 
 def _memory(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
