@@ -105,10 +105,29 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
         yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
         if masked:
             yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+        yield from eager_softmax(op, rows, reads=1.0)
     yield MatMul(
         name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
     )
+
+
+def eager_softmax(op: Attention, rows: Dim, *, reads: float) -> Iterator[MemoryOp]:
+    """Softmax over scores, or its gradient, as a kernel of its own: ``reads`` 1 or 2 tensors of [rows, keys]. Autocast
+    computes it in 32 bits, between a cast up and one down (https://docs.pytorch.org/docs/stable/amp.html)."""
+    wide = op.autocast and op.dtype.itemsize < 4
+    softmax = MemoryOp(
+        name=f"{op.name}.softmax",
+        kind="softmax",
+        rows=rows,
+        cols=op.seq_kv,
+        dtype=DType.FP32 if wide else op.dtype,
+        reads=reads,
+    )
+    if not wide:
+        yield softmax
+        return
+    cast = replace(softmax, name=f"{op.name}.cast", kind="cast", dtype=op.dtype, reads=1.0, writes=2.0)
+    yield from (cast, softmax, replace(cast, reads=2.0, writes=1.0))
 
 
 def around_fused_backward(op: Attention) -> Iterator[Kernel]:
@@ -141,8 +160,10 @@ def unfused_attention_backward(op: Attention, *, compiled: bool) -> Iterator[Ker
 
     yield product("values", kv, d, q)
     yield product("probabilities", q, kv, d)
-    yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
-    if not compiled:
+    if compiled:
+        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
+    else:
+        yield from eager_softmax(op, rows, reads=2.0)
         yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=kv, dtype=op.dtype)
     yield product("queries", q, d, kv)
     yield product("keys", kv, d, q)
