@@ -37,8 +37,6 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoi
             yield op
             if op.backward:
                 yield from around_fused_backward(op)
-        elif op.backward:
-            yield from unfused_attention_backward(op, compiled=compiled)
         else:
             yield from unfused_attention(op, compiled=compiled)
     else:
@@ -92,42 +90,51 @@ def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
 
 
 def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax."""
-    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
-    rows = heads * np.asarray(op.seq_q)
+    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax.
+
+    The backward pass has the saved probabilities and computes no score again: four products, the softmax's gradient
+    from the probabilities and theirs, and the scale's.
+    """
     masked = op.causal or op.mask or op.window is not None
-    yield MatMul(
-        name=f"{op.name}.scores", m=op.seq_q, n=op.seq_kv, k=op.head_dim, batch=heads, dtype=op.dtype, weights=False
-    )
-    if compiled:
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    else:
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
+    if op.backward:
+        yield _per_head(op, "values_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        yield _per_head(op, "probabilities_gradient", op.seq_q, op.seq_kv, op.head_dim)
+        yield from _softmax(op, "softmax_gradient", reads=2.0, compiled=compiled)
+        if not compiled:
+            yield _over_scores(op, "scale_gradient", "mulu")
+        yield _per_head(op, "queries_gradient", op.seq_q, op.head_dim, op.seq_kv)
+        yield _per_head(op, "keys_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        return
+    yield _per_head(op, "scores", op.seq_q, op.seq_kv, op.head_dim)
+    if not compiled:
+        yield _over_scores(op, "scale", "mulu")
         if masked:
-            yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        yield from eager_softmax(op, rows, reads=1.0)
-    yield MatMul(
-        name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
-    )
+            yield _over_scores(op, "mask", "addu")
+    yield from _softmax(op, "softmax", reads=1.0, compiled=compiled)
+    yield _per_head(op, "values", op.seq_q, op.head_dim, op.seq_kv)
 
 
-def eager_softmax(op: Attention, rows: Dim, *, reads: float) -> Iterator[MemoryOp]:
-    """Softmax over scores, or its gradient, as a kernel of its own: ``reads`` 1 or 2 tensors of [rows, keys]. Autocast
-    computes it in 32 bits, between a cast up and one down (https://docs.pytorch.org/docs/stable/amp.html)."""
-    wide = op.autocast and op.dtype.itemsize < 4
-    softmax = MemoryOp(
-        name=f"{op.name}.softmax",
-        kind="softmax",
-        rows=rows,
-        cols=op.seq_kv,
-        dtype=DType.FP32 if wide else op.dtype,
-        reads=reads,
-    )
-    if not wide:
+def _per_head(op: Attention, name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
+    """One product of two activations per query head."""
+    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
+    return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
+
+
+def _over_scores(op: Attention, name: str, kind: str, reads: float = 1.0) -> MemoryOp:
+    """A bandwidth-bound kernel over all scores."""
+    rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
+    return MemoryOp(name=f"{op.name}.{name}", kind=kind, rows=rows, cols=op.seq_kv, dtype=op.dtype, reads=reads)
+
+
+def _softmax(op: Attention, name: str, *, reads: float, compiled: bool) -> Iterator[MemoryOp]:
+    """Softmax over scores, or its gradient: ``reads`` 1 or 2 tensors of [rows, keys]. Autocast computes it in 32 bits,
+    eagerly between a cast up and one down (https://docs.pytorch.org/docs/stable/amp.html)."""
+    softmax = _over_scores(op, name, "softmax", reads)
+    if compiled or not op.autocast or op.dtype.itemsize >= 4:
         yield softmax
         return
-    cast = replace(softmax, name=f"{op.name}.cast", kind="cast", dtype=op.dtype, reads=1.0, writes=2.0)
-    yield from (cast, softmax, replace(cast, reads=2.0, writes=1.0))
+    cast = replace(_over_scores(op, f"{name}.cast", "cast"), writes=2.0)
+    yield from (cast, replace(softmax, dtype=DType.FP32), replace(cast, reads=2.0, writes=1.0))
 
 
 def around_fused_backward(op: Attention) -> Iterator[Kernel]:
@@ -146,27 +153,6 @@ def around_fused_backward(op: Attention) -> Iterator[Kernel]:
             reads=reads,
             writes=writes,
         )
-
-
-def unfused_attention_backward(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Gradients of attention as separate kernels: of values and probabilities, through the softmax (which reads its
-    output and their gradient) and the scale, of queries and keys. A mask takes no gradient."""
-    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
-    rows = heads * np.asarray(op.seq_q)
-    q, kv, d = op.seq_q, op.seq_kv, op.head_dim
-
-    def product(name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
-        return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
-
-    yield product("values", kv, d, q)
-    yield product("probabilities", q, kv, d)
-    if compiled:
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
-    else:
-        yield from eager_softmax(op, rows, reads=2.0)
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=kv, dtype=op.dtype)
-    yield product("queries", q, d, kv)
-    yield product("keys", kv, d, q)
 
 
 def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:

@@ -18,6 +18,7 @@ from archsearch.cost.combine import either, fastest, in_sequence, joined, reshap
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
+from archsearch.cost.floor import at_least
 from archsearch.cost.host import launch_s
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
@@ -135,10 +136,10 @@ class CostModel:
             bound=time.bound,
             details=time.details,
         )
-        if execution.clock == "burst" and execution.power_limit_w is None:
-            return cost
-        slower = slow_down(self.gpu, known, time.bound, time.latency_s, execution)
-        return replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
+        if execution.clock != "burst" or execution.power_limit_w is not None:
+            slower = slow_down(self.gpu, known, time.bound, time.latency_s, execution)
+            cost = replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
+        return at_least(cost, route, execution)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
         if self.cache is None or segment.key is None:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
-from archsearch.hardware import load_gpu
+from archsearch.hardware.prices import priced_gpu
 from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
@@ -301,7 +301,7 @@ class SpaceRecord(Record):
         prices: dict[str, float] = {}
         for name, usd in value.items():
             try:
-                gpu = load_gpu(name).id
+                gpu = priced_gpu(name)
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
             if gpu in prices:
