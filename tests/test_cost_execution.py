@@ -334,7 +334,7 @@ def test_a_lower_limit_slows_a_burst_too_and_the_boards_own_changes_nothing() ->
     model = CostModel(H100)
     at = [float(model.estimate(product, replace(BURST, power_limit_w=w)).latency_s) for w in (None, 700.0, 350.0)]
     assert at[1] == pytest.approx(at[0], rel=1e-12)
-    assert at[2] > 1.5 * at[0]
+    assert 1.2 * at[0] < at[2] < 2.0 * at[0]  # at the lower voltage an operation takes less energy
 
 
 def test_the_fastest_attention_is_no_slower_than_any() -> None:

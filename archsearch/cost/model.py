@@ -24,6 +24,7 @@ from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
+from archsearch.cost.power import rated_dtype
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -87,8 +88,8 @@ class CostModel:
         """The time of one run of a model: the one way from a config to seconds.
 
         The layout and the release's rewrites change the ops first, then every op is priced under the execution
-        (``default_execution`` where it is None). The band holds the ``spread`` of whole runs of the model's kind; another
-        where it is part of a larger run, 0 for its kernels' band alone.
+        (``default_execution`` where it is None). The band holds the ``spread`` of whole runs of the model's kind;
+        another where it is part of a larger run, 0 for its kernels' band alone.
 
         Raises:
             UnsupportedError: the GPU has no units or kernel for what is asked, or the model no such layout.
@@ -143,7 +144,7 @@ class CostModel:
         )
         if execution.clock == "burst" and execution.power_limit_w is None:
             return cost
-        slower = slow_down(self.gpu, known, time.bound, time.latency_s, execution)
+        slower = slow_down(self.gpu, known, rated_dtype(route.kernel), time.bound, time.latency_s, execution)
         return replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
