@@ -35,8 +35,8 @@ class OpCost:
 class SegmentCost:
     """One segment of a run. Seconds, FLOPs and kernels are of one of its ``calls``; the breakdown too.
 
-    ``gpu_s`` is the kernels back to back with its band, ``host_s`` the host's launching of them; a call takes the
-    longer, since the host runs ahead.
+    ``gpu_s`` is the kernels back to back with its band, ``gaps_s`` what the GPU waits between them, ``host_s`` the
+    host's launching of them; a call takes the longer of the two sides, since the host runs ahead.
     """
 
     name: str
@@ -49,13 +49,14 @@ class SegmentCost:
     kernels: Floats
     flops: Floats
     breakdown: tuple[OpCost, ...]
+    gaps_s: FloatArray = 0.0
 
     @property
     def waits_s(self) -> FloatArray:
-        """Seconds of a call that the GPU waits for the host; 0 where it never does."""
+        """Seconds of a call that the GPU waits for a launch; 0 where it never does."""
         if np.max(self.host_s, initial=0.0) <= np.min(self.gpu_s, initial=np.inf):
-            return 0.0
-        waits: Floats = np.maximum(self.host_s - self.gpu_s, 0.0)
+            return self.gaps_s
+        waits: Floats = np.maximum(self.host_s - self.gpu_s, self.gaps_s)
         return waits
 
     @property
@@ -74,7 +75,7 @@ class SegmentCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Time of a run: Σ calls · max(GPU, host) over its segments, the 80 % band, and how it is known.
+    """Time of a run: Σ calls · max(GPU with gaps, host) over its segments, the 80 % band, and how it is known.
 
     Waiting for the host does not widen the kernels' band: it is added to both ends. ``spread`` is what a whole run has
     beside it (``cost/spread.py``), in the band already. ``execution`` is the whole run's.
@@ -114,7 +115,7 @@ class Estimate:
         )
 
     def total(self, name: str) -> Floats:
-        """A field of the segments (``gpu_s``, ``host_s``, ``kernels``) summed over all calls."""
+        """A field of the segments (``gpu_s``, ``host_s``, ``waits_s``, ``kernels``) summed over all calls."""
         return _sum([part.times_of(as_float(getattr(part, name))) for part in self.segments])
 
     @property

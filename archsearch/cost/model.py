@@ -16,15 +16,14 @@ from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
-from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
+from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
-from archsearch.cost.host import launch_s
+from archsearch.cost.host import gap_s, launch_s
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
-from archsearch.cost.power import rated_dtype
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -142,9 +141,9 @@ class CostModel:
             bound=time.bound,
             details=time.details,
         )
-        if execution.clock == "burst" and execution.power_limit_w is None:
+        if execution.clock == "burst" and execution.power_limit_w is None and known.provenance is Provenance.CALIBRATED:
             return cost
-        slower = slow_down(self.gpu, known, rated_dtype(route.kernel), time.bound, time.latency_s, execution)
+        slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
         return replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
@@ -169,6 +168,7 @@ class CostModel:
             kernels=kernels,
             flops=weighted_total((i.flops for i in items), counts),
             breakdown=tuple(items),
+            gaps_s=as_float(kernels) * gap_s(self.gpu, execution),
         )
 
     def _op_cost(self, op: Op, execution: Execution) -> OpCost:

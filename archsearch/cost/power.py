@@ -26,6 +26,11 @@ VOLTAGE_EXPONENT = 0.6
 kernel ∝ f^(1 + 2u). Read from one pair of published products: an H100 PCIe (756 TFLOP/s, 350 W) reaches 458 TFLOP/s,
 the SXM (989, 700 W) 794 (zzc0721/torch-performance-test-data, stas00/ml-engineering)."""
 
+SWITCHING = 1.25
+"""Power that matrix products of a whole model take at full clock, over those of a kernel table. Read from one clock: an
+H200 that runs whole models keeps up to 1,500 MHz (NVML after large products, docs/benchmarks.md), where the slow-down
+that its table shows leaves 1,665."""
+
 RELIEVED = 0.75
 """Peak per watt, against the measured GPU's, below which a board counts as free of its limit; nearer ones count as
 alike (a superchip's power, say, is the processor's too)."""
