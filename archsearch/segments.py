@@ -23,7 +23,8 @@ class Segment:
 
     ``workload`` is what the part works on, where that is not the whole run's. ``beside`` marks what stands beside a
     pipeline's transformer and runs plainly (see ``Execution.beside``). ``key`` names the ops where they are those of
-    another segment of equal key, so that they are priced once; None where nobody can tell.
+    another segment of equal key, so that they are priced once; None where nobody can tell. ``trains`` marks parts of a
+    training step.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Segment:
     workload: Workload | None = None
     beside: bool = False
     key: Hashable | None = None
+    trains: bool = False
 
 
 @dataclass(frozen=True, slots=True)

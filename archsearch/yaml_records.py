@@ -46,7 +46,8 @@ def read_mapping(path: Path) -> dict[str, object]:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise InvalidInputError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        # of the latter: a date without such a day, a key that is a list, an anchor inside itself, a number without end
         raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise InvalidInputError(f"{path}:1: expected 'field: value' lines, found {type(content).__name__}")

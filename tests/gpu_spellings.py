@@ -161,7 +161,7 @@ MEANT: dict[str, tuple[str, ...]] = {
     "mi100": ("AMD Instinct MI100", "MI100"),
     "mi210": ("AMD Instinct MI210", "MI210", "MI210 64GB"),
     "mi250": ("AMD Instinct MI250", "MI250"),
-    "mi250x": ("AMD Instinct MI250X", "MI250X", "AMD Instinct MI250X/MI250", "MI 250X"),
+    "mi250x": ("AMD Instinct MI250X", "MI250X", "MI 250X"),
     "mi300a": ("AMD Instinct MI300A", "MI300A"),
     "mi300x": (
         "AMD Instinct MI300X", "MI300X", "AMD MI300X", "AMD Instinct MI300X OAM", "MI-300X", "MI300 X",

@@ -331,6 +331,31 @@ def test_a_missing_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
         load_gpu("l40s")
 
 
+def test_a_users_profile_wins_under_every_spelling_of_its_names(tmp_path: Path) -> None:
+    write_profile(tmp_path, "mine", id="my-l4", name="Lab L4", aliases=["NVIDIA L4", "L4 24GB"])
+    for name in ("NVIDIA L4", "nvidia_l4", "L4 24GB", "l4-24gb", "NVIDIA® L4"):
+        assert load_gpu(name, profiles=tmp_path).id == "my-l4", name
+    assert load_gpu("NVIDIA L4").id == "l4"
+
+
+def test_files_of_editors_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+    write_profile(tmp_path, "mine", id="lab-gpu", name="Lab GPU", aliases=[])
+    (tmp_path / ".#mine.yaml").symlink_to("user@host.123")  # Emacs' lock
+    assert load_gpu("lab-gpu", profiles=tmp_path).id == "lab-gpu"
+    (tmp_path / "gone.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(InvalidInputError, match=r"gone\.yaml: cannot be read"):
+        load_gpu("lab-gpu", profiles=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["date: 2020-13-45", "? [a]\n: 1", "a: &x [*x]", "num_sms: 1" + "0" * 5000, "a: !!int b"]
+)
+def test_yaml_that_makes_no_value_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "broken.yaml").write_text(text + "\n")
+    with pytest.raises(InvalidInputError, match=r"broken\.yaml"):
+        list_gpus(tmp_path)
+
+
 def test_two_profiles_of_a_directory_may_not_share_a_name(tmp_path: Path) -> None:
     write_profile(tmp_path, "a", id="gpu-a", name="GPU A", aliases=["Shared"])
     write_profile(tmp_path, "b", id="gpu-b", name="GPU B", aliases=["shared"])
@@ -351,7 +376,7 @@ def edit(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
     ("old", "new", "field", "says"),
     [
         ("num_sms: 142", "num_sms: many", "num_sms", "valid integer"),
-        ("num_sms: 142", "num_sms: -3", "num_sms", "greater than 0"),
+        ("num_sms: 142", "num_sms: -3", "num_sms", "greater than or equal to 1"),
         ("num_sms: 142", "num_sm: 142", "num_sm", "did you mean num_sms"),
         ("bus_width_bits: 384", "bus_width_bits: wide", "memory.bus_width_bits", "valid integer"),
         ("bus_width_bits: 384", "bus_with_bits: 384", "memory.bus_with_bits", "did you mean bus_width_bits"),
@@ -403,7 +428,7 @@ def test_dtypes_of_rates_and_peaks_must_agree(tmp_path: Path) -> None:
         ({"memory.usable_gib": 49}, "memory.usable_gib", "more than the 48 GiB"),
         ({"peak_tflops.bf16": 724}, "peak_tflops.bf16", "with sparsity is doubled"),
         ({"peak_tflops.bf16": 181}, "peak_tflops.bf16", "fp32_accumulation: half or tensor_rate_cap: 0.5"),
-        ({"peak_tflops.bf16": 90}, "peak_tflops.bf16", "the rate is that of ada"),
+        ({"peak_tflops.bf16": 380}, "peak_tflops.bf16", "the rate is that of ada: state flops_per_clock_per_sm"),
         ({"flops_per_clock_per_sm": {"bf16": 512}}, "flops_per_clock_per_sm.bf16", "512 is 0.5 of the 1024 of ada"),
         ({"tensor_rate_cap": 0.5}, "peak_tflops.fp16", "FLOPs per clock"),
         ({"base_clock_mhz": 2600}, "base_clock_mhz", "above the boost clock of 2520"),
@@ -415,6 +440,19 @@ def test_dtypes_of_rates_and_peaks_must_agree(tmp_path: Path) -> None:
         ({"sources.0.fields": ["*"]}, "sources.0.fields", "names no figure that stands in this profile"),
         ({"sources.0.fields": ["shared_memory_per_sm_kib"]}, "sources.0.fields", "names no figure that stands"),
         ({"sources.0.url": "http://plain"}, "sources.0.url", "pattern"),
+        ({"num_sms": 18176}, "num_sms", "142 SMs of 128 CUDA cores?"),
+        ({"boost_clock_mhz": 2.52}, "boost_clock_mhz", "greater than or equal to 100"),
+        ({"compute_capability": "9.0"}, "compute_capability", "9.0 is none of ada: 8.9"),
+        ({"name": "NVIDIA GeForce Lab"}, "fp32_accumulation", "state half or full"),
+        (
+            {"memory.data_rate_gbps": 180, "memory.bandwidth_gb_s": 8640},
+            "memory.data_rate_gbps",
+            "more than GDDR6's 24",
+        ),
+        ({"memory.usable_gib": 4.4}, "memory.usable_gib", "is it in GiB?"),
+        ({"peak_tflops.bf16": 90.5}, "peak_tflops.bf16", "tensor_rate_cap: 0.25"),
+        ({"flops_per_clock_per_sm": "nonsense"}, "flops_per_clock_per_sm", "valid dictionary"),
+        ({"architecture": "../architectures/ada"}, "architecture", "unknown architecture"),
     ],
 )
 def test_figures_that_contradict_each_other_are_refused(

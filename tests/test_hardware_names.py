@@ -53,7 +53,7 @@ def test_most_spellings_are_of_gpus_that_exist() -> None:
 def test_no_other_gpu_stands_in(name: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         load_gpu(name)
-    assert repr(name) in str(caught.value)
+    assert (repr(name) if len(name) <= 200 else name[:60]) in str(caught.value)
 
 
 @pytest.mark.parametrize("gpu_id", gpu_ids())
@@ -328,7 +328,7 @@ def test_a_label_is_a_gpu(label: str, gpu_id: str) -> None:
 
 def test_a_price_is_of_one_gpu() -> None:
     assert parse_prices(["g5.xlarge=1.5"], ["a10g"]) == {"a10g": 1.5}
-    with pytest.raises(InvalidInputError, match=r"p5\.48xlarge has 8 GPUs; .* h100-sxm=USD"):
+    with pytest.raises(InvalidInputError, match=r"p5\.48xlarge has 8 GPUs; give the price of one, under h100-sxm"):
         parse_prices(["p5.48xlarge=55"], ["h100-sxm"])
 
 
@@ -410,3 +410,18 @@ def test_every_refusal_is_archsearchs_own() -> None:
     for name in (*REFUSED, *AMBIGUOUS):
         with pytest.raises(ArchSearchError):
             load_gpu(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["2 mi250", "4 mi355x", "MI300X-3", "2 Gaudi 2", "4 rx 9070", "trainium2 2", "mi250x2"]
+)
+def test_a_bare_number_is_no_word_of_a_gpu(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        load_gpu(name)
+
+
+@pytest.mark.parametrize("name", ["9" * 5000 + "xh100", "corporation [" * 700, "h100 " + "9" * 5000 + "gb"])
+def test_a_name_without_end_is_refused_at_once(name: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load_gpu(name)
+    assert len(str(caught.value)) < 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from archsearch.search.explore.enumeration import sweep
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.search.space.space import load_space, parse_space
 from archsearch.search.studies.study import run_study, study_frame
+from archsearch.segments import SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
 pytest_plugins = ("search_fakes",)
@@ -126,10 +128,15 @@ def record(**changes: Any) -> TrainingRecord:
 
 def steps_of(config: Any, work: Workload, gpu: str) -> tuple[float, float]:
     """Seconds of forward and backward, and of the optimizer."""
-    ops = list(config.lower(work))
-    split = [[op for op in ops if op.name.startswith("optimizer.") is late] for late in (False, True)]
+    ops = config.lower(work)
+    parts = [
+        replace(part, ops=OpList(tuple(op for op in ops if op.name.startswith("optimizer.") is late)))
+        for part, late in zip(segments_of(ops), (False, True), strict=True)
+    ]
     model = CostModel(load_gpu(gpu))
-    passes, update = (float(model.estimate(OpList(tuple(part)), Execution(compiled=True)).latency_s) for part in split)
+    passes, update = (
+        float(model.estimate(SegmentedOps.of([part]), Execution(compiled=True)).latency_s) for part in parts
+    )
     return passes, update
 
 
@@ -160,17 +167,17 @@ def test_layouts_cost_their_collectives() -> None:
     passes, update = steps_of(stage, work, "h100-sxm")
     payload = 2 * 1024 * 2048 * 2.0
 
-    def reduce(size: float) -> float:
-        op = Collective(name="r", kind="all_reduce", payload_bytes=size, group_size=2)
-        return float(collective_cost(gpu, op).latency_s)
+    def takes(kind: str, size: float) -> float:
+        return float(collective_cost(gpu, Collective(name="c", kind=kind, payload_bytes=size, group_size=2)).latency_s)
 
-    send = float(collective_cost(gpu, Collective(name="s", kind="send", payload_bytes=payload, group_size=2)).latency_s)
-    micro = passes + 4 * 8 * reduce(payload) + 2 * send
-    turns = 64 // (2 * 2)
-    step = (turns + 1) * micro + reduce(float(stage.parameters()) * 2) + update / 2
+    micro = passes + 4 * 8 * takes("all_reduce", payload) + 2 * takes("send", payload)
+    turns, weights = 64 // (2 * 2), float(stage.parameters()) * 2
+    scatter = takes("reduce_scatter", weights)  # beside the last backward pass, but for the last of 8 layers
+    assert 7 / 8 * scatter < 2 / 3 * micro
+    step = (turns + 1) * micro + scatter / 8 + takes("all_gather", weights) + update / 2
     assert float(cost["training_hours"]) == pytest.approx(step * np.ceil(1e9 / (64 * 1024)) / 3600)
     memory = stage.memory(work)
-    held = float(memory.weights) + 2 * float(memory.activations) + float(memory.optimizer) / 2
+    held = (2 + 2 + 12 / 2) * float(stage.parameters()) + 2 * float(memory.activations)
     assert float(cost["training_memory_share"]) == pytest.approx(held / gpu.available_bytes)
 
 
@@ -262,6 +269,8 @@ def test_lifetime_is_training_and_inferences(tmp_path: Path) -> None:
         total += 1e9 * weight * each
     assert row["lifetime_usd"] == pytest.approx(total)
     assert (front["training_memory_share"] <= 1).all()
+    assert (front["training_hours_low"] < front["training_hours"]).all()
+    assert (front["training_hours"] < front["training_hours_high"]).all()
 
 
 def test_training_budgets_bind(tmp_path: Path) -> None:

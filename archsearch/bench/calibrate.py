@@ -31,6 +31,7 @@ from archsearch.bench.unseen import MIN_ROWS, Unseen, kernel_fit, pool, rounded,
 from archsearch.cost.calibration import (
     CalibrationFile,
     KernelFit,
+    Scope,
 )
 from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
 from archsearch.cost.kernels.kernel_cost import KernelModel
@@ -68,7 +69,7 @@ class OwnFit:
 class Level:
     """A fit of one kernel family and whom it serves: a GPU, an architecture, or any GPU (``default``, "*")."""
 
-    level: str
+    level: Scope
     name: str
     fit: KernelFit
     correction: Correction | None = None
@@ -106,7 +107,7 @@ def calibrate(
     if not families and not rooflines:
         names = ", ".join([*(f.kernel for f in measured), PREFIX])
         raise InvalidInputError(f"no kernel family starts with {only!r}: {names}")
-    kernels: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+    kernels: dict[tuple[Scope, str], dict[str, KernelFit]] = defaultdict(dict)
     if rooflines:
         kernels["default", "*"].update(rooflines)
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)

@@ -46,16 +46,18 @@ def profile_of(gpu: str, device: str, folder: Path, *, accept_inferred: bool = F
     try:
         spec = load_gpu(gpu)
     except UnknownNameError as unknown:
-        return _read_off(gpu, device, folder, accept_inferred, str(unknown))
+        return _read_off(gpu, device, folder, accept_inferred, unknown)
     if not accept_inferred:
         return Profiled(spec)
     return _accepted(spec)
 
 
-def _read_off(gpu: str, device: str, folder: Path, accept_inferred: bool, unknown: str) -> Profiled:
+def _read_off(gpu: str, device: str, folder: Path, accept_inferred: bool, unknown: UnknownNameError) -> Profiled:
     facts = present_device(device)
     if facts is None:
-        raise UnsupportedError(f"{unknown}; a profile of a new GPU is read off the device, and torch sees none here")
+        reason = unknown.spelled("{{{}}}".format)
+        text = f"{reason}; a profile of a new GPU is read off the device, and torch sees no GPU as {device!r}"
+        raise UnsupportedError(text, field=unknown.fields)
     if not _ID.fullmatch(gpu):
         text = f"{{gpu}} {gpu!r}: a new profile's id is lower case, of letters, digits, hyphens and points (rtx-5070)"
         raise InvalidInputError(text, field="gpu")

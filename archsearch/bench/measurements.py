@@ -6,6 +6,7 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
 * ``bmm``: batch, m, n, k as in the NeuSight dataset: torch.bmm of [batch, m, n] and [batch, n, k], so **n is the
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
+* ``decode_attention``: the same of one query a sequence over a cache; optional ``kv_dtype`` of the cache.
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
 * ``scaled_mm`` (fp8 operands that come quantized): m, n, k. ``convolution`` (channels last, padded to keep its size):
   batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GEMM_OPS = ("linear", "bmm")
+ATTENTION_OPS = ("attention", "decode_attention")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
     "scaled_mm": ("m", "n", "k"),
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
+    "decode_attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
@@ -109,6 +112,8 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
         positions = frame.index.get_indexer(part.index)
         dims = _dimensions(part, str(op), positions)
+        if "kv_dtype" in part and op in ATTENTION_OPS:
+            dims["kv_share"] = _cache_share(part, dtype)
         if "buffers" in part and op != "convolution":
             dims |= reuse(str(op), dtype, dims, part["buffers"].to_numpy(dtype=np.float64))
         if op in GEMM_OPS:
@@ -117,7 +122,7 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
         elif op == "convolution":
             routes = _convolution_routes(gpu, dtype, part, dims)
-        elif op == "attention":
+        elif op in ATTENTION_OPS:
             kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
             routes = attention_routes(gpu, dtype, dims, kernels)
         else:
@@ -160,6 +165,13 @@ def group_of(routed: Routed, frame: pd.DataFrame) -> Group:
     return Group(route.gpu, route.dtype, route.dims, latency, bursts=is_results(frame) and route.gpu.vendor != "cpu")
 
 
+def _cache_share(part: pd.DataFrame, dtype: DType) -> Floats:
+    """Bytes of a cached element against one of the queries'."""
+    formats = part["kv_dtype"].fillna(dtype.value).astype(str)
+    sizes = {text: DType.parse(text).itemsize for text in formats.unique()}
+    return formats.map(sizes).to_numpy(dtype=np.float64) / dtype.itemsize
+
+
 def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
     names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
     dims: dict[str, Floats] = {}
@@ -169,7 +181,7 @@ def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Float
                 continue
             raise InvalidInputError(f"rows of op {op!r} need the columns {', '.join(names)}; {name!r} is missing")
         dims[name] = whole_numbers(part[name], name, op, positions)
-    if op == "attention" and "window" in part:
+    if op in ATTENTION_OPS and "window" in part:
         dims["window"] = np.nan_to_num(part["window"].to_numpy(dtype=np.float64), nan=0.0)
     if op == "bmm":
         inner = part["inner"].fillna("n").to_numpy() if "inner" in part else np.full(len(part), "n")

@@ -26,7 +26,7 @@ def routed_roofline_s(routed: Routed) -> Floats:
     if "k" in d:  # a convolution counts as its implicit product
         sizes: dict[str, Any] = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
         return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op != "bmm", **sizes), gpu)
-    if routed.op == "attention":
+    if "seq_kv" in d:
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
         full, causal = (
             op_roofline_s(Attention(name="row", dtype=dtype, causal=c, **sizes), gpu) for c in (False, True)

@@ -21,6 +21,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.architecture import Architecture, architecture_records, find_architecture
 from archsearch.hardware.database import list_gpus
+from archsearch.hardware.profile_checks import most_gbps
 from archsearch.hardware.spec import GpuSpec
 
 DOUBLE_DATA_RATE = 2.0
@@ -81,7 +82,7 @@ def skeleton(gpu: str, facts: DeviceFacts, date: str, time_product: TimeProduct 
         **read,
         "boost_clock_mhz": boost,
         **peaks.fields,
-        "memory": {"type": kin[0].memory.type if kin else "unknown", "size_gib": _size_gib(facts, known), **memory},
+        "memory": {"type": _memory_type(kin, memory["data_rate_gbps"]), "size_gib": _size_gib(facts, known), **memory},
         **lent.fields,
         "sources": [_source(date, ["architecture", *read, *(f"memory.{name}" for name in memory)])],
         "inferred": {"boost_clock_mhz": boost_told, **peaks.how, **size, **lent.how},
@@ -132,6 +133,12 @@ def nearest_kin(facts: DeviceFacts, relatives: Sequence[GpuSpec]) -> list[GpuSpe
 def _bandwidth(memory_clock_mhz: float, bus_width_bits: int) -> float:
     """GB/s of a memory clock (MHz) over a bus."""
     return memory_clock_mhz * DOUBLE_DATA_RATE / 1e3 * bus_width_bits / 8
+
+
+def _memory_type(kin: Sequence[GpuSpec], data_rate_gbps: float) -> str:
+    """That of the nearest kin whose memory reaches the rate."""
+    types = (spec.memory.type for spec in kin)
+    return next((name for name in types if data_rate_gbps <= most_gbps(name)), "unknown")
 
 
 def _memory_read(facts: DeviceFacts, memory_clock_mhz: float, bus_width_bits: int) -> dict[str, float]:

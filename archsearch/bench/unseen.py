@@ -9,7 +9,7 @@ import numpy as np
 
 from archsearch.arrays import Floats, Labels
 from archsearch.bench.fit import Group
-from archsearch.cost.calibration import BOUNDS, Band, KernelFit, Residuals
+from archsearch.cost.calibration import BOUNDS, Band, Bound, KernelFit, Residuals
 from archsearch.cost.kernels.kernel_cost import KernelModel
 
 MIN_ROWS = 12
@@ -49,7 +49,7 @@ def kernel_fit(
 ) -> KernelFit:
     """A fit as it is stored: coefficients, and the band and error that unseen rows give it (by what bounds a row, where
     enough rows are bound so)."""
-    bands = {}
+    bands: dict[Bound, Band] = {}
     for bound in BOUNDS:
         rows = unseen.residuals[unseen.bound == bound]
         rows = rows if rows.size >= 5 * MIN_ROWS else unseen.residuals

@@ -77,7 +77,8 @@ def _print(result: EstimateResult) -> None:
     say(f"  parameters  {millions(result.parameters)}{active}   FLOPs {result.flops / 1e12:.4g} T")
     parts = {k: v for k, v in result.memory_bytes.items() if v and k != "total"}
     inside = ", ".join(f"{k.replace('_', ' ')} {gibibytes(v)}" for k, v in parts.items())
-    verdict = "fits" if result.fits else "DOES NOT FIT this GPU's memory"
+    short = gibibytes(result.memory_bytes["total"] - result.available_memory_bytes)
+    verdict = "fits" if result.fits else f"DOES NOT FIT this GPU's memory, {short} GiB short"
     each = " of each GPU" if result.gpus > 1 else ""
     total, available = gibibytes(result.memory_bytes["total"]), gibibytes(result.available_memory_bytes)
     say(f"  memory      {total} of {available} GiB{each} ({inside}): {verdict}")

@@ -122,7 +122,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"archsearch: {' '.join(message.split())}", file=sys.stderr)
+    lines = (" ".join(line.split()) for line in message.splitlines())  # a file's problems come one a line
+    print(f"archsearch: {'; '.join(line for line in lines if line)}", file=sys.stderr)
     return USER_MISTAKE
 
 

@@ -140,6 +140,8 @@ def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, objec
         cells["speed-up, pool"] = f"{record['throughput_weighted']:.3f}"
     if "training_hours" in record:
         cells["training, hours"] = f"{record['training_hours']:.4g}"
+        if "training_hours_low" in record:  # not in studies stored before the band was
+            cells["training, 80 % band"] = f"{record['training_hours_low']:.4g}-{record['training_hours_high']:.4g}"
         cells["training, USD"] = _usd(record["training_usd"])
         cells["training layout"] = record["training_layout"]
     if "lifetime_usd" in record:

@@ -225,6 +225,8 @@ def _print(d: dict[str, Any]) -> None:
     elif d["unpriced"]:
         say("  price       unknown: fleets without a price are compared by their number of GPUs")
     say_prices(Quotes.from_dict(d), GIVE_PRICE)
+    for reason in d.get("roofline", {}).values():
+        note(reason)
     say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
     for fleet in d.get("tiers", []):
         say(f"  tier        {fleet['pipeline']}: {fleet['share']:.0%} of requests")

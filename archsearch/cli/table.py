@@ -1,4 +1,8 @@
-"""Tables of text: columns as wide as their cells, folded at words where a terminal is narrower."""
+"""Tables of text: columns as wide as their cells, folded at words where a terminal is narrower.
+
+Laid out here because a list of all GPUs has to come within half a second: rich takes a quarter of a second to import
+and lay out its 133 rows, and tabulate folds no cells in a format of one's own.
+"""
 
 from __future__ import annotations
 

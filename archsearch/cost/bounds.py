@@ -65,11 +65,13 @@ def needed_flops(op: Op) -> Floats:
 
 
 def executed_flops(op: Op, gpu: GpuSpec, execution: Execution) -> Floats:
-    """FLOPs of one call that its kernels execute: fused attention skips masked blocks, unfused attention does not."""
+    """FLOPs of one call that its kernels execute: fused attention skips masked blocks and computes scores again in its
+    backward pass, unfused attention does neither."""
     if not isinstance(op, Attention):
         return as_float(op.flops())
     mask = runs_fused(op, gpu, AttentionChoice(execution.attention))
-    return np.where(mask, as_float(op.executed_flops()), as_float(op.flops()))
+    unfused = as_float(op.flops()) * (NEEDED_BACKWARD if op.backward else 1.0)
+    return np.where(mask, as_float(op.executed_flops()), unfused)
 
 
 def peak_flops(gpu: GpuSpec, op: Op) -> float:

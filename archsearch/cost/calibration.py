@@ -6,37 +6,44 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from archsearch.cost.correction import Correction, read_corrections
 from archsearch.cost.estimate import Provenance
+from archsearch.cost.kernel_families import VECTOR_UNITS, coefficient_problem, unknown_family
 from archsearch.cost.power import is_relieved, same_rates
 from archsearch.cost.remember import Remembered
-from archsearch.errors import UnknownNameError, UnsupportedError
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
-from archsearch.yaml_records import Record, parse_record
+from archsearch.yaml_records import Record, line_of, parse_record
 
 REMEMBERED_LOOKUPS = 1024
 CORRECTIONS = "corrections"
 """Folder beside the calibration files with one JSON file of networks per GPU."""
-BOUNDS = ("compute", "memory", "latency")
+Bound = Literal["compute", "memory", "latency"]
+BOUNDS: tuple[Bound, ...] = ("compute", "memory", "latency")
+Scope = Literal["gpu", "architecture", "default"]
+"""Whom a file serves: GPUs by id, architectures by name, any GPU."""
+MOST_BAND = 20.0
+"""The widest band that says anything: a time known to a factor of twenty."""
 
 
 class Band(Record):
     """Factors on a prediction that hold 80 % of the residuals: measured / predicted lies in [low, high]."""
 
-    low: float
-    high: float
+    low: float = Field(gt=0, le=1)
+    high: float = Field(ge=1, le=MOST_BAND)
 
 
 class Residuals(Record):
     """Errors on rows the fit did not see, and how they were held back."""
 
-    rows: int
-    mape: float
+    rows: NonNegativeInt
+    mape: NonNegativeFloat
     held_back: str
 
 
@@ -44,9 +51,9 @@ class KernelFit(Record):
     """Coefficients of one kernel family on one GPU or architecture, with bands by what bounds the kernel."""
 
     coefficients: dict[str, float]
-    bands: dict[str, Band]
+    bands: dict[Bound, Band]
     residuals: Residuals
-    rows: int
+    rows: NonNegativeInt
     fitted_on: tuple[str, ...]
     correction: str | None = None
     """The GPU whose learned correction applies (``corrections/<id>.json``), where one earned its place."""
@@ -57,14 +64,16 @@ class KernelFit(Record):
 class CalibrationFile(Record):
     """One file of ``hardware_profiles/calibration``: a GPU's, an architecture's or the default's fits.
 
-    ``serves`` holds GPU ids, architecture names, or ``*``.
+    ``serves`` holds GPU ids, architecture names, or ``*``. ``published``: coefficients that were read from publications
+    (``source``) and fitted on no rows; what they price is ``analytic``.
     """
 
-    level: str
-    serves: tuple[str, ...]
+    level: Scope
+    serves: tuple[str, ...] = Field(min_length=1)
     source: str
     date: str
     code_version: str
+    published: bool = False
     kernels: dict[str, KernelFit]
 
 
@@ -81,6 +90,9 @@ RELATIVES = {
     "convolution/16bit": "gemm/16bit",
     "convolution/tf32": "gemm/tf32",
     "convolution/fp32": "gemm/fp32-linear",
+    # other formats on vector units: the kernels of fp32, of which nothing was measured in these
+    **{f"gemm/{units}-{op}": f"gemm/fp32-{op}" for units in VECTOR_UNITS for op in ("linear", "bmm")},
+    **{f"convolution/{units}": "gemm/fp32-linear" for units in VECTOR_UNITS},
 }
 
 
@@ -105,9 +117,12 @@ class Calibration:
     def __init__(self, files: Iterable[CalibrationFile], corrections: Sequence[Path] = ()) -> None:
         self._corrections = tuple(corrections)
         self._fits: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
+        self._published: frozenset[tuple[str, str, str]] = frozenset()
         for file in files:
             for served in file.serves:
                 self._fits[file.level, served].update(file.kernels)
+                read = {(file.level, served, kernel) for kernel in file.kernels}
+                self._published = self._published | read if file.published else self._published - read
         self._answers = Remembered(self._look_up, REMEMBERED_LOOKUPS)
 
     @classmethod
@@ -137,6 +152,8 @@ class Calibration:
         own = (("gpu", gpu.id), ("architecture", gpu.architecture))
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
+                if (level, key, kernel) in self._published:
+                    return Known(fit=fit, provenance=Provenance.ANALYTIC)
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
         nearest = () if kernel in POOLED else gpu.generation.nearest
@@ -180,9 +197,22 @@ def read_calibration(path: Path) -> CalibrationFile:
     """Read one file.
 
     Raises:
-        InvalidInputError: it is not YAML or does not fit the schema; with file, line and field.
+        InvalidInputError: it is not YAML, does not fit the schema, names a kernel family or a coefficient that no
+            kernel model has, or a value beyond what the model allows; every problem with file, line and field.
     """
-    return parse_record(CalibrationFile, path)
+    file = parse_record(CalibrationFile, path)
+    problems: list[tuple[tuple[str, ...], str]] = []
+    for kernel, fit in file.kernels.items():
+        if unknown := unknown_family(kernel):
+            problems.append((("kernels", kernel), unknown))
+            continue
+        for name, value in fit.coefficients.items():
+            if problem := coefficient_problem(kernel, name, value):
+                problems.append((("kernels", kernel, "coefficients", name), f"{problem} (found {value:g})"))
+    if problems:
+        lines = (f"{path}:{line_of(path, *place)}: {'.'.join(place)}: {text}" for place, text in problems)
+        raise InvalidInputError("\n".join(lines))
+    return file
 
 
 def _changed(folder: Path) -> int:

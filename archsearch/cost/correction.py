@@ -7,11 +7,11 @@ the correction. It is held on a short leash:
 
 * inputs are clipped to the range seen in training, so that beyond it the correction stays what it is at the edge;
 * the factor is clipped to the range that 99 % of the training residuals need (``limit``);
-* a corrected time is never below the roofline: datasheet rate, and DRAM bytes at the datasheet's bandwidth.
+* between the widths of ``correction_leash`` the factor is interpolated, and it falls slowly as n or k grow: that a
+  wider product is faster is the mechanism's to say;
+* a corrected time is never below the datasheet's rate (nor its bytes: ``archsearch.cost.floor``).
 
-Without it (``CostModel(gpu, correction=False)``) predictions are the mechanism's alone, which never fall as a product
-grows within its tiles and waves; the correction may lower a larger shape's time as real libraries do, by ``limit`` at
-most. ``archsearch.bench.correction_fit`` trains it; it is kept only where it lowers the error on shapes that it did not
+``archsearch.bench.correction_fit`` trains it; it is kept only where it lowers the error on shapes that it did not
 see.
 """
 
@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Floats, Mask
+from archsearch.arrays import Floats
+from archsearch.cost.correction_leash import leashed
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.yaml_records import line_of
 
 FILL_TILES = ((64, 64), (64, 128), (64, 256), (128, 64), (128, 128), (128, 256), (256, 64), (256, 128), (256, 256))
 """Tiles whose number per SM the networks see."""
@@ -47,6 +49,10 @@ FEATURES = (
 MEASURED_MULTIPLE = 32.0
 """Every n and k of the measured products on tensor cores is a multiple of this."""
 LOWEST_UTILIZATION = 2.0**-12
+MOST_LOG_FACTOR = 1.5
+"""Beyond it (4.5 times) it is the mechanism that is wrong, and no correction's to mend."""
+DESCRIBED = ("gpu", "source", "date", "code_version")
+"""What a file says beside its networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +106,39 @@ class Correction:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: it was written for other features.
+            ValueError: it was written for other features, its arrays do not fit each other, hold what is no finite
+                number, or let the factor run beyond ``MOST_LOG_FACTOR``.
         """
-        if tuple(raw.get("features", ())) != FEATURES:
+        if not isinstance(raw, Mapping) or tuple(raw.get("features", ())) != FEATURES:
             raise ValueError("written for other features; run `archsearch bench calibrate` again")
-        arrays = {f: np.asarray(raw[f], dtype=np.float64) for f in cls.__slots__ if f != "limit"}
-        return cls(**arrays, limit=float(raw["limit"]))
+        names = [f for f in cls.__slots__ if f != "limit"]
+        if unknown := sorted(set(raw) - {"features", "limit", *names}):
+            raise ValueError(f"unknown fields {', '.join(unknown)}")
+        arrays = {name: np.asarray(raw[name], dtype=np.float64) for name in names}
+        found = cls(**arrays, limit=float(raw["limit"]))
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Refuse what is no correction.
+
+        Raises:
+            ValueError: see ``from_json``.
+        """
+        networks, hidden = self.b1.shape if self.b1.ndim == 2 else (0, 0)
+        row, layer = (len(FEATURES),), (networks, hidden)
+        shapes = {"low": row, "high": row, "mean": row, "scale": row, "w1": (networks, *row, hidden), "b1": layer}
+        shapes |= {"w2": (*layer, hidden), "b2": layer, "w3": layer, "b3": (networks,)}
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or not array.size:
+                raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds what is no finite number")
+        if not (self.scale > 0).all() or not (self.low <= self.high).all():
+            raise ValueError("scale must be above 0, and low not above high")
+        if not 0 <= self.limit <= MOST_LOG_FACTOR:
+            raise ValueError(f"limit must be 0 to {MOST_LOG_FACTOR:g}, not {self.limit:g}")
 
 
 def gemm_features(gpu: GpuSpec, dtype: DType, dims: Dims, time: KernelTime) -> Floats:
@@ -140,30 +173,24 @@ def corrected(
     predict: Callable[[Dims], KernelTime],
     correction: Correction,
 ) -> KernelTime:
-    """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the roofline.
+    """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the datasheet's rate.
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
     next multiple, so that what misalignment costs is the mechanism's to say.
     """
     time = predict(dims)
-    factor = np.exp(correction.log_factor(gemm_features(gpu, dtype, dims, time)))
-    odd = _between(gpu, dtype, dims, factor.shape)
-    if odd.any():
-        twins = _rounded_up({name: np.broadcast_to(value, factor.shape)[odd] for name, value in dims.items()})
-        factor[odd] = np.exp(correction.log_factor(gemm_features(gpu, dtype, twins, predict(twins))))
+
+    def learned(shapes: Dims) -> tuple[Floats, Floats]:
+        answer = predict(shapes)
+        return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(answer.latency_s)
+
+    widths = _rounded_up(dims) if uses_matrix_units(gpu, dtype) else dims
+    factor = np.exp(leashed(widths, time.latency_s.shape, learned))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
-    floor = np.maximum(work / gpu.peak_flops(dtype), time.details["dram_bytes"] / gpu.bandwidth_bytes_s)
+    floor = work / gpu.peak_flops(dtype)
     latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))
     details = {**time.details, "correction": latency / time.latency_s}
     return KernelTime(latency_s=latency, bound=time.bound, details=details)
-
-
-def _between(gpu: GpuSpec, dtype: DType, dims: Dims, shape: tuple[int, ...]) -> Mask:
-    """Which products on matrix units have a width between the measured ones."""
-    if not uses_matrix_units(gpu, dtype):  # measured at any width, and loaded element by element
-        return np.zeros(shape, dtype=bool)
-    off = [np.asarray(dims[c], dtype=np.float64) % MEASURED_MULTIPLE != 0 for c in "nk"]
-    return np.broadcast_to(off[0] | off[1], shape)
 
 
 def _rounded_up(dims: Dims) -> Dims:
@@ -175,15 +202,34 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """The corrections of one GPU by kernel family; none where the file does not exist.
 
     Raises:
-        InvalidInputError: the file is malformed.
+        InvalidInputError: the file is malformed, names a kernel family without products, or holds what is no
+            correction (``Correction.from_json``); with file, line and field.
     """
     if not path.is_file():
         return {}
     try:
         raw = json.loads(path.read_text())
-        return {kernel: Correction.from_json(value) for kernel, value in raw["kernels"].items()}
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise InvalidInputError(f"{path}:{line}: not a correction file: {error}") from None
+    kernels = raw.get("kernels") if isinstance(raw, dict) else None
+    if not isinstance(kernels, dict):
+        raise InvalidInputError(f"{path}:1: not a correction file: it has no mapping kernels")
+    if unknown := sorted(set(raw) - {"kernels", *DESCRIBED}):
+        raise InvalidInputError(f"{path}:{line_of(path, unknown[0])}: {unknown[0]}: unknown field")
+    return {kernel: _read_correction(path, kernel, value) for kernel, value in kernels.items()}
+
+
+def _read_correction(path: Path, kernel: str, raw: Mapping[str, Any]) -> Correction:
+    """One kernel family's; see ``read_corrections``."""
+    try:
+        if not kernel.startswith("gemm/"):
+            raise ValueError("corrections are of matrix products, gemm/...")
+        return Correction.from_json(raw)
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"{path}: not a correction file: {error}") from None
+        said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        where = f"{path}:{line_of(path, 'kernels', kernel)}: kernels.{kernel}"
+        raise InvalidInputError(f"{where}: not a correction: {said}") from None
 
 
 def _rounded(value: float | list[Any] | Floats) -> float | list[Any]:

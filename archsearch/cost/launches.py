@@ -35,6 +35,10 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoi
     elif isinstance(op, Attention):
         if np.all(runs_fused(op, gpu, attention)):
             yield op
+            if op.backward:
+                yield from around_fused_backward(op)
+        elif op.backward:
+            yield from unfused_attention_backward(op, compiled=compiled)
         else:
             yield from unfused_attention(op, compiled=compiled)
     else:
@@ -88,23 +92,77 @@ def _turned_around(op: Convolution, padded: Convolution) -> Iterator[MemoryOp]:
 
 
 def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax."""
+    """Attention as separate kernels over the score matrix; compiled execution fuses scale, mask and softmax.
+
+    The backward pass has the saved probabilities and computes no score again: four products, the softmax's gradient
+    from the probabilities and theirs, and the scale's.
+    """
+    masked = op.causal or op.mask or op.window is not None
+    if op.backward:
+        yield _per_head(op, "values_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        yield _per_head(op, "probabilities_gradient", op.seq_q, op.seq_kv, op.head_dim)
+        yield _over_scores(op, "softmax_gradient", "softmax", reads=2.0)
+        if not compiled:
+            yield _over_scores(op, "scale_gradient", "mulu")
+        yield _per_head(op, "queries_gradient", op.seq_q, op.head_dim, op.seq_kv)
+        yield _per_head(op, "keys_gradient", op.seq_kv, op.head_dim, op.seq_q)
+        return
+    yield _per_head(op, "scores", op.seq_q, op.seq_kv, op.head_dim)
+    if not compiled:
+        yield _over_scores(op, "scale", "mulu")
+        if masked:
+            yield _over_scores(op, "mask", "addu")
+    yield _over_scores(op, "softmax", "softmax")
+    yield _per_head(op, "values", op.seq_q, op.head_dim, op.seq_kv)
+
+
+def _per_head(op: Attention, name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
+    """One product of two activations per query head."""
+    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
+    return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
+
+
+def _over_scores(op: Attention, name: str, kind: str, reads: float = 1.0) -> MemoryOp:
+    """A bandwidth-bound kernel over all scores."""
+    rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
+    return MemoryOp(name=f"{op.name}.{name}", kind=kind, rows=rows, cols=op.seq_kv, dtype=op.dtype, reads=reads)
+
+
+def around_fused_backward(op: Attention) -> Iterator[Kernel]:
+    """What fused attention's backward runs before and after its products (FlashAttention-2,
+    csrc/flash_attn/src/flash_bwd_preprocess_kernel.h): the sum of output times gradient of every row, with 32-bit
+    query gradients set to zero, and those cast at the end."""
+    rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
+    wide = 4.0 / op.dtype.itemsize
+    for name, kind, reads, writes in (("row_sums", "mul", 2.0, wide), ("query_gradient", "cast", wide, 1.0)):
+        yield MemoryOp(
+            name=f"{op.name}.{name}",
+            kind=kind,
+            rows=rows,
+            cols=op.head_dim,
+            dtype=op.dtype,
+            reads=reads,
+            writes=writes,
+        )
+
+
+def unfused_attention_backward(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
+    """Gradients of attention as separate kernels: of values and probabilities, through the softmax (which reads its
+    output and their gradient) and the scale, of queries and keys. A mask takes no gradient."""
     heads = np.asarray(op.batch) * np.asarray(op.heads_q)
     rows = heads * np.asarray(op.seq_q)
-    masked = op.causal or op.mask or op.window is not None
-    yield MatMul(
-        name=f"{op.name}.scores", m=op.seq_q, n=op.seq_kv, k=op.head_dim, batch=heads, dtype=op.dtype, weights=False
-    )
-    if compiled:
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    else:
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        if masked:
-            yield MemoryOp(name=f"{op.name}.mask", kind="addu", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-        yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=op.seq_kv, dtype=op.dtype)
-    yield MatMul(
-        name=f"{op.name}.values", m=op.seq_q, n=op.head_dim, k=op.seq_kv, batch=heads, dtype=op.dtype, weights=False
-    )
+    q, kv, d = op.seq_q, op.seq_kv, op.head_dim
+
+    def product(name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
+        return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
+
+    yield product("values", kv, d, q)
+    yield product("probabilities", q, kv, d)
+    yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
+    if not compiled:
+        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=kv, dtype=op.dtype)
+    yield product("queries", q, d, kv)
+    yield product("keys", kv, d, q)
 
 
 def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:

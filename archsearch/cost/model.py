@@ -18,6 +18,7 @@ from archsearch.cost.combine import either, fastest, in_sequence, joined, reshap
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
+from archsearch.cost.floor import at_least
 from archsearch.cost.host import gap_s, launch_s
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
@@ -36,6 +37,7 @@ from archsearch.cost.routes import (
     memory_route,
 )
 from archsearch.cost.spread import whole_run_spread
+from archsearch.cost.training_kernels import attention_passes, in_training
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
@@ -141,10 +143,11 @@ class CostModel:
             bound=time.bound,
             details=time.details,
         )
-        if execution.clock == "burst" and execution.power_limit_w is None and known.provenance is Provenance.CALIBRATED:
-            return cost
-        slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
-        return replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
+        burst = execution.clock == "burst" and execution.power_limit_w is None
+        if not (burst and known.provenance is Provenance.CALIBRATED):
+            slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
+            cost = replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
+        return at_least(cost, route, execution)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
         if self.cache is None or segment.key is None:
@@ -153,7 +156,10 @@ class CostModel:
         return replace(found, name=segment.name, calls=segment.calls)
 
     def _segment_cost(self, segment: Segment, execution: Execution) -> SegmentCost:
-        items = [self._op_cost(op, execution) for op in rewritten(segment.ops, execution)]
+        ops = rewritten(segment.ops, execution)
+        items = [self._op_cost(op, execution) for op in ops]
+        if segment.trains:
+            items = [in_training(item, op, self.gpu, execution) for item, op in zip(items, ops, strict=True)]
         counts = [i.count for i in items]
         fields = ("latency_s", "low_s", "high_s", "kernels")
         gpu_s, low, high, kernels = (weighted_total((getattr(i.cost, f) for i in items), counts) for f in fields)
@@ -215,7 +221,7 @@ class CostModel:
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Attention):
-            return scaled(self._attention_cost(kernel, execution), kernel.passes)
+            return scaled(self._attention_cost(kernel, execution), attention_passes(kernel))
         return self._memory_cost(kernel, execution)
 
     def _memory_cost(self, op: MemoryOp, execution: Execution) -> KernelCost:
@@ -285,5 +291,5 @@ def _band(time: KernelTime, fit: KernelFit) -> tuple[Floats, Floats]:
 
 def _label(op: Op, kernels: Sequence[Kernel]) -> str:
     if isinstance(op, Attention):
-        return "attention" if len(kernels) == 1 else "attention (unfused)"
+        return "attention" if any(isinstance(k, Attention) for k in kernels) else "attention (unfused)"
     return op.kind

@@ -79,7 +79,8 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
         raise UnsupportedError(gpu.why_unsupported(dtype))
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
-        route = Route(f"gemm/fp32-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
+        units = "fp32" if dtype is DType.FP32 else f"vector-{dtype.value}"
+        route = Route(f"gemm/{units}-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
     elif dtype in (DType.FP16, DType.BF16):
         route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
     elif dtype is DType.TF32:
@@ -183,6 +184,8 @@ TORCH_VARIANTS = {
 """Backends of torch's scaled_dot_product_attention, and the package flash-attn, as tables name them: their variants."""
 FLASH_DTYPES = (DType.BF16, DType.FP16)
 FLASH_MAX_HEAD_DIM = 256
+"""Widest heads of FlashAttention-2 and of what torch takes of cuDNN; torch runs wider ones in its memory-efficient
+kernel (``check_head_dim_size_flash`` and ``check_cudnn_tensor_shapes`` of sdp_utils.cpp)."""
 
 
 def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArray, *, flash: bool) -> str | None:
@@ -191,8 +194,9 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
     ``flash`` asks for FlashAttention; without it PyTorch's memory-efficient kernel, which scaled_dot_product_attention
     falls back to, counts as well. Limits: https://github.com/Dao-AILab/flash-attention (Ampere or newer, fp16 and bf16,
     head_dim up to 256 in multiples of 8) and PyTorch's aten/src/ATen/native/transformers/cuda/sdp_utils.cpp
-    (memory-efficient: compute capability 5.0, bf16 from 8.0, head_dim in multiples of 8 at 16 bits, 4 at fp32). A
-    device of unknown kernels is taken to have a fused one of its own, whatever its library calls it.
+    (memory-efficient: compute capability 5.0, bf16 from 8.0, head_dim in multiples of 8 at 16 bits, 4 at fp32; under
+    ROCm both are AOTriton's, where the architecture's file says so). A device of unknown kernels is taken to have a
+    fused one of its own, whatever its library calls it.
     """
     if not gpu.generation.tiles_known:
         named = f"no kernels of {gpu.id} are known, FlashAttention's as little as others"
@@ -204,11 +208,11 @@ def fused_attention_reason(gpu: GpuSpec, dtype: DType, head_dim: Dim | FloatArra
 
 
 def _flash_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> str | None:
-    if gpu.vendor != "nvidia":
-        return f"FlashAttention's CUDA kernels need an NVIDIA GPU, not {gpu.vendor}"
     largest = gpu.generation.flash_max_head_dim
-    if largest is None:
+    if largest is None and gpu.vendor == "nvidia":
         return f"FlashAttention needs compute capability 8.0, this GPU has {gpu.compute_capability}"
+    if largest is None:
+        return f"no FlashAttention is known of {gpu.generation.name} ({gpu.vendor})"
     if dtype not in FLASH_DTYPES:
         return f"FlashAttention computes in bf16 and fp16, not {dtype.value}"
     if (head_dim > largest).any():
@@ -226,8 +230,8 @@ def _efficient_reason(gpu: GpuSpec, dtype: DType, head_dim: Ints | Floats) -> st
             if dtype in formats
             else f"torch's fused attention on CPUs computes in fp32, bf16 and fp16, not {dtype.value}"
         )
-    if gpu.vendor != "nvidia" or not formats:
-        return "the memory-efficient kernel needs an NVIDIA GPU of compute capability 5.0"
+    if not formats:
+        return "the memory-efficient kernel needs an NVIDIA GPU of compute capability 5.0 or AMD's gfx90a or later"
     if dtype is DType.BF16 and dtype not in formats:
         return f"the memory-efficient kernel needs compute capability 8.0 in bf16, not {gpu.compute_capability}"
     if dtype not in formats:
@@ -270,8 +274,12 @@ def attention_routes(
 
 
 def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
-    """The variant of each row, shape [S]."""
-    causal, served_by = dims["causal"] > 0, gpu.generation.serving_attention
+    """The variant of each row, shape [S].
+
+    One query sees every key with the mask as without it; engines decode with their causal kernels, which pack the query
+    heads of a key-value head into one tile (vLLM, vllm/v1/attention/backends/flash_attn.py: ``causal=True``).
+    """
+    causal, served_by = (dims["causal"] > 0) | (dims["seq_q"] == 1), gpu.generation.serving_attention
     family = np.where(causal, served_by.causal, served_by.full).astype("<U16")
     if served_by.wide is not None:
         family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = served_by.wide
@@ -284,6 +292,8 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
         variants[named == name] = variant
     served = family == "trtllm"
     variants[served] = np.where(dims["seq_q"][served] == 1, "trtllm-decode", "trtllm-prefill")
+    of_torch = np.char.startswith(variants, "torch-")
+    variants[of_torch & (dims["head_dim"] > FLASH_MAX_HEAD_DIM)] = "efficient"
     for head_dim in np.unique(dims["head_dim"]):
         if _flash_reason(gpu, dtype, np.asarray(head_dim)) is not None:
             variants[dims["head_dim"] == head_dim] = "efficient"

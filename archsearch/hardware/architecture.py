@@ -8,7 +8,7 @@ as what is new about it. Every fact that it does state has a source.
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -19,12 +19,15 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, Po
 
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
-from archsearch.hardware.folders import profiles_dirs
+from archsearch.hardware.folders import profiles_dirs, yaml_files
 from archsearch.hardware.parsed import parsed_mapping
 from archsearch.hardware.source import Source, Vendor
 from archsearch.yaml_records import Record, record_of
 
 FOLDER = "architectures"
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+Id = Annotated[str, Field(pattern=f"^{_ID.pattern}$")]
+"""How GPUs and architectures are called, which is their files' name too."""
 Changed = tuple[tuple[str, int], ...]
 """Files with the times that they last changed, in nanoseconds."""
 Range = tuple[PositiveInt, PositiveInt | None]
@@ -161,12 +164,12 @@ class ArchitectureRecord(Record):
     ``like`` names the relative that has the facts that are not stated; ``nearest`` is then that relative and its own.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    id: Id
     name: str
     vendor: Vendor
-    like: str | None = None
-    nearest: tuple[str, ...] = ()
-    fitted_as: str | None = None
+    like: Id | None = None
+    nearest: tuple[Id, ...] = ()
+    fitted_as: Id | None = None
     compute_capabilities: tuple[str, ...] = ()
     kernels: Literal["tiles", "roofline"] = "tiles"
     tensor_cores_per_sm: int = Field(default=0, ge=0)
@@ -281,13 +284,11 @@ def architecture_names(directories: Sequence[Path]) -> list[str]:
 
 def architecture_files(directories: Sequence[Path]) -> Changed:
     """The files of architectures in these folders of profiles."""
-    places = (folder / FOLDER for folder in directories)
-    entries = (entry for place in places if place.is_dir() for entry in os.scandir(place))
-    return tuple(sorted((entry.path, entry.stat().st_mtime_ns) for entry in entries if entry.name.endswith(".yaml")))
+    return tuple((str(path), changed) for folder in directories for path, changed in yaml_files(folder / FOLDER))
 
 
 def _record(name: str, directories: Sequence[Path]) -> ArchitectureRecord:
-    for folder in directories:
+    for folder in directories if _ID.fullmatch(name) else ():  # never a path
         path = folder / FOLDER / f"{name}.yaml"
         if path.is_file():
             return _parse(path, path.stat().st_mtime_ns)

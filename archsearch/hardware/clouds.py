@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from archsearch.errors import InvalidInputError
+from archsearch.hardware.folders import yaml_files
 from archsearch.hardware.names import plain
 from archsearch.yaml_records import Record, parse_record
 
@@ -24,6 +25,8 @@ FOLDER = "clouds"
 _PREFIXES = ("standard-", "ml.")
 """What Azure and SageMaker put before names that are known without it."""
 
+Count = Annotated[int, Field(ge=1, le=10_000)]
+"""GPUs of one machine or rack."""
 Share = Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
 """A fraction of one GPU, as in ``1/8``."""
 
@@ -34,7 +37,7 @@ class Family(Record):
 
     gpu: str
     url: str = Field(pattern="^https://")
-    instances: dict[str, PositiveInt | Share] = Field(default={})
+    instances: dict[str, Count | Share] = Field(default={})
     labels: tuple[str, ...] = ()
 
 
@@ -101,8 +104,7 @@ def _stem(key: str) -> str:
 
 def _offers(directory: Path) -> Mapping[str, Offer]:
     """Offers by key; files are parsed again only when they change."""
-    paths = sorted((directory / FOLDER).glob("*.yaml"))
-    return _read(tuple((path, path.stat().st_mtime_ns) for path in paths))
+    return _read(yaml_files(directory / FOLDER))
 
 
 @lru_cache(maxsize=64)

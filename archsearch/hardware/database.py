@@ -14,13 +14,15 @@ from pathlib import Path
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.architecture import Changed, architecture_files
 from archsearch.hardware.clouds import Offer, find_offer, siblings
-from archsearch.hardware.folders import Profiles, profiles_dirs
+from archsearch.hardware.folders import Profiles, profiles_dirs, yaml_files
 from archsearch.hardware.names import Known, bare, meant, plain, refusal, written
 from archsearch.hardware.parsed import keep_parsed
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{,99}")
+LONGEST_NAME = 200
+"""Characters: more than any name of a GPU or machine has."""
 
 
 @dataclass(slots=True)
@@ -60,8 +62,13 @@ def load_counted(name: str, profiles: Profiles = None) -> tuple[GpuSpec, int | N
     Raises:
         UnknownNameError, UnsupportedError, InvalidInputError: as ``load_gpu`` does.
     """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"{{hardware}} is the name of a GPU, not {name!r:.60}", field="hardware")
+    if len(name) > LONGEST_NAME:
+        reason = f"no GPU has a name of {len(name)} characters"
+        raise UnknownNameError("GPU", f"{name[:60]}...", (), field="hardware", near=(), reason=reason)
     directories = profiles_dirs(profiles)
-    if (spec := _of_id(plain(name), directories)) is not None:
+    if (spec := _own(name, directories)) is not None or (spec := _of_id(plain(name), directories)) is not None:
         return spec, None
     if (offer := find_offer(name, directories)) is not None:
         return _offered(offer, directories), offer.count
@@ -73,10 +80,11 @@ def load_counted(name: str, profiles: Profiles = None) -> tuple[GpuSpec, int | N
     for index in indices:
         if gpu_id := index.names.get(key) or meant(name, index.known):
             return _hiding(gpu_id, indices), None
-    if family := siblings(name, directories):
+    refused = refusal(name, [gpu for index in indices for gpu in index.known])
+    if not refused.near and (family := siblings(name, directories)):
         reason = f"did you mean {', '.join(family)}?"
         raise UnknownNameError("machine", name, (), field="hardware", near=family, reason=reason)
-    raise refusal(name, [gpu for index in indices for gpu in index.known])
+    raise refused
 
 
 def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
@@ -114,6 +122,15 @@ def names_of(spec: GpuSpec) -> Known:
     return Known.of(spec.id, spec.vendor, (spec.name, *spec.aliases), facts)
 
 
+def _own(name: str, directories: Sequence[Path]) -> GpuSpec | None:
+    """The GPU that a folder before the shipped one means by a name, whatever the shipped profiles mean by it."""
+    for index in [_read_directory(directory, directories) for directory in directories[:-1]]:
+        gpu_id = index.names.get(plain(name)) or meant(name, index.known)
+        if gpu_id is not None:
+            return index.specs[gpu_id]
+    return None
+
+
 def _of_id(key: str, directories: Sequence[Path]) -> GpuSpec | None:
     """The GPU of an id; where only one directory is searched, no file but its own is read."""
     if not _ID.fullmatch(key):
@@ -148,8 +165,7 @@ def _indices(directories: Sequence[Path]) -> list[_Index]:
 
 def _read_directory(directory: Path, directories: Sequence[Path]) -> _Index:
     """Index of a directory's profiles; files are parsed again only when they change."""
-    files = tuple((path, path.stat().st_mtime_ns) for path in sorted(directory.glob("*.yaml")))
-    return _index(files, tuple(directories), architecture_files(directories))
+    return _index(yaml_files(directory), tuple(directories), architecture_files(directories))
 
 
 def _read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:

@@ -39,6 +39,21 @@ def profiles_dirs(profiles: Profiles = None) -> list[Path]:
     return [*given, *listed, *([users] if users.is_dir() else []), data_path("hardware_profiles")]
 
 
+def yaml_files(folder: Path) -> tuple[tuple[Path, int], ...]:
+    """The YAML files of a folder, hidden ones (an editor's locks) aside, with the times in nanoseconds at which they
+    last changed; none where there is no folder.
+
+    Raises:
+        InvalidInputError: one of them cannot be read, such as a link that leads nowhere.
+    """
+    try:
+        return tuple(
+            (path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise InvalidInputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
 def user_profiles() -> Path:
     """The user's own folder of profiles and calibrations, consulted where it exists: ``hardware_profiles`` in
     ``ARCHSEARCH_HOME``, or in the user's data directory."""

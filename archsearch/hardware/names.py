@@ -135,11 +135,11 @@ class Known:
 
     def fits(self, name: Written) -> bool:
         """Whether the name says enough, and nothing that is not true of this GPU."""
-        return self._of_this_vendor(name) and any(rest <= self.true for rest in self._rests(name))
+        return self._of_this_vendor(name) and any(rest <= self._beside() for rest in self._rests(name))
 
     def lacks(self, name: Written) -> frozenset[str] | None:
         """The words of a name, otherwise this GPU's, that are not true of it; None if it is another's name."""
-        rests = [rest - self.true for rest in self._rests(name)] if self._of_this_vendor(name) else []
+        rests = [rest - self._beside() for rest in self._rests(name)] if self._of_this_vendor(name) else []
         return min(rests, key=len) if rests else None
 
     def may_be(self, name: Written) -> bool:
@@ -147,6 +147,10 @@ class Known:
         models = {token for own in self.names for token in own.tokens if token not in _WORDS and not _is_fact(token)}
         named = [token for token in name.tokens if any(_short_for(token, model) for model in models)]
         return bool(named) and self._of_this_vendor(name) and not set(name.tokens) - self.true - set(named)
+
+    def _beside(self) -> frozenset[str]:
+        """What may stand beside one of its names: a bare number is a count of GPUs, never true of one."""
+        return frozenset(token for token in self.true if not token.isdigit())
 
     def _of_this_vendor(self, name: Written) -> bool:
         return name.vendors <= {self.vendor}

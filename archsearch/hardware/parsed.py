@@ -78,7 +78,7 @@ def _kept(place: Path) -> _Kept:
         if document["format"] != FORMAT:
             return _Kept(place)
         entries = {path: (stamp, dict(content)) for path, (stamp, content) in document["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _Kept(place)
     return _Kept(place, entries)
 

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from archsearch.errors import InvalidInputError, UnknownNameError
-from archsearch.hardware.database import load_counted, load_gpu
+from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.hardware.database import load_counted
 from archsearch.hardware.folders import Profiles, profiles_dirs
 from archsearch.hardware.spec import GpuSpec
 from archsearch.yaml_records import Record, line_of, parse_records
@@ -28,11 +28,14 @@ IN_A_SPACE = "give USD per GPU-hour in the space, prices: {{{gpu}: USD}}"
 """How a search is told a price that nobody knows."""
 
 
+Usd = Annotated[float, Field(ge=0.001, le=1000)]
+
+
 class Price(Record):
     """An on-demand price of one GPU-hour: what ``provider`` asked on ``date``, as read from ``url``; ``note`` says what
     was read where that is not the GPU's own price."""
 
-    usd_per_hour: PositiveFloat
+    usd_per_hour: Usd
     provider: str = Field(min_length=1)
     date: datetime.date
     url: str | None = Field(default=None, pattern=r"^https?://\S+$")
@@ -147,11 +150,7 @@ def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, floa
             value = -1.0
         if not 0 < value < float("inf"):
             raise InvalidInputError(f"{{price}} {item!r}: write GPU=USD_PER_HOUR, as in l40s=0.79", field="price")
-        spec, count = load_counted(name)
-        gpu = spec.id
-        if count is not None and count > 1:
-            text = f"{{price}} {item!r}: {name} has {count} GPUs; give the price of one, {gpu}=USD_PER_HOUR"
-            raise InvalidInputError(text, field="price")
+        gpu = priced_gpu(name)
         if gpu in prices:
             raise InvalidInputError(f"{{price}} names {gpu} twice", field="price")
         if gpu not in among:
@@ -161,13 +160,26 @@ def parse_prices(items: Sequence[str], among: Collection[str]) -> dict[str, floa
     return prices
 
 
+def priced_gpu(name: str, profiles: Profiles = None) -> str:
+    """The id of the GPU whose hour is priced under a name.
+
+    Raises:
+        UnknownNameError: no such GPU.
+        InvalidInputError: a machine of several GPUs, whose price is not that of one.
+    """
+    spec, count = load_counted(name, profiles)
+    if count is not None and count > 1:
+        raise InvalidInputError(f"{name} has {count} GPUs; give the price of one, under {spec.id}", field="price")
+    return spec.id
+
+
 def _own(path: Path, profiles: Profiles) -> dict[str, Price]:
     """A user's file by GPU id: it may name GPUs by any of their names, but none that has no profile."""
     prices: dict[str, Price] = {}
     for name, price in _read(path).items():
         try:
-            gpu = load_gpu(name, profiles).id
-        except UnknownNameError as error:
+            gpu = priced_gpu(name, profiles)
+        except ArchSearchError as error:
             raise error.about(f"{path}:{line_of(path, name)}") from None
         if gpu in prices:
             raise InvalidInputError(f"{path}:{line_of(path, name)}: {name}: a second price of {gpu}")

@@ -73,7 +73,9 @@ def _with_generation(content: Mapping[str, object], generation: Architecture) ->
     rates = _inherited_rates(content, generation)
     if rates:
         stated = content.get(RATES)
-        filled[RATES] = {**rates, **(stated if isinstance(stated, dict) else {})}
+        if stated is not None and not isinstance(stated, dict):
+            return {**filled, "inherited": inherited}  # the record refuses it
+        filled[RATES] = {**rates, **(stated or {})}
         lender = generation.citations[RATES].architecture
         inherited |= {f"{RATES}.{name}": lender for name in rates}
     return {**filled, "inherited": inherited}
@@ -85,7 +87,7 @@ def _inherited_rates(content: Mapping[str, object], generation: Architecture) ->
     if not isinstance(peaks, dict) or RATES not in generation.citations:
         return {}
     cap, accumulation = content.get("tensor_rate_cap", 1.0), content.get("fp32_accumulation", "full")
-    if not isinstance(cap, int | float):
+    if not (isinstance(cap, int | float) and 0 < cap <= 1):
         return {}  # the record refuses it
     own = stated if isinstance(stated, dict) else {}
     return {

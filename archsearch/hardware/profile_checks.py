@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from archsearch.dtypes import DType
@@ -14,13 +15,24 @@ PEAK_TOLERANCE = 0.03
 NOTED_PEAK_TOLERANCE = 0.15
 """The same where the profile says why: another clock, never a factor of two (sparsity, accumulation)."""
 BANDWIDTH_TOLERANCE = 0.01
+MOST_SMS = 1000
+"""More than any GPU's SMs or compute units, fewer than its lanes (a package of the MI300X has 304)."""
+MOST_GBPS = {
+    **{"GDDR5": 12, "GDDR5X": 14, "GDDR6": 24, "GDDR6X": 24, "GDDR7": 48, "DDR4": 3.6, "DDR5": 9.2},
+    **{"LPDDR4": 4.3, "LPDDR5": 10.7, "HBM2": 2.5, "HBM2e": 3.7, "HBM3": 6.6, "HBM3e": 10.0, "HBM4": 13.0},
+}
+"""Gbit/s of a pin that a memory type reaches at most, by the start of its name, the longest that fits (JEDEC's
+standards JESD232 to JESD270 and what vendors ship)."""
 USABLE_TOLERANCE = 0.001
+LEAST_USABLE = 0.7
+"""Share of the advertised memory that a program sees at least (three quarters on Apple's, by Metal's own limit)."""
 
 
 def figure_problems(spec: GpuSpec) -> list[tuple[str, str]]:
     """(dotted figure, what is wrong with it) of every contradiction in a profile; empty for a sound one."""
     return [
         *_missing(spec),
+        *_units(spec),
         *_against_architecture(spec),
         *_clocks(spec),
         *_peaks(spec),
@@ -36,6 +48,21 @@ def _missing(spec: GpuSpec) -> Iterator[tuple[str, str]]:
         yield (
             RATES,
             f"peak_tflops and flops_per_clock_per_sm must name the same dtypes; differing: {names}",
+        )
+
+
+def _units(spec: GpuSpec) -> Iterator[tuple[str, str]]:
+    if spec.num_sms > MOST_SMS:
+        lanes = f"{spec.num_sms / 128:g} SMs of 128 CUDA cores?"
+        yield "num_sms", f"{spec.num_sms} are more than any GPU's SMs or compute units ({lanes})"
+    numbers = spec.generation.compute_capabilities
+    if spec.compute_capability is not None and numbers and spec.compute_capability not in numbers:
+        yield "compute_capability", f"{spec.compute_capability} is none of {spec.generation.id}: {', '.join(numbers)}"
+    if "geforce" in spec.name.lower() and spec.tensor_cores_per_sm and "fp32_accumulation" not in spec.model_fields_set:
+        yield (
+            "fp32_accumulation",
+            "state half or full: tensor cores of GeForce boards accumulate in fp32 at half rate, and a profile that "
+            "does not say so has its peaks doubled",
         )
 
 
@@ -75,9 +102,17 @@ def _advice(spec: GpuSpec, dtype: DType, ratio: float) -> str:
         return "a peak with sparsity is doubled: state the dense one"
     if inherited is not None and abs(ratio - 0.5) < 0.5 * NOTED_PEAK_TOLERANCE:
         return "if the product halves it, say so: fp32_accumulation: half or tensor_rate_cap: 0.5"
+    if inherited is not None and 0.03 < ratio < 0.97:
+        return f"the rate is that of {inherited}: if the product caps it, tensor_rate_cap: {ratio:.2g}"
     if inherited is not None:
-        return f"the rate is that of {inherited}: state tensor_rate_cap or flops_per_clock_per_sm where it differs"
+        return f"the rate is that of {inherited}: state flops_per_clock_per_sm where it differs"
     return "say why in peak_notes if it is rated at another clock"
+
+
+def most_gbps(memory_type: str) -> float:
+    """Gbit/s of a pin that a memory type reaches at most; infinite for a type that is not known."""
+    fitting = [name for name in MOST_GBPS if memory_type.upper().startswith(name.upper())]
+    return MOST_GBPS[max(fitting, key=len)] if fitting else math.inf
 
 
 def _memory(spec: GpuSpec) -> Iterator[tuple[str, str]]:
@@ -89,6 +124,15 @@ def _memory(spec: GpuSpec) -> Iterator[tuple[str, str]]:
             f"{memory.bandwidth_gb_s:g} is not {memory.bus_width_bits} bits / 8 x {memory.data_rate_gbps:g} Gbit/s = "
             f"{computed:.6g} within {BANDWIDTH_TOLERANCE:.0%}",
         )
+    most = most_gbps(memory.type)
+    if memory.data_rate_gbps > most:
+        yield (
+            "memory.data_rate_gbps",
+            f"{memory.data_rate_gbps:g} Gbit/s of a pin are more than {memory.type}'s {most:g}",
+        )
+    if memory.usable_gib < LEAST_USABLE * memory.size_gib:
+        text = f"{memory.usable_gib:g} is less than {LEAST_USABLE:.0%} of {memory.size_gib:g} GiB: is it in GiB?"
+        yield "memory.usable_gib", text
     if memory.usable_gib > memory.size_gib * (1 + USABLE_TOLERANCE):
         yield "memory.usable_gib", f"{memory.usable_gib:g} is more than the {memory.size_gib:g} GiB that there are"
     if spec.context_mib >= memory.usable_gib * 1024:

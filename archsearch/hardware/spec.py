@@ -8,9 +8,14 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
 
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
-from archsearch.hardware.architecture import Architecture, find_architecture
+from archsearch.hardware.architecture import Architecture, Id, find_architecture
 from archsearch.hardware.source import Source, Vendor
 from archsearch.yaml_records import Record
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Reason = Annotated[str, Field(min_length=3)]
+Clock = Annotated[float, Field(ge=100, le=10_000)]
+"""MHz."""
 
 
 class Memory(Record):
@@ -21,7 +26,7 @@ class Memory(Record):
     """
 
     type: str
-    size_gib: PositiveFloat
+    size_gib: Annotated[float, Field(gt=0, le=4096)]
     usable_gib: PositiveFloat
     unified: bool = False
     bus_width_bits: PositiveInt
@@ -42,8 +47,8 @@ class Pcie(Record):
     """Host link; one direction's bandwidth follows from generation and lanes. ``peer_access``: whether the driver lets
     two GPUs copy to each other over it (None: not known)."""
 
-    generation: PositiveInt
-    lanes: PositiveInt
+    generation: Annotated[int, Field(ge=1, le=8)]
+    lanes: Annotated[int, Field(ge=1, le=32)]
     peer_access: bool | None = None
 
 
@@ -83,25 +88,25 @@ class GpuSpec(Record):
     that a program inferred and nobody confirmed: they are refused until somebody does.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    name: str
+    id: Id
+    name: Text
     vendor: Vendor
-    architecture: str
-    aliases: tuple[str, ...] = ()
-    compute_capability: str | None = None
+    architecture: Id
+    aliases: tuple[Text, ...] = ()
+    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
     released: int = Field(ge=2010, le=2100)
     form_factor: str
-    num_sms: PositiveInt
-    tensor_cores_per_sm: int = Field(ge=0)
+    num_sms: Annotated[int, Field(ge=1, le=1_000_000)]
+    tensor_cores_per_sm: Annotated[int, Field(ge=0, le=64)]
     flops_per_clock_per_sm: dict[DType, PositiveFloat]
     fp32_accumulation: Literal["full", "half"] = "full"
     tensor_rate_cap: Annotated[float, Field(gt=0, le=1)] = 1.0
-    base_clock_mhz: PositiveFloat | None = None
-    boost_clock_mhz: PositiveFloat
-    max_clock_mhz: PositiveFloat | None = None
-    sustained_clock_mhz: PositiveFloat | None = None
+    base_clock_mhz: Clock | None = None
+    boost_clock_mhz: Clock
+    max_clock_mhz: Clock | None = None
+    sustained_clock_mhz: Clock | None = None
     peak_tflops: dict[DType, PositiveFloat] = Field(min_length=1)
-    peak_notes: dict[DType, str] = Field(default={})
+    peak_notes: dict[DType, Reason] = Field(default={})
     memory: Memory
     l2_cache_mib: PositiveFloat | None = None
     shared_memory_per_sm_kib: PositiveFloat | None = None
@@ -109,12 +114,12 @@ class GpuSpec(Record):
     max_threads_per_sm: PositiveInt | None = None
     max_blocks_per_sm: PositiveInt | None = None
     context_mib: Annotated[float, Field(ge=0)] = 0.0
-    tdp_w: PositiveFloat
+    tdp_w: Annotated[float, Field(ge=2, le=10_000)]
     power_limit_w: tuple[PositiveFloat, PositiveFloat] | None = None
     interconnect: Interconnect | None = None
     pcie: Pcie | None = None
     sources: tuple[Source, ...]
-    inferred: dict[str, str] = Field(default={})
+    inferred: dict[str, Reason] = Field(default={})
     disputed: dict[str, Dispute] = Field(default={})
     inherited: dict[str, str] = Field(default={})
     unchecked: tuple[DType, ...] = ()

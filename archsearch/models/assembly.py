@@ -328,16 +328,18 @@ class Assembled(ConfigMixin):
         assembly = self._assembly(workload)
         parameters = self.parameters()
         size = workload.activation_dtype.itemsize
-        optimizer: Floats = as_float(0.0)
+        optimizer, gradients = as_float(0.0), as_float(0.0)
         live = assembly.peak
         if workload.phase is Phase.TRAIN:
             live = assembly.training_live
             optimizer = footprint.training_state_bytes(parameters, workload)
+            gradients = footprint.gradient_bytes(parameters, workload)
         return MemoryUse(
             weights=footprint.weight_bytes(parameters, assembly.linear_parameters, workload),
             activations=live * size,
             kv_cache=assembly.cache * size,
             optimizer=optimizer,
+            gradients=gradients,
             unfused=tuple(assembly.unfused),
         )
 

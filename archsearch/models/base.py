@@ -32,14 +32,16 @@ class UnfusedAttention:
 class MemoryUse:
     """Device memory in bytes, by what holds it (scalars or broadcastable arrays), with fused attention.
 
-    ``unfused`` says what each attention needs without; ``archsearch.cost.memory`` chooses by the mask of the kernels
-    that run.
+    ``optimizer`` is what training holds beside weights and activations; ``gradients`` says how much of it are
+    gradients, the rest is the optimizer's own. ``unfused`` says what each attention needs without;
+    ``archsearch.cost.memory`` chooses by the mask of the kernels that run.
     """
 
     weights: FloatArray
     activations: FloatArray
     kv_cache: FloatArray = 0.0
     optimizer: FloatArray = 0.0
+    gradients: FloatArray = 0.0
     unfused: tuple[UnfusedAttention, ...] = ()
 
     @property

@@ -211,12 +211,13 @@ def rope_table(name: str, positions: Dim, head_dim: Dim, w: Workload, *, count: 
 
 
 def cross_entropy(name: str, rows: Dim, vocab_size: Dim, w: Workload) -> FusedGroup:
-    """Loss on logits: cast to 32 bits (16-bit models) and log-softmax; the rest is a number per row."""
+    """Loss on logits: cast to 32 bits (16-bit models) and log-softmax; the rest is a number per row. torch.compile
+    saves the logits and two numbers per row for the backward pass, and never writes the log-softmax."""
     softmax = MemoryOp(name=f"{name}.log_softmax", kind="log_softmax", rows=rows, cols=vocab_size, dtype=DType.FP32)
     if w.activation_dtype.itemsize >= 4:
-        return group(name, "log_softmax", (softmax,), reads=1.0)
+        return group(name, "log_softmax", (softmax,), reads=1.0, writes=0.0)
     cast = pointwise(f"{name}.cast", "cast", rows, vocab_size, w, writes=2.0)
-    return group(name, "log_softmax", (cast, softmax), reads=0.5)
+    return group(name, "log_softmax", (cast, softmax), reads=0.5, writes=0.0)
 
 
 def norm_parameters(kind: str, hidden_size: Dim) -> Floats:

@@ -35,6 +35,11 @@ def training_state_bytes(parameters: FloatArray, w: Workload) -> Floats:
     return as_float(parameters) * GRADIENT_AND_ADAMW_BYTES[w.activation_dtype.itemsize]
 
 
+def gradient_bytes(parameters: FloatArray, w: Workload) -> Floats:
+    """Gradients of all parameters, in the activation format."""
+    return as_float(parameters) * w.activation_dtype.itemsize
+
+
 def mlp_live(activation: str, gated: bool, intermediate_size: Dim) -> Floats:
     """Widest moment of a feed-forward block, without its input: activation of the gate, second half and product."""
     return as_float(intermediate_size) * (3.0 if gated else ACTIVATIONS[activation].live)

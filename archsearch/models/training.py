@@ -4,14 +4,23 @@ Every linear layer gets the gradients of its input and of its weights, and a col
 Attention's backward is one op of 2.5 times the forward work: five products for two (FlashAttention-2, Dao 2023,
 https://arxiv.org/abs/2307.08691). Bandwidth-bound ops read their inputs again with the output's gradient and write a
 gradient per input, in as many kernels as forward; an addition passes its gradient on, and where a tensor was used
-twice two gradients are added. AdamW reads the gradient, 32-bit master weights and both moments and writes all but the
-gradient, besides the 16-bit weights (ZeRO, Rajbhandari et al. 2019, https://arxiv.org/abs/1910.02054).
+twice two gradients are added. LayerNorm's backward has a second kernel that reads input and gradient again, for the
+gradients of its weights (PyTorch, aten/src/ATen/native/cuda/layer_norm_kernel.cu). AdamW reads the gradient, 32-bit
+master weights and both moments and writes all but the gradient, besides the 16-bit weights (ZeRO, Rajbhandari et al.
+2019, https://arxiv.org/abs/1910.02054).
+
+Training in 16 bits is what ``torch.autocast`` makes of 32-bit weights (https://docs.pytorch.org/docs/stable/amp.html,
+op reference): every pass casts the weights to 16 bits and their gradients back to 32; products, their outputs and
+activations are in 16 bits; the embeddings, so the residual sum and its gradients, stay in 32 bits, and LayerNorm
+computes in 32 bits, its output cast for the products that take it. Eager execution runs all of these as kernels of
+their own; a compiler fuses the casts of activations into their neighbours, whose bytes it then counts in 16 bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -21,6 +30,7 @@ from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMu
 from archsearch.segments import Segment, SegmentedOps
 from archsearch.workload import Workload
 
+NORMS = ("layernorm", "rmsnorm")
 OPTIMIZER_ROW = 1024
 """Columns of the optimizer's [rows, columns] view of the parameters; any width costs the same."""
 
@@ -34,22 +44,31 @@ def training_step(forward: OpList, parameters: FloatArray, w: Workload, recomput
     """
     again = tuple(replace(op, name=f"{op.name}.recomputed") for op in recomputed)
     backward = tuple(step for op in reversed(forward.ops) for step in _backward(op, w))
-    whole = Segment(name="pass", ops=OpList((*forward, *again, *backward)))
-    return SegmentedOps.of([whole, Segment(name="update", ops=OpList((_adamw(parameters, w),)))])
+    passes = (*forward, *again)
+    if w.activation_dtype.itemsize < 4:
+        casts = _weight_casts(parameters, passes=2 if recomputed else 1)
+        passes, backward = (casts[0], *map(_autocast, passes)), (*backward, casts[1])
+    whole = Segment(name="pass", ops=OpList((*passes, *backward)), trains=True)
+    return SegmentedOps.of([whole, Segment(name="update", ops=OpList((_adamw(parameters, w),)), trains=True)])
 
 
 def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
     """The update of all parameters in one pass over them; elements read and written count in 32 bits."""
     mixed = w.activation_dtype.itemsize < 4
-    return MemoryOp(
-        name="optimizer.adamw",
-        kind="adamw",
-        rows=np.ceil(as_float(parameters) / OPTIMIZER_ROW).astype(np.int64),
-        cols=OPTIMIZER_ROW,
-        dtype=DType.FP32,
-        reads=3.5 if mixed else 4.0,
-        writes=3.5 if mixed else 3.0,
-    )
+    reads, writes = (3.5, 3.5) if mixed else (4.0, 3.0)
+    return _over_weights("optimizer.adamw", "adamw", parameters, reads, writes)
+
+
+def _weight_casts(parameters: FloatArray, passes: int) -> tuple[MemoryOp, MemoryOp]:
+    """Weights to 16 bits, once in every forward pass, and their gradients to 32."""
+    down = _over_weights("autocast.weights", "cast", parameters, 1.0, 0.5)
+    return replace(down, count=passes), _over_weights("autocast.gradients", "cast", parameters, 0.5, 1.0)
+
+
+def _over_weights(name: str, kind: str, parameters: FloatArray, reads: float, writes: float) -> MemoryOp:
+    """A kernel over all parameters; ``reads`` and ``writes`` count 32-bit tensors of them."""
+    rows = np.ceil(as_float(parameters) / OPTIMIZER_ROW).astype(np.int64)
+    return MemoryOp(name=name, kind=kind, rows=rows, cols=OPTIMIZER_ROW, dtype=DType.FP32, reads=reads, writes=writes)
 
 
 def _backward(op: Op, w: Workload) -> Iterable[Op]:
@@ -82,12 +101,46 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
         yield replace(
             op,
             name=name,
-            members=tuple(map(_gradient, reversed(op.members))),
+            kind="mul" if op.kind == "log_softmax" else op.kind,  # compiled: a row's numbers are saved, none is reduced
+            members=tuple(k for m in reversed(op.members) for k in _gradients(m, mixed=_is_mixed(op))),
             reads=op.reads + op.writes,
             writes=op.reads,
         )
     elif isinstance(op, Collective):
         yield replace(op, name=name)
+
+
+def _is_mixed(op: Op) -> TypeGuard[FusedGroup]:
+    """Whether an op is a norm, and the residual sum before it, of a 16-bit training pass."""
+    return isinstance(op, FusedGroup) and op.kind in NORMS and op.dtype.itemsize == 2
+
+
+def _autocast(op: Op) -> Op:
+    """A forward op as ``torch.autocast`` runs it: residual sums and LayerNorm in 32 bits, counted in tensors of 16."""
+    if not _is_mixed(op):
+        return op
+    return replace(op, members=tuple(kernel for m in op.members for kernel in _forward_kernels(m)))
+
+
+def _forward_kernels(op: MemoryOp) -> tuple[MemoryOp, ...]:
+    if op.kind == "add":  # the sum and a 16-bit branch
+        return (replace(op, reads=3.0, writes=2.0),)
+    if op.kind == "layernorm":
+        return replace(op, reads=2.0, writes=2.0), replace(op, name=f"{op.name}.cast", kind="cast", reads=2.0)
+    return (op,)
+
+
+def _gradients(op: MemoryOp, *, mixed: bool) -> tuple[MemoryOp, ...]:
+    """The kernels of one kernel's backward; ``mixed`` in 32 bits beside 16-bit branches, counted in tensors of 16."""
+    own, wide = _gradient(op), 2.0 if mixed else 1.0
+    cast = replace(op, name=f"{own.name}.cast", kind="cast")
+    if op.kind == "layernorm":
+        of_input = replace(own, reads=2 * wide, writes=wide)
+        of_weights = replace(own, name=f"{own.name}.weights", reads=2 * wide, writes=0.0)
+        return (replace(cast, writes=2.0), of_input, of_weights) if mixed else (of_input, of_weights)
+    if op.kind == "add" and mixed:
+        return replace(own, reads=4.0, writes=2.0), replace(cast, reads=2.0, writes=1.0)
+    return (own,)
 
 
 def _gradient(op: MemoryOp) -> MemoryOp:

@@ -72,6 +72,8 @@ def _asked(name: str, units: Sequence[Replica], beside: Sequence[Replica] = ()) 
         document["execution"] = execution.to_dict()
     if plan is not None:
         document |= {"request": request_document(plan.request), "run": deployment_document(plan.deployment)}
+    reasons = {unit.gpu.id: unit.gpu.why_roofline for unit in (*units, *beside)}
+    document["roofline"] = {gpu: reason for gpu, reason in reasons.items() if reason is not None}
     return document | quotes_of((*units, *beside)).to_dict()
 
 

@@ -24,7 +24,9 @@ stays what it is on uncapped silicon and hides behind them: the longer of the tw
   block of up to 512 threads per token, as serving engines launch it and as the published tables time it;
 * long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
 
-Outputs wider than 256 columns do not fit the accumulators and are computed in halves, scores anew for each.
+Outputs wider than 256 columns do not fit the accumulators and are computed in parts of 256, scores anew for each; but
+PyTorch's memory-efficient kernel accumulates wide outputs in memory, and takes heads of any width
+(aten/src/ATen/native/transformers/cuda/mem_eff_attention/kernel_forward.h, ``kKeepOutputInRF``).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, Tiling, key_blocks, tiling
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, product_flops, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -83,7 +85,8 @@ class AttentionModel:
 
         Args:
             dims: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal (0 or 1); optional window (total width in
-                keys, 0 for none) and cache_write (1; 0 where no paged cache is written, as in training).
+                keys, 0 for none), cache_write (1; 0 where no paged cache is written, as in training) and kv_share
+                (1; bytes of a key's or value's element against a query's).
         """
         full = _complete(dims)
         cut = tiling(self.variant, gpu, full)
@@ -102,7 +105,7 @@ class AttentionModel:
 
 def _complete(dims: Dims) -> dict[str, Floats]:
     """Every dimension, defaults filled in, as arrays of one shape [S]."""
-    full = {"window": np.zeros(1), "cache_write": np.ones(1), **dims}
+    full = {"window": np.zeros(1), "cache_write": np.ones(1), "kv_share": np.ones(1), **dims}
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in full.values()))
     return dict(zip(full, arrays, strict=True))
 
@@ -143,9 +146,9 @@ def _blocks_time(
     visited, most = key_blocks(cut, dims)
     blocks = np.ceil(cut.rows / cut.tile_q)
     steps, most = visited / (blocks * cut.split), np.ceil(most / cut.split)
-    products = np.where(cut.dim > ACCUMULATOR_COLUMNS, 6.0, 4.0)
+    products = 2.0 + 2.0 * np.where(cut.spills, 1.0, np.ceil(cut.dim / ACCUMULATOR_COLUMNS))
     share = gpu.tensor_rate_share(dtype)
-    peak = gpu.peak_flops(dtype) / share / sms  # of the silicon; what the product leaves of it comes below
+    peak = product_flops(gpu, dtype) / share / sms  # of the silicon; what the product leaves of it comes below
     rate = peak * v["rate_fraction"]
     if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
         rate = rate * WARP_LEVEL_RATE
@@ -171,7 +174,7 @@ def _traffic_time(
     clock, size = gpu.boost_clock_mhz * 1e6, dtype.itemsize
     bandwidth = v["dram_fraction"] * gpu.bandwidth_bytes_s
     outputs = cut.rows * cut.groups * dims["head_dim"]
-    token = 2 * dims["heads_kv"] * dims["head_dim"] * size
+    token = 2 * dims["heads_kv"] * dims["head_dim"] * size * dims["kv_share"]
     queries, keys = 2 * outputs * size, dims["batch"] * dims["seq_kv"] * token
     tokens = dims["batch"] * np.minimum(dims["seq_q"], dims["seq_kv"])
     paged = "cache_wave_cycles" in v

@@ -34,7 +34,8 @@ class Tiling:
 
     ``dim`` is head_dim as padded in registers and shared memory; ``rows`` and ``groups`` are the rows of one cut and
     the number of cuts (packed heads share a cut, ``per_query`` rows to a query); ``copies`` the further kernels that
-    packing needs; ``split`` the parts that keys are cut into; ``overlaps`` whether products and softmax run at once.
+    packing needs; ``split`` the parts that keys are cut into; ``overlaps`` whether products and softmax run at once;
+    ``spills`` whether outputs too wide for the accumulators add up in memory.
     """
 
     tile_q: Floats
@@ -47,6 +48,7 @@ class Tiling:
     copies: Floats
     split: Floats
     overlaps: bool
+    spills: bool
 
 
 def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Floats]) -> Tiling:
@@ -71,6 +73,7 @@ def tiling(variant: str, gpu: GpuSpec, dims: Mapping[str, Floats]) -> Tiling:
         copies=_copies(variant, dims, pack),
         split=_splits(variant, gpu, dims, tile_q, tile_kv),
         overlaps=not variant.startswith((*FLASH_2, "efficient")),
+        spills=variant == "efficient",
     )
 
 
@@ -118,10 +121,13 @@ def _splits(variant: str, gpu: GpuSpec, dims: Mapping[str, Floats], tile_q: Floa
 
 
 def _table(head_dim: Floats, rows: tuple[tuple[float, float, float], ...]) -> tuple[Floats, Floats, Floats]:
-    """Rows of (largest head_dim, tile_q, tile_kv), ascending: blocks, and the dimension padded to the row's."""
+    """Rows of (largest head_dim, tile_q, tile_kv), ascending: blocks, and the dimension padded to the row's; beyond the
+    last row its blocks, over as many times its columns as it takes."""
     limits = np.array([r[0] for r in rows])
     index = np.minimum(np.searchsorted(limits, head_dim), len(rows) - 1)
-    return np.array([r[1] for r in rows])[index], np.array([r[2] for r in rows])[index], limits[index]
+    padded = np.ceil(head_dim / limits[-1]) * limits[-1]
+    dim = np.where(head_dim > limits[-1], padded, limits[index])
+    return np.array([r[1] for r in rows])[index], np.array([r[2] for r in rows])[index], dim
 
 
 def _fa2_paged(gpu: GpuSpec, head_dim: Floats) -> tuple[Floats, Floats, Floats]:

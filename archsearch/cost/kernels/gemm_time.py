@@ -18,10 +18,14 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
 * A convolution is an implicit product: tiles draw every window's k elements through L2, but DRAM holds each input
   element once. ``input_share`` scales what A brings from DRAM, and a wave's panel by its square root: of the panels of
   r rows and c columns with r · c given, k · (share · r + c) is least at 2 · k · √(share · r · c).
-* Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
+* Long kernels lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)); those that multiply at a
+  share of the rate, as misaligned ones do, times that share, and not below 1. An H100 that is held to 398 TFLOP/s of
+  aligned products computes misaligned ones at 273
+  (https://github.com/stas00/ml-engineering/blob/master/training/performance/README.md), this project's H200 at 275.
 * Rows of A, B or C that do not start on 16 bytes load and store with narrower instructions (``narrow_rate``), those
   that start on odd elements without asynchronous copies at all (``odd_rate``), and neither can use TMA, so that Hopper
-  and Blackwell fall back to warp-level instructions; off 32 bytes they touch one more L2 sector.
+  and Blackwell fall back to warp-level instructions; a step's latency grows with its loads by the same factor. Off 32
+  bytes they touch one more L2 sector.
 * FP8 linear layers include the dynamic quantization pass over the activations.
 """
 
@@ -34,7 +38,7 @@ import numpy as np
 
 from archsearch.arrays import Reals, Rows
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, smooth_max
-from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, step_bytes, uses_matrix_units
+from archsearch.cost.kernels.tiles import WARP_LEVEL_RATE, product_flops, step_bytes, uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
@@ -161,7 +165,7 @@ class Machine:
         return cls(
             num_sms=float(gpu.num_sms),
             clock_hz=clock,
-            multiply_rate_per_sm=gpu.peak_flops(dtype) * v["rate_fraction"] / gpu.num_sms,
+            multiply_rate_per_sm=product_flops(gpu, dtype) * v["rate_fraction"] / gpu.num_sms,
             step_bytes=step_bytes(gpu, dtype),
             shared_s_per_byte=v["shared_factor"] / (128.0 * clock),
             dram_bytes_s=v["dram_fraction"] * gpu.bandwidth_bytes_s,
@@ -257,7 +261,7 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     multiply = 2 * c.tile_m * c.tile_n * (step / s.itemsize) / (machine.multiply_rate_per_sm * load.rate)
     operand = (c.tile_m + c.tile_n) * step
     work = smooth_max(multiply, operand * machine.shared_s_per_byte)
-    floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / clock
+    floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / (clock * load.rate)
     compute = steps * ((waves - 1) * smooth_max(c.max_ctas * work, floor) + smooth_max(last * work, floor))
 
     rows, columns = np.minimum(c.tile_m, s.m), np.minimum(c.tile_n, s.n)
@@ -265,7 +269,8 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     l2 = drawn / np.minimum(machine.l2_bytes_s, busy * machine.sm_l2_bytes_s)
     dram = _dram_bytes(load, c, np.minimum(slots, tiles) * c.tile_m * c.tile_n, waves, v)
     dram_time = dram / np.minimum(machine.dram_bytes_s, busy * machine.sm_dram_bytes_s)
-    throttled = 1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"])
+    shown = 1 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"])
+    throttled = np.maximum(1.0, shown * load.rate)  # slow multiplies draw less power than the board has
     stored = c.max_ctas * rows * columns * (load.stores * s.out_itemsize / (v["epilogue_bytes_per_clock"] * clock))
     body = smooth_max(throttled * smooth_max(compute, l2, dram_time), waves * stored)
     fixed = v["launch_s"] + waves * (v["wave_cycles"] / clock) + load.quantize_s

@@ -64,7 +64,8 @@ def _product(dims: Dims, dtype: DType) -> Work:
     return 2.0 * batch * m * n * k, batch * moved
 
 
-def _attention(dims: Dims, dtype: DType) -> Work:
+def attention_work(dims: Dims, dtype: DType) -> Work:
+    """Of attention: the query-key pairs that its mask leaves; queries, keys, values and outputs once."""
     names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
     *sizes, causal, window = _columns(dims, *names, causal=0.0, window=0.0)
     shape: dict[str, Any] = {name: size.astype(np.int64) for name, size in zip(names, sizes, strict=True)}
@@ -78,7 +79,8 @@ def _attention(dims: Dims, dtype: DType) -> Work:
     return flops, full.memory_bytes()
 
 
-def _memory(dims: Dims, dtype: DType) -> Work:
+def memory_work(dims: Dims, dtype: DType) -> Work:
+    """Of bandwidth-bound kernels: no products; their tensors once."""
     rows, cols, reads, writes, size = _columns(dims, "rows", "cols", reads=1.0, writes=1.0, itemsize=dtype.itemsize)
     moved = rows * cols * (reads + writes) * size
     return np.zeros_like(moved), moved
@@ -93,7 +95,7 @@ def _columns(dims: Dims, *names: str, **optional: float) -> tuple[Floats, ...]:
 _WORK: dict[str, Callable[[Dims, DType], Work]] = {
     "gemm": _product,
     "gemm-8bit": _product,
-    "attention": _attention,
-    "memory": _memory,
+    "attention": attention_work,
+    "memory": memory_work,
 }
 KINDS = tuple(_WORK)

@@ -70,6 +70,20 @@ def uses_matrix_units(gpu: GpuSpec, dtype: DType) -> bool:
     return gpu.tensor_cores_per_sm > 0 and dtype not in generation.vector_formats and generation.tiles_known
 
 
+def product_flops(gpu: GpuSpec, dtype: DType) -> float:
+    """FLOP/s that a library's product in a format can reach: its units' peak.
+
+    On vector units fp16 is what operands are stored in, and products add up in fp32, on its units: PyTorch asks cuBLAS
+    for it (aten/src/ATen/cuda/CUDABlas.cpp, ``gemm<at::Half>``: ``CUDA_R_32F``), whose kernels say so
+    (``maxwell_fp16_sgemm_fp16_128x64_nn``). The 18.7 TFLOP/s of a P100 add up in fp16: nobody asks.
+
+    Raises:
+        UnsupportedError: the silicon has no such format.
+    """
+    on_fp32_units = dtype is DType.FP16 and not uses_matrix_units(gpu, dtype) and gpu.generation.tiles_known
+    return min(gpu.peak_flops(dtype), gpu.peak_flops(DType.FP32)) if on_fp32_units else gpu.peak_flops(dtype)
+
+
 def step_bytes(gpu: GpuSpec, dtype: DType) -> float:
     """Bytes of each operand row per main-loop step: 128-byte lines on matrix units, 8 elements on vector units."""
     return 128.0 if uses_matrix_units(gpu, dtype) else 8 * dtype.itemsize

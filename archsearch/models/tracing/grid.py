@@ -150,6 +150,7 @@ class TracedGrid(ConfigMixin):
             weights=weights,
             activations=self._collect(lambda trace: float(trace.ops.memory_bytes()) / 2, 0.0),
             optimizer=footprint.training_state_bytes(self.parameters(), workload),
+            gradients=footprint.gradient_bytes(self.parameters(), workload),
         )
 
     def _collect(self, read: Callable[[Trace], float], otherwise: float) -> Floats:

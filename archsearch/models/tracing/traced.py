@@ -99,6 +99,7 @@ class TracedModel:
             weights=as_float(trace.weight_bytes),
             activations=trace.ops.memory_bytes() / 2,
             optimizer=footprint.training_state_bytes(trace.parameters, workload),
+            gradients=footprint.gradient_bytes(trace.parameters, workload),
         )
 
     def to_dict(self) -> dict[str, Any]:

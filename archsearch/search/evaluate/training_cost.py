@@ -9,13 +9,14 @@ A layout splits ``gpus`` into tensor × pipeline × data parallel groups:
   2.2): ⌈layers / p⌉ layers a stage, m micro-batches take m + p − 1 turns, each stage sends its output on and its
   gradient back, and the first stage keeps the activations of min(p, m) micro-batches. Every stage is costed with the
   embeddings and the head, which the slowest one of two has: an upper bound;
-* data parallel: one all-reduce of the stage's gradients a step, not overlapped with the backward pass (an upper bound);
-  ``zero`` 1 divides the optimizer's state by the d replicas (ZeRO, https://arxiv.org/abs/1910.02054).
+* data parallel: gradients, optimizer's state and weights divided and exchanged by ``zero``'s stage, beside the
+  computation (``archsearch.search.evaluate.replicas``).
 
 Layouts, what they exchange and what the exchange costs are ``archsearch.cost.layouts``'s; each part of a step takes the
 longer of the GPU and its host.
 
-    step = (m + p − 1) · micro-batch + all-reduce + optimizer        train = tokens / tokens per step · step
+    step = (m + p − 1) · micro-batch + what shows of the replicas' exchange + optimizer
+    train = tokens / tokens per step · step
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Collective, Op, OpList
 from archsearch.search.evaluate.pool_models import LatencyModel
+from archsearch.search.evaluate.replicas import exposed_s, layers_of, replica_bytes, replica_exchanges
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.segments import Segment, SegmentedOps, segments_of
 from archsearch.workload import Workload
@@ -68,10 +70,12 @@ def layout_of(code: float) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """One training step under a layout (its ``code``): seconds, and the share of a GPU's memory that it needs. Infinite
-    where the layout does not divide the architecture."""
+    """One training step under a layout (its ``code``): seconds with their 80 % band, and the share of a GPU's memory
+    that it needs. Infinite where the layout does not divide the architecture."""
 
     step_s: FloatArray
+    low_s: FloatArray
+    high_s: FloatArray
     memory_share: FloatArray
     layout: FloatArray
 
@@ -130,8 +134,9 @@ class TrainingCost:
                     yield Layout(tensor, pipeline, data)
 
     def columns(self, config: ModelConfig) -> dict[str, FloatArray]:
-        """``training_hours``, ``training_usd``, ``training_energy_j``, ``training_layout`` and, of the GPU's memory,
-        ``training_memory_share``; arrays broadcast like the config's.
+        """``training_hours`` with its band (``training_hours_low``, ``training_hours_high``), ``training_usd``,
+        ``training_energy_j``, ``training_layout`` and, of the GPU's memory, ``training_memory_share``; arrays broadcast
+        like the config's.
 
         The fastest layout that fits counts; where none fits, the one that needs the least memory.
         """
@@ -143,6 +148,8 @@ class TrainingCost:
         seconds = best.step_s * steps
         return {
             "training_hours": seconds / 3600,
+            "training_hours_low": best.low_s * steps / 3600,
+            "training_hours_high": best.high_s * steps / 3600,
             "training_usd": seconds / 3600 * self.record.gpus * self.usd_per_hour,
             "training_energy_j": seconds * self.record.gpus * board_power_w(self.gpu, self.execution),
             "training_layout": best.layout,
@@ -150,23 +157,27 @@ class TrainingCost:
         }
 
     def _step(self, config: ModelConfig, layout: Layout) -> StepCost:
-        """One step: (m + p − 1) micro-batches of a stage with its exchanges, the gradients' all-reduce, the update."""
+        """One step: (m + p − 1) micro-batches of a stage with its exchanges, the replicas' exchange, the update."""
         r, work = self.record, self.workload
         run = replace(self.execution, tensor_parallel=layout.tensor, pipeline_parallel=layout.pipeline)
         stage, legal = shard(config, run)
         with np.errstate(all="ignore"):
             turns = r.batch_size // (layout.data * r.micro_batch)
             parts = self._segments(stage, layout, turns + layout.pipeline - 1)
-            step = as_float(self.model.estimate(SegmentedOps.of(parts), self.execution).latency_s)
+            step = self.model.estimate(SegmentedOps.of(parts), self.execution)
+            waits = self._waits_s(stage, layout, turns, as_float(step.segments[0].latency_s))
             use = with_attention(stage.memory(work), work, self.execution, self.gpu)
-            share = self._bytes(use, layout, turns) / self.gpu.available_bytes
+            share = self._bytes(use, stage, layout, turns) / self.gpu.available_bytes
         return StepCost(
-            step_s=np.where(legal, step, np.inf),
+            step_s=np.where(legal, as_float(step.latency_s) + waits, np.inf),
+            low_s=np.where(legal, as_float(step.low_s) + waits, np.inf),
+            high_s=np.where(legal, as_float(step.high_s) + waits, np.inf),
             memory_share=np.where(legal, share, np.inf),
             layout=as_float(layout.code),
         )
 
     def _segments(self, stage: ModelConfig, layout: Layout, turns: int) -> list[Segment]:
+        """Micro-batches and the update; stage 1 of ``zero`` on updates a share of the weights on each replica."""
         work = self.workload
         one, update = segments_of(stage.lower(work))
         tensor = Execution(tensor_parallel=layout.tensor)
@@ -174,14 +185,20 @@ class TrainingCost:
         if layout.pipeline > 1 and is_layered(stage):  # its output on, and its gradient back
             payload = output_bytes(stage, work)
             sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
-        segments = [
-            Segment(name="micro-batch", ops=OpList((*one.ops, *exchanges(stage, work, tensor), *sends)), calls=turns),
+        ops = OpList((*one.ops, *exchanges(stage, work, tensor), *sends))
+        return [
+            replace(one, name="micro-batch", ops=ops, calls=turns),
             replace(update, calls=1.0 / layout.data if self.record.zero else 1),
         ]
-        if layout.data > 1:
-            shared = Execution(data_parallel=layout.data)
-            segments.append(Segment(name="gradients", ops=OpList(tuple(exchanges(stage, work, shared)))))
-        return segments
+
+    def _waits_s(self, stage: ModelConfig, layout: Layout, turns: int, pass_s: FloatArray) -> FloatArray:
+        """Seconds of a step that show of what the replicas exchange; ``pass_s`` is one micro-batch's."""
+        waits: FloatArray = 0.0
+        for item in replica_exchanges(stage, self.workload, layout.data, self.record.zero):
+            takes = self.model.estimate(OpList((item.op,)), self.execution).latency_s
+            shown = exposed_s(takes, item.beside * pass_s, layers_of(stage)) if item.beside else takes
+            waits = waits + as_float(shown) * (turns if item.each_pass else 1)
+        return waits
 
     @property
     def workload(self) -> Workload:
@@ -192,7 +209,7 @@ class TrainingCost:
         """Tokens (images, videos) of a micro-batch."""
         return as_float(config.tokens(self.workload))
 
-    def _bytes(self, memory: MemoryUse, layout: Layout, turns: int) -> FloatArray:
+    def _bytes(self, memory: MemoryUse, stage: ModelConfig, layout: Layout, turns: int) -> FloatArray:
         kept = min(layout.pipeline, turns)
-        optimizer = as_float(memory.optimizer) / (layout.data if self.record.zero else 1)
-        return as_float(memory.weights) + as_float(memory.activations) * kept + optimizer
+        held = replica_bytes(memory, stage, layout.data, self.record.zero)
+        return held + as_float(memory.activations) * kept

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from archsearch.cost.execution import Execution, execution_of, parse_execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
-from archsearch.hardware import load_gpu
+from archsearch.hardware.prices import priced_gpu
 from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
 from archsearch.workload import Phase, Workload
@@ -182,7 +182,8 @@ class TrainingRecord(Record):
     ``tokens`` is the budget, in what the family's throughput counts (tokens, images). ``batch_size`` is sequences
     (images) a step over all GPUs, ``micro_batch`` those of one pass on one GPU. The layouts tried are all combinations
     of ``tensor_parallel`` and ``pipeline_parallel`` (default: 1, 2, 4, 8 for language models); what is left is data
-    parallel. ``zero`` 1 spreads the optimizer's state over the data-parallel replicas.
+    parallel. ``zero`` is the stage of ZeRO: 1 spreads the optimizer's state over the data-parallel replicas, 2 the
+    gradients too, 3 the weights too (FSDP).
     """
 
     hardware: str
@@ -197,7 +198,7 @@ class TrainingRecord(Record):
     dtype: DType = DType.BF16
     checkpointing: bool = False
     execution: StatedExecution = Field(default={})
-    zero: Literal[0, 1] = 1
+    zero: Literal[0, 1, 2, 3] = 1
     tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
     pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
 
@@ -300,7 +301,7 @@ class SpaceRecord(Record):
         prices: dict[str, float] = {}
         for name, usd in value.items():
             try:
-                gpu = load_gpu(name).id
+                gpu = priced_gpu(name)
             except ArchSearchError as error:
                 raise ValueError(str(error)) from None
             if gpu in prices:

@@ -1,0 +1,116 @@
+"""The leash of a learned correction: how fast its factor may fall as a product grows wider.
+
+What networks learn of measured widths they also say of all between, where nothing holds them: a feed-forward a step
+wider came out some per cent faster that no library computes faster. So a factor is learned at the widths ``WIDTHS``
+alone, which are those that tables measure and a few between; between them its logarithm is interpolated, linearly in
+the logarithms of n and k. From one width to the next it falls by at most
+
+    least(LEASH · log(wider / narrower), what the logarithm of the mechanism's time rises)
+
+of which it is made the nearest that does. Hence, of two products of the same m and batch, of which the second is wider,
+n'/n · k'/k = r:
+
+* the corrected time grows at least as the mechanism's does, but for a factor of r^-LEASH;
+* where both have widths of ``WIDTHS`` and the mechanism's time grows with every width, the corrected time does not
+  fall.
+
+Waves stay: they are the mechanism's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from archsearch.arrays import Floats, Ints
+from archsearch.cost.kernels.kernel_cost import Dims
+
+LEASH = 0.25
+"""Most that the logarithm of the factor falls for one of width: a product ten per cent wider is made faster by at most
+2.4 %, one that is a hundredth wider by 0.25 %."""
+_NARROW = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1280, 1536, 2048, 2560, 3072, 3584, 4096)
+_WIDE = (5120, 6144, 7168, 8192, 10240, 12288, 16384, 24576, 32768, 49152, 65536)
+WIDTHS = np.array((*_NARROW, *_WIDE), dtype=np.float64)
+"""What tables measure of n and k, and a few between; beyond them the factor stays."""
+CONTEXTS = 32
+"""Lattices of ``WIDTHS`` squared products costed at a time."""
+
+
+def leashed(dims: Dims, shape: tuple[int, ...], learned: Callable[[Dims], tuple[Floats, Floats]]) -> Floats:
+    """log factor of products of shape [S].
+
+    Args:
+        dims: of the products; n and k as far as the factor is to depend on them.
+        learned: log factor and log of the mechanism's time of products.
+    """
+    n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), shape) for c in "nk")
+    context, which = _contexts(dims, shape)
+    count = max(value.shape[0] for value in context.values())
+    starts = range(0, count, CONTEXTS)
+    tables = np.concatenate([_tables(_part(context, slice(i, i + CONTEXTS)), learned) for i in starts])
+    (i, u), (j, v) = _place(n), _place(k)
+    below = tables[which, i, j] * (1 - v) + tables[which, i, j + 1] * v
+    above = tables[which, i + 1, j] * (1 - v) + tables[which, i + 1, j + 1] * v
+    answer: Floats = below * (1 - u) + above * u
+    return answer
+
+
+def _place(widths: Floats) -> tuple[Ints, Floats]:
+    """Which of ``WIDTHS`` lies below each width, and how far it is to the next, 0 to 1 in the logarithm."""
+    index = np.clip(np.searchsorted(WIDTHS, widths, side="right") - 1, 0, WIDTHS.size - 2)
+    share = np.log(widths / WIDTHS[index]) / np.log(WIDTHS[index + 1] / WIDTHS[index])
+    return index, np.clip(share, 0.0, 1.0)
+
+
+def _contexts(dims: Dims, shape: tuple[int, ...]) -> tuple[dict[str, Floats], Ints]:
+    """Everything but n and k, each combination once, of shape [C, 1, 1]; and which of them each product has."""
+    others = {name: np.asarray(value, dtype=np.float64) for name, value in dims.items() if name not in "nk"}
+    varying = [name for name, value in others.items() if value.size > 1 and name in ("m", "batch")]
+    if not varying:
+        return {name: value.ravel()[:1, None, None] for name, value in others.items()}, np.zeros(shape, dtype=np.int64)
+    rows = np.stack([np.broadcast_to(others[name], shape) for name in varying], axis=-1)
+    _, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    picked = {
+        name: (np.broadcast_to(value, shape)[first] if value.size > 1 else value.ravel())[:, None, None]
+        for name, value in others.items()
+    }
+    return picked, which.reshape(shape)
+
+
+def _part(context: dict[str, Floats], rows: slice) -> dict[str, Floats]:
+    return {name: value if value.shape[0] == 1 else value[rows] for name, value in context.items()}
+
+
+def _tables(context: dict[str, Floats], learned: Callable[[Dims], tuple[Floats, Floats]]) -> Floats:
+    """Log factors of every context on the lattice of widths, on the leash: [C, N, K].
+
+    Half way between the least lattice above what was learned that is on the leash, and the greatest below: both are on
+    it, and so is their mean.
+    """
+    count = max(value.shape[0] for value in context.values())
+    size = (count, WIDTHS.size, WIDTHS.size)
+    lattice = {**context, "n": WIDTHS[None, :, None], "k": WIDTHS[None, None, :]}
+    flat = {
+        name: value.ravel() if value.size == 1 else np.broadcast_to(value, size).ravel()
+        for name, value in lattice.items()
+    }
+    log_factor, log_time = (np.array(part, dtype=np.float64).reshape(size) for part in learned(flat))
+    wider = LEASH * np.diff(np.log(WIDTHS))
+    falls = [
+        np.minimum(wider.reshape(form), np.maximum(np.diff(log_time, axis=axis), 0.0))
+        for axis, form in ((1, (1, -1, 1)), (2, (1, 1, -1)))
+    ]
+    lowered = -_raised(-log_factor[:, ::-1, ::-1], falls[0][:, ::-1, ::-1], falls[1][:, ::-1, ::-1])[:, ::-1, ::-1]
+    return (_raised(log_factor, *falls) + lowered) / 2
+
+
+def _raised(log_factor: Floats, falls_n: Floats, falls_k: Floats) -> Floats:
+    """The least lattice that is nowhere below this one and falls by no more than it may along n and along k."""
+    held = np.array(log_factor)
+    for i in range(held.shape[1]):
+        if i:
+            held[:, i] = np.maximum(held[:, i], held[:, i - 1] - falls_n[:, i - 1])
+        for j in range(1, held.shape[2]):
+            held[:, i, j] = np.maximum(held[:, i, j], held[:, i, j - 1] - falls_k[:, i, j - 1])
+    return held

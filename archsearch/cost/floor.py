@@ -1,0 +1,88 @@
+"""The least time that a kernel can take: what no prediction may be below, whatever its coefficients say.
+
+    least = max(FLOPs / peak, bytes that DRAM has to serve / bandwidth)
+
+at the datasheet's dense peak and bandwidth, the peak at the clock that is locked where it is lower than the rated one.
+FLOPs are those that have to be done (attention: the pairs that its mask leaves). Of the bytes only those count that no
+cache can spare: an L2 of C bytes holds at most C of what the kernel before left and of what this one writes, and at
+most C / R of data that comes round again after R bytes, whatever is kept of it. So
+
+* a product's weights come from DRAM but for a share C / R (all of them where a model streams its weights, R endless);
+* of activations, read and written, all but C bytes pass through DRAM;
+* of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read.
+
+Caches on the memory's side (AMD's Infinity Cache) are not counted in C: their bandwidth is not DRAM's, and no profile
+has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from archsearch.arrays import Floats
+from archsearch.cost.estimate import KernelCost
+from archsearch.cost.execution import Execution
+from archsearch.cost.kernels.gemm_time import Shapes
+from archsearch.cost.kernels.kernel_cost import Dims
+from archsearch.cost.kernels.roofline_time import attention_work, memory_work
+from archsearch.cost.routes import Route
+from archsearch.dtypes import DType
+
+
+def least_time(route: Route, execution: Execution) -> tuple[Floats, Floats]:
+    """Seconds at peak and seconds at bandwidth that a kernel takes at least, arrays that broadcast to [S]."""
+    kind, gpu = route.kernel.split("/")[0], route.gpu
+    if kind == "roofline":  # never below it, nor is a cache known of every such device
+        return np.zeros(1), np.zeros(1)
+    flops, moved = _WORK[kind](route.dims, route.dtype, gpu.l2_bytes)
+    slower = 1.0 if isinstance(execution.clock, str) else max(1.0, gpu.boost_clock_mhz / execution.clock)
+    compute = flops * slower / gpu.peak_flops(route.dtype) if np.any(flops) else np.zeros(1)
+    return compute, moved / gpu.bandwidth_bytes_s
+
+
+def at_least(cost: KernelCost, route: Route, execution: Execution) -> KernelCost:
+    """A cost of routed shapes, raised to ``least_time`` where it was below."""
+    compute, memory = least_time(route, execution)
+    least = np.broadcast_to(np.maximum(compute, memory), cost.latency_s.shape)
+    below = cost.latency_s < least
+    if not below.any():
+        return cost
+    limit = np.broadcast_to(np.where(compute >= memory, "compute", "memory"), below.shape)
+    return replace(
+        cost,
+        latency_s=np.where(below, least, cost.latency_s),
+        high_s=np.maximum(cost.high_s, least),
+        bound=np.where(below, limit, cost.bound),
+    )
+
+
+def _product(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
+    s = Shapes.of(dims, dtype)
+    a = s.batch * s.m * s.k * s.itemsize * s.input_share
+    b = s.batch * s.n * s.k * s.itemsize
+    out = s.batch * s.m * s.n * s.out_itemsize
+    streamed = b * np.maximum(0.0, 1.0 - cache / np.maximum(s.reuse_bytes, 1.0))
+    shared = s.weights > 0
+    weights = np.where(shared, streamed, 0.0)
+    activations = a + out + np.where(shared, 0.0, b)
+    return 2.0 * s.batch * s.m * s.n * s.k, weights + np.maximum(0.0, activations - cache)
+
+
+def _attention(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
+    seen = dict(dims)
+    if "window" in dims:
+        reach = np.where(np.asarray(dims["window"]) > 0, np.asarray(dims["seq_q"]) + dims["window"], np.inf)
+        seen["seq_kv"] = np.minimum(dims["seq_kv"], reach)
+    flops, _ = attention_work(dims, dtype)
+    _, moved = attention_work(seen, dtype)
+    return flops, np.maximum(0.0, moved - cache)
+
+
+def _memory(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
+    flops, moved = memory_work(dims, dtype)
+    return flops, np.maximum(0.0, moved - cache)
+
+
+_WORK = {"gemm": _product, "convolution": _product, "attention": _attention, "memory": _memory}
