@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from archsearch.hardware.source import Source
 from archsearch.workload import Phase, Workload
 from archsearch.yaml_records import Record, parse_record
 
@@ -41,6 +42,7 @@ class SpreadsRecord(Record):
     """What ``whole_runs.yaml`` holds."""
 
     spreads: tuple[SpreadRecord, ...]
+    sources: tuple[Source, ...]
 
 
 @lru_cache(maxsize=1)
