@@ -59,7 +59,8 @@ class Attention:
 
     ``causal`` aligns the diagonal to the last key. ``window`` (total width in keys, None for global) is a
     sliding window: one-sided when causal, centred otherwise. ``mask`` marks an additive mask tensor that an
-    unfused implementation has to add. ``backward`` is the gradient pass: five products instead of two.
+    unfused implementation has to add. ``backward`` is the gradient pass: five products instead of two. ``autocast``
+    marks a 16-bit training pass, whose softmax an unfused implementation computes in 32 bits.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Attention:
     window: Dim | None = None
     mask: bool = False
     backward: bool = False
+    autocast: bool = False
     count: Count = 1
 
     @property

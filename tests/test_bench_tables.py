@@ -125,4 +125,4 @@ def test_decode_attention_is_one_query_over_a_cache() -> None:
     assert time[0] == time[1]
     cache_bytes = 2 * 64 * 8192 * 8 * 128 * 2
     assert time[1] * 1e-6 > cache_bytes / 2039e9  # the A100's bandwidth
-    assert 0.5 * time[1] <= time[2] < 0.7 * time[1]
+    assert 0.5 * time[1] <= time[2] < 0.75 * time[1]

@@ -104,9 +104,14 @@ def test_unfused_attention_has_the_gradients_that_autograd_computes() -> None:
     assert sum(float(m.flops()) for m in kernels if isinstance(m, MatMul)) == counted.get_total_flops()
     scores = 2 * 4 * 96 * 96 * 2.0
     moved = {m.name: float(m.memory_bytes()) / scores for m in kernels if isinstance(m, MemoryOp)}
-    assert moved == {"a.softmax": 3, "a.scale": 2}
+    assert moved == {"a.softmax_gradient": 3, "a.scale_gradient": 2}
+    for backward, each in ((False, [3, 4, 3]), (True, [3, 6, 3])):  # autocast: up, in 32 bits (one or two in), down
+        op = attention(backward=backward, autocast=True)
+        wide = kernels_of(op, A100, compiled=False, attention=AttentionChoice.EAGER)
+        own = [m for m in wide if isinstance(m, MemoryOp) and "softmax" in m.name]
+        assert [float(m.memory_bytes()) / scores for m in own] == each
     fused = list(kernels_of(attention(backward=True), A100, compiled=True, attention=AttentionChoice.EAGER))
-    assert [m.name for m in fused if isinstance(m, MemoryOp)] == ["a.softmax"]
+    assert [m.name for m in fused if isinstance(m, MemoryOp)] == ["a.softmax_gradient"]
 
 
 def test_compiled_loss_saves_logits_alone() -> None:

@@ -37,8 +37,6 @@ def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoi
             yield op
             if op.backward:
                 yield from around_fused_backward(op)
-        elif op.backward:
-            yield from unfused_attention_backward(op, compiled=compiled)
         else:
             yield from unfused_attention(op, compiled=compiled)
     else:
@@ -101,7 +99,7 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
     if op.backward:
         yield _per_head(op, "values_gradient", op.seq_kv, op.head_dim, op.seq_q)
         yield _per_head(op, "probabilities_gradient", op.seq_q, op.seq_kv, op.head_dim)
-        yield _over_scores(op, "softmax_gradient", "softmax", reads=2.0)
+        yield from _softmax(op, "softmax_gradient", reads=2.0, compiled=compiled)
         if not compiled:
             yield _over_scores(op, "scale_gradient", "mulu")
         yield _per_head(op, "queries_gradient", op.seq_q, op.head_dim, op.seq_kv)
@@ -112,7 +110,7 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
         yield _over_scores(op, "scale", "mulu")
         if masked:
             yield _over_scores(op, "mask", "addu")
-    yield _over_scores(op, "softmax", "softmax")
+    yield from _softmax(op, "softmax", reads=1.0, compiled=compiled)
     yield _per_head(op, "values", op.seq_q, op.head_dim, op.seq_kv)
 
 
@@ -126,6 +124,17 @@ def _over_scores(op: Attention, name: str, kind: str, reads: float = 1.0) -> Mem
     """A bandwidth-bound kernel over all scores."""
     rows = np.asarray(op.batch) * np.asarray(op.heads_q) * np.asarray(op.seq_q)
     return MemoryOp(name=f"{op.name}.{name}", kind=kind, rows=rows, cols=op.seq_kv, dtype=op.dtype, reads=reads)
+
+
+def _softmax(op: Attention, name: str, *, reads: float, compiled: bool) -> Iterator[MemoryOp]:
+    """Softmax over scores, or its gradient: ``reads`` 1 or 2 tensors of [rows, keys]. Autocast computes it in 32 bits,
+    eagerly between a cast up and one down (https://docs.pytorch.org/docs/stable/amp.html)."""
+    softmax = _over_scores(op, name, "softmax", reads)
+    if compiled or not op.autocast or op.dtype.itemsize >= 4:
+        yield softmax
+        return
+    cast = replace(_over_scores(op, f"{name}.cast", "cast"), writes=2.0)
+    yield from (cast, replace(softmax, dtype=DType.FP32), replace(cast, reads=2.0, writes=1.0))
 
 
 def around_fused_backward(op: Attention) -> Iterator[Kernel]:
@@ -144,25 +153,6 @@ def around_fused_backward(op: Attention) -> Iterator[Kernel]:
             reads=reads,
             writes=writes,
         )
-
-
-def unfused_attention_backward(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
-    """Gradients of attention as separate kernels: of values and probabilities, through the softmax (which reads its
-    output and their gradient) and the scale, of queries and keys. A mask takes no gradient."""
-    heads = np.asarray(op.batch) * np.asarray(op.heads_q)
-    rows = heads * np.asarray(op.seq_q)
-    q, kv, d = op.seq_q, op.seq_kv, op.head_dim
-
-    def product(name: str, m: Dim, n: Dim, k: Dim) -> MatMul:
-        return MatMul(name=f"{op.name}.{name}", m=m, n=n, k=k, batch=heads, dtype=op.dtype, weights=False)
-
-    yield product("values", kv, d, q)
-    yield product("probabilities", q, kv, d)
-    yield MemoryOp(name=f"{op.name}.softmax", kind="softmax", rows=rows, cols=kv, dtype=op.dtype, reads=2.0)
-    if not compiled:
-        yield MemoryOp(name=f"{op.name}.scale", kind="mulu", rows=rows, cols=kv, dtype=op.dtype)
-    yield product("queries", q, d, kv)
-    yield product("keys", kv, d, q)
 
 
 def runs_fused(op: Attention, gpu: GpuSpec, attention: AttentionChoice) -> Mask:

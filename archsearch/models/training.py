@@ -12,8 +12,9 @@ master weights and both moments and writes all but the gradient, besides the 16-
 Training in 16 bits is what ``torch.autocast`` makes of 32-bit weights (https://docs.pytorch.org/docs/stable/amp.html,
 op reference): every pass casts the weights to 16 bits and their gradients back to 32; products, their outputs and
 activations are in 16 bits; the embeddings, so the residual sum and its gradients, stay in 32 bits, and LayerNorm
-computes in 32 bits, its output cast for the products that take it. Eager execution runs all of these as kernels of
-their own; a compiler fuses the casts of activations into their neighbours, whose bytes it then counts in 16 bits.
+computes in 32 bits, as unfused attention's softmax does, between casts for the products. Eager execution runs all of
+these as kernels of their own; a compiler fuses the casts of activations into their neighbours, whose bytes it then
+counts in 16 bits.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
             yield replace(back, stride=None, input_size=None, bias=False)
         yield replace(matmul, name=f"{name}.weight", m=matmul.n, n=matmul.k, k=matmul.m, weights=False, bias=False)
     elif isinstance(op, Attention):
-        yield replace(op, name=name, backward=True)
+        yield replace(op, name=name, backward=True, autocast=op.dtype.itemsize < 4)
     elif isinstance(op, MemoryOp):
         yield replace(_gradient(op), name=name)
     elif isinstance(op, FusedGroup):
@@ -116,7 +117,10 @@ def _is_mixed(op: Op) -> TypeGuard[FusedGroup]:
 
 
 def _autocast(op: Op) -> Op:
-    """A forward op as ``torch.autocast`` runs it: residual sums and LayerNorm in 32 bits, counted in tensors of 16."""
+    """A forward op as ``torch.autocast`` runs it: residual sums and LayerNorm in 32 bits, counted in tensors of 16, and
+    the softmax of unfused attention."""
+    if isinstance(op, Attention):
+        return replace(op, autocast=True)
     if not _is_mixed(op):
         return op
     return replace(op, members=tuple(kernel for m in op.members for kernel in _forward_kernels(m)))
