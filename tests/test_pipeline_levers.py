@@ -48,8 +48,8 @@ def silicon_allows(gpu, name) -> bool:
         return cc >= (10, 0) if nvidia else gpu.architecture == "cdna4"
     if name == "fa3":
         return nvidia and cc[0] == 9
-    if name == "fa2":
-        return nvidia and cc >= (8, 0)
+    if name == "fa2":  # AOTriton's on AMD
+        return cc >= (8, 0) if nvidia else gpu.architecture in ("cdna2", "cdna3", "cdna4", "rdna3", "rdna4")
     if name == "compile":
         return cc >= (7, 0) or not nvidia  # Triton, C++ on a processor, a graph compiler
     if name == "cuda-graphs":
