@@ -74,7 +74,8 @@ class EstimateResult:
         parameters: of the model; ``active_parameters`` are those that one token uses, fewer in a mixture of experts.
         flops: floating-point operations that the model needs.
         latency_s: one pass; ``latency_low_s`` and ``latency_high_s`` hold the 80 % band.
-        gpu_s: its kernels back to back; ``host_s`` the host's launching of them; ``kernels`` how many there are.
+        gpu_s: its kernels back to back; ``waits_s`` what waiting for launches adds to them; ``host_s`` the host's
+            launching of them; ``kernels`` how many there are.
         provenance: how the latency is known: measured, calibrated, transferred or analytic.
         roofline: that no kernels of the GPU are known and the latency is a roofline with a wide band; None elsewhere.
         throughput: what is completed per second, in ``throughput_unit``.
@@ -101,6 +102,7 @@ class EstimateResult:
     latency_low_s: float
     latency_high_s: float
     gpu_s: float
+    waits_s: float
     host_s: float
     provenance: str
     roofline: str | None
@@ -252,6 +254,7 @@ def estimate_result(
         latency_low_s=float(answer.low_s),
         latency_high_s=float(answer.high_s),
         gpu_s=float(answer.total("gpu_s")),
+        waits_s=float(answer.total("waits_s")),
         host_s=float(answer.total("host_s")),
         provenance=answer.provenance.value,
         roofline=gpu.why_roofline,

@@ -23,6 +23,7 @@ from archsearch.cost.execution import (
     named_execution,
     parse_execution,
 )
+from archsearch.cost.host import host_record
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory
@@ -128,8 +129,9 @@ def test_a_run_takes_its_calls_times_the_longer_of_gpu_and_host() -> None:
     run = replace(BURST, launch_us=20.0)
     gpu_big, gpu_small = (float(model.estimate([op]).latency_s) for op in (big, small))
     assert gpu_small < 50 * 20e-6 < gpu_big + 1
+    gap = host_record().gap_us * 1e-6  # after its one kernel
     answer = model.estimate(ops, run)
-    assert float(answer.latency_s) == pytest.approx(3 * max(gpu_big, 20e-6) + 7 * 50 * 20e-6)
+    assert float(answer.latency_s) == pytest.approx(3 * (gpu_big + gap) + 7 * 50 * 20e-6)
     assert float(answer.total("gpu_s")) == pytest.approx(3 * gpu_big + 7 * gpu_small)
     assert float(answer.total("host_s")) == pytest.approx((3 + 7 * 50) * 20e-6)
     assert bool(answer.host_bound)
@@ -155,7 +157,7 @@ def test_what_stands_beside_runs_plainly() -> None:
 
 @pytest.mark.parametrize("cache", [None, PriceCache()])
 def test_one_cache_changes_no_price_and_every_field_of_a_kernel_counts(cache: PriceCache | None) -> None:
-    config, work = load_preset("bert-base"), Workload(seq_len=512, batch_size=8)
+    config, work = load_preset("bert-base"), Workload(seq_len=512, batch_size=64)
     model = CostModel(H100, cache=cache)
     runs = [
         Execution(),
@@ -199,7 +201,7 @@ def test_a_locked_clock_stretches_products_by_its_ratio_and_leaves_memory_alone(
 
 def test_tensor_parallel_runs_a_shard_and_pays_for_its_sums() -> None:
     config, work = load_preset("llama-3-8b"), Workload(phase=Phase.PREFILL, seq_len=2048)
-    run = default_execution(work).resolved(work)
+    run = replace(default_execution(work).resolved(work), launch_us=0.0)
     shard = replace(
         config,
         num_attention_heads=8,
@@ -223,8 +225,9 @@ def test_stages_send_and_replicas_share_the_batch() -> None:
     config, work = load_preset("llama-3-8b"), Workload(seq_len=1024, batch_size=4)
     send = Collective(name="s", kind="send", payload_bytes=4 * 1024 * 4096 * 2.0, group_size=2)
     each = float(collective_cost(H100, send).latency_s)
-    staged = latency(config, work, Execution(pipeline_parallel=4))
-    assert staged == pytest.approx(latency(config, work, Execution()) + 3 * each, rel=1e-9)
+    run = Execution(launch_us=0.0)
+    staged = latency(config, work, replace(run, pipeline_parallel=4))
+    assert staged == pytest.approx(latency(config, work, run) + 3 * each, rel=1e-9)
     half = latency(config, replace(work, batch_size=2), Execution())
     assert latency(config, work, Execution(data_parallel=2)) == pytest.approx(half, rel=1e-12)
     with pytest.raises(UnsupportedError, match="cannot be shared equally"):
@@ -334,7 +337,7 @@ def test_a_lower_limit_slows_a_burst_too_and_the_boards_own_changes_nothing() ->
     model = CostModel(H100)
     at = [float(model.estimate(product, replace(BURST, power_limit_w=w)).latency_s) for w in (None, 700.0, 350.0)]
     assert at[1] == pytest.approx(at[0], rel=1e-12)
-    assert at[2] > 1.5 * at[0]
+    assert 1.2 * at[0] < at[2] < 2.0 * at[0]  # at the lower voltage an operation takes less energy
 
 
 def test_the_fastest_attention_is_no_slower_than_any() -> None:

@@ -69,6 +69,8 @@ def _print(result: EstimateResult) -> None:
     if result.host_s > result.gpu_s:
         launches, kernels = milliseconds(result.host_s), milliseconds(result.gpu_s)
         say(f"  the host binds: {launches} ms of launches, {kernels} ms of kernels")
+    elif result.waits_s:
+        say(f"  of it waiting for launches: {milliseconds(result.waits_s)} ms")
     use = f"{result.mfu:.1%} MFU, {result.hfu:.1%} HFU"
     say(f"  throughput  {rate(result.throughput)} {result.throughput_unit}  at {use}")
     active = "" if result.active_parameters == result.parameters else f" ({millions(result.active_parameters)} active)"

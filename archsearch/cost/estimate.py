@@ -35,8 +35,8 @@ class OpCost:
 class SegmentCost:
     """One segment of a run. Seconds, FLOPs and kernels are of one of its ``calls``; the breakdown too.
 
-    ``gpu_s`` is the kernels back to back with its band, ``host_s`` the host's launching of them; a call takes the
-    longer, since the host runs ahead.
+    ``gpu_s`` is the kernels back to back with its band, ``gaps_s`` what the GPU waits between them, ``host_s`` the
+    host's launching of them; a call takes the longer of the two sides, since the host runs ahead.
     """
 
     name: str
@@ -49,13 +49,14 @@ class SegmentCost:
     kernels: Floats
     flops: Floats
     breakdown: tuple[OpCost, ...]
+    gaps_s: FloatArray = 0.0
 
     @property
     def waits_s(self) -> FloatArray:
-        """Seconds of a call that the GPU waits for the host; 0 where it never does."""
+        """Seconds of a call that the GPU waits for a launch; 0 where it never does."""
         if np.max(self.host_s, initial=0.0) <= np.min(self.gpu_s, initial=np.inf):
-            return 0.0
-        waits: Floats = np.maximum(self.host_s - self.gpu_s, 0.0)
+            return self.gaps_s
+        waits: Floats = np.maximum(self.host_s - self.gpu_s, self.gaps_s)
         return waits
 
     @property
@@ -74,9 +75,10 @@ class SegmentCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Time of a run: Σ calls · max(GPU, host) over its segments, the 80 % band, and how it is known.
+    """Time of a run: Σ calls · max(GPU with gaps, host) over its segments, the 80 % band, and how it is known.
 
-    Waiting for the host widens no band: it is added to both ends. ``execution`` is the whole run's.
+    Waiting for the host does not widen the kernels' band: it is added to both ends. ``spread`` is what a whole run has
+    beside it (``cost/spread.py``), in the band already. ``execution`` is the whole run's.
     """
 
     latency_s: Floats
@@ -86,17 +88,21 @@ class Estimate:
     flops: Floats
     segments: tuple[SegmentCost, ...] = ()
     execution: Execution = field(default_factory=Execution)
+    spread: float = 0.0
 
     @classmethod
-    def of(cls, segments: Sequence[SegmentCost], execution: Execution) -> Estimate:
-        """The sum of segments."""
+    def of(cls, segments: Sequence[SegmentCost], execution: Execution, spread: float = 0.0) -> Estimate:
+        """The sum of segments, its kernels' band widened by the ``spread`` of a whole run."""
         latency: list[Floats] = []
         low: list[Floats] = []
         high: list[Floats] = []
         for part in segments:
-            waits = part.waits_s
-            for into, value in ((latency, part.gpu_s), (low, part.low_s), (high, part.high_s)):
-                into.append(part.times_of(value if np.ndim(waits) == 0 and waits == 0.0 else value + waits))
+            waits, ends = part.waits_s, (part.gpu_s, part.low_s, part.high_s)
+            if not (np.ndim(waits) == 0 and waits == 0.0):
+                ends = (ends[0] + waits, ends[1] + waits, ends[2] + waits)
+            latency.append(part.times_of(ends[0]))
+            low.append(part.times_of(widened(ends[0], ends[1], spread)))
+            high.append(part.times_of(widened(ends[0], ends[2], spread)))
         return cls(
             latency_s=_sum(latency),
             low_s=_sum(low),
@@ -105,10 +111,11 @@ class Estimate:
             flops=_sum([part.times_of(part.flops) for part in segments]),
             segments=tuple(segments),
             execution=execution,
+            spread=spread,
         )
 
     def total(self, name: str) -> Floats:
-        """A field of the segments (``gpu_s``, ``host_s``, ``kernels``) summed over all calls."""
+        """A field of the segments (``gpu_s``, ``host_s``, ``waits_s``, ``kernels``) summed over all calls."""
         return _sum([part.times_of(as_float(getattr(part, name))) for part in self.segments])
 
     @property
@@ -131,6 +138,16 @@ class Estimate:
     def rows(self) -> list[dict[str, Any]]:
         """The breakdown of a scalar estimate as plain dicts: totals over ``count`` for flops, bytes and latency."""
         return [_row(item) for item in self.breakdown]
+
+
+def widened(value: Floats, end: Floats, spread: float) -> Floats:
+    """An end of a band moved away from the value: independent errors add up in quadrature, in logarithms."""
+    if spread == 0.0:
+        return end
+    with np.errstate(all="ignore"):  # illegal architectures of a grid
+        distance = np.log(end / value)
+        moved: Floats = value * np.exp(np.copysign(np.hypot(distance, spread), distance))
+    return moved
 
 
 def _sum(terms: Sequence[Floats]) -> Floats:

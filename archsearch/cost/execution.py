@@ -23,8 +23,10 @@ from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
 
-TORCH_RELEASES = ("2.4", "2.8")
-"""Releases whose kernels differ: ``2.4`` stands for those before 2.8, ``2.8`` for 2.8 and later."""
+TORCH_RELEASES = ("2.4", "2.5", "2.8")
+"""Releases whose kernels differ: ``2.4`` stands for those up to 2.4, ``2.5`` for those from there to 2.7, whose
+scaled_dot_product_attention takes cuDNN on Hopper (https://github.com/pytorch/pytorch/releases/tag/v2.5.0), ``2.8`` for
+2.8 and later, whose RMSNorm is one kernel."""
 CLOCKS = ("burst", "sustained")
 MOST_DIGITS = 9
 """Digits of a whole number in an execution: no GPUs, clocks or times need more."""
@@ -36,7 +38,7 @@ class AttentionChoice(StrEnum):
     """Which kernels run attention.
 
     ``auto``: the default of the phase, ``sdpa`` or ``fastest``. ``sdpa``: what torch's scaled_dot_product_attention
-    takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (from 2.8 on), the
+    takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (from 2.5 on), the
     memory-efficient kernel, or its math path, unfused, where none of them runs. ``fastest``: of the fused kernels of
     all libraries the fastest for each shape, else unfused. ``flash``: the fastest FlashAttention of this GPU, or
     refuse. ``fa2``: FlashAttention-2, or torch's memory-efficient kernel, or refuse. ``eager``: product, scale, mask,
@@ -93,7 +95,7 @@ class ExecutionFields(TypedDict, total=False):
     texts.
     """
 
-    torch: Annotated[str, "Release: 2.4 (before 2.8) or 2.8 (and later)."]
+    torch: Annotated[str, "Release: 2.4, 2.5 (cuDNN attention on Hopper) or 2.8 (and later)."]
     attention: Annotated[str, "auto, sdpa (torch's choice), fastest, flash, fa2, eager (unfused)."]
     compiled: Annotated[bool, "Fuse bandwidth-bound ops as torch.compile does, or not."]
     cuda_graphs: Annotated[bool, "Replay all launches of a call at once."]

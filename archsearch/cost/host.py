@@ -26,6 +26,7 @@ class HostRecord(Record):
     """What ``host.yaml`` holds."""
 
     launch_us: LaunchRecord
+    gap_us: NonNegativeFloat
     sources: tuple[Source, ...]
 
 
@@ -47,3 +48,11 @@ def launch_s(gpu: GpuSpec, execution: Execution) -> float:
         return 0.0
     launch_us = host_record().launch_us
     return (launch_us.compiled if execution.compiled else launch_us.eager) * 1e-6
+
+
+def gap_s(gpu: GpuSpec, execution: Execution) -> float:
+    """Seconds that a GPU waits between two kernels of a stream; a graph's kernels, and those that ``launch_us`` 0 asks
+    to be back to back, follow without one."""
+    if execution.cuda_graphs or execution.launch_us == 0.0 or gpu.vendor == "cpu" or not gpu.generation.tiles_known:
+        return 0.0
+    return host_record().gap_us * 1e-6

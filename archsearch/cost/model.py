@@ -16,10 +16,10 @@ from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
-from archsearch.cost.estimate import Estimate, KernelCost, OpCost, SegmentCost
+from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.floor import at_least
-from archsearch.cost.host import launch_s
+from archsearch.cost.host import gap_s, launch_s
 from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
@@ -36,6 +36,7 @@ from archsearch.cost.routes import (
     gemm_route,
     memory_route,
 )
+from archsearch.cost.spread import whole_run_spread
 from archsearch.cost.training_kernels import attention_passes, in_training
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
@@ -50,8 +51,8 @@ CHUNK = 8192
 class Prices(Protocol):
     """What prices op lists on one GPU."""
 
-    def estimate(self, ops: OpList, execution: Execution) -> Estimate:
-        """Latency of an op list run in order."""
+    def estimate(self, ops: OpList, execution: Execution, spread: float = 0.0) -> Estimate:
+        """Latency of an op list run in order, with the ``spread`` of whole runs in its band."""
 
 
 def price_on(
@@ -64,7 +65,8 @@ def price_on(
     """
     chosen = chosen_execution(workload, execution).resolved(workload)
     ops = laid_out(config, workload, chosen)
-    return {name: model.estimate(ops, chosen) for name, model in models.items()}
+    spread = whole_run_spread(config, workload)
+    return {name: model.estimate(ops, chosen, spread) for name, model in models.items()}
 
 
 class CostModel:
@@ -81,11 +83,14 @@ class CostModel:
         self.calibration = calibration or Calibration.load()
         self.cache = cache
 
-    def price(self, config: Lowerable, workload: Workload, execution: Execution | None = None) -> Estimate:
+    def price(
+        self, config: Lowerable, workload: Workload, execution: Execution | None = None, spread: float | None = None
+    ) -> Estimate:
         """The time of one run of a model: the one way from a config to seconds.
 
         The layout and the release's rewrites change the ops first, then every op is priced under the execution
-        (``default_execution`` where it is None).
+        (``default_execution`` where it is None). The band holds the ``spread`` of whole runs of the model's kind;
+        another where it is part of a larger run, 0 for its kernels' band alone.
 
         Raises:
             UnsupportedError: the GPU has no units or kernel for what is asked, or the model no such layout.
@@ -93,18 +98,20 @@ class CostModel:
         """
         chosen = chosen_execution(workload, execution).resolved(workload)
         if self.cache is not None:
-            return self.cache.call((config, workload, chosen), lambda: self._price(config, workload, chosen))
-        return self._price(config, workload, chosen)
+            key = (config, workload, chosen, spread)
+            return self.cache.call(key, lambda: self._price(config, workload, chosen, spread))
+        return self._price(config, workload, chosen, spread)
 
-    def _price(self, config: Lowerable, workload: Workload, execution: Execution) -> Estimate:
+    def _price(self, config: Lowerable, workload: Workload, execution: Execution, spread: float | None) -> Estimate:
         for dtype in (workload.linear_dtype, workload.activation_dtype):
             if not self.gpu.supports(dtype):
                 raise UnsupportedError(self.gpu.why_unsupported(dtype))
-        return self.estimate(laid_out(config, workload, execution), execution)
+        ops = laid_out(config, workload, execution)
+        return self.estimate(ops, execution, whole_run_spread(config, workload) if spread is None else spread)
 
-    def estimate(self, ops: OpList | Sequence[Op], execution: Execution = BURST) -> Estimate:
+    def estimate(self, ops: OpList | Sequence[Op], execution: Execution = BURST, spread: float = 0.0) -> Estimate:
         """Latency of an op list run in order, broadcast over the dimensions' shapes; by default of kernels back to
-        back, as they are benchmarked.
+        back, as they are benchmarked. ``spread`` is what a whole run's band has beside its kernels'.
 
         Raises:
             UnsupportedError: the GPU cannot run an op in its format, with the reason.
@@ -115,7 +122,7 @@ class CostModel:
         for segment in segments_of(ops):
             own = execution.of_part(beside=segment.beside, workload=segment.workload)
             parts.append(self._segment(segment, own))
-        return Estimate.of(parts, execution)
+        return Estimate.of(parts, execution, spread)
 
     def route_cost(self, route: Route, execution: Execution = BURST) -> KernelCost:
         """Cost of routed 1-d shapes (what validation calls); arrays of shape [S]."""
@@ -136,8 +143,9 @@ class CostModel:
             bound=time.bound,
             details=time.details,
         )
-        if execution.clock != "burst" or execution.power_limit_w is not None:
-            slower = slow_down(self.gpu, known, time.bound, time.latency_s, execution)
+        burst = execution.clock == "burst" and execution.power_limit_w is None
+        if not (burst and known.provenance is Provenance.CALIBRATED):
+            slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
             cost = replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
         return at_least(cost, route, execution)
 
@@ -166,6 +174,7 @@ class CostModel:
             kernels=kernels,
             flops=weighted_total((i.flops for i in items), counts),
             breakdown=tuple(items),
+            gaps_s=as_float(kernels) * gap_s(self.gpu, execution),
         )
 
     def _op_cost(self, op: Op, execution: Execution) -> OpCost:

@@ -10,9 +10,9 @@ seen no long kernel without it) does not hold. Compared are peak / power:
     RTX 4090  165           450     0.37    160, 97 %
     L4        121           72      1.68     59, 49 %: as the L40S, half of whose peak is measured
 
-Published: https://github.com/zzc0721/torch-performance-test-data/issues/107, 78 and 120; no fit saw them. The rule does
-not run the other way (an L4 by it would reach 38): boards with less power run at lower voltages, where an operation
-takes less energy.
+Published: https://github.com/zzc0721/torch-performance-test-data/issues/107, 78 and 120; no fit saw them. A
+board with less power for its rate falls back to a lower clock and voltage, where an operation takes less energy
+(``clock_slow_down``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,16 @@ from __future__ import annotations
 from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
+
+VOLTAGE_EXPONENT = 0.6
+"""How a board's voltage grows with its clock, V ∝ f^u: an operation's energy is then ∝ f^2u and the power of a dense
+kernel ∝ f^(1 + 2u). Read from one pair of published products: an H100 PCIe (756 TFLOP/s, 350 W) reaches 458 TFLOP/s,
+the SXM (989, 700 W) 794 (zzc0721/torch-performance-test-data, stas00/ml-engineering)."""
+
+SWITCHING = 1.25
+"""Power that matrix products of a whole model take at full clock, over those of a kernel table. Read from one clock: an
+H200 that runs whole models keeps up to 1,500 MHz (NVML after large products, docs/benchmarks.md), where the slow-down
+that its table shows leaves 1,665."""
 
 RELIEVED = 0.75
 """Peak per watt, against the measured GPU's, below which a board counts as free of its limit; nearer ones count as
@@ -40,6 +50,24 @@ def peak_per_watt(gpu: GpuSpec, dtype: DType) -> float:
         UnsupportedError: the GPU has no such format.
     """
     return gpu.peak_flops(dtype) / gpu.tdp_w
+
+
+def clock_slow_down(power: float) -> float:
+    """By how much the clock falls where full clock would take ``power`` times what the board has; above 1 for more."""
+    share: float = power ** (1.0 / (1.0 + 2.0 * VOLTAGE_EXPONENT))
+    return share
+
+
+def power_against(gpu: GpuSpec, other: GpuSpec, dtype: DType) -> float:
+    """Power that a dense kernel takes at a GPU's rated clock, of the board's own, over the same of another board: the
+    ratio of their peaks per watt, and of what an operation takes at the voltage of the rated clock.
+
+    Raises:
+        UnsupportedError: a GPU has no such format.
+    """
+    ratio = peak_per_watt(gpu, dtype) / peak_per_watt(other, dtype)
+    energy: float = (gpu.boost_clock_mhz / other.boost_clock_mhz) ** (2.0 * VOLTAGE_EXPONENT)
+    return ratio * energy
 
 
 def board_power_w(gpu: GpuSpec, execution: Execution) -> float:

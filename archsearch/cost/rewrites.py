@@ -9,12 +9,14 @@ import numpy as np
 from archsearch.cost.execution import Execution
 from archsearch.ops import FusedGroup, MatMul, MemoryOp, Op, OpList
 
+UNFUSED_NORMS = ("2.4", "2.5")
+"""Releases whose RMSNorm is several kernels."""
 _MERGED = {"q_proj+k_proj+v_proj": 3, "k_proj+v_proj": 2}
 
 
 def rewritten(ops: OpList, execution: Execution) -> OpList:
     """The op list as this release and these options run it."""
-    if execution.torch == "2.4" and not execution.compiled:
+    if execution.torch in UNFUSED_NORMS and not execution.compiled:
         ops = OpList(tuple(_unfused_norm(op) for op in ops))
     if execution.fused_qkv:
         ops = OpList(tuple(_merge(op) for op in ops))

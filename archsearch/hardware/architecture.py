@@ -112,6 +112,7 @@ class Architecture:
     * ``efficient_attention``: formats of PyTorch's own fused kernel.
     * ``torch_attention``: the kernel that scaled_dot_product_attention prefers; ``serving_attention`` the engines'.
     * ``triton``: whether Triton, and so torch.compile, generates code.
+    * ``keeps_clock``: by format, a board of the same process whose long dense products keep their rated clock.
     * ``citations``: by fact, where it comes from.
     """
 
@@ -141,6 +142,7 @@ class Architecture:
     torch_attention: str
     serving_attention: Served
     triton: bool
+    keeps_clock: Mapping[DType, str]
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -188,6 +190,7 @@ class ArchitectureRecord(Record):
     torch_attention: Literal["torch_fa2", "torch_cudnn"] = "torch_fa2"
     serving_attention: Served | None = None
     triton: bool = False
+    keeps_clock: dict[DType, str] = Field(default={})
     sources: tuple[Source, ...] = ()
     notes: str = ""
 
@@ -208,7 +211,7 @@ class ArchitectureRecord(Record):
         return tuple(name for name in (*FACTS, *OWN) if name in self.model_fields_set)
 
 
-OWN = ("fitted_as", "compute_capabilities")
+OWN = ("fitted_as", "compute_capabilities", "keeps_clock")
 """Facts that no relative lends."""
 FACTS = tuple(f.name for f in fields(Architecture) if f.name not in ("id", "name", "vendor", "citations", *OWN))
 """Facts that a relative lends where they are not stated."""

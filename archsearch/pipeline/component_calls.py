@@ -90,7 +90,7 @@ class Pricer:
         return self._calls(config, workload, execution)
 
     def _price(self, config: ModelConfig, workload: Workload, execution: Execution) -> Call:
-        answer = self.model.price(config, workload, execution)
+        answer = self.model.price(config, workload, execution, spread=0.0)  # a part of a run, which has one
         use = memory(config, workload, execution, self.gpu)
         ops = laid_out(config, workload, answer.execution)
         limits = bounds(ops, self.gpu, answer.execution)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from archsearch.arrays import Count, Flags, Floats, as_float
-from archsearch.cost.estimate import Provenance
+from archsearch.cost.estimate import Provenance, widened
 from archsearch.cost.kernels.collective import copy_bandwidth_bytes_s
 from archsearch.cost.power import board_power_w
+from archsearch.cost.spread import whole_run_spread
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.prices import Quotes
@@ -19,6 +20,7 @@ from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.component_calls import Call, Pricer
 from archsearch.pipeline.request import Deployment, Placement, Request, check_request, conflicts
 from archsearch.pipeline.stages import Stage, exchange, stages_of, transfer_s
+from archsearch.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,8 @@ def estimate_pipeline(
     bandwidth = (
         copy_bandwidth_bytes_s(gpu, pinned=deployment.pinned, given_gb_s=deployment.pcie_gb_s) if offloaded else np.inf
     )
-    costs = tuple(_cost(priced, weights, deployment.placement, bandwidth) for priced in stages)
+    spread = whole_run_spread(pipeline.record, Workload())
+    costs = tuple(_cost(priced, weights, deployment.placement, bandwidth, spread) for priced in stages)
     provenance = Provenance.worst([turn.call.provenance for priced in stages for turn in priced.turns])
     return PipelineEstimate(
         pipeline=pipeline,
@@ -180,6 +183,11 @@ class _Priced:
         """A field of the calls summed over all of them."""
         return sum((as_float(getattr(t.call, field)) * as_float(t.calls) for t in self.turns), as_float(0.0))
 
+    def end(self, field: str, spread: float) -> Floats:
+        """An end of the calls' bands, each widened by the ``spread`` of the whole run, summed over all of them."""
+        ends = (widened(t.call.latency_s, getattr(t.call, field), spread) * as_float(t.calls) for t in self.turns)
+        return sum(ends, as_float(0.0))
+
     def largest(self, field: str) -> Floats:
         """The largest of a field over the calls."""
         most = as_float(0.0)
@@ -201,7 +209,9 @@ def _priced(stage: Stage, pipeline: GenerationPipeline, deployment: Deployment, 
     return _Priced(stage, turns, as_float(weights), extra)
 
 
-def _cost(priced: _Priced, weights: Mapping[str, Floats], placement: Placement, bandwidth_bytes_s: float) -> StageCost:
+def _cost(
+    priced: _Priced, weights: Mapping[str, Floats], placement: Placement, bandwidth_bytes_s: float, spread: float
+) -> StageCost:
     transfer = transfer_s(priced.stage, priced.weights_bytes, placement, bandwidth_bytes_s)
     waits = priced.total("latency_s") + priced.extra_s
     by_kind: dict[str, Floats] = {}
@@ -213,8 +223,8 @@ def _cost(priced: _Priced, weights: Mapping[str, Floats], placement: Placement, 
         name=priced.stage.name,
         calls=priced.stage.calls,
         latency_s=waits + transfer,
-        low_s=priced.total("low_s") + priced.extra_s + transfer,  # waiting and copying widen no band
-        high_s=priced.total("high_s") + priced.extra_s + transfer,
+        low_s=priced.end("low_s", spread) + priced.extra_s + transfer,  # waiting and copying widen no band
+        high_s=priced.end("high_s", spread) + priced.extra_s + transfer,
         gpu_s=priced.total("gpu_s"),
         host_s=priced.total("host_s"),
         transfer_s=transfer,
