@@ -66,7 +66,7 @@ class ToyModel:
         self.peak, self.tile, self.launch_s = peak, tile, launch_s
         self.calls = 0
 
-    def estimate(self, ops: OpList, execution: Execution = BURST) -> Estimate:
+    def estimate(self, ops: OpList, execution: Execution = BURST, spread: float = 0.0) -> Estimate:
         self.calls += 1
         total: Any = as_float(0.0)
         for op in ops:

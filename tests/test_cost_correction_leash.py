@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from archsearch.arrays import Floats
 from archsearch.cost.calibration import Calibration
 from archsearch.cost.correction_leash import LEASH, WIDTHS, leashed
+from archsearch.cost.estimate import Provenance
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.cost.routes import gemm_route
@@ -32,6 +33,12 @@ CORRECTED = [
     if gpu.supports(dtype) and gpu.generation.tiles_known
     if Calibration.load().lookup(gpu, kernel_of(gpu.id, dtype)).correction is not None
 ]
+MEASURED = [
+    (gpu, dtype)
+    for gpu, dtype in CORRECTED
+    if Calibration.load().lookup(load_gpu(gpu), kernel_of(gpu, dtype)).provenance is Provenance.CALIBRATED
+]
+"""On others the board's clock differs from the measured one's, and moves long products' times besides."""
 
 
 def times(gpu: str, dtype: DType, m: float, n: Floats, k: Floats, *, correction: bool = True) -> Floats:
@@ -60,7 +67,7 @@ def test_a_wider_product_is_faster_by_the_mechanism_alone(
     assert after / before >= allowed * (1 - 1e-9)
 
 
-@pytest.mark.parametrize(("gpu", "dtype"), CORRECTED, ids=str)
+@pytest.mark.parametrize(("gpu", "dtype"), MEASURED, ids=str)
 def test_at_the_widths_that_tables_have_no_time_falls_where_the_mechanisms_does_not(gpu: str, dtype: DType) -> None:
     sides = WIDTHS[4:-2]
     n, k = (grid.ravel() for grid in np.meshgrid(sides, sides, indexing="ij"))
