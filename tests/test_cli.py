@@ -82,7 +82,9 @@ def test_estimate_contract(capsys):
     rows = document["breakdown"]
     keys = {"name", "op", "count", "flops", "bytes", "latency_s", "bound", "tile", "waves", "wave_efficiency"}
     assert all(keys <= set(row) for row in rows)
-    assert math.isclose(sum(r["latency_s"] for r in rows), document["latency_s"], rel_tol=1e-9)
+    total = sum(r["latency_s"] for r in rows) + document["waits_s"]  # kernels, and gaps between them
+    assert math.isclose(total, document["latency_s"], rel_tol=1e-9)
+    assert document["waits_s"] < 0.05 * document["latency_s"]
     assert math.isclose(sum(r["flops"] for r in rows), document["flops"], rel_tol=1e-9)
 
 

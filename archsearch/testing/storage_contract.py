@@ -55,9 +55,10 @@ derived:
   hidden_size: num_key_value_heads * queries_per_kv * head_dim
 budget: {parameters: [1.0e+6, 4.0e+7]}
 workload: {phase: prefill, seq_len: 512, dtype: fp16}
+execution: {name: vllm, launch_us: 0}
 quality: {proxy: chinchilla-besiroglu, tokens: 1.0e+10}
 """
-"""360 decoders: enough for batches and fronts, and priced in a blink."""
+"""360 decoders: enough for batches and fronts, and priced in a blink. No host binds them, or many had one speed."""
 WRITERS = 4
 
 
