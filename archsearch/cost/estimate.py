@@ -146,7 +146,7 @@ def widened(value: Floats, end: Floats, spread: float) -> Floats:
         return end
     with np.errstate(all="ignore"):  # illegal architectures of a grid
         distance = np.log(end / value)
-        moved: Floats = value * np.exp(np.copysign(np.hypot(distance, spread), distance))
+        moved: Floats = value * np.exp(np.copysign(np.sqrt(distance * distance + spread**2), distance))
     return moved
 
 
