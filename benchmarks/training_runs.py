@@ -69,14 +69,19 @@ def fitted(frame: pd.DataFrame) -> tuple[float, float]:
     return float(found.x[0]), float(found.x[1])
 
 
+def parts(runs: pd.DataFrame) -> pd.DataFrame:
+    """Training rows that nothing makes doubtful, with ``parts_of`` their commands; the working directory is the file's,
+    since commands name models beside it."""
+    runs = runs[(runs["kind"] == "train") & runs["doubtful"].isna()]
+    return pd.concat([runs, pd.DataFrame(list(map(parts_of, runs["command"])), index=runs.index)], axis=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=RUNS)
     path = parser.parse_args().runs.resolve()
-    runs = pd.read_csv(path)
     os.chdir(path.parent)  # commands name models beside the file
-    runs = runs[(runs["kind"] == "train") & runs["doubtful"].isna()]
-    frame = pd.concat([runs, pd.DataFrame(list(map(parts_of, runs["command"])), index=runs.index)], axis=1)
+    frame = parts(pd.read_csv(path))
     even, known = frame.index % 2 == 0, training_constants()
     trials = {"as in the file": (known.compute, known.attention), "fitted again": fitted(frame[even])}
     rows = []
