@@ -10,9 +10,6 @@ fitted with each group left out. A step is one of ``optimizer / N``: N micro-bat
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
 import os
 import re
 from pathlib import Path
@@ -20,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from answers import asked
 
-from archsearch.cli.main import run
 from archsearch.cost.training_kernels import training_constants
 
 RUNS = Path("../shared/published_runs/runs.csv")
@@ -31,11 +28,8 @@ PRODUCTS = ("linear", "bmm")
 def parts_of(command: str) -> dict[str, float]:
     """Seconds of a run by what the constants scale (``compute`` both, ``attention`` the second too), each without them,
     what they leave alone, and the step's with its band."""
-    text, shares = re.fullmatch(r"archsearch (.*?)\s*\(optimizer\s*/\s*(\d+)\)", command).groups()  # type: ignore[union-attr]
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert run([*text.split(), "--json"]) == 0, text
-    answer: dict[str, Any] = json.loads(out.getvalue())
+    text, shares = re.fullmatch(r"(archsearch .*?)\s*\(optimizer\s*/\s*(\d+)\)", command).groups()  # type: ignore[union-attr]
+    answer = asked(text)
     known, rows = training_constants(), answer["breakdown"]
     compiled = bool(answer["execution"]["compiled"])
     vector = answer["workload"]["dtype"] == "fp32"
@@ -76,27 +70,31 @@ def parts(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([runs, pd.DataFrame(list(map(parts_of, runs["command"])), index=runs.index)], axis=1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="?", type=Path, default=RUNS)
-    path = parser.parse_args().runs.resolve()
-    os.chdir(path.parent)  # commands name models beside the file
-    frame = parts(pd.read_csv(path))
+def left_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per group and constants (the file's, fitted again, fitted without the group): errors of the group's rows
+    that no fit saw, as shares."""
     even, known = frame.index % 2 == 0, training_constants()
     trials = {"as in the file": (known.compute, known.attention), "fitted again": fitted(frame[even])}
     rows = []
     for group, part in frame.groupby("group"):
-        own = {**trials, f"without {group}": fitted(frame[even & (frame["group"] != group)])}
+        own = {**trials, "group left out": fitted(frame[even & (frame["group"] != group)])}
         odd = part[part.index % 2 == 1]
         held = odd if len(odd) else part
         inside = ((held["published_s"] >= held["low"]) & (held["published_s"] <= held["high"])).mean()
         for name, constants in own.items():
             error = predicted(held, constants) / held["published_s"] - 1
-            shown = "group left out" if name.startswith("without") else name
-            cells = {"group": group, "rows": len(held), "constants": shown, "compute": constants[0]}
+            cells = {"group": group, "rows": len(held), "constants": name, "compute": constants[0]}
             cells |= {"attention": constants[1], "median error": error.abs().median(), "bias": error.median()}
             rows.append(cells | {"in band": inside if name == "as in the file" else np.nan})
-    print(pd.DataFrame(rows).round(3).to_string(index=False))
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="?", type=Path, default=RUNS)
+    path = parser.parse_args().runs.resolve()
+    os.chdir(path.parent)  # commands name models beside the file
+    print(left_out(parts(pd.read_csv(path))).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import training_runs
 from whole_run_tables import COVERAGE, KINDS, held_back, markdown
 
 from archsearch.cost.spread import spread_records
-from archsearch.cost.training_kernels import training_constants
 
 SPREAD_OF = {"train": "training", "encoder": "encoder", "image": "image", "video": "video", "llm": "language"}
 """Kinds of the file as ``cost/whole_runs.yaml`` names them."""
@@ -38,23 +37,24 @@ def spreads(frame: pd.DataFrame) -> str:
     return markdown(heads, rows, 2)
 
 
-def kernels_width(frame: pd.DataFrame, spread: float) -> pd.Series:
-    """Half widths, in logarithms and on the side where the published time lies, of the kernels' bands alone: a run's
-    band has both in quadrature (``cost/estimate.py``)."""
+def kernels_squared(frame: pd.DataFrame, spread: float) -> pd.Series:
+    """Squared half widths of the kernels' bands alone, in logarithms and on the side where the published time lies: a
+    run's band has both in quadrature (``cost/estimate.py``)."""
     above = frame["published_s"] >= frame["predicted_s"]
     end = frame["high_s"].where(above, frame["low_s"])
     squared: pd.Series = np.log(end / frame["predicted_s"]) ** 2 - spread**2
     return squared.clip(lower=0.0)
 
 
-def distance(frame: pd.DataFrame) -> pd.Series:
+def squared_distance(frame: pd.DataFrame) -> pd.Series:
+    """Squared logarithm of published over predicted seconds."""
     squared: pd.Series = np.log(frame["published_s"] / frame["predicted_s"]) ** 2
     return squared
 
 
 def spread_fitted(frame: pd.DataFrame, spread: float) -> float:
     """The least width with which 80 % of the rows lie in their bands, where ``spread`` is in the bands as they are."""
-    lacking = np.sort((distance(frame) - kernels_width(frame, spread)).clip(lower=0.0))
+    lacking = np.sort((squared_distance(frame) - kernels_squared(frame, spread)).clip(lower=0.0))
     return float(np.sqrt(lacking[math.ceil(COVERAGE * len(lacking)) - 1]))
 
 
@@ -62,29 +62,19 @@ def coverage(frame: pd.DataFrame, spread: float, other: float) -> str:
     """Percent of rows in band if its width were ``other``; empty where it is unknown."""
     if math.isnan(other):
         return ""
-    within = distance(frame) <= kernels_width(frame, spread) + other**2 * (1 + 1e-9)
+    within = squared_distance(frame) <= kernels_squared(frame, spread) + other**2 * (1 + 1e-9)
     return f"{100 * within.mean():.0f}"
 
 
 def training(frame: pd.DataFrame) -> str:
     """Training's two constants: in the file, fitted again, and by group without its rows."""
-    known = training_constants()
-    frame = training_runs.parts(frame)
-    even = frame.index % 2 == 0
-    rows = []
-    for group, part in frame.groupby("group"):
-        odd = part[part.index % 2 == 1]
-        held = odd if len(odd) else part
-        left = training_runs.fitted(frame[even & (frame["group"] != group)])
-        trials = {"as in the file": (known.compute, known.attention), "fitted again": training_runs.fitted(frame[even])}
-        for name, constants in {**trials, "group left out": left}.items():
-            error = 100 * (training_runs.predicted(held, constants) / held["published_s"] - 1)
-            shown = [
-                f"{constants[0]:.3f}",
-                f"{constants[1]:.3f}",
-                f"{error.abs().median():.1f}",
-                f"{error.median():+.1f}",
-            ]
-            rows.append([str(group), name, str(len(held)), *shown])
+    rows = [
+        [
+            *(str(row["group"]), str(row["constants"]), str(row["rows"])),
+            *(f"{row['compute']:.3f}", f"{row['attention']:.3f}"),
+            *(f"{100 * row['median error']:.1f}", f"{100 * row['bias']:+.1f}"),
+        ]
+        for row in training_runs.left_out(training_runs.parts(frame)).to_dict("records")
+    ]
     heads = ("group", "constants", "rows", "compute", "attention", "median error %", "bias %")
     return markdown(heads, rows, 2)

@@ -17,44 +17,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import whole_run_fits as fits
+from answers import Answer, asked
 from whole_run_tables import by_gpu, by_kind, doubtful, sentence
 
 RUNS = Path("../shared/published_runs/runs.csv")
 PREDICTED = ["predicted_s", "low_s", "high_s"]
 DENOISERS = ("denoise", "transformer", "denoising")
-Answer = dict[str, Any]
 Band = tuple[float, float, float]
 """Seconds, and the low and high end of the band."""
-
-
-@cache
-def asked(text: str) -> Answer:
-    """What a command answers as JSON.
-
-    Raises:
-        RuntimeError: it exits with another status than 0.
-    """
-    from archsearch.cli.main import run
-
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run([*(word for word in text.split()[1:] if word != "--json"), "--json"])
-    if status:
-        raise RuntimeError(f"{text}: {err.getvalue().strip()[:300]}")
-    answer: Answer = json.loads(out.getvalue())
-    return answer
 
 
 def predicted(command: str) -> Band:
