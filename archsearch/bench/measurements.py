@@ -12,6 +12,7 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
   batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
 * ``gated_delta_net``: batch, seq, conv_kernel, num_k_heads, head_k_dim, num_v_heads, head_v_dim, and the kernel's name,
   which tells the convolution from the rule and a prompt from a generation.
+* one layer of a language model (``linear_qkv``, ``activation`` ...): tokens and its dimensions (see ``layer_rows``).
 
 In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turns (see ``own_tables``).
 
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsearch.arrays import Floats, Ints
-from archsearch.bench import delta_rows
+from archsearch.bench import delta_rows, layer_rows
 from archsearch.bench.fit import Group
 from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
@@ -120,7 +121,9 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             dims["kv_share"] = _cache_share(part, dtype)
         if "buffers" in part and op != "convolution":
             dims |= reuse(str(op), dtype, dims, part["buffers"].to_numpy(dtype=np.float64))
-        if op in GEMM_OPS:
+        if layer_rows.is_layer_row(str(op), part.columns):
+            routes = layer_rows.layer_routes(gpu, dtype, str(op), dims)
+        elif op in GEMM_OPS:
             routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
         elif op == "scaled_mm":
             routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
@@ -179,7 +182,8 @@ def _cache_share(part: pd.DataFrame, dtype: DType) -> Floats:
 
 
 def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
-    names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
+    of_layer = layer_rows.is_layer_row(op, part.columns)
+    names = layer_rows.DIMENSIONS if of_layer else DIMENSIONS.get(op, MEMORY_DIMENSIONS)
     dims: dict[str, Floats] = {}
     for name in names:
         if name not in part:

@@ -8,7 +8,6 @@ import numpy as np
 
 from archsearch.arrays import Floats, as_float
 from archsearch.bench.routed import Routed
-from archsearch.cost.kernels.bandwidth import default_tensors
 from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
@@ -36,7 +35,6 @@ def routed_roofline_s(routed: Routed) -> Floats:
     if "generation" in d:
         flops, moved = delta_net_work(d, dtype)
         return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
-    reads, writes = default_tensors(routed.op)
-    shape: dict[str, Any] = {"rows": d["rows"], "cols": d["cols"], "reads": reads, "writes": writes}
+    shape: dict[str, Any] = {name: d[name] for name in ("rows", "cols", "reads", "writes")}
     op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
     return op_roofline_s(op, gpu)
