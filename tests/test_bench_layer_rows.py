@@ -90,14 +90,14 @@ def test_the_roofline_of_a_product_is_its_flops_or_bytes() -> None:
 
 
 def test_a_published_table_is_taken_as_it_is(measurements: Path) -> None:
-    """Vidur's layers, on which nothing is fitted (one row in eleven): every row has a prediction; products on a GPU that
-    no fit saw are near, and every op is in order."""
-    frame = predict_frame(read_measurements(measurements / "llm_layer_fp16.csv").iloc[::11])
+    """Vidur's layers, on which nothing is fitted (one row in eleven, by mechanism alone): every row has a prediction;
+    products on a GPU that no fit saw are near, and every op is in order."""
+    frame = predict_frame(read_measurements(measurements / "llm_layer_fp16.csv").iloc[::11], correction=False)
     assert frame["predicted_us"].notna().all()
     groups = {(g["gpu"], g["op"]): g for g in scores_of(frame, ("gpu", "op"))["groups"]}
     assert len(groups) == 27
     for (gpu, op), group in groups.items():
-        assert group["spearman"] > 0.92, (gpu, op)
+        assert group["spearman"] > 0.9, (gpu, op)
         if gpu == "a40" and op.startswith("linear"):
             assert group["mape"] < 12, op
             assert group["within_band"] > 0.8, op
