@@ -23,7 +23,6 @@ from archsearch.arrays import Ints, Mask
 from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction_fit import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction_fit import folds_of, train
-from archsearch.bench.delta_rows import comparable
 from archsearch.bench.fit import Group, fit
 from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
@@ -55,7 +54,7 @@ HELD_OUT_BY = {
     "m": ("n", "k"),
     "head_dim": ("heads_q", "heads_kv", "head_dim"),
     "cols": ("cols",),
-    "channels": ("channels",),
+    "channels": ("channels", "batch"),
     "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
 }
 """Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
@@ -113,7 +112,7 @@ def calibrate(
         InvalidInputError: a folder holds no table, or no family has such a name.
     """
     tables = [table for source in sources for table in tables_of(source)]
-    frames = [comparable(split_rows(read_timed(table))[0]) for table in tables]
+    frames = [split_rows(read_timed(table))[0] for table in tables]
     measured = families_of(frames)
     families = [family for family in measured if family.kernel.startswith(only)]
     rooflines = roofline_fits(frames, progress) if PREFIX.startswith(only) or only.startswith(PREFIX) else {}

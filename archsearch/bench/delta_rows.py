@@ -33,9 +33,9 @@ UNPACKED = "fused_recurrent_gated_delta_rule"
 a 32-byte sector (``BV`` of fla/ops/fused_recurrent.py)."""
 UNPACKED_SHARE = 0.5
 KEYS_ALONE = ("a100-sxm-80gb",)
-"""GPUs whose published rows come from that release: their collector convolved the keys alone, channel by channel
-(https://github.com/ai-dynamo/aiconfigurator, collector/vllm/collect_gdn.py: "Conv1D over key channels"; the rows do not
-change with num_v_heads)."""
+"""GPUs whose published rows come from an earlier collector: its convolution was of the keys alone, over [channels,
+tokens] (https://github.com/ai-dynamo/aiconfigurator, collector/vllm/collect_gdn.py: "Conv1D over key channels"). Their
+times do not change with num_v_heads, and step at 1024 tokens as the package causal-conv1d does."""
 
 
 def delta_routes(
@@ -55,18 +55,10 @@ def delta_routes(
     for name in dict.fromkeys(named):
         index = np.flatnonzero(np.asarray(named) == name)
         kernel, generation = KERNELS[name]
+        kernel = "channels-first" if kernel == "convolution" and gpu.id in KEYS_ALONE else kernel
         sizes = _sizes(gpu, dtype, {key: value[index] for key, value in dims.items()}, name)
         routes.append((index, delta_route(gpu, dtype, kernel, generation=generation, dims=sizes)))
     return routes
-
-
-def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table without the rows that time another convolution than engines run (``KEYS_ALONE``): nothing is fitted on
-    them."""
-    if "kernel" not in frame:
-        return frame
-    other = (frame["op"] == OP) & frame["gpu"].isin(KEYS_ALONE) & (frame["kernel"] == "causal_conv1d_fn")
-    return frame[~other].reset_index(drop=True)
 
 
 def _sizes(gpu: GpuSpec, dtype: DType, d: Mapping[str, Floats], name: str) -> dict[str, Floats]:

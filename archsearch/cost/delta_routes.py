@@ -18,13 +18,16 @@ _MODELS = {kernel: DeltaNetModel(kernel) for kernel in KERNELS}
 _SERVED: dict[tuple[str, bool], Kernel] = {
     ("convolution", False): "convolution",
     ("convolution", True): "convolution-update",
+    ("channels-first", False): "channels-first",
+    ("channels-first", True): "channels-first-update",
     ("rule", False): "chunk",
     ("rule", True): "recurrent",
 }
 
 
 def delta_route(gpu: GpuSpec, dtype: DType, kernel: str, *, generation: bool, dims: Dims) -> Route:
-    """The kernel of a gated delta net's ``convolution`` or ``rule``, on [S] dimensions (``DeltaNetModel.predict``).
+    """The kernel of a gated delta net's ``convolution`` or ``rule`` (or of a convolution over [channels, tokens],
+    ``channels-first``), on [S] dimensions (``DeltaNetModel.predict``).
 
     Raises:
         UnsupportedError: a format that the kernels do not take, or a GPU for which Triton, in which they are written,

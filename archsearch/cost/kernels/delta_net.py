@@ -7,6 +7,9 @@ vllm/model_executor/layers/fla/ops (https://github.com/vllm-project/vllm), Trito
       chain = min(seq, 8) · token latency, and the load of the tokens before where a sequence has more than one block
       work  = blocks · block clocks + tokens · channel blocks · token clocks, over all SMs
 * ``convolution-update``: one token, a block of 256 channels with the tokens of its state.
+* ``channels-first`` and ``channels-first-update``: the same over [channels, tokens], as in engines before them and in
+  the package causal-conv1d (https://github.com/Dao-AILab/causal-conv1d, csrc/causal_conv1d_fwd.cu): a block for each
+  channel of a sequence takes 1024 tokens at a time, in threads of 8; one by one where seq is no multiple of 8.
 * ``chunk``: five kernels in parallel over chunks of 64 tokens and value heads (sums of gates, k kᵀ, the inverse of its
   triangle, w and u, outputs) and one that walks the chunks of a sequence, since its state passes from one to the next.
       parallel = longest of chunks · chunk clocks + tokens · token clocks over all SMs, the rows of one chunk's
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -37,6 +40,8 @@ from archsearch.linear_attention import CHUNK_SIZE, GatedDeltaNet
 
 BLOCK_TOKENS, BLOCK_CHANNELS = 8.0, 256.0
 """Tokens and channels of a convolution's block (``BLOCK_M`` and ``BLOCK_N`` of causal_conv1d.py)."""
+ROW_TOKENS, VECTOR_TOKENS = 1024.0, 8.0
+"""Tokens of one step of a block over [channels, tokens], and of a thread's load in it (``kNThreads`` · ``kNElts``)."""
 SCORE_BYTES = 4.0
 """Bytes of an element of k kᵀ between the kernels; its inverse has the format's (``output_dtype`` of chunk.py)."""
 SHARPNESS = 8.0
@@ -59,6 +64,14 @@ COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {
         *_DRAM,
     ),
     "convolution-update": (_LAUNCH, _BLOCK, *_DRAM),
+    "channels-first": (
+        _LAUNCH,
+        _BLOCK,
+        Coefficient("element_cycles", "clock", 1e-3, 10, 0.1, "clocks of an SM per token and channel"),
+        Coefficient("scalar_factor", "1", 1.0, 8.0, 1.5, "time of a block whose tokens come one by one"),
+        *_DRAM,
+    ),
+    "channels-first-update": (_LAUNCH, _BLOCK, *_DRAM),
     "recurrent": (_LAUNCH, _BLOCK, *_DRAM),
     "chunk": (
         Coefficient("launch_s", "s", 5e-6, 5e-5, 1.8e-5, "launch, first loads and drain of all six kernels"),
@@ -70,8 +83,8 @@ COEFFICIENTS: dict[str, tuple[Coefficient, ...]] = {
         *_DRAM,
     ),
 }
-Kernel = Literal["convolution", "convolution-update", "chunk", "recurrent"]
-KERNELS: tuple[Kernel, ...] = ("convolution", "convolution-update", "chunk", "recurrent")
+Kernel = Literal["convolution", "convolution-update", "channels-first", "channels-first-update", "chunk", "recurrent"]
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +162,14 @@ def _convolution(d: Mapping[str, Floats], size: float, m: _Machine, v: Mapping[s
     return _one(v["launch_s"], chain, work, m.dram_s(moved, moved))
 
 
+def _channels_first(d: Mapping[str, Floats], size: float, m: _Machine, v: Mapping[str, float]) -> Times:
+    blocks = d["batch"] * d["channels"]
+    scalar = np.where(d["seq"] % VECTOR_TOKENS == 0, 1.0, v["scalar_factor"])
+    each = np.ceil(d["seq"] / ROW_TOKENS) * v["block_cycles"] * scalar + d["seq"] * v["element_cycles"]
+    moved = 2.0 * blocks * d["seq"] * size
+    return _one(v["launch_s"], np.zeros_like(moved), m.work_s(blocks * each), m.dram_s(moved, moved))
+
+
 def _convolution_update(d: Mapping[str, Floats], size: float, m: _Machine, v: Mapping[str, float]) -> Times:
     states = d["conv_kernel"] - 1.0
     each = d["batch"] * d["channels"] * size
@@ -200,6 +221,8 @@ def _one(launch: float, chain: Floats, work: Floats, dram: Floats) -> Times:
 _TIMES: dict[str, Callable[[Mapping[str, Floats], float, _Machine, Mapping[str, float]], Times]] = {
     "convolution": _convolution,
     "convolution-update": _convolution_update,
+    "channels-first": _channels_first,
+    "channels-first-update": _convolution_update,
     "recurrent": _recurrent,
     "chunk": _chunk,
 }
