@@ -10,6 +10,9 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
 * ``scaled_mm`` (fp8 operands that come quantized): m, n, k. ``convolution`` (channels last, padded to keep its size):
   batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
+* ``gated_delta_net``: batch, seq, conv_kernel, num_k_heads, head_k_dim, num_v_heads, head_v_dim, and the kernel's name,
+  which tells the convolution from the rule and a prompt from a generation.
+* one layer of a language model (``linear_qkv``, ``activation`` ...): tokens and its dimensions (see ``layer_rows``).
 
 In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turns (see ``own_tables``).
 
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsearch.arrays import Floats, Ints
+from archsearch.bench import delta_rows, layer_rows
 from archsearch.bench.fit import Group
 from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
@@ -58,6 +62,7 @@ DIMENSIONS = {
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "decode_attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
+    delta_rows.OP: delta_rows.DIMENSIONS,
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
@@ -116,12 +121,16 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             dims["kv_share"] = _cache_share(part, dtype)
         if "buffers" in part and op != "convolution":
             dims |= reuse(str(op), dtype, dims, part["buffers"].to_numpy(dtype=np.float64))
-        if op in GEMM_OPS:
+        if layer_rows.is_layer_row(str(op), part.columns):
+            routes = layer_rows.layer_routes(gpu, dtype, str(op), dims)
+        elif op in GEMM_OPS:
             routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
         elif op == "scaled_mm":
             routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
         elif op == "convolution":
             routes = _convolution_routes(gpu, dtype, part, dims)
+        elif op == delta_rows.OP:
+            routes = delta_rows.delta_routes(gpu, dtype, part, dims)
         elif op in ATTENTION_OPS:
             kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
             routes = attention_routes(gpu, dtype, dims, kernels)
@@ -173,7 +182,8 @@ def _cache_share(part: pd.DataFrame, dtype: DType) -> Floats:
 
 
 def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
-    names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
+    of_layer = layer_rows.is_layer_row(op, part.columns)
+    names = layer_rows.DIMENSIONS if of_layer else DIMENSIONS.get(op, MEMORY_DIMENSIONS)
     dims: dict[str, Floats] = {}
     for name in names:
         if name not in part:

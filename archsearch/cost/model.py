@@ -16,6 +16,7 @@ from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
+from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.floor import at_least
@@ -40,6 +41,7 @@ from archsearch.cost.spread import whole_run_spread
 from archsearch.cost.training_kernels import attention_passes, in_training
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
@@ -219,6 +221,9 @@ class CostModel:
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
+            return reshaped(self.route_cost(route, execution), shape)
+        if isinstance(kernel, GatedDeltaNet):
+            route, shape = delta_net_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Attention):
             return scaled(self._attention_cost(kernel, execution), attention_passes(kernel))
