@@ -7,7 +7,7 @@ time that lies elsewhere. That of a kernel (its family's residuals) is the same 
 same shape, and independent elsewhere; waiting for the host has none. With b an op's half width in logarithms and w its
 share of a run's time, the ratio's half width is
 
-    √(Σ_same (w₁ − w₂)² b² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
+    √(Σ_same (w₁ b₁ − w₂ b₂)² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
 
 and √(s₁² + s₂²) in place of d s where kind, GPU or execution differ, which the caller says (``alike``). Ops of one name
 in different segments (two text encoders, a denoising step and a decoder) are different ops.
@@ -73,7 +73,7 @@ def _of_kernels(first: Estimate, second: Estimate) -> tuple[Floats, Floats]:
         w1, b1 = (as_float(0.0), as_float(0.0)) if one is None else (one.share, one.half)
         w2, b2 = (as_float(0.0), as_float(0.0)) if other is None else (other.share, other.half)
         same = _is_same(one, other)
-        kernels = kernels + np.where(same, ((w1 - w2) * b1) ** 2, (w1 * b1) ** 2 + (w2 * b2) ** 2)
+        kernels = kernels + np.where(same, (w1 * b1 - w2 * b2) ** 2, (w1 * b1) ** 2 + (w2 * b2) ** 2)
         moved = moved + np.abs(w1 - w2)
     return kernels, moved
 
