@@ -122,7 +122,7 @@ def test_runs_of_the_same_kernels_have_a_ratio_that_is_a_point():
 
 
 def test_errors_of_disjoint_kernels_add_in_quadrature():
-    """One kernel each: √(0.3² + 0.4²) = 0.5; all time lies elsewhere, so that the run's own error of 0.12 stays whole."""
+    """One kernel each: √(0.3² + 0.4²) = 0.5; all time lies elsewhere, so the run's own error of 0.12 stays whole."""
     found = ratio_of(made({"a": (2e-3, 0.3)}), made({"b": (1e-3, 0.4)}))
     assert float(found.value) == pytest.approx(2.0)
     assert half_width(found) == pytest.approx(0.5)

@@ -10,7 +10,8 @@ share of a run's time, the ratio's half width is
     √(Σ_same (w₁ b₁ − w₂ b₂)² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
 
 and √(s₁² + s₂²) in place of d s where kind, GPU or execution differ, which the caller says (``alike``). Ops of one name
-in different segments (two text encoders, a denoising step and a decoder) are different ops.
+in different segments (two text encoders, a denoising step and a decoder) are different ops. Of a run that does not say
+what it consists of, nothing is known to be shared: the two bands add up in quadrature.
 """
 
 from __future__ import annotations
@@ -57,10 +58,13 @@ def ratio_of(first: Estimate, second: Estimate, *, alike: bool | None = None) ->
     if alike is None:
         alike = first.spread == second.spread and first.execution == second.execution
     value = as_float(first.latency_s) / as_float(second.latency_s)
-    kernels, moved = _of_kernels(first, second)
-    moved = moved + _of_waits(first, second)
-    spread = (0.5 * moved) ** 2 * first.spread**2 if alike else first.spread**2 + second.spread**2
-    width = np.exp(np.sqrt(kernels + spread))
+    if first.segments and second.segments:
+        kernels, moved = _of_kernels(first, second)
+        moved = moved + _of_waits(first, second)
+        spread = (0.5 * moved) ** 2 * first.spread**2 if alike else first.spread**2 + second.spread**2
+        width = np.exp(np.sqrt(kernels + spread))
+    else:
+        width = np.exp(np.hypot(*(np.log(as_float(run.high_s) / as_float(run.low_s)) / 2 for run in (first, second))))
     return Ratio(value, value / width, value * width)
 
 
