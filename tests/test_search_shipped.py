@@ -110,7 +110,7 @@ def test_another_shape_has_the_size_of_the_naive_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_another_shape_gains_speed_and_loses_no_quality(name: str) -> None:
-    """Rank 1 is predicted no worse than the naive shape and faster, and at the lower end of the band no slower by 1 %."""
+    """Rank 1 is predicted no worse than the naive shape and faster, and at the lower end at most 1 % slower."""
     found = recommend(name, "h100-sxm", top=1, progress=False)
     (gain,) = found.attrs["gains"]
     sign = -1 if found.attrs["quality"]["direction"] == "maximize" else 1
