@@ -218,7 +218,7 @@ class CostModel:
             if kernel.weights:
                 flat["reuse_bytes"] = np.array(np.inf)
             if isinstance(kernel, ScaledMatMul):
-                route = prepared_route(self.gpu, kernel.dtype, flat, kernel.granularity, kernel.rate)
+                route = prepared_route(self.gpu, kernel.dtype, flat, kernel.rate)
                 cost = reshaped(self.route_cost(route, execution), shape)
                 return no_faster(cost, least_seconds(kernel, self.gpu, execution))
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)

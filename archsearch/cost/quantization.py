@@ -73,12 +73,10 @@ def quantization_record() -> QuantizationRecord:
 class ScaledMatMul(MatMul):
     """A product whose activations come quantized: its time holds no quantization.
 
-    ``granularity`` is what a scale covers, ``rate`` its kernel's multiply rate against the library's. ``row_major``
-    marks an int8 product whose right side lies row by row, as torchao passes it eagerly; ``on_host`` one that the
-    host's processor computes.
+    ``rate`` is its kernel's multiply rate against the library's. ``row_major`` marks an int8 product whose right side
+    lies row by row, as torchao passes it eagerly; ``on_host`` one that the host's processor computes.
     """
 
-    granularity: str = "row"
     rate: float = 1.0
     row_major: bool = False
     on_host: bool = False
@@ -269,7 +267,6 @@ def _scaled(op: MatMul, execution: Execution, *, row_major: bool = False, on_hos
         count=op.count,
         weights=op.weights,
         bias=op.bias,
-        granularity=execution.granularity,
         rate=quantization_record().compiled_int8_rate if in_triton else 1.0,
         row_major=row_major,
         on_host=on_host,
