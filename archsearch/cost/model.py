@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
-from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
+from archsearch.cost.combine import either, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
@@ -26,6 +26,7 @@ from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
+from archsearch.cost.quantization import ScaledMatMul, least_seconds
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -36,6 +37,7 @@ from archsearch.cost.routes import (
     flatten,
     gemm_route,
     memory_route,
+    prepared_route,
 )
 from archsearch.cost.spread import whole_run_spread
 from archsearch.cost.training_kernels import attention_passes, in_training
@@ -217,6 +219,10 @@ class CostModel:
             flat, shape = flatten(dims)
             if kernel.weights:
                 flat["reuse_bytes"] = np.array(np.inf)
+            if isinstance(kernel, ScaledMatMul):
+                route = prepared_route(self.gpu, kernel.dtype, flat, kernel.rate)
+                cost = reshaped(self.route_cost(route, execution), shape)
+                return no_faster(cost, least_seconds(kernel, self.gpu, execution))
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Convolution):
