@@ -32,6 +32,8 @@ def routed_roofline_s(routed: Routed) -> Floats:
             op_roofline_s(Attention(name="row", dtype=dtype, causal=c, **sizes), gpu) for c in (False, True)
         )
         return np.where(np.asarray(d["causal"]) > 0, causal, full)
+    if "sent" in d:  # a collective: what its ring sends, at the link's rated speed
+        return np.asarray(d["sent"]) / d["rated"]
     reads, writes = default_tensors(routed.op)
     shape: dict[str, Any] = {"rows": d["rows"], "cols": d["cols"], "reads": reads, "writes": writes}
     op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
