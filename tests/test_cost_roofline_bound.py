@@ -208,12 +208,21 @@ def test_weights_that_come_round_within_the_cache_need_no_dram() -> None:
 
 
 def test_every_kernel_family_has_a_floor() -> None:
-    assert {name.split("/")[0] for name in FAMILIES} == {"gemm", "convolution", "attention", "memory", "roofline"}
+    assert {name.split("/")[0] for name in FAMILIES} == {
+        *("gemm", "convolution", "attention", "memory", "collective", "roofline")
+    }
 
 
 MEASUREMENTS = Path(__file__).resolve().parents[2] / "shared" / "measurements"
 OURS = Path("hardware_profiles/measurements/h200-sxm-2026-11-26.csv")
-TABLES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "decode_attention.csv", "memory_bound_fp32.csv")
+TABLES = (
+    "gemm_tensor_core.csv",
+    "gemm_fp32.csv",
+    "attention.csv",
+    "decode_attention.csv",
+    "memory_bound_fp32.csv",
+    "collectives.csv",
+)
 
 
 @pytest.mark.parametrize("table", [OURS, *(MEASUREMENTS / name for name in TABLES)], ids=lambda path: path.stem)

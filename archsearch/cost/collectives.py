@@ -18,6 +18,7 @@ from archsearch.cost.kernels.collective import Link, Traffic, joined_gpus, link_
 from archsearch.cost.kernels.collective_time import ALGORITHMS, CollectiveModel
 from archsearch.cost.routes import Route
 from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Collective
 
@@ -77,6 +78,8 @@ def collective_routes(
     custom = np.broadcast_to(np.asarray("" if kernels is None else kernels) == CUSTOM, message.shape)
     routes = []
     for index, link in _links(gpu, gpus):
+        if link.fabric is not None:
+            raise UnsupportedError(f"no measured collective over {link.name} is known, which joins {gpu.id}")
         for rows, route in _routes(gpu, dtype, kind, _rows(whole, index), link, custom[index]):
             routes.append((index[rows], route))
     return routes
