@@ -79,6 +79,16 @@ def other_stack(path: Path) -> pd.DataFrame:
     return frame.assign(layer=frame["op"], op="linear", m=frame["tokens"], n=n, k=k)
 
 
+SMALL_MESSAGE = 64 * 1024
+
+
+def collectives(file: Path) -> str:
+    """Collectives by GPU and by what counts in them: latency up to 64 KiB, bandwidth beyond."""
+    rows = kernels(file)
+    message = rows["message_bytes"].gt(SMALL_MESSAGE).map({False: "to 64 KiB", True: "beyond"})
+    return table(rows.assign(message=message), ("gpu", "message"))
+
+
 def carried() -> str:
     """Errors on GPUs left out, from the calibration files."""
     from archsearch.cost.calibration import read_calibration
@@ -115,6 +125,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
+    "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv"))),
     "left-out": lambda _: carried(),
