@@ -72,6 +72,16 @@ def other_stack(path: Path) -> pd.DataFrame:
     return frame[frame["op"].isin(LINEAR_OPS) & (frame["latency_us"] >= VIDUR_SHORTEST_US)]
 
 
+SMALL_MESSAGE = 64 * 1024
+
+
+def collectives(file: Path) -> str:
+    """Collectives by GPU and by what counts in them: latency up to 64 KiB, bandwidth beyond."""
+    rows = kernels(file)
+    message = rows["message_bytes"].gt(SMALL_MESSAGE).map({False: "to 64 KiB", True: "beyond"})
+    return table(rows.assign(message=message), ("gpu", "message"))
+
+
 def carried() -> str:
     """Errors on GPUs left out, from the calibration files."""
     from archsearch.cost.calibration import read_calibration
@@ -108,6 +118,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
+    "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
     "delta-nets": lambda folder: table(kernels(folder / "linear_attention.csv"), ("gpu", "kernel")),
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),

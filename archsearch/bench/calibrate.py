@@ -49,6 +49,7 @@ MEASURED_FILES = (
     "attention.csv",
     "memory_bound_fp32.csv",
     "linear_attention.csv",
+    "collectives.csv",
 )
 HELD_OUT_BY = {
     "m": ("n", "k"),
@@ -56,8 +57,10 @@ HELD_OUT_BY = {
     "cols": ("cols",),
     "channels": ("channels", "batch"),
     "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
+    "own": ("own", "gpus"),
 }
-"""Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
+"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, or of a collective's
+buffer and group, or none."""
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4

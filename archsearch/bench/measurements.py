@@ -7,6 +7,8 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
 * ``decode_attention``: the same of one query a sequence over a cache; optional ``kv_dtype`` of the cache.
+* ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` of one node: gpus, message_bytes (the whole buffer
+  of one rank, as nccl-tests count it); optional kernel: ``custom`` is vLLM's all_reduce, any other the library's.
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
 * ``scaled_mm`` (fp8 operands that come quantized): m, n, k. ``convolution`` (channels last, padded to keep its size):
   batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.arrays import Floats, Ints
 from archsearch.bench import delta_rows, layer_rows
@@ -35,6 +38,7 @@ from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.routed import Routed
 from archsearch.bench.whole_models import is_whole_model_table, tidy
+from archsearch.cost.collectives import collective_routes
 from archsearch.cost.routes import (
     Route,
     attention_routes,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
 
 GEMM_OPS = ("linear", "bmm")
 ATTENTION_OPS = ("attention", "decode_attention")
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
@@ -63,6 +68,7 @@ DIMENSIONS = {
     "decode_attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
     delta_rows.OP: delta_rows.DIMENSIONS,
+    **dict.fromkeys(COLLECTIVES, ("gpus", "message_bytes")),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
@@ -132,12 +138,18 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
         elif op == delta_rows.OP:
             routes = delta_rows.delta_routes(gpu, dtype, part, dims)
         elif op in ATTENTION_OPS:
-            kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
-            routes = attention_routes(gpu, dtype, dims, kernels)
+            routes = attention_routes(gpu, dtype, dims, _kernel_names(part))
+        elif op in COLLECTIVES:
+            routes = collective_routes(gpu, dtype, str(op), dims["message_bytes"], dims["gpus"], _kernel_names(part))
         else:
             routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
         for index, route in routes:
             yield Routed(positions[index], str(op), route)
+
+
+def _kernel_names(part: pd.DataFrame) -> NDArray[np.object_] | None:
+    """The column ``kernel`` as strings, "" where it says nothing."""
+    return part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
 
 
 def _convolution_routes(

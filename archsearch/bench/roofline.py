@@ -35,6 +35,8 @@ def routed_roofline_s(routed: Routed) -> Floats:
     if "generation" in d:
         flops, moved = delta_net_work(d, dtype)
         return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
+    if "sent" in d:  # a collective: what its ring sends, at the link's rated speed
+        return np.asarray(d["sent"]) / d["rated"]
     shape: dict[str, Any] = {name: d[name] for name in ("rows", "cols", "reads", "writes")}
     op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
     return op_roofline_s(op, gpu)

@@ -14,6 +14,8 @@ most C / R of data that comes round again after R bytes, whatever is kept of it.
 * of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read, and
   those of a cache count in its format.
 
+Of a collective, the bytes that each GPU has to send, at the rated speed of its link in one direction.
+
 Caches on the memory's side (AMD's Infinity Cache) are not counted in C: their bandwidth is not DRAM's, and no profile
 has it.
 """
@@ -40,6 +42,8 @@ def least_time(route: Route, execution: Execution) -> tuple[Floats, Floats]:
     kind, gpu = route.kernel.split("/")[0], route.gpu
     if kind == "roofline":  # never below it, nor is a cache known of every such device
         return np.zeros(1), np.zeros(1)
+    if kind == "collective":
+        return np.zeros(1), np.asarray(route.dims["least"]) / route.dims["rated"]
     flops, moved = _WORK[kind](route.dims, route.dtype, gpu.l2_bytes)
     slower = 1.0 if isinstance(execution.clock, str) else max(1.0, gpu.boost_clock_mhz / execution.clock)
     compute = flops * slower / gpu.peak_flops(route.dtype) if np.any(flops) else np.zeros(1)

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
+from archsearch.cost.collectives import collective_cost
 from archsearch.cost.combine import either, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.delta_routes import delta_net_route
@@ -21,7 +22,6 @@ from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, S
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.floor import at_least
 from archsearch.cost.host import gap_s, launch_s
-from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
@@ -213,7 +213,7 @@ class CostModel:
 
     def _kernel_cost(self, kernel: Kernel, execution: Execution) -> KernelCost:
         if isinstance(kernel, Collective):
-            return collective_cost(self.gpu, kernel)
+            return collective_cost(self.gpu, kernel, lambda route: self.route_cost(route, execution))
         if isinstance(kernel, MatMul):
             dims = {"m": kernel.m, "n": kernel.n, "k": kernel.k, "batch": kernel.batch}
             flat, shape = flatten(dims)
