@@ -43,10 +43,16 @@ from archsearch.tables import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED_FILES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "memory_bound_fp32.csv")
+MEASURED_FILES = (
+    "gemm_tensor_core.csv",
+    "gemm_fp32.csv",
+    "attention.csv",
+    "decode_attention.csv",
+    "memory_bound_fp32.csv",
+)
 HELD_OUT_BY = {"m": ("n", "k"), "head_dim": ("heads_q", "heads_kv", "head_dim"), "cols": ("cols",)}
 """Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
-UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
+UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan, "kv_share": 1.0, "cache_write": 1.0}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
 EARNED = 0.03

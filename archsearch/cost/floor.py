@@ -88,4 +88,4 @@ def _memory(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     return flops, np.maximum(0.0, moved - cache)
 
 
-_WORK = {"gemm": _product, "convolution": _product, "attention": _attention, "memory": _memory}
+_WORK = {"gemm": _product, "convolution": _product, "attention": _attention, "decode": _attention, "memory": _memory}
