@@ -105,6 +105,7 @@ _WORK = {
     "gemm": _product,
     "convolution": _product,
     "attention": _attention,
+    "decode": _attention,
     "memory": _memory,
     "delta": _delta_net,
 }
