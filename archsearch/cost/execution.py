@@ -111,7 +111,8 @@ class ExecutionFields(TypedDict, total=False):
 class Execution:
     """How a model runs. All fields are scalars; two equal values give one price.
 
-    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once;
+    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once
+    (with ``fastest`` attention a serving engine, whose all_reduce is its own where it is faster);
     ``fused_qkv`` merges projections of one input into one product. ``launch_us`` is the host's time per launch in
     microseconds (None: the modelled time of ``cost/host.yaml``; 0: kernels back to back). ``clock`` is ``burst`` (as a
     benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
