@@ -120,7 +120,8 @@ class ExecutionFields(TypedDict, total=False):
 class Execution:
     """How a model runs. All fields are scalars; two equal values give one price.
 
-    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once;
+    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once
+    (with ``fastest`` attention a serving engine, whose all_reduce is its own where it is faster);
     ``fused_qkv`` merges projections of one input into one product. Activations of 8- and 4-bit products are quantized
     by one ``kernel`` before each product, ``fused`` into what produces them, or ``eager``, a kernel a step
     (``quantization``, see ``cost/quantization.py``; ``auto``: a kernel in prefill, decode and training, else fused

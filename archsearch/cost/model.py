@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
-from archsearch.cost.collectives import collective_cost
+from archsearch.cost.collectives import collective_cost, served_custom
 from archsearch.cost.combine import either, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.delta_routes import delta_net_route
@@ -213,7 +213,8 @@ class CostModel:
 
     def _kernel_cost(self, kernel: Kernel, execution: Execution) -> KernelCost:
         if isinstance(kernel, Collective):
-            return collective_cost(self.gpu, kernel, lambda route: self.route_cost(route, execution))
+            own = served_custom(execution)
+            return collective_cost(self.gpu, kernel, lambda route: self.route_cost(route, execution), custom=own)
         if isinstance(kernel, MatMul):
             dims = {"m": kernel.m, "n": kernel.n, "k": kernel.k, "batch": kernel.batch}
             flat, shape = flatten(dims)
