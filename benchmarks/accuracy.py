@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import low_precision
 import pandas as pd
 
 from archsearch.bench.calibrate import is_test
@@ -118,6 +119,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv"))),
     "left-out": lambda _: carried(),
+    "low-precision": lambda _: low_precision.table(),
 }
 
 

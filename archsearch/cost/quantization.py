@@ -278,8 +278,11 @@ def _scaled(op: MatMul, execution: Execution, *, row_major: bool = False, on_hos
 
 
 def least_seconds(op: ScaledMatMul, gpu: GpuSpec, execution: Execution) -> Floats:
-    """Seconds that an eager int8 product takes whatever the tensor cores could do; 0 for others."""
+    """Seconds that an eager int8 product takes whatever the tensor cores could do; 0 for others, and where the library
+    is not cuBLAS."""
     record = quantization_record()
+    if gpu.vendor != "nvidia":
+        return as_float(0.0)
     if op.on_host:
         return as_float(op.n) * as_float(op.k) / record.host_int8_per_s
     if op.row_major:
