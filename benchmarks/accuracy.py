@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import low_precision
 import pandas as pd
 
 from archsearch.bench.calibrate import is_test
@@ -124,6 +125,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),
     "llm-layer": lambda folder: table(predicted(read_measurements(folder / "llm_layer_fp16.csv")), ("gpu", "op")),
     "left-out": lambda _: carried(),
+    "low-precision": lambda _: low_precision.table(),
 }
 
 

@@ -160,7 +160,10 @@ class CostModel:
         return replace(found, name=segment.name, calls=segment.calls)
 
     def _segment_cost(self, segment: Segment, execution: Execution) -> SegmentCost:
-        ops = rewritten(segment.ops, execution)
+        known = self.gpu.generation.tiles_known  # a product of unknown kernels holds its quantization
+        ops = rewritten(
+            segment.ops, execution if known else replace(execution, quantization="kernel", scaling="dynamic")
+        )
         items = [self._op_cost(op, execution) for op in ops]
         if segment.trains:
             items = [in_training(item, op, self.gpu, execution) for item, op in zip(items, ops, strict=True)]

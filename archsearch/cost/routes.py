@@ -108,9 +108,9 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
 
 
 def prepared_route(gpu: GpuSpec, dtype: DType, dims: Dims, rate: float = 1.0) -> Route:
-    """Products of a layer whose activations come quantized, in kernels that multiply at this ``rate`` against the
-    library's. Those of fp8 were measured so; of other formats it is the product without the quantization that tables
-    measure with it.
+    """Products of a linear layer whose activations come quantized, in kernels that multiply at this ``rate`` against
+    the library's. Those of fp8 were measured so; of other formats it is the product without the quantization that
+    tables measure with it.
 
     Raises:
         UnsupportedError: the GPU has no units for this format.
