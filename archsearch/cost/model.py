@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
-from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
+from archsearch.cost.combine import either, exposed, fastest, in_sequence, joined, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
@@ -118,10 +118,11 @@ class CostModel:
             InvalidInputError: a clock or limit that the GPU does not have.
         """
         check_execution(self.gpu, execution)
-        parts = []
+        parts: list[SegmentCost] = []
         for segment in segments_of(ops):
             own = execution.of_part(beside=segment.beside, workload=segment.workload)
-            parts.append(self._segment(segment, own))
+            cost = self._segment(segment, own)
+            parts.append(cost if segment.overlap is None else exposed(cost, segment.overlap, parts))
         return Estimate.of(parts, execution, spread)
 
     def route_cost(self, route: Route, execution: Execution = BURST) -> KernelCost:
