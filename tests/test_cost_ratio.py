@@ -185,7 +185,7 @@ def test_sharing_never_widens_a_band(one: Estimate, two: Estimate):
     ("file", "pairs"), [("eager", [(0, 1), (0, 2), (1, 2)]), ("compiled", [(0, 1)])], ids=["eager", "compiled"]
 )
 def test_measured_ratios_of_architectures_lie_in_the_band(file: str, pairs: list[tuple[int, int]]):
-    """ModernBERT base and two recommendations timed on an H200, which nothing is fitted on: within 2 % of the ratio,
+    """ModernBERT base and two recommendations timed on an H200, which nothing is fitted on: within 3 % of the ratio,
     where each time is off by 16 to 31 %. Rank 2 compiled ran partly eager (docs/benchmarks.md)."""
     rows = pd.read_csv(f"benchmarks/results/h200-sxm-verify-modernbert-base-budget--{file}.csv")
     model, work = CostModel(load_gpu("h200-sxm")), Workload(batch_size=32, seq_len=512, dtype=DType.FP16)
@@ -194,4 +194,4 @@ def test_measured_ratios_of_architectures_lie_in_the_band(file: str, pairs: list
     for one, two in pairs:
         found, measured = ratio_of(runs[one], runs[two]), rows["measured_s"][one] / rows["measured_s"][two]
         assert float(found.low) < measured < float(found.high)
-        assert measured == pytest.approx(float(found.value), rel=0.02)
+        assert measured == pytest.approx(float(found.value), rel=0.03)
