@@ -86,7 +86,7 @@ class Workload:
     @property
     def activation_dtype(self) -> DType:
         """Format of attention, norms and residuals: 8- and 4-bit formats apply to linear layers only."""
-        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+        return DType.BF16 if self.dtype.weight_itemsize < 2 else self.dtype
 
 
 def is_whole(value: object) -> TypeGuard[Dim]:
