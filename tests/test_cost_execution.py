@@ -28,6 +28,7 @@ from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel, price_on
+from archsearch.cost.releases import RELEASES
 from archsearch.cost.remember import Answers, PriceCache, Remembered
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
@@ -42,7 +43,7 @@ FORWARD, DECODE = Workload(seq_len=512), Workload(phase=Phase.DECODE, seq_len=51
 
 EXECUTIONS = st.builds(
     Execution,
-    torch=st.sampled_from(["2.4", "2.8"]),
+    torch=st.sampled_from(sorted(RELEASES)),
     attention=st.sampled_from(["auto", "sdpa", "fastest", "flash", "fa2", "eager"]),
     compiled=st.booleans(),
     cuda_graphs=st.booleans(),

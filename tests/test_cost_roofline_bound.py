@@ -22,6 +22,7 @@ from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.floor import least_time
 from archsearch.cost.kernel_families import FAMILIES
 from archsearch.cost.model import CostModel
+from archsearch.cost.releases import RELEASES
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.routes import attention_routes, gemm_route, memory_route
 from archsearch.dtypes import DType
@@ -104,7 +105,7 @@ def executions(draw: st.DrawFn, gpu: GpuSpec) -> Execution:
     return Execution(
         attention=draw(st.sampled_from(("auto", "eager", "fastest", "sdpa"))),
         compiled=draw(st.booleans()),
-        torch=draw(st.sampled_from(("2.4", "2.8"))),
+        torch=draw(st.sampled_from(sorted(RELEASES))),
         clock=draw(st.sampled_from(clocks)),
         correction=draw(st.booleans()),
     )

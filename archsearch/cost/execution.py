@@ -19,14 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, TypedDict, get_args, get_type_hints
 
+from archsearch.cost.releases import RELEASES
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
 
-TORCH_RELEASES = ("2.4", "2.5", "2.8")
-"""Releases whose kernels differ: ``2.4`` stands for those up to 2.4, ``2.5`` for those from there to 2.7, whose
-scaled_dot_product_attention takes cuDNN on Hopper (https://github.com/pytorch/pytorch/releases/tag/v2.5.0), ``2.8`` for
-2.8 and later, whose RMSNorm is one kernel."""
 CLOCKS = ("burst", "sustained")
 MOST_DIGITS = 9
 """Digits of a whole number in an execution: no GPUs, clocks or times need more."""
@@ -95,7 +92,7 @@ class ExecutionFields(TypedDict, total=False):
     texts.
     """
 
-    torch: Annotated[str, "Release: 2.4, 2.5 (cuDNN attention on Hopper) or 2.8 (and later)."]
+    torch: Annotated[str, "Release: 2.4, 2.5 (2.5.0: cuDNN on Hopper), 2.6 (to 2.7) or 2.8 (and later)."]
     attention: Annotated[str, "auto, sdpa (torch's choice), fastest, flash, fa2, eager (unfused)."]
     compiled: Annotated[bool, "Fuse bandwidth-bound ops as torch.compile does, or not."]
     cuda_graphs: Annotated[bool, "Replay all launches of a call at once."]
@@ -142,8 +139,8 @@ class Execution:
     data_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if self.torch not in TORCH_RELEASES:
-            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
+        if self.torch not in RELEASES:
+            raise UnknownNameError("torch release", self.torch, RELEASES)
         object.__setattr__(self, "attention", AttentionChoice.parse(str(self.attention)).value)
         object.__setattr__(self, "clock", _clock(self.clock))
         for name in LAYOUT:

@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from archsearch.cost.execution import Execution
+from archsearch.cost.releases import RELEASES
 from archsearch.ops import FusedGroup, MatMul, MemoryOp, Op, OpList
 
-UNFUSED_NORMS = ("2.4", "2.5")
-"""Releases whose RMSNorm is several kernels."""
 _MERGED = {"q_proj+k_proj+v_proj": 3, "k_proj+v_proj": 2}
 
 
 def rewritten(ops: OpList, execution: Execution) -> OpList:
     """The op list as this release and these options run it."""
-    if execution.torch in UNFUSED_NORMS and not execution.compiled:
+    if not (RELEASES[execution.torch].fused_rmsnorm or execution.compiled):
         ops = OpList(tuple(_unfused_norm(op) for op in ops))
     if execution.fused_qkv:
         ops = OpList(tuple(_merge(op) for op in ops))
