@@ -216,11 +216,11 @@ def test_less_work_is_never_slower(gpu: str, batch: int) -> None:
 
 @pytest.fixture(scope="module")
 def published() -> Any:
-    spec = importlib.util.spec_from_file_location("low_precision", ROOT / "benchmarks" / "low_precision.py")
+    spec = importlib.util.spec_from_file_location("quantized_gains", ROOT / "benchmarks" / "quantized_gains.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["low_precision"] = module
+    sys.modules["quantized_gains"] = module
     spec.loader.exec_module(module)
     return module
 

@@ -37,6 +37,8 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"convolution/{name}", called
     for name in ("fp8", "fp4", "int8"):
         yield f"gemm/{name}", quantized
+    for name in ("int8_weight_only", "int4_weight_only"):
+        yield f"gemm/{name}", GemmModel(weight_only=True)
     for name in ("fp8", "fp4"):
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:

@@ -35,6 +35,7 @@ from archsearch.ops import Convolution
 _GEMM = GemmModel()
 _GEMM_CALLED = GemmModel(called=True)
 _GEMM_QUANTIZED = GemmModel(quantized=True)
+_GEMM_WEIGHT_ONLY = GemmModel(weight_only=True)
 _ATTENTION: Mapping[str, KernelModel] = {
     **{f"attention/{name}": AttentionModel(name) for name in VARIANTS},
     **{f"decode/{name}": DecodeModel(name) for name in DECODERS},
@@ -79,16 +80,20 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
     Raises:
-        UnsupportedError: the GPU has no units for this format.
+        UnsupportedError: the GPU has no units for this format, or it is one of weights and the product has none.
     """
     if not gpu.supports(dtype):
         raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype.weight_only and not weights:
+        raise UnsupportedError(f"{dtype.value} stores weights: a product of two activations (bmm) has none")
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
         units = "fp32" if dtype is DType.FP32 else f"vector-{dtype.value}"
         route = Route(f"gemm/{units}-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
     elif dtype in (DType.FP16, DType.BF16):
         route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
+    elif dtype.weight_only:
+        route = Route(f"gemm/{dtype.value}", _GEMM_WEIGHT_ONLY, gpu, dtype, full)
     elif dtype is DType.TF32:
         route = Route("gemm/tf32", _GEMM, gpu, dtype, full)
     else:

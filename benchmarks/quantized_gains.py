@@ -1,6 +1,6 @@
 """Gains of quantized runs over 16-bit ones of the same source, predicted and published.
 
-python benchmarks/accuracy.py --table low-precision
+python benchmarks/accuracy.py --table quantized-gains
 """
 
 from __future__ import annotations
