@@ -216,6 +216,7 @@ def test_what_is_refused() -> None:
     bare = load_gpu("l4").model_copy(update={"pcie": None, "interconnect": None})
     with pytest.raises(UnsupportedError, match="neither an interconnect nor PCIe"):
         cost_on(bare, "all_reduce", 1.0, 2)
+    assert float(cost_on(bare, "all_reduce", 1.0, 1).latency_s) == 0
 
 
 def test_a_bridge_joins_two_and_a_node_eight() -> None:

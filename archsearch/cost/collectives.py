@@ -29,6 +29,8 @@ CUSTOM = "custom"
 CUSTOM_BYTES = 8 * 2**20
 """Buffers from this size on go to the library (vLLM, distributed/device_communicators/custom_all_reduce.py:
 ``inp_size < max_size`` of 8192 KiB), as do groups of more than two that NVLink does not join (``fully_connected``)."""
+ALONE = Link("none", 1.0, 1.0)
+"""What joins a group of one GPU, which sends nothing."""
 Price = Callable[[Route], KernelCost]
 
 
@@ -104,6 +106,8 @@ def _fastest(gpu: GpuSpec, kind: str, sent: Traffic, link: Link, price: Price, c
 
 def _links(gpu: GpuSpec, gpus: Floats) -> list[tuple[Ints, Link]]:
     """Rows by what joins their group: the interconnect, or PCIe beyond its reach; lone GPUs among the first."""
+    if (gpus == 1).all():
+        return [(np.arange(gpus.size), ALONE)]
     near = gpus <= joined_gpus(gpu)
     parts = [(np.flatnonzero(rows), int(gpus[rows].max())) for rows in (near, ~near) if rows.any()]
     return [(index, link_of(gpu, max(2, largest))) for index, largest in parts]
