@@ -43,9 +43,14 @@ from archsearch.tables import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED_FILES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "memory_bound_fp32.csv")
-HELD_OUT_BY = {"m": ("n", "k"), "head_dim": ("heads_q", "heads_kv", "head_dim"), "cols": ("cols",)}
-"""Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
+MEASURED_FILES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "memory_bound_fp32.csv", "experts.csv")
+HELD_OUT_BY = {
+    "m": ("n", "k"),
+    "head_dim": ("heads_q", "heads_kv", "head_dim"),
+    "num_experts": ("num_experts", "hidden_size", "moe_intermediate_size"),
+    "cols": ("cols",),
+}
+"""Shapes are held back whole: every row of a weight matrix, a head layout, a mixture or a row length, or none."""
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import KINDS, MemoryModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -36,6 +37,7 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:
         yield f"attention/{variant}", AttentionModel(variant)
+    yield "experts/16bit", ExpertsModel()
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
     for kind in ROOFLINES:

@@ -27,7 +27,7 @@ import numpy as np
 
 from archsearch.arrays import FloatArray, as_float
 from archsearch.dtypes import DType
-from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
+from archsearch.ops import Attention, Collective, Convolution, Experts, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import Segment, SegmentedOps
 from archsearch.workload import Workload
 
@@ -107,6 +107,8 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
             reads=op.reads + op.writes,
             writes=op.reads,
         )
+    elif isinstance(op, Experts):  # inputs' and weights' gradients: each as many products as the forward pass
+        yield replace(op, name=name, count=2 * np.asarray(op.count))
     elif isinstance(op, Collective):
         yield replace(op, name=name)
 
