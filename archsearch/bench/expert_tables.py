@@ -34,6 +34,8 @@ EXPERTS = (
 )
 """Columns of sizes."""
 SKEWED_ROUTINGS = 5.0
+ALIKE_COPIES = 0.1
+"""Copies per expert up to which draws do not differ: every share rounds to 0 copies, and the first experts get them."""
 _POWER_LAW = re.compile(r"power_law_(\d+(?:\.\d+)?)")
 
 
@@ -48,11 +50,12 @@ class Mixture(Record):
 
 
 class ExpertTables(Record):
-    """The file: ``without_gate`` by model; ``whole_tokens`` by model, and the GPUs whose rows are all so."""
+    """The file: ``without_gate`` and ``whole_tokens`` by model; ``earlier_gpus``, whose rows are all of whole tokens and
+    all have a gate."""
 
     without_gate: tuple[Mixture, ...]
     whole_tokens: tuple[Mixture, ...]
-    whole_tokens_gpus: tuple[str, ...]
+    earlier_gpus: tuple[str, ...]
 
 
 @cache
@@ -70,14 +73,16 @@ def as_measured(gpu: str, part: pd.DataFrame, dims: Mapping[str, Floats]) -> dic
     _check(dims)
     skew = _skews(part)
     tables = _tables()
-    gated = ~_among(tables.without_gate, dims)
-    whole = _among(tables.whole_tokens, dims) | (gpu in tables.whole_tokens_gpus)
+    earlier = gpu in tables.earlier_gpus
+    gated = ~_among(tables.without_gate, dims) | earlier
+    whole = _among(tables.whole_tokens, dims) | earlier
+    differ = dims["tokens"] * dims["num_experts_per_tok"] > ALIKE_COPIES * dims["num_experts"]
     return {
         **dims,
         "gated": gated.astype(np.float64),
         "whole_tokens": whole.astype(np.float64),
         "skew": skew,
-        "routings": np.where(skew > 0, SKEWED_ROUTINGS, 1.0),
+        "routings": np.where((skew > 0) & differ, SKEWED_ROUTINGS, 1.0),
     }
 
 

@@ -10,8 +10,8 @@ that share the experts (``expert_parallel``) each holds L = num_experts / P of t
   expert gets more than T; what is cut there fills the least loaded ones. The busiest GPU is taken, averaged over
   ``DRAWS`` draws of fixed uniform numbers, the same for every layer.
 
-``whole_tokens`` (0 or 1) is of published tables: rows in which every copy of a token that reaches a GPU is computed
-there, those for other GPUs' experts as well (see ``bench/expert_tables.py``).
+``whole_tokens`` (0 or 1) is of published tables: rows in which a GPU gets the tokens that have a copy for one of its
+experts and runs all k copies of each of them (see ``bench/expert_tables.py``).
 """
 
 from __future__ import annotations

@@ -11,13 +11,15 @@ and experts of the busiest GPU (``expert_loads``),
     tiles = blocks · ⌈n / block_n⌉,  steps = ⌈k / block_k⌉,  slots = SMs · resident tiles
     time  = smooth_max(waves · (steps · step + wave_cycles), bytes / bandwidth)
 
-* A wave's step takes the resident tiles' multiplications, and no less than a step's latency. Waves count part of the
+* A wave's step takes the resident tiles' multiplications, and no less than a step's latency, shorter from L2. Waves count part of the
   last one's imbalance (``tail_fraction``) and are never less than one.
 * Every active expert's weights come from DRAM; where one expert's matrix outgrows L2, again for every eight blocks.
   What the layer's last run left in L2 is not read again (``reuse_bytes``: what is touched in between).
 * A step of 32 columns reads half a 128-byte line of every row: such reads reach ``narrow_fraction`` of the bandwidth.
 * Sorting takes a time per copy and per expert. The activation and the sum move their tensors, for copies of other
-  GPUs' experts as well: their zeros are written (``foreign_fraction`` of the bytes) and summed.
+  GPUs' experts as well: their zeros are written (``foreign_fraction`` of the bytes) and summed. What of it L2 holds
+  from one kernel to the next moves ``l2_speed`` times as fast.
+* Long products lose clock to the power limit: time · (1 + throttle · t / (t + throttle_time)).
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ GROUPED_BLOCKS = 8.0
 """Blocks of rows that share a panel of weights (``GROUP_SIZE_M``) of the larger tile; 1 of the smaller."""
 STAGES = 3.0
 """Steps in flight of a tile: Triton's default ``num_stages``."""
-MOST_RESIDENT = 4.0
-"""Most tiles that an SM holds: 128 threads of about 128 registers each fill its register file of 65,536."""
+MOST_RESIDENT = 6.0
+"""Most tiles that an SM holds: 128 threads of about 80 registers each fill its register file of 65,536."""
 LINE_BYTES = 128.0
+L2_LATENCY = 0.55
+"""Latency of an L2 hit against DRAM's: 261 to 263 and 466 to 479 cycles on A100 and H100 (arXiv 2402.13499)."""
 L2_SHARPNESS = 3.0
 """How abruptly the L2 hit rate falls beyond its share; as ``l2_sharpness`` of the matrix products starts."""
 
@@ -57,8 +61,11 @@ COEFFICIENTS = (
     Coefficient("dram_fraction", "1", 0.4, 1.0, 0.85, "achievable share of the datasheet's DRAM bandwidth"),
     Coefficient("narrow_fraction", "1", 0.2, 1.0, 0.7, "bandwidth of reads of half lines against whole ones"),
     Coefficient("l2_fraction", "1", 0.02, 3.0, 0.5, "share of L2 that holds data until its next use"),
-    Coefficient("stream_fraction", "1", 0.05, 3.0, 0.8, "bandwidth of activation and sum against DRAM's (L2 above 1)"),
+    Coefficient("stream_fraction", "1", 0.05, 1.0, 0.8, "share of DRAM's bandwidth that activation and sum reach"),
+    Coefficient("l2_speed", "1", 1.0, 20.0, 4.0, "bandwidth of what L2 holds between these kernels, against DRAM's"),
     Coefficient("foreign_fraction", "1", 0.001, 1.0, 0.5, "share of zeros written for other GPUs' experts"),
+    Coefficient("throttle_fraction", "1", 0.001, 1.5, 0.1, "slow-down of a long product at the power limit"),
+    Coefficient("throttle_time_s", "s", 1e-4, 1.0, 1e-2, "duration over which the power limit sets in"),
 )
 
 
@@ -83,24 +90,20 @@ class Layer:
     def of(cls, dims: Dims, dtype: DType) -> Layer:
         d = _complete(dims)
         here = d["num_experts"] / d["expert_parallel"]
-        few = d["tokens"] <= here
+        names = ("tokens", "num_experts_per_tok", "num_experts", "expert_parallel", "skew", "whole_tokens")
+        columns = [d[name] for name in names]
+        arrived = loads(*columns, np.full_like(here, FEW[0])).copies / d["num_experts_per_tok"]
+        tokens = np.where(d["whole_tokens"] > 0, arrived, d["tokens"])
+        few = tokens <= here
         block_m, block_n, block_k = (np.where(few, a, b) for a, b in zip(FEW, MANY, strict=True))
-        load = loads(
-            d["tokens"],
-            d["num_experts_per_tok"],
-            d["num_experts"],
-            d["expert_parallel"],
-            d["skew"],
-            d["whole_tokens"],
-            block_m,
-        )
+        load = loads(*columns, block_m)
         hidden, width = d["hidden_size"], d["moe_intermediate_size"]
         up = width * np.where(d["gated"] > 0, 2.0, 1.0)
         read = np.where(d["skew"] > 0, np.minimum(here, load.active * d["routings"]), load.active)
         own = read * hidden * (up + width) * dtype.itemsize
         return cls(
-            tokens=d["tokens"],
-            copies=d["tokens"] * d["num_experts_per_tok"],
+            tokens=tokens,
+            copies=tokens * d["num_experts_per_tok"],
             hidden=hidden,
             width=width,
             up=up,
@@ -144,9 +147,7 @@ class ExpertsModel:
         fixed = v["launch_s"] + v["copy_s"] * layer.copies + v["expert_s"] * layer.experts
         first, first_dram = _product(gpu, dtype, layer, layer.up, layer.hidden, v)
         second, second_dram = _product(gpu, dtype, layer, layer.hidden, layer.width, v)
-        moved = layer.copies * (layer.up + layer.width + layer.hidden) + layer.tokens * layer.hidden
-        foreign = np.maximum(layer.copies - layer.load.copies, 0.0) * (layer.up + layer.hidden)
-        stream = (moved + v["foreign_fraction"] * foreign) * dtype.itemsize / (v["stream_fraction"] * bandwidth)
+        stream = _stream(layer, dtype, v["l2_fraction"] * gpu.l2_bytes, v) / (v["stream_fraction"] * bandwidth)
         dram = first_dram + second_dram + stream
         busiest = np.stack([first + second, dram, fixed])
         total = fixed + smooth_max(first, first_dram) + smooth_max(second, second_dram) + stream
@@ -173,19 +174,31 @@ def _product(
     resident = np.clip(np.ceil(tiles / sms), 1.0, fitting)
     rate = product_flops(gpu, dtype) / sms * v["rate_fraction"]
     multiply = 2.0 * layer.block_m * layer.block_n * layer.block_k / rate
-    step = smooth_max(resident * multiply, np.full_like(multiply, v["step_cycles"] / clock))
+    hit = _kept(layer.reuse_bytes, v["l2_fraction"] * gpu.l2_bytes)
+    latency = v["step_cycles"] / clock * (1.0 - (1.0 - L2_LATENCY) * hit)
+    step = smooth_max(resident * multiply, latency)
     waves = tiles / (sms * fitting)
     waves = np.maximum(waves + v["tail_fraction"] * (np.ceil(waves) - waves), 1.0)
     compute = waves * (steps * step + v["wave_cycles"] / clock)
+    compute = compute * (1.0 + v["throttle_fraction"] * compute / (compute + v["throttle_time_s"]))
 
     held = v["l2_fraction"] * gpu.l2_bytes
     matrix = n * k * size
     kept = _kept(matrix, held)
     passes = np.maximum(layer.load.blocks / layer.grouped / layer.load.active, 1.0)
-    weights = matrix * layer.load.active * (kept + (1.0 - kept) * passes) * (1.0 - _kept(layer.reuse_bytes, held))
+    weights = matrix * layer.load.active * (kept + (1.0 - kept) * passes) * (1.0 - hit)
     whole = np.where(layer.block_k * size >= LINE_BYTES, 1.0, v["narrow_fraction"])
     moved = weights / whole + layer.load.copies * (n + k) * size
     return compute, moved / (v["dram_fraction"] * gpu.bandwidth_bytes_s)
+
+
+def _stream(layer: Layer, dtype: DType, held: float, v: Mapping[str, float]) -> Floats:
+    """Bytes of activation and sum, those that L2 holds between kernels counted by its bandwidth, [S]."""
+    moved = layer.copies * (layer.up + layer.width + layer.hidden) + layer.tokens * layer.hidden
+    foreign = np.maximum(layer.copies - layer.load.copies, 0.0) * (layer.up + layer.hidden)
+    total = (moved + v["foreign_fraction"] * foreign) * dtype.itemsize
+    kept = _kept(total, held)
+    return total * (1.0 - kept + kept / v["l2_speed"])
 
 
 def _kept(reuse_bytes: Floats, held_bytes: float) -> Floats:
