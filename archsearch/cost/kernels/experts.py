@@ -11,8 +11,8 @@ and experts of the busiest GPU (``expert_loads``),
     tiles = blocks · ⌈n / block_n⌉,  steps = ⌈k / block_k⌉,  slots = SMs · resident tiles
     time  = smooth_max(waves · (steps · step + wave_cycles), bytes / bandwidth)
 
-* A wave's step takes the resident tiles' multiplications, and no less than a step's latency, shorter from L2. Waves count part of the
-  last one's imbalance (``tail_fraction``) and are never less than one.
+* A wave's step takes the resident tiles' multiplications, and no less than a step's latency, which is shorter from L2.
+  Waves count part of the last one's imbalance (``tail_fraction``) and are never less than one.
 * Every active expert's weights come from DRAM; where one expert's matrix outgrows L2, again for every eight blocks.
   What the layer's last run left in L2 is not read again (``reuse_bytes``: what is touched in between).
 * A step of 32 columns reads half a 128-byte line of every row: such reads reach ``narrow_fraction`` of the bandwidth.
