@@ -50,7 +50,7 @@ class Mixture(Record):
 
 
 class ExpertTables(Record):
-    """The file: ``without_gate`` and ``whole_tokens`` by model, and ``earlier_gpus``, whose rows are all of whole tokens
+    """The file: ``without_gate`` and ``whole_tokens`` by model; ``earlier_gpus``, whose rows are all of whole tokens
     and all have a gate."""
 
     without_gate: tuple[Mixture, ...]

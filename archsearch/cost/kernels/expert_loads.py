@@ -16,6 +16,7 @@ experts and runs all k copies of each of them (see ``bench/expert_tables.py``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -23,18 +24,19 @@ import numpy as np
 
 from archsearch.arrays import Floats
 
-DRAWS = 8
+DRAWS = 16
 """Draws of the experts' shares that a skewed load is averaged over."""
-SEED = 20_24
+SEED = 2024
 MOST_OF_TOKENS = 0.8
 """Greatest weight of an expert, as a share of the tokens, where copies outnumber experts."""
 FEW_COPIES = (0.01, 2.0)
 """Least and greatest weight where they do not."""
 FILL_STEPS = 20
 """Bisections of the level that cut copies fill up to: a millionth of the tokens."""
-SLICE = 32
+SLICE = 16
 """Layers drawn at a time: their experts stay within the CPU's caches."""
 REMEMBERED = 64
+COLUMNS = ("tokens", "num_experts_per_tok", "num_experts", "expert_parallel", "skew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +49,22 @@ class Loads:
     blocks: Floats
 
 
-def loads(
-    tokens: Floats,
-    per_token: Floats,
-    experts: Floats,
-    parallel: Floats,
-    skew: Floats,
-    whole_tokens: Floats,
-    block_m: Floats,
-) -> Loads:
-    """The loads of layers, all arrays of shape [S]."""
-    columns = (tokens, per_token, experts, parallel, skew, block_m)
+def loads(dims: Mapping[str, Floats], block_m: Floats) -> Loads:
+    """The loads of layers: tokens, num_experts_per_tok, num_experts, expert_parallel, skew and whole_tokens, of shape
+    [S] each."""
+    tokens, per_token, experts, parallel, skew = (dims[name] for name in COLUMNS)
     even = _balanced(tokens * per_token, experts, parallel, block_m)
     skewed = skew > 0
     if skewed.any():
-        distinct, back = np.unique(np.stack([c[skewed] for c in columns]), axis=1, return_inverse=True)
-        drawn = _skewed(distinct.tobytes())
-        even[:, skewed] = drawn[:, back.reshape(-1)]
+        columns = np.stack([column[skewed] for column in (tokens, per_token, experts, parallel, skew, block_m)])
+        distinct, back = np.unique(columns, axis=1, return_inverse=True)
+        even[:, skewed] = _skewed(distinct.tobytes())[:, back.reshape(-1)]
     copies, active, blocks = even
     every = np.minimum(tokens * per_token, copies * np.minimum(parallel, per_token))
-    taken = np.where(whole_tokens > 0, every, copies)
+    whole = dims["whole_tokens"] > 0
+    taken = np.where(whole, every, copies)
     spread = np.where(skewed, blocks + (taken - copies) / block_m, _blocks(taken, active, block_m))
-    return Loads(taken, active, np.where(whole_tokens > 0, spread, blocks))
+    return Loads(taken, active, np.where(whole, spread, blocks))
 
 
 def _balanced(copies: Floats, experts: Floats, parallel: Floats, block_m: Floats) -> Floats:

@@ -24,7 +24,7 @@ and experts of the busiest GPU (``expert_loads``),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,13 +90,11 @@ class Layer:
     def of(cls, dims: Dims, dtype: DType) -> Layer:
         d = _complete(dims)
         here = d["num_experts"] / d["expert_parallel"]
-        names = ("tokens", "num_experts_per_tok", "num_experts", "expert_parallel", "skew", "whole_tokens")
-        columns = [d[name] for name in names]
-        arrived = loads(*columns, np.full_like(here, FEW[0])).copies / d["num_experts_per_tok"]
+        arrived = loads(d, np.full_like(here, FEW[0])).copies / d["num_experts_per_tok"]
         tokens = np.where(d["whole_tokens"] > 0, arrived, d["tokens"])
         few = tokens <= here
         block_m, block_n, block_k = (np.where(few, a, b) for a, b in zip(FEW, MANY, strict=True))
-        load = loads(*columns, block_m)
+        load = loads(d, block_m)
         hidden, width = d["hidden_size"], d["moe_intermediate_size"]
         up = width * np.where(d["gated"] > 0, 2.0, 1.0)
         read = np.where(d["skew"] > 0, np.minimum(here, load.active * d["routings"]), load.active)
@@ -143,15 +141,8 @@ class ExpertsModel:
                 that such a loop goes through.
         """
         layer = Layer.of(dims, dtype)
-        v, bandwidth = values, gpu.bandwidth_bytes_s
-        fixed = v["launch_s"] + v["copy_s"] * layer.copies + v["expert_s"] * layer.experts
-        first, first_dram = _product(gpu, dtype, layer, layer.up, layer.hidden, v)
-        second, second_dram = _product(gpu, dtype, layer, layer.hidden, layer.width, v)
-        stream = _stream(layer, dtype, v["l2_fraction"] * gpu.l2_bytes, v) / (v["stream_fraction"] * bandwidth)
-        dram = first_dram + second_dram + stream
-        busiest = np.stack([first + second, dram, fixed])
-        total = fixed + smooth_max(first, first_dram) + smooth_max(second, second_dram) + stream
-        bound = np.array(["compute", "memory", "latency"])[np.argmax(busiest, axis=0)]
+        parts = _layer_time(gpu, dtype, layer, values)
+        bound = np.array(["compute", "memory", "latency"])[np.argmax(np.stack(parts[1:]), axis=0)]
         details = {
             "tile_m": layer.block_m.astype(np.int64),
             "tile_n": layer.block_n.astype(np.int64),
@@ -159,7 +150,25 @@ class ExpertsModel:
             "copies": layer.load.copies,
             "tile_efficiency": layer.load.copies / (layer.load.blocks * layer.block_m),
         }
-        return KernelTime(latency_s=total, bound=bound, details=details)
+        return KernelTime(latency_s=parts[0], bound=bound, details=details)
+
+    def freeze(
+        self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]
+    ) -> Callable[[Mapping[str, float]], Floats]:
+        """Latency as a function of the coefficients: loads and tiles, which they do not change, are found once."""
+        layer = Layer.of(dims, dtype)
+        return lambda v: _layer_time(gpu, dtype, layer, v)[0]
+
+
+def _layer_time(gpu: GpuSpec, dtype: DType, layer: Layer, v: Mapping[str, float]) -> tuple[Floats, ...]:
+    """Time of each layer; of it on matrix units, on DRAM, and in launches and sorting. Arrays of shape [S]."""
+    fixed = v["launch_s"] + v["copy_s"] * layer.copies + v["expert_s"] * layer.experts
+    first, first_dram = _product(gpu, dtype, layer, layer.up, layer.hidden, v)
+    second, second_dram = _product(gpu, dtype, layer, layer.hidden, layer.width, v)
+    streamed = _stream(layer, dtype, v["l2_fraction"] * gpu.l2_bytes, v)
+    stream = streamed / (v["stream_fraction"] * gpu.bandwidth_bytes_s)
+    total = fixed + smooth_max(first, first_dram) + smooth_max(second, second_dram) + stream
+    return total, first + second, first_dram + second_dram + stream, fixed
 
 
 def _product(
