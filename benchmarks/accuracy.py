@@ -114,6 +114,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tensor-core": lambda folder: table(kernels(folder / "gemm_tensor_core.csv")),
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
+    "experts": lambda folder: table(kernels(folder / "experts.csv"), ("gpu", "op", "dtype", "distribution")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv"))),

@@ -90,8 +90,10 @@ class Layer:
     def of(cls, dims: Dims, dtype: DType) -> Layer:
         d = _complete(dims)
         here = d["num_experts"] / d["expert_parallel"]
-        arrived = loads(d, np.full_like(here, FEW[0])).copies / d["num_experts_per_tok"]
-        tokens = np.where(d["whole_tokens"] > 0, arrived, d["tokens"])
+        tokens, whole = d["tokens"], d["whole_tokens"] > 0
+        if whole.any():
+            arrived = loads(d, np.full_like(here, FEW[0])).copies / d["num_experts_per_tok"]
+            tokens = np.where(whole, arrived, tokens)
         few = tokens <= here
         block_m, block_n, block_k = (np.where(few, a, b) for a, b in zip(FEW, MANY, strict=True))
         load = loads(d, block_m)
