@@ -19,7 +19,8 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.training import training_step
-from archsearch.ops import Experts, OpList
+from archsearch.ops import OpList
+from archsearch.routed_experts import Experts
 from archsearch.workload import Phase, Workload
 
 MIXTRAL = Experts(
@@ -109,7 +110,7 @@ def test_skewed_loads_are_the_mean_of_drawn_ones(
 def test_no_copy_is_lost_and_no_expert_has_more_than_all_tokens() -> None:
     for tokens in (1, 7, 64, 5000):
         found = loads_of(tokens, 8, 128, 1, 1.2)
-        assert found.copies[0] == pytest.approx(8 * tokens, rel=1e-3)
+        assert found.copies[0] == pytest.approx(8 * tokens, abs=3)  # shares of 128 experts are rounded to copies
         assert 8 * (1 - 1e-3) <= found.active[0] <= 128
     even, skewed = loads_of(1024, 8, 128, 8), loads_of(1024, 8, 128, 8, 1.01)
     assert skewed.copies[0] > 1.5 * even.copies[0]  # the busiest of eight GPUs
@@ -219,8 +220,8 @@ ROW = {
 def test_rows_of_a_table_get_a_time_in_its_band_and_a_roofline() -> None:
     rows = pd.DataFrame([ROW, {**ROW, "expert_parallel": 8}, {**ROW, "distribution": "power_law_1.2"}])
     found = predict_frame(rows)
-    flops = 4096 * 8 * 6 * 6144 * 2560
-    assert found["roofline_us"][0] == pytest.approx(flops / load_gpu("h100-sxm").peak_flops(DType.BF16) * 1e6)
+    moved = 160 * 3 * 6144 * 2560 * 2 + 2 * 4096 * 6144 * 2  # all experts, and tokens in and out
+    assert found["roofline_us"][0] == pytest.approx(moved / load_gpu("h100-sxm").bandwidth_bytes_s * 1e6)
     assert (found["low_us"] <= found["predicted_us"]).all()
     assert (found["predicted_us"] <= found["high_us"]).all()
     assert found["predicted_us"][1] < found["predicted_us"][0] / 3

@@ -43,14 +43,26 @@ from archsearch.tables import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED_FILES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "memory_bound_fp32.csv", "experts.csv")
+MEASURED_FILES = (
+    "gemm_tensor_core.csv",
+    "gemm_fp32.csv",
+    "attention.csv",
+    "memory_bound_fp32.csv",
+    "linear_attention.csv",
+    "collectives.csv",
+    "experts.csv",
+)
 HELD_OUT_BY = {
     "m": ("n", "k"),
     "head_dim": ("heads_q", "heads_kv", "head_dim"),
-    "num_experts": ("num_experts", "hidden_size", "moe_intermediate_size"),
     "cols": ("cols",),
+    "channels": ("channels", "batch"),
+    "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
+    "own": ("own", "gpus"),
+    "num_experts": ("num_experts", "hidden_size", "moe_intermediate_size"),
 }
-"""Shapes are held back whole: every row of a weight matrix, a head layout, a mixture or a row length, or none."""
+"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, of a mixture, or of a
+collective's buffer and group, or none."""
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
@@ -114,7 +126,7 @@ def calibrate(
         raise InvalidInputError(f"no kernel family starts with {only!r}: {names}")
     kernels: dict[tuple[Scope, str], dict[str, KernelFit]] = defaultdict(dict)
     if rooflines:
-        kernels["default", "*"].update(rooflines)
+        kernels["default", "*"].update({name: fit for name, fit in rooflines.items() if name.startswith(only)})
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
         for fitted in _fit_family(family, progress):

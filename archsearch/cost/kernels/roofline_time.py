@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from archsearch.arrays import Floats
+from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
-from archsearch.ops import Attention, Experts
+from archsearch.ops import Attention
+from archsearch.routed_experts import Experts
 
 COEFFICIENTS = (
     Coefficient("launch_s", "s", 1e-7, 4e-5, 3e-6, "launch, first loads and drain of a kernel"),
@@ -33,7 +35,8 @@ Work = tuple[Floats, Floats]
 
 
 class RooflineModel:
-    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention``, ``experts`` or ``memory``."""
+    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention``, ``experts``, ``memory`` or
+    ``delta``."""
 
     def __init__(self, kind: str) -> None:
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS
@@ -112,5 +115,6 @@ _WORK: dict[str, Callable[[Dims, DType], Work]] = {
     "attention": attention_work,
     "experts": experts_work,
     "memory": memory_work,
+    "delta": delta_net_work,
 }
 KINDS = tuple(_WORK)

@@ -18,10 +18,10 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.models.tracing.grid import Cell, Outcome, Sizes, TracedGrid, counted, made_family, sizes_of, traces_of
 from archsearch.models.tracing.traced import Trace, Unknown
-from archsearch.ops import Attention, Collective, Convolution, Experts, FusedGroup, MatMul, MemoryOp, Op, OpList
+from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.workload import Workload
 
-_OPS = {kind.__name__: kind for kind in (Attention, Collective, Convolution, Experts, FusedGroup, MatMul, MemoryOp)}
+_OPS = {kind.__name__: kind for kind in (Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp)}
 _PLAIN = (int, float, str, bool, type(None))
 
 
