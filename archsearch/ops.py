@@ -51,8 +51,9 @@ class MatMul:
     def memory_bytes(self) -> Floats:
         """Compulsory traffic: each operand read once, the result written once (bf16 where operands are 8 bits)."""
         m, n, k, b = map(as_float, (self.m, self.n, self.k, self.batch))
-        out = max(self.dtype.itemsize, 2.0)
-        return b * ((m * k + k * n) * self.dtype.itemsize + m * n * out)
+        size, out = self.dtype.itemsize, max(self.dtype.itemsize, 2.0)
+        second = self.dtype.weight_itemsize if self.weights else size
+        return b * (m * k * size + k * n * second + m * n * out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

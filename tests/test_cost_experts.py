@@ -15,6 +15,7 @@ from archsearch.bench.validate import predict_frame, score
 from archsearch.cost import CostModel
 from archsearch.cost.execution import BURST
 from archsearch.cost.kernels.expert_loads import Loads, loads
+from archsearch.cost.remember import PriceCache
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
@@ -192,6 +193,14 @@ def test_a_grid_costs_as_its_layers_one_by_one() -> None:
         for j, count in enumerate(tokens[0]):
             alone = replace(MIXTRAL, tokens=int(count), moe_intermediate_size=int(width), num_experts=64)
             assert float(model.estimate([alone]).latency_s) == pytest.approx(grid[i, j], rel=1e-12)
+
+
+def test_remembered_prices_are_the_same() -> None:
+    op = replace(MIXTRAL, tokens=np.array([[5], [5], [900]]), num_experts=np.array([8, 64]), skew=1.2)
+    gpu = load_gpu("h100-sxm")
+    np.testing.assert_array_equal(
+        CostModel(gpu).estimate([op]).latency_s, CostModel(gpu, cache=PriceCache()).estimate([op]).latency_s
+    )
 
 
 def test_what_no_kernel_is_known_for_is_refused() -> None:

@@ -69,6 +69,7 @@ JSON = {"--json": text("--json")}
 PROFILES = {"--profiles": ("-g h100-sxm", "-g h100-sxm --profiles {profiles}")}
 REPORT = {"--report": files("--report {out}/page.html")}
 
+REPLICAS = "--phase train --batch-size 2 --data-parallel 2"
 EXECUTION: dict[str, str | tuple[str, str] | Witness] = {
     "--execution": "--execution diffusers-compiled",
     "--torch": ("--attention sdpa --torch 2.4", "--attention sdpa --torch 2.8"),
@@ -87,17 +88,19 @@ EXECUTION: dict[str, str | tuple[str, str] | Witness] = {
     "--sequence-parallel": "--sequence-parallel 2",
     "--pipeline-parallel": "--pipeline-parallel 2",
     "--data-parallel": ("--batch-size 2", "--batch-size 2 --data-parallel 2"),
+    "--zero": (f"{REPLICAS} --zero 1", f"{REPLICAS} --zero 3"),
 }
 """How a model runs, added to a base whose kernels bind and not its host."""
 
 ONE_DEVICE = {
     f"--{layout}-parallel": refused(f"--{layout}-parallel 2") for layout in ("tensor", "sequence", "pipeline", "data")
-}
+} | {"--zero": refused("--zero 1")}
 """Layouts where one device runs."""
 ONE_REQUEST = {
     "--tensor-parallel": refused("--tensor-parallel 2"),
     "--pipeline-parallel": refused("--pipeline-parallel 2"),
     "--data-parallel": refused("--data-parallel 2"),
+    "--zero": refused("--zero 1"),
 }
 """Layouts that a generation does not have."""
 
@@ -149,6 +152,7 @@ DITS, TINY = f"{{dits}} {SEARCH}", f"{{space}} {SEARCH}"
 SPACE_RUN = {
     **EXECUTION,
     "--data-parallel": "--data-parallel 2",
+    "--zero": refused("--zero 1"),
     "--hardware": "-g l4",
     "--weights": ("-g h100-sxm,l4", "-g h100-sxm,l4 --weights h100-sxm=0.9,l4=0.1"),
     **PROFILES,

@@ -2,7 +2,8 @@
 
 Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
 
-* ``linear``: m, n, k as in C[m, n] = A[m, k] · B[k, n] (batch 1).
+* ``linear``: m, n, k as in C[m, n] = A[m, k] · B[k, n] (batch 1), in any format, weight-only ones too; optional
+  kernel: the library (see ``libraries``).
 * ``bmm``: batch, m, n, k as in the NeuSight dataset: torch.bmm of [batch, m, n] and [batch, n, k], so **n is the
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
@@ -52,7 +53,7 @@ from archsearch.cost.routes import (
     scaled_route,
 )
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError
+from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Convolution
@@ -126,6 +127,8 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
     """
     for (gpu_name, op, dtype_text), part in frame.groupby(["gpu", "op", "dtype"], sort=False):
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
+        if str(dtype_text).lower() == "nvfp4" and gpu.vendor != "nvidia":
+            raise UnsupportedError(f"{gpu.id}: nvfp4 is NVIDIA's block format (Blackwell); fp4 units here take mxfp4")
         positions = frame.index.get_indexer(part.index)
         dims = _dimensions(part, str(op), positions)
         if "kv_dtype" in part and op in ATTENTION_OPS:

@@ -70,7 +70,7 @@ def at_least(cost: KernelCost, route: Route, execution: Execution) -> KernelCost
 def _product(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     s = Shapes.of(dims, dtype)
     a = s.batch * s.m * s.k * s.itemsize * s.input_share
-    b = s.batch * s.n * s.k * s.itemsize
+    b = s.batch * s.n * s.k * s.weight_itemsize
     out = s.batch * s.m * s.n * s.out_itemsize
     streamed = b * np.maximum(0.0, 1.0 - cache / np.maximum(s.reuse_bytes, 1.0))
     shared = s.weights > 0
@@ -111,6 +111,7 @@ _WORK = {
     "gemm": _product,
     "convolution": _product,
     "attention": _attention,
+    "decode": _attention,
     "experts": _experts,
     "memory": _memory,
     "delta": _delta_net,

@@ -63,7 +63,7 @@ def kind_of(family: str, dtype: DType) -> str:
 def _product(dims: Dims, dtype: DType) -> Work:
     """Of matrix products, and of convolutions as implicit ones (``input_share``: how much of A differs)."""
     m, n, k, batch, share = _columns(dims, "m", "n", "k", batch=1.0, input_share=1.0)
-    moved = (share * m * k + k * n) * dtype.itemsize + m * n * max(dtype.itemsize, 2.0)
+    moved = share * m * k * dtype.itemsize + k * n * dtype.weight_itemsize + m * n * max(dtype.itemsize, 2.0)
     return 2.0 * batch * m * n * k, batch * moved
 
 
