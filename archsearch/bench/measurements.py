@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 GEMM_OPS = ("linear", "bmm")
 ATTENTION_OPS = ("attention", "decode_attention")
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+COLLECTIVE_DIMENSIONS = ("gpus", "message_bytes")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
@@ -74,7 +75,7 @@ DIMENSIONS = {
     "experts": EXPERTS,
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
     delta_rows.OP: delta_rows.DIMENSIONS,
-    **dict.fromkeys(COLLECTIVES, ("gpus", "message_bytes")),
+    **dict.fromkeys(COLLECTIVES, COLLECTIVE_DIMENSIONS),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
