@@ -11,13 +11,15 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import quantized_gains
 
 from archsearch.bench.calibrate import is_test
+from archsearch.bench.layer_rows import LINEAR_OPS
 from archsearch.bench.measurements import read_measurements
 from archsearch.bench.validate import GROUP, predict_frame, score
 from archsearch.data import data_path
+from archsearch.dtypes import DType
 
-VIDUR_LAYERS = ("linear_qkv", "linear_out", "linear_up", "linear_down")
 VIDUR_SHORTEST_US = 60.0
 
 
@@ -67,16 +69,44 @@ def held_back(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def other_stack(path: Path) -> pd.DataFrame:
-    """Vidur's linear layers as products: qkv is fused, gate and up projection too."""
+    """Vidur's linear layers that take long enough to be a product's time and not its launch's."""
     frame = read_measurements(path)
-    frame = frame[frame["op"].isin(VIDUR_LAYERS) & (frame["latency_us"] >= VIDUR_SHORTEST_US)]
-    h, f = frame["hidden_size"], frame["intermediate_size"]
-    qkv = (frame["num_heads"] + 2 * frame["num_kv_heads"]) * (h // frame["num_heads"])
-    up = f * (1 + frame["gated"].astype(int))
-    columns = {"linear_qkv": qkv, "linear_out": h, "linear_up": up, "linear_down": h}
-    n = pd.concat([values[frame["op"] == name] for name, values in columns.items()]).reindex(frame.index)
-    k = f.where(frame["op"] == "linear_down", h)
-    return frame.assign(layer=frame["op"], op="linear", m=frame["tokens"], n=n, k=k)
+    return frame[frame["op"].isin(LINEAR_OPS) & (frame["latency_us"] >= VIDUR_SHORTEST_US)]
+
+
+SMALL_MESSAGE = 64 * 1024
+
+
+def collectives(file: Path) -> str:
+    """Collectives by GPU and by what counts in them: latency up to 64 KiB, bandwidth beyond."""
+    rows = kernels(file)
+    message = rows["message_bytes"].gt(SMALL_MESSAGE).map({False: "to 64 KiB", True: "beyond"})
+    return table(rows.assign(message=message), ("gpu", "message"))
+
+
+LOW_PRECISION = ("nvfp4", "int8_weight_only", "int4_weight_only")
+
+
+def low_precision(folder: Path) -> str:
+    """Errors in formats of few bits, and those of a GPU under the coefficients of the others."""
+    from archsearch.cost.calibration import read_calibration
+
+    rows = kernels(folder / "gemm_more.csv")
+    text = table(rows[rows["dtype"].isin(LOW_PRECISION)], ("gpu", "dtype"))
+    file = read_calibration(data_path("hardware_profiles") / "calibration" / "default.yaml")
+    lines = ["| format | MAPE % on the GPU left out |", "| --- | --- |"]
+    for name in LOW_PRECISION:
+        fit = file.kernels[f"gemm/{DType.parse(name).value}"]
+        lines.append(f"| {name} | {', '.join(f'{gpu} {error:.1f}' for gpu, error in sorted(fit.carried.items()))} |")
+    return f"{text}\n\n" + "\n".join(lines)
+
+
+def libraries(folder: Path) -> str:
+    """Errors of 16-bit and 8-bit products by the library that ran them; vLLM's of the first four GPUs are the rows of
+    the table of tensor cores."""
+    more, first = kernels(folder / "gemm_more.csv"), kernels(folder / "gemm_tensor_core.csv")
+    rows = pd.concat([first.assign(kernel="vllm"), more[~more["dtype"].isin(LOW_PRECISION)]], ignore_index=True)
+    return table(rows.rename(columns={"kernel": "library"}), ("dtype", "gpu", "library"))
 
 
 def carried() -> str:
@@ -112,12 +142,18 @@ def overview(folder: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "overview": overview,
     "tensor-core": lambda folder: table(kernels(folder / "gemm_tensor_core.csv")),
+    "low-precision": low_precision,
+    "libraries": libraries,
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
+    "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
-    "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv"))),
+    "delta-nets": lambda folder: table(kernels(folder / "linear_attention.csv"), ("gpu", "kernel")),
+    "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),
+    "llm-layer": lambda folder: table(predicted(read_measurements(folder / "llm_layer_fp16.csv")), ("gpu", "op")),
     "left-out": lambda _: carried(),
+    "quantized-gains": lambda _: quantized_gains.table(),
 }
 
 

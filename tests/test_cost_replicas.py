@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from archsearch.cost.execution import Execution
-from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import laid_out
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel
@@ -16,6 +15,7 @@ from archsearch.cost.replicas import shared_state
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
+from archsearch.hardware.spec import GpuSpec
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Collective, MatMul, MemoryOp
 from archsearch.search.evaluate.training_cost import TrainingCost
@@ -26,6 +26,11 @@ from archsearch.workload import Phase, Workload
 LAYERS = 32
 """Of Llama 2 7B."""
 H100 = load_gpu("h100-sxm")
+
+
+def collective_s(gpu: GpuSpec, op: Collective) -> float:
+    """Seconds of one collective alone."""
+    return float(CostModel(gpu).estimate([op], Execution(launch_us=0.0)).latency_s)
 
 
 def run(zero: int, **changes: Any) -> Execution:
@@ -102,7 +107,7 @@ def test_exchanges_that_outlast_the_computation_show() -> None:
     compute = float(answer.segments[0].latency_s)
     size = float(config.parameters()) * 2 / 16
     gather, scatter = (
-        float(collective_cost(gpu, Collective(name="c", kind=kind, payload_bytes=size, group_size=8)).latency_s)
+        collective_s(gpu, Collective(name="c", kind=kind, payload_bytes=size, group_size=8))
         for kind in ("all_gather", "reduce_scatter")
     )
     assert 15 * gather > compute / 3  # it outlasts
@@ -124,7 +129,7 @@ def test_pipeline_stages_exchange_and_update_at_once() -> None:
     answer = CostModel(gpu).price(config, work, staged)
     size = float(config.parameters()) * 2 / 16
     op = Collective(name="c", kind="all_reduce", payload_bytes=size, group_size=2)
-    takes, compute = float(collective_cost(gpu, op).latency_s), float(answer.segments[0].latency_s)
+    takes, compute = collective_s(gpu, op), float(answer.segments[0].latency_s)
     exposed = takes + max(3 * takes - compute * 2 / 3 / 4, 0.0)
     assert float(answer.segments[1].latency_s) == pytest.approx(exposed, rel=1e-9)
     whole, part = (segments_of(laid_out(config, work, e))[-1].ops.ops[0] for e in (Execution(data_parallel=2), staged))
@@ -181,7 +186,7 @@ def test_stages_trade_memory_for_exchanges() -> None:
     hours = [float(cost(zero)["training_hours"]) for zero in (1, 2)]
     size = float(load_preset("llama-3.2-1b").parameters()) * 2 / 16
     op = Collective(name="c", kind="reduce_scatter", payload_bytes=size, group_size=8)
-    one_layer = float(collective_cost(H100, op).latency_s)
+    one_layer = collective_s(H100, op)
     assert (hours[1] - hours[0]) * 3600 == pytest.approx(one_layer, rel=1e-6)
 
 

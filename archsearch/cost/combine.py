@@ -40,6 +40,20 @@ def scaled(cost: KernelCost, times: FloatArray, kernels: Count = 1) -> KernelCos
     )
 
 
+def no_faster(cost: KernelCost, least_s: Floats) -> KernelCost:
+    """A cost raised to a time that is known of its implementation, its band with it."""
+    if not np.any(least_s > cost.latency_s):
+        return cost
+    times = np.maximum(1.0, least_s / cost.latency_s)
+    return replace(
+        cost,
+        latency_s=cost.latency_s * times,
+        low_s=cost.low_s * times,
+        high_s=cost.high_s * times,
+        provenance=Provenance.ANALYTIC,
+    )
+
+
 def in_sequence(costs: Sequence[KernelCost]) -> KernelCost:
     """Several kernels run one after another; what bounds the longest bounds the op, and a single product tells its
     tiles."""

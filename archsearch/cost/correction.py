@@ -147,7 +147,7 @@ def gemm_features(gpu: GpuSpec, dtype: DType, dims: Dims, time: KernelTime) -> F
     m, n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), size) for c in "mnk")
     batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), size)
     latency, details = time.latency_s, time.details
-    moved = batch * (m * k + n * k + 2 * m * n) * dtype.itemsize
+    moved = batch * ((m * k + 2 * m * n) * dtype.itemsize + n * k * dtype.weight_itemsize)
     columns = [
         *(_log2(x) for x in (m, n, k, batch, latency, details["tile_m"], details["tile_n"])),
         *(_log2(details[c]) for c in ("split_k", "waves", "wave_efficiency", "tile_efficiency")),

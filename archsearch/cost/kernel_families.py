@@ -7,6 +7,11 @@ from collections.abc import Iterator, Mapping
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import KINDS, MemoryModel
+from archsearch.cost.kernels.collective_time import ALGORITHMS, CollectiveModel
+from archsearch.cost.kernels.decode import VARIANTS as DECODERS
+from archsearch.cost.kernels.decode import DecodeModel
+from archsearch.cost.kernels.delta_net import KERNELS as DELTA_NETS
+from archsearch.cost.kernels.delta_net import DeltaNetModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -32,12 +37,20 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"convolution/{name}", called
     for name in ("fp8", "fp4", "int8"):
         yield f"gemm/{name}", quantized
+    for name in ("int8_weight_only", "int4_weight_only"):
+        yield f"gemm/{name}", GemmModel(weight_only=True)
     for name in ("fp8", "fp4"):
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:
         yield f"attention/{variant}", AttentionModel(variant)
+    for variant in DECODERS:
+        yield f"decode/{variant}", DecodeModel(variant)
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
+    for served in DELTA_NETS:
+        yield f"delta/{served}", DeltaNetModel(served)
+    for algorithm in ALGORITHMS:
+        yield f"collective/{algorithm}", CollectiveModel(algorithm)
     for kind in ROOFLINES:
         yield f"roofline/{kind}", RooflineModel(kind)
 

@@ -15,9 +15,10 @@ from archsearch.cost.routes import fused_attention_reason, torch_attention
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
 
-Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
+Kernel = MatMul | Attention | Convolution | MemoryOp | Collective | GatedDeltaNet
 
 
 def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoice) -> Iterator[Kernel]:

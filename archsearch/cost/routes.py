@@ -20,6 +20,8 @@ from archsearch.cost.kernels.bandwidth import (
     default_tensors,
     memory_class,
 )
+from archsearch.cost.kernels.decode import VARIANTS as DECODERS
+from archsearch.cost.kernels.decode import DecodeModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -33,7 +35,11 @@ from archsearch.ops import Convolution
 _GEMM = GemmModel()
 _GEMM_CALLED = GemmModel(called=True)
 _GEMM_QUANTIZED = GemmModel(quantized=True)
-_ATTENTION = {name: AttentionModel(name) for name in VARIANTS}
+_GEMM_WEIGHT_ONLY = GemmModel(weight_only=True)
+_ATTENTION: Mapping[str, KernelModel] = {
+    **{f"attention/{name}": AttentionModel(name) for name in VARIANTS},
+    **{f"decode/{name}": DecodeModel(name) for name in DECODERS},
+}
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
 _ROOFLINE = {kind: RooflineModel(kind) for kind in ROOFLINES}
 
@@ -65,7 +71,8 @@ def modelled(route: Route) -> Route:
 
 def roofline_of(route: Route) -> Route:
     """The same shapes by the roofline of their kind."""
-    kind = kind_of(route.kernel.split("/")[0].replace("convolution", "gemm"), route.dtype)
+    family = route.kernel.split("/")[0]
+    kind = kind_of({"convolution": "gemm", "decode": "attention"}.get(family, family), route.dtype)
     return replace(route, kernel=f"roofline/{kind}", model=_ROOFLINE[kind])
 
 
@@ -73,16 +80,20 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
     Raises:
-        UnsupportedError: the GPU has no units for this format.
+        UnsupportedError: the GPU has no units for this format, or it is one of weights and the product has none.
     """
     if not gpu.supports(dtype):
         raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype.weight_only and not weights:
+        raise UnsupportedError(f"{dtype.value} stores weights: a product of two activations (bmm) has none")
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
         units = "fp32" if dtype is DType.FP32 else f"vector-{dtype.value}"
         route = Route(f"gemm/{units}-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
     elif dtype in (DType.FP16, DType.BF16):
         route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
+    elif dtype.weight_only:
+        route = Route(f"gemm/{dtype.value}", _GEMM_WEIGHT_ONLY, gpu, dtype, full)
     elif dtype is DType.TF32:
         route = Route("gemm/tf32", _GEMM, gpu, dtype, full)
     else:
@@ -99,6 +110,19 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
     if not gpu.supports(DType.FP8):
         raise UnsupportedError(gpu.why_unsupported(DType.FP8))
     return modelled(Route("gemm/fp8-scaled", _GEMM, gpu, DType.FP8, {**dims, "weights": 1.0}))
+
+
+def prepared_route(gpu: GpuSpec, dtype: DType, dims: Dims, rate: float = 1.0) -> Route:
+    """Products of a linear layer whose activations come quantized, in kernels that multiply at this ``rate`` against
+    the library's. Those of fp8 were measured so; of other formats it is the product without the quantization that
+    tables measure with it.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format.
+    """
+    if dtype is DType.FP8:
+        return scaled_route(gpu, dims)
+    return gemm_route(gpu, dtype, {**dims, "quantized": np.array(rate)}, weights=True)
 
 
 def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, ...]]:
@@ -264,16 +288,41 @@ def attention_routes(
     if not gpu.generation.tiles_known:
         route = Route("attention", _ROOFLINE["attention"], gpu, dtype, full)
         return [(np.arange(full["seq_q"].size), roofline_of(route))]
-    variants = _attention_variants(gpu, dtype, full, kernels)
+    named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), full["seq_q"].shape)
+    families = _attention_families(gpu, dtype, full, named)
+    full["cache_write"] = np.where(np.isin(named, list(TORCH_VARIANTS)), 0.0, full.get("cache_write", np.ones(1)))
     routes = []
-    for variant in np.unique(variants):
-        index = np.flatnonzero(variants == variant)
+    for kernel in map(str, np.unique(families)):
+        index = np.flatnonzero(families == kernel)
         part = {n: a[index] for n, a in full.items()}
-        routes.append((index, Route(f"attention/{variant}", _ATTENTION[str(variant)], gpu, dtype, part)))
+        routes.append((index, Route(kernel, _ATTENTION[kernel], gpu, dtype, part)))
     return routes
 
 
-def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
+DECODE_NAMES = {"fidecode": "flashinfer", "triton": "triton"}
+"""Kernels of single queries alone, as tables name them: their variants."""
+
+
+def _attention_families(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], named: Labels) -> Labels:
+    """The kernel family of each row, shape [S]: ``decode/...`` of a serving engine's kernel for one query over a cache.
+
+    FlashAttention-2 reads no cache in 8 bits; engines take FlashInfer's kernel there (vLLM,
+    vllm/v1/attention/backends/flash_attn.py: ``supports_kv_cache_dtype``). Torch's FlashAttention-2 runs the kernel of
+    the package (aten/src/ATen/native/transformers/cuda/flash_attn), over keys that lie in one piece.
+    """
+    variants = _attention_variants(gpu, dtype, dims, named)
+    family = variants.astype("<U24")
+    for part in ("-causal", "-decode", "torch-"):
+        family = np.char.replace(family, part, "").astype("<U24")
+    narrow = dims["kv_share"] < 1 if "kv_share" in dims else np.zeros(family.shape, dtype=bool)
+    family[narrow & (family == "fa2")] = "flashinfer"
+    for name, variant in DECODE_NAMES.items():
+        family[np.char.find(named, name) >= 0] = variant
+    decoded = (dims["seq_q"] == 1) & (dims["seq_kv"] > 1) & np.isin(family, DECODERS)
+    return np.where(decoded, np.char.add("decode/", family), np.char.add("attention/", variants))
+
+
+def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], named: Labels) -> Labels:
     """The variant of each row, shape [S].
 
     One query sees every key with the mask as without it; engines decode with their causal kernels, which pack the query
@@ -283,7 +332,6 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
     family = np.where(causal, served_by.causal, served_by.full).astype("<U16")
     if served_by.wide is not None:
         family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = served_by.wide
-    named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), causal.shape)
     for name in ("fa2", "fa3", "fa4", "trtllm"):
         family[np.char.find(named, name) >= 0] = name
     masked = np.where(causal, "-causal", "-full")
