@@ -146,6 +146,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "libraries": libraries,
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
+    "experts": lambda folder: table(kernels(folder / "experts.csv"), ("gpu", "op", "dtype", "distribution")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),

@@ -12,6 +12,7 @@ from archsearch.cost.kernels.decode import VARIANTS as DECODERS
 from archsearch.cost.kernels.decode import DecodeModel
 from archsearch.cost.kernels.delta_net import KERNELS as DELTA_NETS
 from archsearch.cost.kernels.delta_net import DeltaNetModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -45,6 +46,7 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"attention/{variant}", AttentionModel(variant)
     for variant in DECODERS:
         yield f"decode/{variant}", DecodeModel(variant)
+    yield "experts/16bit", ExpertsModel()
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
     for served in DELTA_NETS:

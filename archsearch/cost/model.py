@@ -34,6 +34,7 @@ from archsearch.cost.routes import (
     attention_routes,
     compiled_memory_routes,
     convolution_route,
+    experts_route,
     flatten,
     gemm_route,
     memory_route,
@@ -45,6 +46,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
+from archsearch.routed_experts import Experts
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
 
@@ -237,6 +239,8 @@ class CostModel:
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
+        if isinstance(kernel, Experts):
+            return self._experts_cost(kernel, execution)
         if isinstance(kernel, GatedDeltaNet):
             route, shape = delta_net_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
@@ -253,6 +257,13 @@ class CostModel:
         else:
             cost = self.route_cost(memory_route(self.gpu, op.dtype, op.kind, flat), execution)
         return reshaped(scaled(cost, op.kernels, op.kernels), shape)
+
+    def _experts_cost(self, op: Experts, execution: Execution) -> KernelCost:
+        """Routed experts; a model streams their weights from DRAM."""
+        sizes = ("tokens", "hidden_size", "moe_intermediate_size", "num_experts_per_tok", "num_experts")
+        dims: dict[str, Count] = {name: getattr(op, name) for name in (*sizes, "expert_parallel")}
+        flat, shape = flatten({**dims, "gated": float(op.gated), "skew": op.skew, "reuse_bytes": np.inf})
+        return reshaped(self.route_cost(experts_route(self.gpu, op.dtype, flat), execution), shape)
 
     def _attention_cost(self, op: Attention, execution: Execution) -> KernelCost:
         """Fused attention by the backend that is asked for, of several by the fastest for each shape."""

@@ -22,6 +22,7 @@ from archsearch.cost.kernels.bandwidth import (
 )
 from archsearch.cost.kernels.decode import VARIANTS as DECODERS
 from archsearch.cost.kernels.decode import DecodeModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -41,6 +42,7 @@ _ATTENTION: Mapping[str, KernelModel] = {
     **{f"decode/{name}": DecodeModel(name) for name in DECODERS},
 }
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
+_EXPERTS = ExpertsModel()
 _ROOFLINE = {kind: RooflineModel(kind) for kind in ROOFLINES}
 
 
@@ -158,6 +160,23 @@ PERSISTENT_ROW = 1024
 """Longest row of an inner reduction that inductor keeps in a block (``persistent_reductions``' threshold)."""
 PERSISTENT_KIND = "modulate"
 """A pointwise kernel of a few instructions an element, as which such a reduction costs."""
+
+
+EXPERT_FORMATS = (DType.FP16, DType.BF16)
+"""Formats of routed experts whose kernels are modelled; quantized ones are other kernels."""
+
+
+def experts_route(gpu: GpuSpec, dtype: DType, dims: Dims) -> Route:
+    """The routed feed-forward of a mixture of experts.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format, or the kernels are not known in it.
+    """
+    if not gpu.supports(dtype):
+        raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype not in EXPERT_FORMATS or (gpu.generation.tiles_known and not uses_matrix_units(gpu, dtype)):
+        raise UnsupportedError(f"routed experts on {gpu.id} are not known in {dtype.value}: bf16 and fp16 tensor cores")
+    return modelled(Route("experts/16bit", _EXPERTS, gpu, dtype, dims))
 
 
 def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:

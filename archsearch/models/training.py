@@ -30,6 +30,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
+from archsearch.routed_experts import Experts
 from archsearch.segments import UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, Segment, SegmentedOps
 from archsearch.workload import Workload
 
@@ -112,6 +113,8 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
             reads=op.reads + op.writes,
             writes=op.reads,
         )
+    elif isinstance(op, Experts):  # inputs' and weights' gradients: each as many products as the forward pass
+        yield replace(op, name=name, count=2 * np.asarray(op.count))
     elif isinstance(op, Collective):
         yield replace(op, name=name)
     elif isinstance(op, GatedDeltaNet):
