@@ -173,10 +173,10 @@ def test_layouts_cost_their_collectives() -> None:
         return float(alone) + gap_s(gpu, Execution(compiled=True))  # a kernel of the stream, as the others
 
     micro = passes + 4 * 8 * takes("all_reduce", payload) + 2 * takes("send", payload)
-    turns, weights = 64 // (2 * 2), float(stage.parameters()) * 2
-    scatter = takes("reduce_scatter", weights)  # beside the last backward pass, but for the last of 8 layers
-    assert 7 / 8 * scatter < 2 / 3 * micro
-    step = (turns + 1) * micro + scatter / 8 + takes("all_gather", weights) + update / 2
+    turns, layer = 64 // (2 * 2), float(stage.parameters()) * 2 / 8  # one of 8 layers is exchanged at a time
+    scatter = takes("reduce_scatter", layer)  # beside the last backward pass, but for the last layer's
+    assert 7 * scatter < 2 / 3 * micro
+    step = (turns + 1) * micro + scatter + 8 * takes("all_gather", layer) + update / 2
     assert float(cost["training_hours"]) == pytest.approx(step * np.ceil(1e9 / (64 * 1024)) / 3600)
     memory = stage.memory(work)
     held = (2 + 2 + 12 / 2) * float(stage.parameters()) + 2 * float(memory.activations)
