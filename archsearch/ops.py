@@ -20,6 +20,7 @@ import numpy as np
 from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.linear_attention import GatedDeltaNet
+from archsearch.routed_experts import Experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +301,7 @@ class Collective:
         return as_float(self.payload_bytes)
 
 
-Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective | GatedDeltaNet
+Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective | GatedDeltaNet | Experts
 
 
 def weighted_total(values: Iterable[FloatArray], counts: Iterable[Count]) -> Floats:

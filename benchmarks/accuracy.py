@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import quantized_gains
 
 from archsearch.bench.calibrate import is_test
 from archsearch.bench.layer_rows import LINEAR_OPS
@@ -145,6 +146,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "libraries": libraries,
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
+    "experts": lambda folder: table(kernels(folder / "experts.csv"), ("gpu", "op", "dtype", "distribution")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
@@ -152,6 +154,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),
     "llm-layer": lambda folder: table(predicted(read_measurements(folder / "llm_layer_fp16.csv")), ("gpu", "op")),
     "left-out": lambda _: carried(),
+    "quantized-gains": lambda _: quantized_gains.table(),
 }
 
 

@@ -49,9 +49,11 @@ MEASURED_FILES = (
     "gemm_more.csv",
     "gemm_fp32.csv",
     "attention.csv",
+    "decode_attention.csv",
     "memory_bound_fp32.csv",
     "linear_attention.csv",
     "collectives.csv",
+    "experts.csv",
 )
 HELD_OUT_BY = {
     "m": ("n", "k"),
@@ -60,10 +62,11 @@ HELD_OUT_BY = {
     "channels": ("channels", "batch"),
     "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
     "own": ("own", "gpus"),
+    "num_experts": ("num_experts", "hidden_size", "moe_intermediate_size"),
 }
-"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, or of a collective's
-buffer and group, or none."""
-UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan}
+"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, of a mixture, or of a
+collective's buffer and group, or none."""
+UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan, "kv_share": 1.0, "cache_write": 1.0}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
 EARNED = 0.03

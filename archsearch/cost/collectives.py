@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from archsearch.arrays import Floats, Ints, Mask
-from archsearch.cost.combine import joined, reshaped
+from archsearch.cost.combine import fastest, joined, reshaped
 from archsearch.cost.estimate import KernelCost
+from archsearch.cost.execution import AttentionChoice, Execution
 from archsearch.cost.kernels.collective import Link, Traffic, joined_gpus, link_of, traffic, tuned_cost
 from archsearch.cost.kernels.collective_time import ALGORITHMS, CollectiveModel
 from archsearch.cost.routes import Route
@@ -31,11 +32,12 @@ CUSTOM_BYTES = 8 * 2**20
 Price = Callable[[Route], KernelCost]
 
 
-def collective_cost(gpu: GpuSpec, op: Collective, price: Price) -> KernelCost:
+def collective_cost(gpu: GpuSpec, op: Collective, price: Price, *, custom: bool = False) -> KernelCost:
     """Cost of a collective, arrays of the op's broadcast shape; a group of one GPU costs nothing.
 
     Args:
         price: the cost of routed shapes [S] (``CostModel.route_cost``).
+        custom: whether a serving engine's own all_reduce serves what it is faster at (``served_custom``).
 
     Raises:
         InvalidInputError: unknown kind, group_size below 1 or negative payload.
@@ -52,12 +54,17 @@ def collective_cost(gpu: GpuSpec, op: Collective, price: Price) -> KernelCost:
         if link.fabric is not None:
             parts.append((index, tuned_cost(link, op.kind, part)))
         else:
-            routes = _routes(gpu, DType.BF16, op.kind, part, link)
-            parts += [(index[rows], price(route)) for rows, route in routes]
+            parts.append((index, _fastest(gpu, op.kind, part, link, price, custom)))
     cost = joined(parts, alone.size)
     links[alone] = "none"
     details = {**cost.details, "link": links.astype(str)}
     return reshaped(replace(cost, kernels=np.where(alone, 0, 1).reshape(shape), details=details), shape)
+
+
+def served_custom(execution: Execution) -> bool:
+    """Whether a run has a serving engine's all_reduce: kernels of any library (``fastest``), under CUDA graphs, as that
+    one is measured."""
+    return execution.cuda_graphs and AttentionChoice(execution.attention) is AttentionChoice.FASTEST
 
 
 def collective_routes(
@@ -85,6 +92,16 @@ def collective_routes(
     return routes
 
 
+def _fastest(gpu: GpuSpec, kind: str, sent: Traffic, link: Link, price: Price, custom: bool) -> KernelCost:
+    """Rows that meet over one link: by the vendor's library, and by vLLM's all_reduce where that is faster."""
+    found = []
+    for named in (False, True)[: 1 + custom]:
+        mask = np.full(sent.gpus.shape, named)
+        parts = [(index, price(route)) for index, route in _routes(gpu, DType.BF16, kind, sent, link, mask)]
+        found.append(joined(parts, sent.gpus.size))
+    return fastest(found)
+
+
 def _links(gpu: GpuSpec, gpus: Floats) -> list[tuple[Ints, Link]]:
     """Rows by what joins their group: the interconnect, or PCIe beyond its reach; lone GPUs among the first."""
     near = gpus <= joined_gpus(gpu)
@@ -97,13 +114,10 @@ def _rows(sent: Traffic, index: Ints | slice) -> Traffic:
     return Traffic(*columns)
 
 
-def _routes(
-    gpu: GpuSpec, dtype: DType, kind: str, sent: Traffic, link: Link, custom: Mask | None = None
-) -> list[tuple[Ints, Route]]:
+def _routes(gpu: GpuSpec, dtype: DType, kind: str, sent: Traffic, link: Link, custom: Mask) -> list[tuple[Ints, Route]]:
     """Rows that meet over one link, by kernel family."""
     meshed = (sent.gpus == 2) | (not link.shared)
-    direct = np.zeros(sent.gpus.shape, dtype=bool) if custom is None else custom & meshed
-    direct = direct & (sent.message < CUSTOM_BYTES) & (kind == "all_reduce")
+    direct = custom & meshed & (sent.message < CUSTOM_BYTES) & (kind == "all_reduce")
     library = "pairs" if kind == "all_to_all" else "ring"
     routes = []
     for rows, algorithm in ((direct, "custom"), (~direct, library)):

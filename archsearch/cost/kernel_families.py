@@ -8,8 +8,11 @@ from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import KINDS, MemoryModel
 from archsearch.cost.kernels.collective_time import ALGORITHMS, CollectiveModel
+from archsearch.cost.kernels.decode import VARIANTS as DECODERS
+from archsearch.cost.kernels.decode import DecodeModel
 from archsearch.cost.kernels.delta_net import KERNELS as DELTA_NETS
 from archsearch.cost.kernels.delta_net import DeltaNetModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -41,6 +44,9 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:
         yield f"attention/{variant}", AttentionModel(variant)
+    for variant in DECODERS:
+        yield f"decode/{variant}", DecodeModel(variant)
+    yield "experts/16bit", ExpertsModel()
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
     for served in DELTA_NETS:

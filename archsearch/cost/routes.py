@@ -20,6 +20,9 @@ from archsearch.cost.kernels.bandwidth import (
     default_tensors,
     memory_class,
 )
+from archsearch.cost.kernels.decode import VARIANTS as DECODERS
+from archsearch.cost.kernels.decode import DecodeModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -34,8 +37,12 @@ _GEMM = GemmModel()
 _GEMM_CALLED = GemmModel(called=True)
 _GEMM_QUANTIZED = GemmModel(quantized=True)
 _GEMM_WEIGHT_ONLY = GemmModel(weight_only=True)
-_ATTENTION = {name: AttentionModel(name) for name in VARIANTS}
+_ATTENTION: Mapping[str, KernelModel] = {
+    **{f"attention/{name}": AttentionModel(name) for name in VARIANTS},
+    **{f"decode/{name}": DecodeModel(name) for name in DECODERS},
+}
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
+_EXPERTS = ExpertsModel()
 _ROOFLINE = {kind: RooflineModel(kind) for kind in ROOFLINES}
 
 
@@ -66,7 +73,8 @@ def modelled(route: Route) -> Route:
 
 def roofline_of(route: Route) -> Route:
     """The same shapes by the roofline of their kind."""
-    kind = kind_of(route.kernel.split("/")[0].replace("convolution", "gemm"), route.dtype)
+    family = route.kernel.split("/")[0]
+    kind = kind_of({"convolution": "gemm", "decode": "attention"}.get(family, family), route.dtype)
     return replace(route, kernel=f"roofline/{kind}", model=_ROOFLINE[kind])
 
 
@@ -107,9 +115,9 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
 
 
 def prepared_route(gpu: GpuSpec, dtype: DType, dims: Dims, rate: float = 1.0) -> Route:
-    """Products of a layer whose activations come quantized, in kernels that multiply at this ``rate`` against the
-    library's. Those of fp8 were measured so; of other formats it is the product without the quantization that tables
-    measure with it.
+    """Products of a linear layer whose activations come quantized, in kernels that multiply at this ``rate`` against
+    the library's. Those of fp8 were measured so; of other formats it is the product without the quantization that
+    tables measure with it.
 
     Raises:
         UnsupportedError: the GPU has no units for this format.
@@ -152,6 +160,23 @@ PERSISTENT_ROW = 1024
 """Longest row of an inner reduction that inductor keeps in a block (``persistent_reductions``' threshold)."""
 PERSISTENT_KIND = "modulate"
 """A pointwise kernel of a few instructions an element, as which such a reduction costs."""
+
+
+EXPERT_FORMATS = (DType.FP16, DType.BF16)
+"""Formats of routed experts whose kernels are modelled; quantized ones are other kernels."""
+
+
+def experts_route(gpu: GpuSpec, dtype: DType, dims: Dims) -> Route:
+    """The routed feed-forward of a mixture of experts.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format, or the kernels are not known in it.
+    """
+    if not gpu.supports(dtype):
+        raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype not in EXPERT_FORMATS or (gpu.generation.tiles_known and not uses_matrix_units(gpu, dtype)):
+        raise UnsupportedError(f"routed experts on {gpu.id} are not known in {dtype.value}: bf16 and fp16 tensor cores")
+    return modelled(Route("experts/16bit", _EXPERTS, gpu, dtype, dims))
 
 
 def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:
@@ -282,16 +307,41 @@ def attention_routes(
     if not gpu.generation.tiles_known:
         route = Route("attention", _ROOFLINE["attention"], gpu, dtype, full)
         return [(np.arange(full["seq_q"].size), roofline_of(route))]
-    variants = _attention_variants(gpu, dtype, full, kernels)
+    named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), full["seq_q"].shape)
+    families = _attention_families(gpu, dtype, full, named)
+    full["cache_write"] = np.where(np.isin(named, list(TORCH_VARIANTS)), 0.0, full.get("cache_write", np.ones(1)))
     routes = []
-    for variant in np.unique(variants):
-        index = np.flatnonzero(variants == variant)
+    for kernel in map(str, np.unique(families)):
+        index = np.flatnonzero(families == kernel)
         part = {n: a[index] for n, a in full.items()}
-        routes.append((index, Route(f"attention/{variant}", _ATTENTION[str(variant)], gpu, dtype, part)))
+        routes.append((index, Route(kernel, _ATTENTION[kernel], gpu, dtype, part)))
     return routes
 
 
-def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], kernels: ArrayLike | None) -> Labels:
+DECODE_NAMES = {"fidecode": "flashinfer", "triton": "triton"}
+"""Kernels of single queries alone, as tables name them: their variants."""
+
+
+def _attention_families(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], named: Labels) -> Labels:
+    """The kernel family of each row, shape [S]: ``decode/...`` of a serving engine's kernel for one query over a cache.
+
+    FlashAttention-2 reads no cache in 8 bits; engines take FlashInfer's kernel there (vLLM,
+    vllm/v1/attention/backends/flash_attn.py: ``supports_kv_cache_dtype``). Torch's FlashAttention-2 runs the kernel of
+    the package (aten/src/ATen/native/transformers/cuda/flash_attn), over keys that lie in one piece.
+    """
+    variants = _attention_variants(gpu, dtype, dims, named)
+    family = variants.astype("<U24")
+    for part in ("-causal", "-decode", "torch-"):
+        family = np.char.replace(family, part, "").astype("<U24")
+    narrow = dims["kv_share"] < 1 if "kv_share" in dims else np.zeros(family.shape, dtype=bool)
+    family[narrow & (family == "fa2")] = "flashinfer"
+    for name, variant in DECODE_NAMES.items():
+        family[np.char.find(named, name) >= 0] = variant
+    decoded = (dims["seq_q"] == 1) & (dims["seq_kv"] > 1) & np.isin(family, DECODERS)
+    return np.where(decoded, np.char.add("decode/", family), np.char.add("attention/", variants))
+
+
+def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], named: Labels) -> Labels:
     """The variant of each row, shape [S].
 
     One query sees every key with the mask as without it; engines decode with their causal kernels, which pack the query
@@ -301,7 +351,6 @@ def _attention_variants(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
     family = np.where(causal, served_by.causal, served_by.full).astype("<U16")
     if served_by.wide is not None:
         family[dims["head_dim"] > FLASH_MAX_HEAD_DIM] = served_by.wide
-    named = np.broadcast_to(np.asarray("" if kernels is None else kernels).astype(str), causal.shape)
     for name in ("fa2", "fa3", "fa4", "trtllm"):
         family[np.char.find(named, name) >= 0] = name
     masked = np.where(causal, "-causal", "-full")

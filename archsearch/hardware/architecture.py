@@ -246,6 +246,16 @@ def find_architecture(name: str, directories: Sequence[Path] | None = None) -> A
     return completed(_record(name, folders), folders)
 
 
+@lru_cache(maxsize=256)
+def remembered_architecture(name: str, directories: tuple[Path, ...], files: Changed) -> Architecture:
+    """``find_architecture`` of folders whose files (``architecture_files``) a caller has looked at already.
+
+    Raises:
+        UnknownNameError, InvalidInputError: see ``find_architecture``.
+    """
+    return find_architecture(name, directories)
+
+
 def completed(record: ArchitectureRecord, directories: Sequence[Path], borrowers: tuple[str, ...] = ()) -> Architecture:
     """An architecture with what its record leaves to relatives; ``borrowers`` are those that borrow from it.
 

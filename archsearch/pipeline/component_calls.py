@@ -23,7 +23,13 @@ from archsearch.workload import Workload
 
 REMEMBERED_CALLS = 4096
 REMEMBERED_MODELS = 256
-_KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
+_KINDS = {
+    "linear": "matmul",
+    "bmm": "matmul",
+    "experts": "matmul",
+    "attention": "attention",
+    "convolution": "convolution",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
