@@ -19,6 +19,7 @@ import numpy as np
 
 from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
+from archsearch.linear_attention import GatedDeltaNet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +299,7 @@ class Collective:
         return as_float(self.payload_bytes)
 
 
-Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective
+Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective | GatedDeltaNet
 
 
 def weighted_total(values: Iterable[FloatArray], counts: Iterable[Count]) -> Floats:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from archsearch.bench.calibrate import is_test
+from archsearch.bench.layer_rows import LINEAR_OPS
 from archsearch.bench.measurements import read_measurements
 from archsearch.bench.validate import GROUP, predict_frame, score
 from archsearch.data import data_path
 
-VIDUR_LAYERS = ("linear_qkv", "linear_out", "linear_up", "linear_down")
 VIDUR_SHORTEST_US = 60.0
 
 
@@ -67,16 +67,19 @@ def held_back(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def other_stack(path: Path) -> pd.DataFrame:
-    """Vidur's linear layers as products: qkv is fused, gate and up projection too."""
+    """Vidur's linear layers that take long enough to be a product's time and not its launch's."""
     frame = read_measurements(path)
-    frame = frame[frame["op"].isin(VIDUR_LAYERS) & (frame["latency_us"] >= VIDUR_SHORTEST_US)]
-    h, f = frame["hidden_size"], frame["intermediate_size"]
-    qkv = (frame["num_heads"] + 2 * frame["num_kv_heads"]) * (h // frame["num_heads"])
-    up = f * (1 + frame["gated"].astype(int))
-    columns = {"linear_qkv": qkv, "linear_out": h, "linear_up": up, "linear_down": h}
-    n = pd.concat([values[frame["op"] == name] for name, values in columns.items()]).reindex(frame.index)
-    k = f.where(frame["op"] == "linear_down", h)
-    return frame.assign(layer=frame["op"], op="linear", m=frame["tokens"], n=n, k=k)
+    return frame[frame["op"].isin(LINEAR_OPS) & (frame["latency_us"] >= VIDUR_SHORTEST_US)]
+
+
+SMALL_MESSAGE = 64 * 1024
+
+
+def collectives(file: Path) -> str:
+    """Collectives by GPU and by what counts in them: latency up to 64 KiB, bandwidth beyond."""
+    rows = kernels(file)
+    message = rows["message_bytes"].gt(SMALL_MESSAGE).map({False: "to 64 KiB", True: "beyond"})
+    return table(rows.assign(message=message), ("gpu", "message"))
 
 
 def carried() -> str:
@@ -115,8 +118,11 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
+    "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
-    "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv"))),
+    "delta-nets": lambda folder: table(kernels(folder / "linear_attention.csv"), ("gpu", "kernel")),
+    "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),
+    "llm-layer": lambda folder: table(predicted(read_measurements(folder / "llm_layer_fp16.csv")), ("gpu", "op")),
     "left-out": lambda _: carried(),
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in ten minutes: kernels, whole models, recommended against naive architectures.
+# Everything that needs a GPU, in a quarter of an hour: kernels, whole models, recommended against naive architectures.
 #
 #   benchmarks/gpu_suite.sh [OUTPUT_DIR] [full|quick]
 #
 # Needs archsearch with the extras torch and models in the python that PYTHON names (default python3). Writes kernels.csv,
 # models.csv and verify-*.csv to OUTPUT_DIR (default: gpu_suite), continues what lies there, and prints a short table last.
+# SPACES and SHAPES are the spaces whose recommendations are timed (SHAPES= for none of the second kind: one mode, rank 1).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-gpu_suite}
@@ -29,6 +30,12 @@ for space in ${SPACES:-modernbert-base-budget dit-xl-budget decoder-1b}; do
     timeout 90 $python -m archsearch bench verify "$space" --hardware "$gpu" --top 2 $mode \
       --output "$out/verify-$space$mode.csv" || echo "verify $space $mode: stopped"
   done
+done
+echo "== another shape of equal size against one chosen without the hardware in mind"
+for space in ${SHAPES-gpt3-2.7b-shape pythia-2.8b-shape gpt2-shape dit-xl-2-shape llama-7b-shape}; do
+  [ -n "$gpu" ] || continue
+  timeout 120 $python -m archsearch bench verify "$space" --hardware "$gpu" --top 1 --eager \
+    --output "$out/verify-$space--eager.csv" || echo "verify $space: stopped"
 done
 [ -n "$gpu" ] || exit 0
 echo "== summary: predicted against measured, kernels and whole models"

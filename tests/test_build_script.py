@@ -24,7 +24,11 @@ CALLS = [
     *((name, Phase.FORWARD) for name in ("dit-s-4", "pixart-alpha", "pixart-sigma", "sana-0.6b", "sd3.5-medium")),
     *((name, Phase.FORWARD) for name in ("flux1-schnell", "flux1-kontext-dev", "wan2.1-1.3b", "wan2.1-i2v-14b")),
     *((name, Phase.FORWARD) for name in ("ltx-video-2b", "hunyuan-video", "cogvideox-2b", "cogvideox-5b")),
-    *((name, phase) for name in ("flux-vae", "dc-ae-f32c32", "wan-vae") for phase in (Phase.ENCODE, Phase.DECODE)),
+    *(
+        (name, phase)
+        for name in ("flux-vae", "dc-ae-f32c32", "wan-vae", "cogvideox-vae")
+        for phase in (Phase.ENCODE, Phase.DECODE)
+    ),
     *((name, phase) for name in ("ltx-video-vae", "ltx-video-vae-0.9.1") for phase in (Phase.ENCODE, Phase.DECODE)),
 ]
 SIZES = {"height": 512, "width": 512, "frames": 17, "seq_len": 64}

@@ -192,6 +192,26 @@ class TestValidate:
         assert predictions[0] == predictions[1]
 
     @pytest.mark.parametrize(
+        "text",
+        [
+            "gpu,op,dtype,kernel,phase,batch,seq,hidden_size,conv_kernel,num_k_heads,head_k_dim,num_v_heads,head_v_dim,"
+            "latency_us,split\nh200-sxm,gated_delta_net,bf16,chunk_gated_delta_rule,context,1,4096,2048,4,16,128,32,128,"
+            "500,test\nh200-sxm,gated_delta_net,bf16,causal_conv1d_update,generation,8,1,2048,4,16,128,32,128,3,test\n",
+            "gpu,model,op,dtype,tokens,hidden_size,intermediate_size,num_heads,num_kv_heads,gated,latency_us,source\n"
+            "a40,x,activation,fp16,736,8192,22016,64,8,True,102.0,y\na40,x,add,fp16,736,8192,22016,64,8,True,9.0,y\n",
+        ],
+    )
+    def test_other_tables_as_they_are(self, capsys, tmp_path, text):
+        file, output = tmp_path / "m.csv", tmp_path / "out.csv"
+        file.write_text(text)
+        document = answer(capsys, "validate", file, "--output", output)
+        assert document["overall"]["rows"] == 2
+        header, *rows = output.read_text().splitlines()
+        assert header.startswith(text.split("\n")[0])
+        low, high = (header.split(",").index(name) for name in ("low_us", "high_us"))
+        assert all(0 < float(r.split(",")[low]) < float(r.split(",")[high]) for r in rows)
+
+    @pytest.mark.parametrize(
         ("text", "words"),
         [
             ("", ["m.csv"]),

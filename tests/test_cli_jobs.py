@@ -50,6 +50,9 @@ RUN = {
     "--compiled": "",
     "--cuda-graphs": "",
     "--fused-qkv": "",
+    "--quantization": "eager",
+    "--scaling": "static",
+    "--granularity": "row",
     "--launch-us": "500",
     "--clock": "burst",
     "--power-limit-w": "300",
@@ -87,6 +90,9 @@ OWN = {
     "--seed": "3",
 }
 BESIDE = {
+    "--quantization": "--dtype fp8 --compiled",
+    "--scaling": "--dtype fp8 --compiled",
+    "--granularity": "--dtype fp8 --compiled",
     "--vae-slicing": "--batch-size 4",
     "--vae-tiling": "--height 2048",
     "--cuda-graphs": "--height 256",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.cost import CostModel
+from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import PAGED, VARIANTS, floor_sum, key_blocks, tiling
 from archsearch.cost.routes import attention_routes, fused_attention_reason
@@ -360,3 +361,18 @@ def test_flash_attention_2_on_hopper_as_published() -> None:
     assert second.low_s[0] < published < second.high_s[0]
     assert second.high_s[0] / third.latency_s[0] > 1.5
     assert second.low_s[0] / third.latency_s[0] < 2.0
+
+
+def test_warp_level_kernels_miss_a_capped_rate_as_they_miss_a_full_one() -> None:
+    """An H20 leaves a quarter of GH100's tensor rate. Wan 2.1's attention in FlashAttention-2 (75,600 tokens, 40 heads
+    of 128) is most of its published run (6,935.5 s for 50 steps of two passes, https://github.com/Wan-Video/Wan2.1,
+    efficiency table), in which it can have had no more than 69.4 s of a pass less the products' at the peak."""
+    gpu, layers = load_gpu("h20"), 40
+    call = Attention(
+        name="attention", batch=1, heads_q=40, heads_kv=40, seq_q=75_600, seq_kv=75_600, head_dim=128, dtype=DType.BF16
+    )
+    own = layers * float(CostModel(gpu).estimate((call,), Execution(attention="fa2")).latency_s)
+    flops = layers * 4 * 75_600**2 * 40 * 128
+    assert flops / own < 0.63 * gpu.peak_flops(DType.BF16) * 1.001
+    products = (6_523e12 - flops) / gpu.peak_flops(DType.BF16)
+    assert 0.8 < own / (6_935.5 / 100 - products) < 1.0

@@ -24,10 +24,10 @@ from archsearch.cost.execution import (
     parse_execution,
 )
 from archsearch.cost.host import host_record
-from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory
 from archsearch.cost.model import CostModel, price_on
+from archsearch.cost.releases import RELEASES
 from archsearch.cost.remember import Answers, PriceCache, Remembered
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
@@ -42,11 +42,14 @@ FORWARD, DECODE = Workload(seq_len=512), Workload(phase=Phase.DECODE, seq_len=51
 
 EXECUTIONS = st.builds(
     Execution,
-    torch=st.sampled_from(["2.4", "2.8"]),
+    torch=st.sampled_from(sorted(RELEASES)),
     attention=st.sampled_from(["auto", "sdpa", "fastest", "flash", "fa2", "eager"]),
     compiled=st.booleans(),
     cuda_graphs=st.booleans(),
     fused_qkv=st.booleans(),
+    quantization=st.sampled_from(["auto", "kernel", "fused", "eager"]),
+    scaling=st.sampled_from(["dynamic", "static"]),
+    granularity=st.sampled_from(["auto", "tensor"]),
     launch_us=st.none() | st.floats(0, 100),
     clock=st.sampled_from(["burst", "sustained"]) | st.floats(200, 1900),
     power_limit_w=st.none() | st.floats(100, 700),
@@ -211,7 +214,7 @@ def test_tensor_parallel_runs_a_shard_and_pays_for_its_sums() -> None:
         vocab_size=32064,
     )
     sums = Collective(name="r", kind="all_reduce", payload_bytes=2048 * 4096 * 2.0, group_size=4)
-    expected = latency(shard, work, run) + 2 * 32 * float(collective_cost(H100, sums).latency_s)
+    expected = latency(shard, work, run) + 2 * 32 * float(CostModel(H100).estimate([sums]).breakdown[0].cost.latency_s)
     shared = replace(run, tensor_parallel=4)
     assert latency(config, work, shared) == pytest.approx(expected, rel=1e-9)
     assert float(memory(config, work, shared, H100).total) == float(shard.memory(work).total)
@@ -224,7 +227,7 @@ def test_tensor_parallel_runs_a_shard_and_pays_for_its_sums() -> None:
 def test_stages_send_and_replicas_share_the_batch() -> None:
     config, work = load_preset("llama-3-8b"), Workload(seq_len=1024, batch_size=4)
     send = Collective(name="s", kind="send", payload_bytes=4 * 1024 * 4096 * 2.0, group_size=2)
-    each = float(collective_cost(H100, send).latency_s)
+    each = float(CostModel(H100).estimate([send]).breakdown[0].cost.latency_s)
     run = Execution(launch_us=0.0)
     staged = latency(config, work, replace(run, pipeline_parallel=4))
     assert staged == pytest.approx(latency(config, work, run) + 3 * each, rel=1e-9)

@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from archsearch.arrays import as_float
+from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import Execution
 from archsearch.cost.model import CostModel
-from archsearch.cost.ratio import ratio_of
+from archsearch.cost.ratio import Ratio, ratio_of
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.workload import Workload
@@ -67,3 +71,108 @@ def test_arrays_say_what_scalars_say():
         single = ratio_of(priced(intermediate_size=width), priced())
         for name in ("value", "low", "high"):
             assert getattr(found, name)[i] == pytest.approx(float(getattr(single, name)), rel=1e-9)
+
+
+def half_width(found: Ratio) -> float:
+    return float(np.log(float(found.high) / float(found.low))) / 2
+
+
+def made(ops: dict[str, tuple[float, float]], spread: float = 0.0, host_s: float = 0.0) -> Estimate:
+    """A run of one segment whose kernels take so many seconds, with so wide a band: {name: (seconds, half width)}."""
+    items = tuple(
+        OpCost(
+            name=name,
+            op="matmul",
+            count=1,
+            flops=seconds * 1e12,
+            memory_bytes=seconds * 1e9,
+            cost=KernelCost(
+                latency_s=as_float(seconds),
+                low_s=as_float(seconds * np.exp(-half)),
+                high_s=as_float(seconds * np.exp(half)),
+                provenance=Provenance.CALIBRATED,
+                bound=np.asarray("compute"),
+            ),
+        )
+        for name, (seconds, half) in ops.items()
+    )
+    low, mid, high = (
+        sum((as_float(getattr(i.cost, f)) for i in items), as_float(0.0)) for f in ("low_s", "latency_s", "high_s")
+    )
+    part = SegmentCost(
+        name="model",
+        calls=1,
+        execution=RUN,
+        gpu_s=mid,
+        low_s=low,
+        high_s=high,
+        host_s=as_float(host_s),
+        kernels=as_float(len(items)),
+        flops=as_float(0.0),
+        breakdown=items,
+    )
+    return Estimate.of([part], RUN, spread)
+
+
+def test_runs_of_the_same_kernels_have_a_ratio_that_is_a_point():
+    """However wide their bands, and however wide that of a whole run."""
+    one = made({"a": (3e-3, 0.4), "b": (1e-3, 0.2)}, spread=0.3)
+    found = ratio_of(one, made({"a": (3e-3, 0.4), "b": (1e-3, 0.2)}, spread=0.3))
+    assert float(found.low) == float(found.value) == float(found.high) == 1.0
+
+
+def test_errors_of_disjoint_kernels_add_in_quadrature():
+    """One kernel each: √(0.3² + 0.4²) = 0.5; all time lies elsewhere, so the run's own error of 0.12 stays whole."""
+    found = ratio_of(made({"a": (2e-3, 0.3)}), made({"b": (1e-3, 0.4)}))
+    assert float(found.value) == pytest.approx(2.0)
+    assert half_width(found) == pytest.approx(0.5)
+    whole = ratio_of(made({"a": (2e-3, 0.3)}, spread=0.12), made({"b": (1e-3, 0.4)}, spread=0.12))
+    assert half_width(whole) == pytest.approx(np.sqrt(0.5**2 + 0.12**2))
+
+
+def test_the_same_name_at_another_shape_is_another_kernel():
+    """Half of each run's time is shared and cancels; the other halves are independent: √(2 · (½ · 0.4)²)."""
+    one = made({"shared": (1e-3, 0.4), "other": (1e-3, 0.4)})
+    two = made({"shared": (1e-3, 0.4), "other": (np.nextafter(1e-3, 1.0), 0.4)})
+    assert half_width(ratio_of(one, two)) == pytest.approx(np.sqrt(2 * 0.2**2))
+
+
+def test_ops_of_one_name_in_two_segments_are_two():
+    """A text encoder and a decoder both have a ``proj``: each is compared with its own, and none overwrites another."""
+    model = made({"proj": (1e-3, 0.4)}).segments[0]
+    longer = made({"proj": (2e-3, 0.3)}).segments[0]
+    run = Estimate.of([replace(model, name="text"), replace(longer, name="decode")], RUN)
+    turned = Estimate.of([replace(model, name="decode"), replace(longer, name="text")], RUN)
+    assert half_width(ratio_of(run, run)) == 0.0
+    shares = np.array([1 / 3, 2 / 3])
+    assert half_width(ratio_of(run, turned)) == pytest.approx(np.sqrt(2 * np.sum((shares * [0.4, 0.3]) ** 2)))
+
+
+def test_waits_for_launches_move_time_as_kernels_do():
+    """The second run waits for half of its time, the first never: half of the run's own error is not shared."""
+    busy = made({"a": (1e-3, 0.0)}, spread=0.2)
+    waiting = made({"a": (1e-3, 0.0)}, spread=0.2, host_s=2e-3)
+    found = ratio_of(waiting, busy)
+    assert float(found.value) == pytest.approx(2.0)
+    assert half_width(found) == pytest.approx(0.5 * 0.2)
+
+
+KERNELS = st.dictionaries(
+    st.sampled_from("abcdef"), st.tuples(st.floats(1e-6, 1e-2), st.floats(0.0, 0.7)), min_size=1, max_size=5
+)
+RUNS = st.builds(made, KERNELS, st.sampled_from((0.0, 0.1, 0.3)), st.floats(0.0, 2e-2))
+
+
+@given(RUNS, RUNS)
+def test_a_band_holds_its_ratio_and_turns_over_with_it(one: Estimate, two: Estimate):
+    found, turned = ratio_of(one, two), ratio_of(two, one)
+    assert float(found.low) <= float(found.value) <= float(found.high)
+    assert float(found.value) == pytest.approx(float(one.latency_s) / float(two.latency_s))
+    for mine, theirs in (("value", "value"), ("low", "high"), ("high", "low")):
+        assert float(getattr(found, mine)) * float(getattr(turned, theirs)) == pytest.approx(1.0)
+
+
+@given(RUNS, RUNS)
+def test_sharing_never_widens_a_band(one: Estimate, two: Estimate):
+    """What is known of the runs together is at least what is known of each alone."""
+    assert half_width(ratio_of(one, two, alike=True)) <= half_width(ratio_of(one, two, alike=False)) * (1 + 1e-12)

@@ -22,16 +22,18 @@ from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.floor import least_time
 from archsearch.cost.kernel_families import FAMILIES
 from archsearch.cost.model import CostModel
+from archsearch.cost.releases import RELEASES
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.routes import attention_routes, gemm_route, memory_route
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, list_gpus, load_gpu
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp, Op
 
 GPUS = list_gpus()
 EXACT = 1 - 1e-9
-KINDS = ("linear", "bmm", "attention", "decode", "window", "convolution", "pointwise", "reduction", "group")
+KINDS = ("linear", "bmm", "attention", "decode", "window", "convolution", "pointwise", "reduction", "group", "delta")
 MODELS = {gpu.id: CostModel(gpu) for gpu in GPUS}
 
 
@@ -71,6 +73,21 @@ def ops(draw: st.DrawFn, kind: str, dtype: DType) -> Op:
         return attention(draw, dtype, seq_q=1)
     if kind == "window":
         return attention(draw, dtype, window=draw(size(16, 8192)))
+    if kind == "delta":
+        generation, groups = draw(st.booleans()), draw(st.sampled_from((1, 2, 4)))
+        heads = draw(size(1, 32))
+        return GatedDeltaNet(
+            name=kind,
+            kernel=draw(st.sampled_from(("convolution", "rule"))),
+            generation=generation,
+            batch=draw(size(1, 1024)),
+            seq=1 if generation else draw(size(1, 32768)),
+            num_k_heads=heads,
+            num_v_heads=heads * groups,
+            head_k_dim=draw(st.sampled_from((64, 128, 256))),
+            head_v_dim=draw(st.sampled_from((64, 128, 256))),
+            dtype=dtype,
+        )
     if kind == "convolution":
         width, side, kernel = draw(size(4, 2048, 4)), draw(size(4, 512)), draw(st.sampled_from((1, 3, 5)))
         stride = draw(st.sampled_from((1, 2, kernel)))
@@ -104,7 +121,7 @@ def executions(draw: st.DrawFn, gpu: GpuSpec) -> Execution:
     return Execution(
         attention=draw(st.sampled_from(("auto", "eager", "fastest", "sdpa"))),
         compiled=draw(st.booleans()),
-        torch=draw(st.sampled_from(("2.4", "2.8"))),
+        torch=draw(st.sampled_from(sorted(RELEASES))),
         clock=draw(st.sampled_from(clocks)),
         correction=draw(st.booleans()),
     )
@@ -132,6 +149,17 @@ def least_s(op: Op, gpu: GpuSpec, execution: Execution) -> float:
         flops = 0.0 if op.is_depthwise else float(op.flops())
         inputs = int(op.positions) * min(int(np.prod(op.stride)), int(op.volume)) * int(op.in_channels)
         moved = max(0, (inputs + int(op.positions) * int(op.out_channels)) * dtype.itemsize - cache)
+    elif isinstance(op, GatedDeltaNet):
+        tokens, keys = op.batch * op.seq, op.num_k_heads * op.head_k_dim
+        channels = 2 * keys + op.num_v_heads * op.head_v_dim
+        states = op.batch * op.num_v_heads * op.head_k_dim * op.head_v_dim
+        if op.kernel == "rule":  # three products with the state for a token, whatever chunks add
+            flops = 6.0 * op.seq * states
+            moved = 8 * states + dtype.itemsize * tokens * (channels + op.num_v_heads * op.head_v_dim)
+        else:
+            flops = 8.0 * tokens * channels
+            moved = dtype.itemsize * channels * (2 * tokens + 3 * op.batch * (1 + op.generation))
+        moved = max(0, moved - cache * (1 + op.generation))
     else:
         least = op.fused() if isinstance(op, FusedGroup) else op
         moved = max(0, least.rows * least.cols * (least.reads + least.writes) * dtype.itemsize - cache)
@@ -209,13 +237,21 @@ def test_weights_that_come_round_within_the_cache_need_no_dram() -> None:
 
 def test_every_kernel_family_has_a_floor() -> None:
     assert {name.split("/")[0] for name in FAMILIES} == {
-        *("gemm", "convolution", "attention", "decode", "memory", "roofline")
+        *("gemm", "convolution", "attention", "decode", "memory", "collective", "roofline", "delta"),
     }
 
 
 MEASUREMENTS = Path(__file__).resolve().parents[2] / "shared" / "measurements"
 OURS = Path("hardware_profiles/measurements/h200-sxm-2026-11-26.csv")
-TABLES = ("gemm_tensor_core.csv", "gemm_fp32.csv", "attention.csv", "decode_attention.csv", "memory_bound_fp32.csv")
+TABLES = (
+    "gemm_tensor_core.csv",
+    "gemm_fp32.csv",
+    "attention.csv",
+    "decode_attention.csv",
+    "memory_bound_fp32.csv",
+    "linear_attention.csv",
+    "collectives.csv",
+)
 
 
 @pytest.mark.parametrize("table", [OURS, *(MEASUREMENTS / name for name in TABLES)], ids=lambda path: path.stem)

@@ -379,3 +379,14 @@ def test_torch_before_2_8_runs_rms_norms_in_eight_kernels(pricer):
     assert float(compiled[0].stages[-2].kernels) == float(compiled[1].stages[-2].kernels)
     with pytest.raises(ArchSearchError, match="unknown torch release"):
         Execution(torch="1.0")
+
+
+def test_cudnn_runs_attention_on_hopper_where_the_release_prefers_it(pricer):
+    """2.5.0 preferred it, 2.5.1 to 2.7 had to be asked (pytorch/pytorch#138522): there FlashAttention-2 runs."""
+
+    def step(**run):
+        deployment = Deployment(dtype=DType.BF16, execution=Execution(compiled=True, **run))
+        return float(estimated("flux-dev", pricer, deployment, steps=1).stages[-2].latency_s)
+
+    assert step(torch="2.6") == step(torch="2.4") == step(torch="2.8", attention="fa2") > step(torch="2.5")
+    assert step(torch="2.5") == step(torch="2.8")

@@ -12,7 +12,6 @@ import pytest
 from archsearch.cost import CostModel
 from archsearch.cost.execution import Execution
 from archsearch.cost.host import gap_s
-from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.layouts import shard
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, listed_prices, load_gpu
@@ -169,7 +168,8 @@ def test_layouts_cost_their_collectives() -> None:
     payload = 2 * 1024 * 2048 * 2.0
 
     def takes(kind: str, size: float) -> float:
-        alone = collective_cost(gpu, Collective(name="c", kind=kind, payload_bytes=size, group_size=2)).latency_s
+        op = Collective(name="c", kind=kind, payload_bytes=size, group_size=2)
+        alone = CostModel(gpu).estimate([op]).breakdown[0].cost.latency_s
         return float(alone) + gap_s(gpu, Execution(compiled=True))  # a kernel of the stream, as the others
 
     micro = passes + 4 * 8 * takes("all_reduce", payload) + 2 * takes("send", payload)

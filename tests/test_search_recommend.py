@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from archsearch.cost.model import CostModel
+from archsearch.cost.ratio import ratio_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.hardware import load_gpu
+from archsearch.models.registry.families import get_family, load_preset
 from archsearch.quality import get_proxy
 from archsearch.search.answers.agreement import independent
 from archsearch.search.answers.diagnosis import space_bindings
@@ -18,7 +22,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, to_records
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.space.space import parse_space
+from archsearch.search.space.space import load_space, parse_space
 from archsearch.search.studies.study import run_study
 
 pytest_plugins = ("search_fakes",)
@@ -93,6 +97,37 @@ def test_worst_and_weighted_views_follow_their_definition(evaluator: Evaluator) 
     gains = np.stack([frame[f"throughput:{g}"] / base[f"throughput:{g}"] for g in evaluator.pool.ids])
     np.testing.assert_allclose(frame["throughput_worst"], gains.min(axis=0), rtol=1e-12)
     np.testing.assert_allclose(frame["throughput_weighted"], 1 / (0.5 / gains).sum(axis=0), rtol=1e-12)
+
+
+def test_gains_over_the_baseline_and_the_runner_up_by_hand(evaluator: Evaluator) -> None:
+    """The toy model has bands of 0.9 to 1.1 and says of no op how long it takes: two of them in quadrature."""
+    frame = recommend(evaluator.space, evaluator=evaluator, top=3, progress=False)
+    base, width = frame.attrs["baseline"], np.exp(np.sqrt(2) * np.log(1.1 / 0.9) / 2)
+    gains = {(gain["rank"], gain["against"], gain["gpu"]): gain for gain in frame.attrs["gains"]}
+    runner_up = {(1, "rank 2", gpu) for gpu in evaluator.pool.ids}
+    assert set(gains) == {(rank, base["name"], gpu) for rank in (1, 2, 3) for gpu in evaluator.pool.ids} | runner_up
+    for (rank, against, gpu), gain in gains.items():
+        column = f"throughput:{gpu}"
+        speedup = frame[column].iloc[rank - 1] / (frame[column].iloc[1] if against == "rank 2" else base[column])
+        assert gain["speedup"] == pytest.approx(speedup)
+        assert (gain["low"], gain["high"]) == pytest.approx((speedup / width, speedup * width))
+        assert gain["regret"] == pytest.approx(max(width / speedup - 1, 0))
+
+
+def test_a_gain_has_the_band_of_the_ratio_of_two_runs_priced_alone() -> None:
+    """Narrower than either time's, since GPU, kernels and framework are the same: DiT-XL/2 and the space's answer."""
+    frame = recommend("dit-xl-budget", "a100-sxm-80gb", top=2, progress=False)
+    gain = next(g for g in frame.attrs["gains"] if (g["rank"], g["against"]) == (2, "dit-xl-2"))
+    model, space = CostModel(load_gpu("a100-sxm-80gb")), load_space("dit-xl-budget")
+    naive, chosen = (
+        model.price(config, space.workload, space.execution)
+        for config in (load_preset("dit-xl-2"), get_family("dit").from_dict(config_of(frame, 2)))
+    )
+    ratio = ratio_of(naive, chosen)
+    assert (gain["speedup"], gain["low"], gain["high"]) == pytest.approx(
+        (float(ratio.value), float(ratio.low), float(ratio.high)), rel=1e-9
+    )
+    assert 1 < gain["high"] / gain["low"] < np.sqrt(float(naive.high_s) / float(naive.low_s))
 
 
 @pytest.mark.parametrize("strategy", ["exhaustive", "nsga2"])

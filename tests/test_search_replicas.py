@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsearch.cost.kernels.collective import collective_cost
+from archsearch.cost import CostModel
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
@@ -70,7 +70,7 @@ def test_stages_trade_memory_for_exchanges() -> None:
     hours = [float(cost(zero)["training_hours"]) for zero in (1, 2)]
     size = float(load_preset("llama-3.2-1b").parameters()) * 2
     op = Collective(name="c", kind="reduce_scatter", payload_bytes=size, group_size=8)
-    one_layer = float(collective_cost(load_gpu("h100-sxm"), op).latency_s) / 16
+    one_layer = float(CostModel(load_gpu("h100-sxm")).estimate([op]).breakdown[0].cost.latency_s) / 16
     assert (hours[1] - hours[0]) * 3600 == pytest.approx(one_layer, rel=1e-3)
 
 

@@ -80,6 +80,45 @@ def test_sources_are_named(name: str) -> None:
     assert any("https://" in reference for reference in load_space(name).record.references)
 
 
+SHAPES = {
+    "dit-xl-2-shape": {"head_dim": 72},
+    "gpt2-shape": {"vocab_size": 50257},
+    "gpt3-2.7b-shape": {"head_dim": 80, "vocab_size": 50257},
+    "llama-7b-shape": {"intermediate_size": 10922},
+    "pythia-2.8b-shape": {"head_dim": 80},
+}
+"""Spaces whose baseline was chosen without the hardware in mind, and what of it is off 64."""
+
+
+def test_every_space_of_another_shape_says_what_is_naive() -> None:
+    assert set(SHAPES) == {name for name in SPACES if name.endswith("-shape")}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_another_shape_has_the_size_of_the_naive_one(name: str) -> None:
+    """Every architecture of the budget has the baseline's parameters within 2 %, and what is off 64 is not searched."""
+    space = load_space(name)
+    priced = Evaluator(space, resolve_pool(None, space))
+    naive = priced.baseline_config()
+    assert naive is not None
+    widths = {field: getattr(naive, field, None) for field in ("hidden_size", "intermediate_size", "vocab_size")}
+    widths |= {"head_dim": naive.hidden_size // naive.num_attention_heads}
+    assert {field: width for field, width in widths.items() if width is not None and width % 64} == SHAPES[name]
+    low, high = np.array(space.record.budget.parameters) / float(naive.parameters())
+    assert 0.98 <= low < 1 < high <= 1.02
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_another_shape_gains_speed_and_loses_no_quality(name: str) -> None:
+    """Rank 1 is predicted no worse than the naive shape and faster, and at the lower end at most 1 % slower."""
+    found = recommend(name, "h100-sxm", top=1, progress=False)
+    (gain,) = found.attrs["gains"]
+    sign = -1 if found.attrs["quality"]["direction"] == "maximize" else 1
+    assert sign * found["quality"].iloc[0] <= sign * found.attrs["baseline"]["quality"]
+    assert gain["speedup"] > 1
+    assert gain["low"] > 0.99
+
+
 GENERATIONS = [name for name in list_spaces() if load_space(name).record.pipeline is not None]
 POOLS = {"one": "h100-sxm", "three": "h100-sxm,l40s,rtx-6000-ada"}
 

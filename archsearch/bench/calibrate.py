@@ -49,9 +49,19 @@ MEASURED_FILES = (
     "attention.csv",
     "decode_attention.csv",
     "memory_bound_fp32.csv",
+    "linear_attention.csv",
+    "collectives.csv",
 )
-HELD_OUT_BY = {"m": ("n", "k"), "head_dim": ("heads_q", "heads_kv", "head_dim"), "cols": ("cols",)}
-"""Shapes are held back whole: every row of a weight matrix, of a head layout or of a row length, or none."""
+HELD_OUT_BY = {
+    "m": ("n", "k"),
+    "head_dim": ("heads_q", "heads_kv", "head_dim"),
+    "cols": ("cols",),
+    "channels": ("channels", "batch"),
+    "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
+    "own": ("own", "gpus"),
+}
+"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, or of a collective's
+buffer and group, or none."""
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan, "kv_share": 1.0, "cache_write": 1.0}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
@@ -115,7 +125,7 @@ def calibrate(
         raise InvalidInputError(f"no kernel family starts with {only!r}: {names}")
     kernels: dict[tuple[Scope, str], dict[str, KernelFit]] = defaultdict(dict)
     if rooflines:
-        kernels["default", "*"].update(rooflines)
+        kernels["default", "*"].update({name: fit for name, fit in rooflines.items() if name.startswith(only)})
     corrections: dict[str, dict[str, Correction]] = defaultdict(dict)
     for family in families:
         for fitted in _fit_family(family, progress):

@@ -14,25 +14,26 @@ from archsearch.workload import MAX_DIMENSION
 if TYPE_CHECKING:
     import pandas as pd
 
-CAUSAL = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
+FLAGS = ("causal", "gated")
+TRUTH = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 
 def whole_numbers(column: pd.Series, name: str, op: str, positions: Ints) -> Floats:
-    """A column of sizes as float64 (``causal``: as 0 and 1); ``positions`` are its rows in the file, from 0.
+    """A column of sizes as float64 (``FLAGS``: as 0 and 1); ``positions`` are its rows in the file, from 0.
 
     Raises:
         InvalidInputError: a value that is no whole number from 1 to ``MAX_DIMENSION``; the text names row and column.
     """
     import pandas as pd
 
-    if name == "causal":
-        causal = as_float(column.astype(str).str.lower().map(CAUSAL).to_numpy())
-        if np.isnan(causal).any():
-            row = int(np.flatnonzero(np.isnan(causal))[0])
+    if name in FLAGS:
+        flags = as_float(column.astype(str).str.lower().map(TRUTH).to_numpy())
+        if np.isnan(flags).any():
+            row = int(np.flatnonzero(np.isnan(flags))[0])
             raise InvalidInputError(
-                f"row {int(positions[row]) + 2} (op {op!r}): causal must be true or false, not {column.iloc[row]!r}"
+                f"row {int(positions[row]) + 2} (op {op!r}): {name} must be true or false, not {column.iloc[row]!r}"
             )
-        return causal
+        return flags
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~((values >= 1) & (values <= MAX_DIMENSION) & (values == np.floor(values))))
     if bad.size:

@@ -7,9 +7,14 @@ Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
 * ``decode_attention``: the same of one query a sequence over a cache; optional ``kv_dtype`` of the cache.
+* ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` of one node: gpus, message_bytes (the whole buffer
+  of one rank, as nccl-tests count it); optional kernel: ``custom`` is vLLM's all_reduce, any other the library's.
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
 * ``scaled_mm`` (fp8 operands that come quantized): m, n, k. ``convolution`` (channels last, padded to keep its size):
   batch, in_channels, out_channels, height, width, kernel_size, and frames of a three-dimensional one.
+* ``gated_delta_net``: batch, seq, conv_kernel, num_k_heads, head_k_dim, num_v_heads, head_v_dim, and the kernel's name,
+  which tells the convolution from the rule and a prompt from a generation.
+* one layer of a language model (``linear_qkv``, ``activation`` ...): tokens and its dimensions (see ``layer_rows``).
 
 In tables of ``bench run``, ``buffers`` tells how many sets of tensors took turns (see ``own_tables``).
 
@@ -24,13 +29,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.arrays import Floats, Ints
+from archsearch.bench import delta_rows, layer_rows
 from archsearch.bench.fit import Group
 from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.routed import Routed
 from archsearch.bench.whole_models import is_whole_model_table, tidy
+from archsearch.cost.collectives import collective_routes
 from archsearch.cost.routes import (
     Route,
     attention_routes,
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
 
 GEMM_OPS = ("linear", "bmm")
 ATTENTION_OPS = ("attention", "decode_attention")
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
@@ -58,6 +67,8 @@ DIMENSIONS = {
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "decode_attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
+    delta_rows.OP: delta_rows.DIMENSIONS,
+    **dict.fromkeys(COLLECTIVES, ("gpus", "message_bytes")),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
@@ -116,19 +127,29 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             dims["kv_share"] = _cache_share(part, dtype)
         if "buffers" in part and op != "convolution":
             dims |= reuse(str(op), dtype, dims, part["buffers"].to_numpy(dtype=np.float64))
-        if op in GEMM_OPS:
+        if layer_rows.is_layer_row(str(op), part.columns):
+            routes = layer_rows.layer_routes(gpu, dtype, str(op), dims)
+        elif op in GEMM_OPS:
             routes = [(np.arange(len(part)), gemm_route(gpu, dtype, dims, weights=op == "linear"))]
         elif op == "scaled_mm":
             routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
         elif op == "convolution":
             routes = _convolution_routes(gpu, dtype, part, dims)
+        elif op == delta_rows.OP:
+            routes = delta_rows.delta_routes(gpu, dtype, part, dims)
         elif op in ATTENTION_OPS:
-            kernels = part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
-            routes = attention_routes(gpu, dtype, dims, kernels)
+            routes = attention_routes(gpu, dtype, dims, _kernel_names(part))
+        elif op in COLLECTIVES:
+            routes = collective_routes(gpu, dtype, str(op), dims["message_bytes"], dims["gpus"], _kernel_names(part))
         else:
             routes = [(np.arange(len(part)), memory_route(gpu, dtype, str(op), dims))]
         for index, route in routes:
             yield Routed(positions[index], str(op), route)
+
+
+def _kernel_names(part: pd.DataFrame) -> NDArray[np.object_] | None:
+    """The column ``kernel`` as strings, "" where it says nothing."""
+    return part["kernel"].fillna("").astype(str).to_numpy() if "kernel" in part else None
 
 
 def _convolution_routes(
@@ -173,7 +194,8 @@ def _cache_share(part: pd.DataFrame, dtype: DType) -> Floats:
 
 
 def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Floats]:
-    names = DIMENSIONS.get(op, MEMORY_DIMENSIONS)
+    of_layer = layer_rows.is_layer_row(op, part.columns)
+    names = layer_rows.DIMENSIONS if of_layer else DIMENSIONS.get(op, MEMORY_DIMENSIONS)
     dims: dict[str, Floats] = {}
     for name in names:
         if name not in part:

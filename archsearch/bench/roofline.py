@@ -8,7 +8,7 @@ import numpy as np
 
 from archsearch.arrays import Floats, as_float
 from archsearch.bench.routed import Routed
-from archsearch.cost.kernels.bandwidth import default_tensors
+from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op
@@ -32,7 +32,11 @@ def routed_roofline_s(routed: Routed) -> Floats:
             op_roofline_s(Attention(name="row", dtype=dtype, causal=c, **sizes), gpu) for c in (False, True)
         )
         return np.where(np.asarray(d["causal"]) > 0, causal, full)
-    reads, writes = default_tensors(routed.op)
-    shape: dict[str, Any] = {"rows": d["rows"], "cols": d["cols"], "reads": reads, "writes": writes}
+    if "generation" in d:
+        flops, moved = delta_net_work(d, dtype)
+        return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
+    if "sent" in d:  # a collective: what its ring sends, at the link's rated speed
+        return np.asarray(d["sent"]) / d["rated"]
+    shape: dict[str, Any] = {name: d[name] for name in ("rows", "cols", "reads", "writes")}
     op = MemoryOp(name="row", kind=routed.op, dtype=dtype, **shape)
     return op_roofline_s(op, gpu)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archsearch.bench.fit import Group, fit
-from archsearch.bench.measurements import group_of, route_rows
+from archsearch.bench.measurements import COLLECTIVES, group_of, route_rows
 from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.unseen import MIN_ROWS, kernel_fit, pool, rounded, thinned, unseen_rows
 from archsearch.cost.calibration import KernelFit
@@ -34,7 +34,8 @@ def roofline_fits(
     rows: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
     models: dict[str, KernelModel] = {}
     for frame in frames:
-        served = frame[unserved(frame) == ""].reset_index(drop=True) if is_results(frame) else frame
+        served = frame[unserved(frame) == ""] if is_results(frame) else frame[~frame["op"].isin(COLLECTIVES)]
+        served = served.reset_index(drop=True)
         for routed in route_rows(served):
             roofline = replace(routed, route=roofline_of(routed.route))
             group = group_of(roofline, served)

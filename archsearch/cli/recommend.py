@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = (
     *("space", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
-    *("execution", "quality", "pool"),
+    *("execution", "quality", "gains", "pool"),
     *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
     *("exact", "front"),
 )

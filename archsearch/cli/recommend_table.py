@@ -16,7 +16,7 @@ from archsearch.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from archsearch.search.evaluate.advice import Advice, DimensionCost, OwnChoice, PoolAdvice
+    from archsearch.search.evaluate.advice import Advice, DimensionCost, Gain, OwnChoice, PoolAdvice
     from archsearch.search.evaluate.result import SearchResult
     from archsearch.search.evaluate.setting import Setting
 
@@ -43,6 +43,7 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     for difference in dict.fromkeys(r["hf_difference"] for r in records if r["hf_difference"]):
         ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
         say(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
+    _print_gains([gain for gain in advice.gains if gain.rank == records[0]["rank"]])
     if advice.pool is not None:
         _print_own_choices(advice.pool)
         _print_dimensions(advice.pool, setting.pool.ids)
@@ -78,6 +79,24 @@ def _known(provenance: Mapping[str, str]) -> str:
     """GPUs by how their latencies are known."""
     words = dict.fromkeys(provenance.values())
     return "; ".join(f"{', '.join(g for g, w in provenance.items() if w == word)} {word}" for word in words)
+
+
+def _print_gains(gains: Sequence[Gain]) -> None:
+    """How much faster one recommendation is than the baseline and the runner-up, and the regret if that is wrong."""
+    if not gains:
+        return
+    rows = [
+        (gain.gpu, gain.against, f"{gain.speedup:.3f}", f"{gain.low:.3f}-{gain.high:.3f}", _regret(gain))
+        for gain in gains
+    ]
+    title = (
+        f"predicted speed of rank {gains[0].rank} over others; regret: how much faster they are at the band's lower end"
+    )
+    print_table(title, ["GPU", "than", "speed-up", "80 % band", "regret"], rows, left=("GPU", "than"))
+
+
+def _regret(gain: Gain) -> str:
+    return f"{gain.regret:.1%}" if gain.regret > 0 else "none"
 
 
 def _print_own_choices(pool: PoolAdvice) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Column, Ints, Mask, as_float
+from archsearch.arrays import Column, Floats, Ints, Mask, as_float
 from archsearch.cost.estimate import KernelCost, OpCost, Provenance
 from archsearch.ops import Op
 
@@ -36,6 +36,20 @@ def scaled(cost: KernelCost, times: float, kernels: int = 1) -> KernelCost:
         return cost
     return replace(
         cost, latency_s=cost.latency_s * times, low_s=cost.low_s * times, high_s=cost.high_s * times, kernels=kernels
+    )
+
+
+def no_faster(cost: KernelCost, least_s: Floats) -> KernelCost:
+    """A cost raised to a time that is known of its implementation, its band with it."""
+    if not np.any(least_s > cost.latency_s):
+        return cost
+    times = np.maximum(1.0, least_s / cost.latency_s)
+    return replace(
+        cost,
+        latency_s=cost.latency_s * times,
+        low_s=cost.low_s * times,
+        high_s=cost.high_s * times,
+        provenance=Provenance.ANALYTIC,
     )
 
 

@@ -19,15 +19,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, TypedDict, get_args, get_type_hints
 
+from archsearch.cost.releases import RELEASES
+from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.ranges import require_range
 from archsearch.workload import Phase, Workload
 
-TORCH_RELEASES = ("2.4", "2.5", "2.8")
-"""Releases whose kernels differ: ``2.4`` stands for those up to 2.4, ``2.5`` for those from there to 2.7, whose
-scaled_dot_product_attention takes cuDNN on Hopper (https://github.com/pytorch/pytorch/releases/tag/v2.5.0), ``2.8`` for
-2.8 and later, whose RMSNorm is one kernel."""
 CLOCKS = ("burst", "sustained")
+QUANTIZATIONS = ("auto", "kernel", "fused", "eager")
+SCALINGS = ("dynamic", "static")
+GRANULARITIES = ("auto", "tensor", "row", "block")
+QUANTIZING = ("quantization", "scaling", "granularity")
+"""Fields that say how activations of 8- and 4-bit products are quantized, ``cost/quantization.py``."""
 MOST_DIGITS = 9
 """Digits of a whole number in an execution: no GPUs, clocks or times need more."""
 LAYOUT = ("tensor_parallel", "sequence_parallel", "pipeline_parallel", "data_parallel")
@@ -95,11 +98,14 @@ class ExecutionFields(TypedDict, total=False):
     texts.
     """
 
-    torch: Annotated[str, "Release: 2.4, 2.5 (cuDNN attention on Hopper) or 2.8 (and later)."]
+    torch: Annotated[str, "Release: 2.4, 2.5 (2.5.0: cuDNN on Hopper), 2.6 (to 2.7) or 2.8 (and later)."]
     attention: Annotated[str, "auto, sdpa (torch's choice), fastest, flash, fa2, eager (unfused)."]
     compiled: Annotated[bool, "Fuse bandwidth-bound ops as torch.compile does, or not."]
     cuda_graphs: Annotated[bool, "Replay all launches of a call at once."]
     fused_qkv: Annotated[bool, "Merge projections of one input into one product."]
+    quantization: Annotated[str, "Activations of 8- and 4-bit products: auto, kernel, fused, eager."]
+    scaling: Annotated[str, "Their scales: dynamic (of every call, default) or static (calibrated)."]
+    granularity: Annotated[str, "What a scale covers: auto, tensor, row, block."]
     launch_us: Annotated[float | None, "Host microseconds per kernel; 0: back to back (modelled)."]
     clock: Annotated[str | float, "sustained, burst, or a locked clock in MHz."]
     power_limit_w: Annotated[float | None, "Power limit of the board in watts."]
@@ -114,8 +120,14 @@ class ExecutionFields(TypedDict, total=False):
 class Execution:
     """How a model runs. All fields are scalars; two equal values give one price.
 
-    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once;
-    ``fused_qkv`` merges projections of one input into one product. ``launch_us`` is the host's time per launch in
+    ``compiled`` fuses bandwidth-bound ops as torch.compile does; ``cuda_graphs`` replays all launches at once
+    (with ``fastest`` attention a serving engine, whose all_reduce is its own where it is faster);
+    ``fused_qkv`` merges projections of one input into one product. Activations of 8- and 4-bit products are quantized
+    by one ``kernel`` before each product, ``fused`` into what produces them, or ``eager``, a kernel a step
+    (``quantization``, see ``cost/quantization.py``; ``auto``: a kernel in prefill, decode and training, else fused
+    where ``compiled``, eager where not), with scales of every call or calibrated ones (``scaling``: ``dynamic``,
+    ``static``), one per ``tensor``, ``row`` or ``block`` (``granularity``; ``auto``: a row in int8 and in a serving
+    engine, a tensor in fp8, a block in fp4). ``launch_us`` is the host's time per launch in
     microseconds (None: the modelled time of ``cost/host.yaml``; 0: kernels back to back). ``clock`` is ``burst`` (as a
     benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
     clock in MHz; ``power_limit_w`` is a limit below the board's own. ``correction`` applies the learned correction of
@@ -132,6 +144,9 @@ class Execution:
     compiled: bool = False
     cuda_graphs: bool = False
     fused_qkv: bool = False
+    quantization: str = "auto"
+    scaling: str = "dynamic"
+    granularity: str = "auto"
     launch_us: float | None = None
     clock: str | float = "sustained"
     power_limit_w: float | None = None
@@ -142,10 +157,18 @@ class Execution:
     data_parallel: int = 1
 
     def __post_init__(self) -> None:
-        if self.torch not in TORCH_RELEASES:
-            raise UnknownNameError("torch release", self.torch, TORCH_RELEASES)
+        if self.torch not in RELEASES:
+            raise UnknownNameError("torch release", self.torch, RELEASES)
         object.__setattr__(self, "attention", AttentionChoice.parse(str(self.attention)).value)
         object.__setattr__(self, "clock", _clock(self.clock))
+        for name, known in zip(QUANTIZING, (QUANTIZATIONS, SCALINGS, GRANULARITIES), strict=True):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, str(getattr(self, name))[:20], known)
+        if self.scaling == "static" and self.granularity in ("row", "block"):
+            text = (
+                f"{{scaling}} static has one scale per tensor, not per {self.granularity}; use {{granularity}} tensor"
+            )
+            raise InvalidInputError(text, field="granularity")
         for name in LAYOUT:
             require_range(name, getattr(self, name), 1, 10**MOST_DIGITS - 1, whole=True)
         for name in ("launch_us", "power_limit_w"):
@@ -165,6 +188,7 @@ class Execution:
         """How what stands beside a pipeline's transformer runs under this execution (text encoders, decoder): of the
         same release, at the same clock, eagerly, by the default attention, on one GPU."""
         plain = {"attention": "auto", "compiled": False, "cuda_graphs": False, "fused_qkv": False}
+        plain |= {"quantization": "kernel", "scaling": "dynamic", "granularity": "auto"}
         return replace(self, **plain, **dict.fromkeys(LAYOUT, 1))  # type: ignore[arg-type]
 
     def of_part(self, *, beside: bool, workload: Workload | None = None) -> Execution:
@@ -174,11 +198,21 @@ class Execution:
         return own if workload is None else own.resolved(workload)
 
     def resolved(self, workload: Workload) -> Execution:
-        """The execution with ``auto`` attention replaced by the default of the workload's phase."""
-        if self.attention != AttentionChoice.AUTO:
-            return self
-        chosen = AttentionChoice.FASTEST if is_served(workload) else AttentionChoice.SDPA
-        return replace(self, attention=chosen.value)
+        """The execution with ``auto`` replaced by the default of the workload's phase and format."""
+        chosen: dict[str, str] = {}
+        if self.attention == AttentionChoice.AUTO:
+            chosen["attention"] = (AttentionChoice.FASTEST if is_served(workload) else AttentionChoice.SDPA).value
+        if workload.linear_dtype.itemsize < 2:
+            if self.quantization == "auto":
+                own = is_served(workload) or workload.phase is Phase.TRAIN
+                chosen["quantization"] = "kernel" if own else "fused" if self.compiled else "eager"
+            if self.granularity == "auto":
+                by_format = {DType.INT8: "row", DType.FP4: "block"}
+                default = "row" if chosen.get("quantization", self.quantization) == "kernel" else "tensor"
+                chosen["granularity"] = (
+                    "tensor" if self.scaling == "static" else by_format.get(workload.linear_dtype, default)
+                )
+        return replace(self, **chosen) if chosen else self  # type: ignore[arg-type]  # their own values
 
     def to_dict(self) -> dict[str, object]:
         """Plain values by field, as JSON and files hold them."""

@@ -9,8 +9,12 @@ most C / R of data that comes round again after R bytes, whatever is kept of it.
 
 * a product's weights come from DRAM but for a share C / R (all of them where a model streams its weights, R endless);
 * of activations, read and written, all but C bytes pass through DRAM;
+* of what a gated delta net reads and writes, all but C, and all but twice C in a generation, which writes the state
+  that it has read in place;
 * of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read, and
   those of a cache count in its format.
+
+Of a collective, the bytes that each GPU has to send, at the rated speed of its link in one direction.
 
 Caches on the memory's side (AMD's Infinity Cache) are not counted in C: their bandwidth is not DRAM's, and no profile
 has it.
@@ -25,6 +29,7 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.cost.estimate import KernelCost
 from archsearch.cost.execution import Execution
+from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.cost.kernels.gemm_time import Shapes
 from archsearch.cost.kernels.kernel_cost import Dims
 from archsearch.cost.kernels.roofline_time import attention_work, memory_work
@@ -37,6 +42,8 @@ def least_time(route: Route, execution: Execution) -> tuple[Floats, Floats]:
     kind, gpu = route.kernel.split("/")[0], route.gpu
     if kind == "roofline":  # never below it, nor is a cache known of every such device
         return np.zeros(1), np.zeros(1)
+    if kind == "collective":
+        return np.zeros(1), np.asarray(route.dims["least"]) / route.dims["rated"]
     flops, moved = _WORK[kind](route.dims, route.dtype, gpu.l2_bytes)
     slower = 1.0 if isinstance(execution.clock, str) else max(1.0, gpu.boost_clock_mhz / execution.clock)
     compute = flops * slower / gpu.peak_flops(route.dtype) if np.any(flops) else np.zeros(1)
@@ -88,4 +95,17 @@ def _memory(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     return flops, np.maximum(0.0, moved - cache)
 
 
-_WORK = {"gemm": _product, "convolution": _product, "attention": _attention, "decode": _attention, "memory": _memory}
+def _delta_net(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
+    flops, moved = delta_net_work(dims, dtype)
+    spared = np.where(np.asarray(dims["generation"]) > 0, 2.0, 1.0) * cache
+    return flops, np.maximum(0.0, moved - spared)
+
+
+_WORK = {
+    "gemm": _product,
+    "convolution": _product,
+    "attention": _attention,
+    "decode": _attention,
+    "memory": _memory,
+    "delta": _delta_net,
+}

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from archsearch.cost.kernels.attention import AttentionModel
 from archsearch.cost.kernels.attention_tiles import VARIANTS
 from archsearch.cost.kernels.bandwidth import KINDS, MemoryModel
+from archsearch.cost.kernels.collective_time import ALGORITHMS, CollectiveModel
 from archsearch.cost.kernels.decode import VARIANTS as DECODERS
 from archsearch.cost.kernels.decode import DecodeModel
+from archsearch.cost.kernels.delta_net import KERNELS as DELTA_NETS
+from archsearch.cost.kernels.delta_net import DeltaNetModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -42,6 +45,10 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"decode/{variant}", DecodeModel(variant)
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
+    for served in DELTA_NETS:
+        yield f"delta/{served}", DeltaNetModel(served)
+    for algorithm in ALGORITHMS:
+        yield f"collective/{algorithm}", CollectiveModel(algorithm)
     for kind in ROOFLINES:
         yield f"roofline/{kind}", RooflineModel(kind)
 

@@ -10,13 +10,15 @@ import numpy as np
 from archsearch.arrays import Dim, Mask
 from archsearch.cost.execution import AttentionChoice
 from archsearch.cost.kernels.tiles import uses_matrix_units
+from archsearch.cost.releases import RELEASES
 from archsearch.cost.routes import fused_attention_reason, torch_attention
 from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
 
-Kernel = MatMul | Attention | Convolution | MemoryOp | Collective
+Kernel = MatMul | Attention | Convolution | MemoryOp | Collective | GatedDeltaNet
 
 
 def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoice) -> Iterator[Kernel]:
@@ -184,7 +186,7 @@ def fused_backends(gpu: GpuSpec, attention: AttentionChoice, torch: str) -> tupl
         return (None,)
     if attention is AttentionChoice.FA2:
         return ("torch_fa2",)
-    default = "torch_fa2" if torch == "2.4" else torch_attention(gpu)
+    default = torch_attention(gpu) if RELEASES[torch].prefers_cudnn else "torch_fa2"
     if attention in (AttentionChoice.SDPA, AttentionChoice.AUTO):
         return (default,)
     if attention is AttentionChoice.FLASH:

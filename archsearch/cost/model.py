@@ -14,17 +14,19 @@ from threadpoolctl import threadpool_limits
 from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
-from archsearch.cost.combine import either, fastest, in_sequence, joined, reshaped, scaled
+from archsearch.cost.collectives import collective_cost, served_custom
+from archsearch.cost.combine import either, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
+from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
 from archsearch.cost.floor import at_least
 from archsearch.cost.host import gap_s, launch_s
-from archsearch.cost.kernels.collective import collective_cost
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
+from archsearch.cost.quantization import ScaledMatMul, least_seconds
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -35,11 +37,13 @@ from archsearch.cost.routes import (
     flatten,
     gemm_route,
     memory_route,
+    prepared_route,
 )
 from archsearch.cost.spread import whole_run_spread
 from archsearch.cost.training_kernels import attention_passes, in_training
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
@@ -209,16 +213,24 @@ class CostModel:
 
     def _kernel_cost(self, kernel: Kernel, execution: Execution) -> KernelCost:
         if isinstance(kernel, Collective):
-            return collective_cost(self.gpu, kernel)
+            own = served_custom(execution)
+            return collective_cost(self.gpu, kernel, lambda route: self.route_cost(route, execution), custom=own)
         if isinstance(kernel, MatMul):
             dims = {"m": kernel.m, "n": kernel.n, "k": kernel.k, "batch": kernel.batch}
             flat, shape = flatten(dims)
             if kernel.weights:
                 flat["reuse_bytes"] = np.array(np.inf)
+            if isinstance(kernel, ScaledMatMul):
+                route = prepared_route(self.gpu, kernel.dtype, flat, kernel.rate)
+                cost = reshaped(self.route_cost(route, execution), shape)
+                return no_faster(cost, least_seconds(kernel, self.gpu, execution))
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
+            return reshaped(self.route_cost(route, execution), shape)
+        if isinstance(kernel, GatedDeltaNet):
+            route, shape = delta_net_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Attention):
             return scaled(self._attention_cost(kernel, execution), attention_passes(kernel))

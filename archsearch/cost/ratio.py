@@ -2,23 +2,31 @@
 
 An estimate's band holds two kinds of error. That of a run (``Estimate.spread``: library, host, clock, framework) is the
 same for two runs of one kind on one GPU under one execution, as far as they spend their time alike: it stays by half of
-the sum of |share of one − share of the other| over the ops, the share of time that lies elsewhere. That of a kernel
-(its family's residuals) is the same where both runs have the same op at the same shape, and independent elsewhere. With
-b an op's half width in logarithms and w its share of a run's time, the ratio's half width is
+the sum of |share of one − share of the other| over the ops and the waits for launches of every segment, the share of
+time that lies elsewhere. That of a kernel (its family's residuals) is the same where both runs have the same op at the
+same shape, and independent elsewhere; waiting for the host has none. With b an op's half width in logarithms and w its
+share of a run's time, the ratio's half width is
 
-    √(Σ_same (w₁ − w₂)² b² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
+    √(Σ_same (w₁ b₁ − w₂ b₂)² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
 
-and √(s₁² + s₂²) in place of d s where kind, GPU or execution differ, which the caller says (``alike``).
+and √(s₁² + s₂²) in place of d s where kind, GPU or execution differ, which the caller says (``alike``). Ops of one name
+in different segments (two text encoders, a denoising step and a decoder) are different ops. Of a run that does not say
+what it consists of, nothing is known to be shared: the two bands add up in quadrature.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from archsearch.arrays import Floats, Mask, as_float
-from archsearch.cost.estimate import Estimate, OpCost
+from archsearch.arrays import FloatArray, Floats, Mask, as_float
+from archsearch.cost.estimate import Estimate, OpCost, SegmentCost
+
+Place = tuple[str, str, int]
+"""Where an op stands in a run: its segment, its name, and which of that name there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,15 @@ class Ratio:
     value: Floats
     low: Floats
     high: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An op of a run: its share of the run's time, and half of its band's width in logarithms."""
+
+    item: OpCost
+    share: Floats
+    half: Floats
 
 
 def ratio_of(first: Estimate, second: Estimate, *, alike: bool | None = None) -> Ratio:
@@ -41,47 +58,80 @@ def ratio_of(first: Estimate, second: Estimate, *, alike: bool | None = None) ->
     if alike is None:
         alike = first.spread == second.spread and first.execution == second.execution
     value = as_float(first.latency_s) / as_float(second.latency_s)
-    kernels, moved = _differences(first, second)
-    spread = (0.5 * moved) ** 2 * first.spread**2 if alike else first.spread**2 + second.spread**2
-    width = np.exp(np.sqrt(kernels + spread))
+    if first.segments and second.segments:
+        kernels, moved = _of_kernels(first, second)
+        moved = moved + _of_waits(first, second)
+        spread = (0.5 * moved) ** 2 * first.spread**2 if alike else first.spread**2 + second.spread**2
+        width = np.exp(np.sqrt(kernels + spread))
+    else:
+        width = np.exp(np.hypot(*(np.log(as_float(run.high_s) / as_float(run.low_s)) / 2 for run in (first, second))))
     return Ratio(value, value / width, value * width)
 
 
-def _differences(first: Estimate, second: Estimate) -> tuple[Floats, Floats]:
-    """The squared half width that kernels leave, and the sum of differences between the shares of time."""
-    mine, theirs = ({item.name: item for item in run.breakdown} for run in (first, second))
+def _of_kernels(first: Estimate, second: Estimate) -> tuple[Floats, Floats]:
+    """The squared half width that kernels leave, and the sum of differences between their shares of time."""
+    mine, theirs = (dict(_parts(run)) for run in (first, second))
     kernels, moved = as_float(0.0), as_float(0.0)
-    for name in dict.fromkeys((*mine, *theirs)):
-        one, other = mine.get(name), theirs.get(name)
-        w1, b1 = _part(one, first)
-        w2, b2 = _part(other, second)
+    for place in dict.fromkeys((*mine, *theirs)):
+        one, other = mine.get(place), theirs.get(place)
+        w1, b1 = (as_float(0.0), as_float(0.0)) if one is None else (one.share, one.half)
+        w2, b2 = (as_float(0.0), as_float(0.0)) if other is None else (other.share, other.half)
         same = _is_same(one, other)
-        kernels = kernels + np.where(same, ((w1 - w2) * b1) ** 2, (w1 * b1) ** 2 + (w2 * b2) ** 2)
+        kernels = kernels + np.where(same, (w1 * b1 - w2 * b2) ** 2, (w1 * b1) ** 2 + (w2 * b2) ** 2)
         moved = moved + np.abs(w1 - w2)
     return kernels, moved
 
 
-def _part(item: OpCost | None, run: Estimate) -> tuple[Floats, Floats]:
-    """An op's share of a run's time, and half of its band's width in logarithms."""
-    if item is None:
-        return as_float(0.0), as_float(0.0)
-    each = as_float(item.cost.latency_s)
-    share = each * as_float(item.count) / as_float(run.latency_s)
-    with np.errstate(all="ignore"):  # ops that take no time
+def _of_waits(first: Estimate, second: Estimate) -> Floats:
+    """The sum of differences between the shares of time that the GPU waits for its host, segment by segment."""
+    mine, theirs = (_waits(run) for run in (first, second))
+    moved = as_float(0.0)
+    for name in dict.fromkeys((*mine, *theirs)):
+        moved = moved + np.abs(as_float(mine.get(name, 0.0)) - as_float(theirs.get(name, 0.0)))
+    return moved
+
+
+def _waits(run: Estimate) -> dict[str, FloatArray]:
+    """The share of a run's time that each of its segments waits."""
+    waits: dict[str, FloatArray] = {}
+    for segment in run.segments:
+        waits[segment.name] = waits.get(segment.name, 0.0) + _share(segment, segment.waits_s, run)
+    return waits
+
+
+def _parts(run: Estimate) -> Iterator[tuple[Place, _Part]]:
+    """The ops of a run by their place in it."""
+    met: Counter[tuple[str, str]] = Counter()
+    for segment in run.segments:
+        for item in segment.breakdown:
+            name = (segment.name, item.name)
+            share = _share(segment, as_float(item.cost.latency_s) * as_float(item.count), run)
+            yield (*name, met[name]), _Part(item, share, _half_width(item))
+            met[name] += 1
+
+
+def _share(segment: SegmentCost, seconds: FloatArray, run: Estimate) -> Floats:
+    """The share of a run's time that so many seconds of each of a segment's calls take."""
+    return as_float(segment.times_of(as_float(seconds))) / as_float(run.latency_s)
+
+
+def _half_width(item: OpCost) -> Floats:
+    """Half of the width of an op's band, in logarithms; 0 for ops that take no time."""
+    with np.errstate(all="ignore"):
         half = np.log(as_float(item.cost.high_s) / as_float(item.cost.low_s)) / 2.0
-    return share, np.where(each > 0.0, half, 0.0)
+    return np.where(as_float(item.cost.latency_s) > 0.0, half, 0.0)
 
 
-def _is_same(one: OpCost | None, other: OpCost | None) -> Mask:
-    """Whether two ops of one name are the same kernel at the same shape."""
+def _is_same(one: _Part | None, other: _Part | None) -> Mask:
+    """Whether two ops of one place are the same kernel at the same shape."""
     if one is None or other is None:
         return np.asarray(False)
     pairs = (
-        (one.cost.latency_s, other.cost.latency_s),
-        (one.flops, other.flops),
-        (one.memory_bytes, other.memory_bytes),
+        (one.item.cost.latency_s, other.item.cost.latency_s),
+        (one.item.flops, other.item.flops),
+        (one.item.memory_bytes, other.item.memory_bytes),
     )
-    same = np.asarray(True)
+    same = np.asarray(one.item.op == other.item.op)
     for mine, theirs in pairs:
         same = same & np.equal(as_float(mine), as_float(theirs))
     return same

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from archsearch.arrays import FloatArray
 from archsearch.cost.estimate import Estimate, KernelCost, SegmentCost
-from archsearch.cost.execution import LAYOUT, Execution
+from archsearch.cost.execution import LAYOUT, QUANTIZING, Execution
 from archsearch.cost.kernels.kernel_cost import Dims
 from archsearch.cost.routes import Route
 
@@ -38,7 +38,9 @@ REMEMBERED_BYTES = 128 * 2**20
 REMEMBERED_CALLS = 4096
 SORT_FROM = 64
 """Fewest shapes among which looking for equal ones pays; fewer keep their explanation."""
-NOT_OF_A_KERNEL = frozenset(("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *LAYOUT))
+NOT_OF_A_KERNEL = frozenset(
+    ("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *QUANTIZING, *LAYOUT)
+)
 _IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 
 P = ParamSpec("P")

@@ -1,4 +1,4 @@
-"""Rewrites of an op list that a software release or a merged projection stands for."""
+"""Rewrites of an op list that a software release, a merged projection or quantized activations stand for."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from dataclasses import replace
 import numpy as np
 
 from archsearch.cost.execution import Execution
+from archsearch.cost.quantization import copies, quantized
+from archsearch.cost.releases import RELEASES
 from archsearch.ops import FusedGroup, MatMul, MemoryOp, Op, OpList
-
-UNFUSED_NORMS = ("2.4", "2.5")
-"""Releases whose RMSNorm is several kernels."""
-_MERGED = {"q_proj+k_proj+v_proj": 3, "k_proj+v_proj": 2}
 
 
 def rewritten(ops: OpList, execution: Execution) -> OpList:
     """The op list as this release and these options run it."""
-    if execution.torch in UNFUSED_NORMS and not execution.compiled:
+    if not (RELEASES[execution.torch].fused_rmsnorm or execution.compiled):
         ops = OpList(tuple(_unfused_norm(op) for op in ops))
     if execution.fused_qkv:
         ops = OpList(tuple(_merge(op) for op in ops))
-    return ops
+    return quantized(ops, execution)
 
 
 def _unfused_norm(op: Op) -> Op:
@@ -39,18 +37,12 @@ def _unfused_kernel(op: MemoryOp) -> MemoryOp:
 
 def can_merge(ops: OpList) -> bool:
     """Whether any projections of one input are separate products."""
-    return any(_copies(op) > 1 for op in ops)
-
-
-def _copies(op: Op) -> int:
-    if not isinstance(op, MatMul):
-        return 1
-    return next((n for suffix, n in _MERGED.items() if op.name.endswith(suffix)), 1)
+    return any(copies(op) > 1 for op in ops)
 
 
 def _merge(op: Op) -> Op:
     """Projections of one input as one product: n times as wide, a nth as often (``fuse_qkv_projections``)."""
-    copies = _copies(op)
-    if copies == 1 or not isinstance(op, MatMul):
+    merged = copies(op)
+    if merged == 1 or not isinstance(op, MatMul):
         return op
-    return replace(op, n=np.asarray(op.n) * copies, count=np.asarray(op.count) // copies)
+    return replace(op, n=np.asarray(op.n) * merged, count=np.asarray(op.count) // merged)

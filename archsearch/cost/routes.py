@@ -107,6 +107,19 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
     return modelled(Route("gemm/fp8-scaled", _GEMM, gpu, DType.FP8, {**dims, "weights": 1.0}))
 
 
+def prepared_route(gpu: GpuSpec, dtype: DType, dims: Dims, rate: float = 1.0) -> Route:
+    """Products of a layer whose activations come quantized, in kernels that multiply at this ``rate`` against the
+    library's. Those of fp8 were measured so; of other formats it is the product without the quantization that tables
+    measure with it.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format.
+    """
+    if dtype is DType.FP8:
+        return scaled_route(gpu, dims)
+    return gemm_route(gpu, dtype, {**dims, "quantized": np.array(rate)}, weights=True)
+
+
 def convolution_route(gpu: GpuSpec, op: Convolution) -> tuple[Route, tuple[int, ...]]:
     """A convolution and its dimensions' broadcast shape.
 

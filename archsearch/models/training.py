@@ -27,6 +27,8 @@ import numpy as np
 
 from archsearch.arrays import FloatArray, as_float
 from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
+from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.segments import Segment, SegmentedOps
 from archsearch.workload import Workload
@@ -109,6 +111,10 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
         )
     elif isinstance(op, Collective):
         yield replace(op, name=name)
+    elif isinstance(op, GatedDeltaNet):
+        raise UnsupportedError(
+            f"{op.name}: no kernel of a gated delta net's gradients is known, and so no training step"
+        )
 
 
 def _is_mixed(op: Op) -> TypeGuard[FusedGroup]:

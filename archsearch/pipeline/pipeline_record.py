@@ -66,16 +66,22 @@ class TextEncoderRecord(ComponentRecord):
 
 
 class TilingRecord(Record):
-    """Tiles of a decoder, in pixels along a side: its implementation's size and stride. ``default`` tells that the
-    pipeline runs tiled unless told otherwise."""
+    """Tiles of a decoder, in pixels along both sides or [high, wide]: its implementation's size and stride.
+    ``default`` tells that the pipeline runs tiled unless told otherwise."""
 
-    size: PositiveInt
-    stride: PositiveInt
+    size: PositiveInt | tuple[PositiveInt, PositiveInt]
+    stride: PositiveInt | tuple[PositiveInt, PositiveInt]
     default: bool = False
+
+    @property
+    def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(size, stride) of the height, and of the width."""
+        sizes, strides = (v if isinstance(v, tuple) else (v, v) for v in (self.size, self.stride))
+        return (sizes[0], strides[0]), (sizes[1], strides[1])
 
     @model_validator(mode="after")
     def _overlap(self) -> TilingRecord:
-        if self.stride > self.size:
+        if any(stride > size for size, stride in self.sides):
             raise ValueError("stride must not exceed size: tiles overlap")
         return self
 

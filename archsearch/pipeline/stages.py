@@ -211,11 +211,14 @@ def _tiles(whole: Part, tiling: TilingRecord | None, asked: bool | None) -> Iter
     if not wanted or tiling is None:
         yield whole
         return
-    high, wide = int(np.asarray(whole.workload.height)), int(np.asarray(whole.workload.width))
-    if high <= tiling.size and wide <= tiling.size:
+    pixels = [int(np.asarray(side)) for side in (whole.workload.height, whole.workload.width)]
+    if all(side <= size for side, (size, _) in zip(pixels, tiling.sides, strict=True)):
         yield whole
         return
-    sides = [[min(tiling.size, side - at) for at in range(0, side, tiling.stride)] for side in (high, wide)]
+    sides = [
+        [min(size, side - at) for at in range(0, side, stride)]
+        for side, (size, stride) in zip(pixels, tiling.sides, strict=True)
+    ]
     for (h, v), number in Counter((h, v) for h in sides[0] for v in sides[1]).items():
         calls = _plain(np.asarray(number) * np.asarray(whole.calls))
         yield Part(whole.config, replace(whole.workload, height=h, width=v), calls)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 20_000
 """Points of one figure; a browser draws more of them only slowly."""
-DIMENSIONS = ("m", "n", "k", "rows", "cols", "seq_q", "head_dim", "batch")
+DIMENSIONS = ("m", "n", "k", "rows", "cols", "seq_q", "head_dim", "batch", "message_bytes")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 COLUMNS = ("latency_us", "predicted_us", "low_us", "high_us", "provenance", "bound", "roofline_us")
 GROUP_HEADS = ("group", "rows", "MAPE %", "median %", "bias %", "Spearman", "in 80 % band")

@@ -12,7 +12,8 @@ exponentials, 16 per clock, on its special-function units. FlashAttention-2 does
 instructions, which on Hopper and Blackwell miss the peak (``WARP_LEVEL_RATE``; published is 35 % of an H100's peak in
 all, https://arxiv.org/abs/2407.08608, abstract); kernels with warp specialisation overlap them, so that the longer
 counts. Where a product caps its matrix units' rate (``GpuSpec.tensor_rate_share``), the rest of a key block's work
-stays what it is on uncapped silicon and hides behind them: the longer of the two counts. On top come
+stays what it is on uncapped silicon and hides behind them: the longer of the two counts. Warp-level instructions reach
+the same share of a capped rate as of a full one. On top come
 
 * a latency per key block that only other resident blocks can hide: with one resident block, all of it shows;
 * a fixed time per item and a time per query row (load of Q, store of O), which follow memory, not the SM clock;
@@ -150,13 +151,14 @@ def _blocks_time(
     share = gpu.tensor_rate_share(dtype)
     peak = product_flops(gpu, dtype) / share / sms  # of the silicon; what the product leaves of it comes below
     rate = peak * v["rate_fraction"]
-    if not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype):
-        rate = rate * WARP_LEVEL_RATE
+    by_warps = not cut.overlaps and gpu.generation.warp_group_units and uses_matrix_units(gpu, dtype)
+    reached = WARP_LEVEL_RATE if by_warps else 1.0
+    rate = rate * reached
     flops = products * cut.tile_q * cut.tile_kv * cut.dim
     softmax = v["softmax_factor"] * cut.tile_q * cut.tile_kv / (EXPONENTIALS_PER_CLOCK * clock)
     work = smooth_max(flops / rate, softmax) if cut.overlaps else flops / rate + softmax
     if share < 1.0:  # slower matrix units hide what else the same warps do
-        work = smooth_max(flops / (peak * share), work)
+        work = smooth_max(flops / (peak * share * reached), work)
     chain = work + v["step_cycles"] / clock
     fixed = v["item_s"] + v["row_s"] * cut.rows / blocks
     shown = v["tail_fraction"]

@@ -1,31 +1,35 @@
-"""Time of collectives within one node: rings of point-to-point links, latency per step plus payload over bandwidth.
+"""Collectives within one node: what each GPU sends in how many steps, over which link; and RCCL's tuner.
 
-For p GPUs and a tensor of B bytes a ring takes, as NCCL's tuner counts,
+For p GPUs and a buffer of B bytes
 
     all_reduce                   2 (p - 1) steps, each GPU sends 2 (p - 1) / p · B
     all_gather, reduce_scatter     (p - 1) steps, each GPU sends   (p - 1) / p · B
-    all_to_all                     (p - 1) steps, each GPU sends   (p - 1) / p · B / p of its own B / p share
+    all_to_all                     (p - 1) steps, each GPU sends   (p - 1) / p · B
     send                                 1 step, one GPU sends B to one other
+
+B is the whole buffer of one rank, as nccl-tests count it: ``payload_bytes`` of an op is the full tensor, what every GPU
+holds after an all_gather or before a reduce_scatter; for all_to_all the tensor of all GPUs together, of which each
+holds B = payload / p.
+
+Times over NVLink and PCIe are ``collective_time``'s. Over Infinity Fabric, which nobody measured, they are what RCCL's
+own tuner assumes (``tuned_cost``):
 
     time = base + steps · hop + sent / (bandwidth of one direction · payload share)
 
-and the library picks the fastest of its protocols (LL, LL128, Simple), which differ in base, hop and payload share.
-Constants and their sources are in ``collective.yaml``. ``payload_bytes`` is the full tensor: what every GPU holds
-after an all_gather or before a reduce_scatter. For all_to_all it is the tensor of all GPUs together, so that each
-holds B / p and sends (p - 1) / p of it.
+of the fastest of its protocols (LL, LL128, Simple). Constants and their sources are in ``collective.yaml``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from archsearch.arrays import Count, Floats, Labels, as_float
-from archsearch.cost.kernels.kernel_cost import Details, KernelCost, Provenance
+from archsearch.arrays import Floats, as_float
+from archsearch.cost.kernels.kernel_cost import KernelCost, Provenance
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec
@@ -55,10 +59,11 @@ class CollectiveRecord(Record):
 
     latency_us: dict[str, dict[str, Protocol]]
     payload_share: dict[str, PayloadShare]
-    ll_max_gb_s: dict[str, PositiveFloat]
+    ll_max_gb_s: PositiveFloat
     band: tuple[PositiveFloat, PositiveFloat]
     link_efficiency: dict[str, PositiveFloat]
     pcie_gb_s_per_lane: dict[int, PositiveFloat]
+    pcie_payload_share: PositiveFloat
     node_gpus: PositiveInt
     pageable_share: PositiveFloat
     sources: tuple[Source, ...]
@@ -71,62 +76,49 @@ def _constants() -> CollectiveRecord:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What joins the GPUs of a node. ``family`` selects latencies; bandwidths are payload of one direction in B/s."""
+    """What joins the GPUs of a node. ``rated`` is one direction's speed in B/s, ``bandwidth`` what of it can carry
+    payload; ``shared`` says that GPUs meet over their host's PCIe, ``hosted`` that they copy through its memory there.
+    """
 
     name: str
-    family: str
+    rated: float
     bandwidth: float
-    ll_bandwidth: float
+    fabric: str | None = None
+    """Its name in ``latency_us``, of a link whose times are a tuner's."""
+    shared: bool = False
+    hosted: bool = False
 
 
-def collective_cost(gpu: GpuSpec, op: Collective) -> KernelCost:
-    """Latency of a collective over ``op.group_size`` GPUs of one node; arrays of the op's broadcast shape.
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Of each collective, arrays of one shape: GPUs, the buffer of one rank, bytes that a GPU sends, steps, and the
+    bytes that it has to send whatever the algorithm (a switch that reduces spares the second round)."""
 
-    A group of one GPU costs nothing. A group that a bridge does not join meets over PCIe.
+    gpus: Floats
+    message: Floats
+    sent: Floats
+    steps: Floats
+    least: Floats
+
+
+def traffic(op: Collective) -> Traffic:
+    """What the GPUs of a collective send.
 
     Raises:
         InvalidInputError: unknown kind, group_size below 1 or negative payload.
-        UnsupportedError: the GPU's profile names neither an interconnect nor PCIe, or the group is larger than a node.
     """
     if op.kind not in KINDS:
         raise InvalidInputError(f"collective {op.name!r}: unknown kind {op.kind!r}; known: {', '.join(KINDS)}")
     payload, size = np.broadcast_arrays(as_float(op.payload_bytes), as_float(op.group_size))
     if np.any(size < 1) or np.any(payload < 0):
         raise InvalidInputError(f"collective {op.name!r}: needs group_size >= 1 and payload_bytes >= 0")
-    alone = size == 1
-    if alone.all():
-        zero = np.zeros(payload.shape)
-        return _cost(zero, np.full(payload.shape, "latency"), 0, {})
-    largest = int(size.max())
-    if largest > joined_gpus(gpu) and np.any((size > 1) & (size <= joined_gpus(gpu))):
-        return _by_size(gpu, op, payload, size)
-    link = link_of(gpu, largest)
-    latency, transfer, protocol = _fastest(link, op.kind, payload, size)
-    total = np.where(alone, 0.0, latency + transfer)
-    bound = np.where(transfer > latency, "memory", "latency")
-    shape = payload.shape
-    details = {
-        "link": np.full(shape, link.name),
-        "link_gb_s": np.full(shape, link.bandwidth / 1e9),
-        "protocol": np.where(alone, "none", protocol),
-    }
-    return _cost(total, bound, np.where(alone, 0, 1), details)
-
-
-def _by_size(gpu: GpuSpec, op: Collective, payload: Floats, size: Floats) -> KernelCost:
-    """Groups of several sizes that meet over different links, size by size."""
-    sizes = [int(n) for n in np.unique(size)]
-    costs = [collective_cost(gpu, replace(op, payload_bytes=payload, group_size=n)) for n in sizes]
-    where = [size == n for n in sizes]
-    nothing: dict[str, str | float] = {"link": "none", "link_gb_s": 0.0, "protocol": "none"}
-    details = {
-        name: np.select(where, [cost.details.get(name, np.full(size.shape, none)) for cost in costs], none)
-        for name, none in nothing.items()
-    }
-    latency = np.select(where, [cost.latency_s for cost in costs])
-    return _cost(
-        latency, np.select(where, [cost.bound for cost in costs], "latency"), np.where(size == 1, 0, 1), details
-    )
+    message = payload / size if op.kind == "all_to_all" else payload
+    if op.kind == "send":
+        sent = np.where(size > 1, message, 0.0)
+        return Traffic(size, message, sent, np.minimum(size - 1, 1.0), sent)
+    rounds = 2.0 if op.kind == "all_reduce" else 1.0
+    sent = rounds * (size - 1) / size * message
+    return Traffic(size, message, sent, rounds * (size - 1), np.minimum(sent, message))
 
 
 def joined_gpus(gpu: GpuSpec) -> int:
@@ -143,9 +135,6 @@ def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
     """The link of a GPU to its peers in a group: its interconnect, or PCIe where the profile has none or a bridge does
     not reach all of the group.
 
-    PCIe through the host's root complex carries both directions of a ring step over one path in the worst case:
-    its payload is halved.
-
     Raises:
         UnsupportedError: the profile names neither, a link that ``collective.yaml`` does not know, or a group larger
             than a node.
@@ -159,56 +148,47 @@ def link_of(gpu: GpuSpec, group_size: int = 2) -> Link:
         if kind is None:
             choices = ", ".join(constants.link_efficiency)
             raise UnsupportedError(f"{gpu.id}: no payload efficiency is known for {name!r}; known links: {choices}")
-        family = "nvlink" if kind.startswith("nvlink") else kind
         one_way = gpu.interconnect.bandwidth_gb_s * 1e9 / 2
-        caps = constants.ll_max_gb_s
-        ll_cap = caps.get(kind, caps["default"]) * 1e9
-        return Link(gpu.interconnect.name, family, one_way * constants.link_efficiency[kind], ll_cap)
+        fabric = kind if kind in constants.latency_us else None
+        return Link(gpu.interconnect.name, one_way, one_way * constants.link_efficiency[kind], fabric)
     if gpu.pcie is None:
         raise UnsupportedError(f"{gpu.id}: its profile names neither an interconnect nor PCIe; add one to cost groups")
     per_lane = constants.pcie_gb_s_per_lane.get(gpu.pcie.generation)
     if per_lane is None:
         raise UnsupportedError(f"{gpu.id}: no payload bandwidth is known for PCIe generation {gpu.pcie.generation}")
+    payload = per_lane * gpu.pcie.lanes * 1e9
+    rated = payload / constants.pcie_payload_share
     name = f"PCIe {gpu.pcie.generation} x{gpu.pcie.lanes}"
-    return Link(name, "pcie", per_lane * gpu.pcie.lanes * 1e9 / 2, constants.ll_max_gb_s["default"] * 1e9)
+    return Link(name, rated, payload, shared=True, hosted=gpu.pcie.peer_access is False)
 
 
-def _fastest(link: Link, kind: str, payload: Floats, size: Floats) -> tuple[Floats, Floats, Labels]:
-    """(latency, transfer time, protocol) of the protocol with the least total, per shape."""
+def tuned_cost(link: Link, kind: str, sent: Traffic) -> KernelCost:
+    """Cost by RCCL's tuner over a link of its own (``fabric``), arrays of the traffic's shape."""
     constants = _constants()
-    protocols = constants.latency_us[link.family]
-    rounds = 2.0 if kind == "all_reduce" else 1.0
-    steps = rounds * (size - 1) if kind != "send" else np.ones_like(size)
-    share_held = 1.0 / size if kind == "all_to_all" else 1.0
-    sent = rounds * (size - 1) / size * payload * share_held if kind != "send" else payload
-    latency = np.stack([(p.base + steps * p.hop) * 1e-6 for p in protocols.values()])
+    assert link.fabric is not None
+    protocols = constants.latency_us[link.fabric]
     shares = {name: constants.payload_share[name] for name in protocols}
-    payload_bandwidth = {
-        name: link.bandwidth * (share.all_reduce if kind == "all_reduce" else share.other)
-        for name, share in shares.items()
-    }
-    payload_bandwidth["ll"] = min(payload_bandwidth["ll"], link.ll_bandwidth)
-    transfer = np.stack([sent / payload_bandwidth[name] for name in protocols])
+    reduces = kind == "all_reduce"
+    bandwidth = {name: link.bandwidth * (s.all_reduce if reduces else s.other) for name, s in shares.items()}
+    bandwidth["ll"] = min(bandwidth["ll"], constants.ll_max_gb_s * 1e9)
+    latency = np.stack([(p.base + sent.steps * p.hop) * 1e-6 for p in protocols.values()])
+    transfer = np.stack([sent.sent / bandwidth[name] for name in protocols])
     best = np.argmin(latency + transfer, axis=0)
-    names = np.array(list(protocols))
+    alone = sent.gpus == 1
 
     def pick(table: Floats) -> Floats:
         chosen: Floats = np.take_along_axis(table, best[None], axis=0)[0]
-        return chosen
+        return np.where(alone, 0.0, chosen)
 
-    return pick(latency), pick(transfer), names[best]
-
-
-def _cost(latency: Floats, bound: Labels, kernels: Count, details: Details) -> KernelCost:
-    low, high = _constants().band
+    total = pick(latency) + pick(transfer)
+    low, high = constants.band
     return KernelCost(
-        latency_s=latency,
-        low_s=latency * low,
-        high_s=latency * high,
+        latency_s=total,
+        low_s=total * low,
+        high_s=total * high,
         provenance=Provenance.ANALYTIC,
-        bound=bound,
-        kernels=kernels,
-        details=details,
+        bound=np.where(pick(transfer) > pick(latency), "memory", "latency"),
+        details={"protocol": np.where(alone, "none", np.array(list(protocols))[best])},
     )
 
 

@@ -57,12 +57,16 @@ class GemmModel:
             dims: m, n, k; optional batch (1), weights (1 where B is a parameter), reuse_bytes: what is touched
                 between two uses of the weights (default: a benchmark loop over six weight matrices), and
                 activation_reuse_bytes: the same of activations (default: this product's own operands and result).
+                With ``quantized`` among them the activations come quantized, and no time for that is in it; its value
+                is the multiply rate of the kernels that take them against the library's.
                 A product that says nothing of the weights' reuse is a measured row: where tables time calls one by one
                 (``call_s``), the host's time is in it. A product of a model queues behind others.
         """
         shapes = Shapes.of(dims, dtype)
         machine = Machine.of(gpu, dtype, values)
         load = Load.of(shapes, machine, values)
+        if "quantized" in dims:
+            load = replace(load, quantize_s=0.0, rate=load.rate * dims["quantized"])
         time = self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
         call_s = _call_s(dims, values)
         return replace(time, latency_s=time.latency_s + call_s) if call_s else time

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.arrays import Floats
+from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
@@ -33,7 +34,7 @@ Work = tuple[Floats, Floats]
 
 
 class RooflineModel:
-    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention`` or ``memory``."""
+    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention``, ``memory`` or ``delta``."""
 
     def __init__(self, kind: str) -> None:
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS
@@ -97,5 +98,6 @@ _WORK: dict[str, Callable[[Dims, DType], Work]] = {
     "gemm-8bit": _product,
     "attention": attention_work,
     "memory": memory_work,
+    "delta": delta_net_work,
 }
 KINDS = tuple(_WORK)

@@ -31,6 +31,7 @@ FAMILIES = {
     "autoencoder-kl": "archsearch.models.autoencoders.kl:AutoencoderKLConfig",
     "autoencoder-dc": "archsearch.models.autoencoders.dc:AutoencoderDCConfig",
     "wan-vae": "archsearch.models.autoencoders.wan_vae:WanVAEConfig",
+    "cogvideox-vae": "archsearch.models.autoencoders.cogvideox_vae:CogVideoXVAEConfig",
     "ltx-video-vae": "archsearch.models.autoencoders.ltx_vae:LTXVAEConfig",
 }
 """Family → module and class of its config. Its presets are ``archsearch/models/presets/FAMILY.yaml``."""

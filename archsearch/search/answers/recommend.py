@@ -14,6 +14,7 @@ from archsearch.models.base import ModelConfig
 from archsearch.ranges import require_range
 from archsearch.search.answers.agreement import front_agreement
 from archsearch.search.answers.candidates import Candidates, Limits, gather_candidates
+from archsearch.search.answers.gains import gains
 from archsearch.search.answers.ranking import checked_preference, metric_of, preferred_order, spread_twins
 from archsearch.search.answers.reasons import reasons
 from archsearch.search.answers.terms import pass_flops, run_of, space_run
@@ -74,9 +75,11 @@ def recommend(
     model, where ``flops`` are those of the run that the latency is of; ``attrs["per"]`` names both), and, where two
     independent proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of
     its rank by quality on the front over the proxies that ``attrs["quality"]["compared"]`` names.
-    ``attrs["baseline"]`` is the naive reference's row. Where speed is an objective, ``attrs["pool"]`` holds what each
-    GPU alone would choose at no lower quality than rank 1, and the regret of rank 1 on that GPU (how much faster its
-    own choice runs there).
+    ``attrs["baseline"]`` is the naive reference's row, and ``attrs["gains"]`` says how many times as fast as it each
+    architecture is on each GPU, and rank 1 as rank 2: ``speedup`` with the 80 % band of the ratio (``low``, ``high``;
+    errors that both share cancel) and the ``regret`` at its lower end. Where speed is an objective, ``attrs["pool"]``
+    holds what each GPU alone would choose at no lower quality than rank 1, and the regret of rank 1 on that GPU (how
+    much faster its own choice runs there).
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.
@@ -125,6 +128,7 @@ def recommendation(
         compared=compared,
         baseline=baseline,
         reference=_reference_row(pricer, limits),
+        gains=gains(pricer, chosen.frame, baseline),
         pool=_pool_advice(candidates, int(on_front[places[0]])) if len(pricer.pool) > 1 and _speeds(signs) else None,
     )
     frame = chosen.frame.assign(why=why, pass_flops=_pass_flops(pricer, chosen.frame))

@@ -34,6 +34,36 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """How many times as fast as another architecture (the baseline, the next rank) a recommendation is on a GPU.
+
+    ``speedup`` is throughput over throughput, ``low`` and ``high`` the 80 % band of that ratio, in which errors that
+    both share cancel (``cost.ratio``).
+    """
+
+    rank: int
+    against: str
+    gpu: str
+    speedup: float
+    low: float
+    high: float
+
+    @property
+    def regret(self) -> float:
+        """How much more throughput the other one has at the band's lower end, other / this - 1; 0 where it has none."""
+        return max(0.0, 1.0 / self.low - 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, the regret among them."""
+        return asdict(self) | {"regret": self.regret}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Gain:
+        """From ``to_dict``."""
+        return cls(**{name: value for name, value in document.items() if name != "regret"})
+
+
+@dataclass(frozen=True, slots=True)
 class OwnChoice:
     """What one GPU of a pool alone would choose at no lower quality than rank 1, and the regret of rank 1 there: how
     much more throughput the own choice has on it, own / rank 1's - 1."""
@@ -115,7 +145,8 @@ class Advice:
     """What a recommendation says beside its rows.
 
     ``exact`` whether the whole space stands behind it, ``front`` how many architectures it chose from, ``run`` what a
-    latency is of and ``step`` one pass of the model, ``compared`` the quality proxies that rank the front.
+    latency is of and ``step`` one pass of the model, ``compared`` the quality proxies that rank the front, ``gains``
+    how much faster each recommendation is than the baseline on each GPU, and rank 1 than rank 2.
     """
 
     exact: bool
@@ -127,6 +158,7 @@ class Advice:
     compared: tuple[str, ...] = ()
     baseline: Beside | None = None
     reference: Beside | None = None
+    gains: tuple[Gain, ...] = ()
     pool: PoolAdvice | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +171,7 @@ class Advice:
             "reference": None if self.reference is None else self.reference.to_dict(),
             "prefer": self.prefer,
             "per": {"run": self.run, "step": self.step},
+            "gains": [gain.to_dict() for gain in self.gains],
             **({"pool": []} if self.pool is None else self.pool.to_dict()),
         }
 
@@ -154,6 +187,7 @@ class Advice:
             step=document["per"]["step"],
             provenance=document["provenance"],
             compared=tuple(document["quality"]["compared"]),
+            gains=tuple(Gain.from_dict(gain) for gain in document["gains"]),
             pool=PoolAdvice.from_dict(document) if "one_for_all" in document else None,
             **beside,
         )

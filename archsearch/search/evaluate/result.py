@@ -16,9 +16,10 @@ Keys of ``attrs`` (plain values, as JSON has them):
   ``provenance``, and ``objectives`` as a list of columns (their signs are in ``signs``);
 * of a study's trials: ``study``, and ``baseline`` as the study stored it;
 * of a recommendation: ``exact``, ``front`` (its size), ``baseline`` and ``reference`` (rows, or None), ``prefer`` (what
-  was preferred), ``per`` (what a latency is of, and one pass of the model), ``provenance``, ``quality`` with
-  ``compared``, ``pool`` (each GPU's own choice), ``dimensions_pay`` and ``one_for_all`` (where several GPUs decide),
-  and ``counts``, an enumeration's figures, where the space was enumerated.
+  was preferred), ``per`` (what a latency is of, and one pass of the model), ``gains`` (each rank's speed over the
+  baseline's on each GPU, and rank 1's over rank 2's: ``rank``, ``against``, ``gpu``, ``speedup``, ``low``, ``high``,
+  ``regret``), ``provenance``, ``quality`` with ``compared``, ``pool`` (each GPU's own choice), ``dimensions_pay`` and
+  ``one_for_all`` (where several GPUs decide), and ``counts``, an enumeration's figures, where the space was enumerated.
 """
 
 from __future__ import annotations
