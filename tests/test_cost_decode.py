@@ -130,7 +130,10 @@ def test_a_window_reads_no_more_than_itself() -> None:
         ("a100-sxm-80gb", (8, 32, 8, 1, 4096, 128, 1.0), "", "decode/fa2"),
         ("a100-sxm-80gb", (8, 32, 8, 2, 4096, 128, 1.0), "", "attention/fa2-causal"),
         ("a100-sxm-80gb", (8, 32, 8, 1, 1, 128, 1.0), "", "attention/fa2-causal"),
-        ("a100-sxm-80gb", (8, 32, 8, 1, 4096, 512, 1.0), "", "attention/efficient"),
+        ("a100-sxm-80gb", (8, 32, 8, 1, 4096, 512, 1.0), "", "decode/triton"),
+        ("a100-sxm-80gb", (8, 32, 8, 1, 4096, 512, 1.0), "torch_fa2", "attention/efficient"),
+        ("a100-sxm-80gb", (8, 32, 8, 9, 4096, 512, 1.0), "", "attention/efficient"),
+        ("t4", (8, 32, 8, 1, 4096, 128, 1.0), "", "decode/triton"),
         ("a100-sxm-80gb", (8, 32, 8, 1, 4096, 128, 1.0), "torch_fa2", "decode/fa2"),
         ("a100-sxm-80gb", (8, 32, 8, 77, 4096, 128, 1.0), "torch_fa2", "attention/torch-fa2"),
         ("h100-sxm", (8, 32, 8, 1, 4096, 128, 1.0), "torch_cudnn", "attention/torch-cudnn"),
@@ -145,7 +148,7 @@ def test_a_window_reads_no_more_than_itself() -> None:
 def test_one_query_over_a_cache_is_served_by_a_decode_kernel(gpu: str, row: tuple, kernel: str, expected: str) -> None:
     names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "kv_share")
     dims = {name: np.array([float(value)]) for name, value in zip(names, row, strict=True)} | {"causal": np.ones(1)}
-    ((_, route),) = attention_routes(load_gpu(gpu), DType.BF16, dims, np.array([kernel]))
+    ((_, route),) = attention_routes(load_gpu(gpu), DType.FP16, dims, np.array([kernel]))
     assert route.kernel == expected
 
 
