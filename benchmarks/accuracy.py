@@ -117,6 +117,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tensor-core": lambda folder: table(kernels(folder / "gemm_tensor_core.csv")),
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
+    "decode": lambda folder: table(kernels(folder / "decode_attention.csv"), ("gpu", "kernel", "kv_dtype")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),

@@ -9,11 +9,12 @@ keys of an item into ``split`` parts where sequences alone leave SMs idle. With 
     chain  = item_s + row_s · rows + steps · step   (what one item takes alone; a step loads and uses a whole tile)
     waves  = items / slots, and a share of the last wave's imbalance
     time   = launches + max(waves · chain, bytes through L2, bytes of the misses through DRAM)
-             + [split > 1] (one launch + split · part_s + partial outputs, written and read in 32 bits)
+             + [split > 1] (one launch + split · part_cycles + partial outputs, written and read in 32 bits)
 
-A step's time grows with the tile's bytes: ``step_s`` is that of 64 keys of 128 elements in 16 bits; a cache in 8 bits
-is half the bytes and, in kernels that convert it, ``convert_s`` more. The kernel that adds the parts up walks over
-them. Tiles and when keys are cut:
+Launches, the write of the cache and the sum of parts follow the SM's clock; what a block does with its tile follows
+memory. A step's time grows with the tile's bytes: ``step_s`` is that of 64 keys of 128 elements in 16 bits; a cache in
+8 bits is half the bytes and, in kernels that convert it, ``convert_s`` more. The kernel that adds the parts up walks
+over them. Tiles and when keys are cut:
 
 * FlashAttention-2's ``num_splits_heuristic`` (https://github.com/Dao-AILab/flash-attention,
   csrc/flash_attn/flash_api.cpp): no parts where groups fill 80 % of two blocks an SM, else the fewest whose wave
@@ -28,7 +29,7 @@ them. Tiles and when keys are cut:
 Where a step passes over the cache again (back to back, as benchmarks and the steps of a small model do), it is read
 from L2 as long as it fits: the share of misses is that of a cache of ``l2_fraction`` of L2 that falls over as abruptly
 as ``l2_sharpness`` says. Kernels of serving engines launch one more that writes the new key and value
-(``cache_wave_s``, one wave of its blocks; 0 of ``cache_write`` leaves it out).
+(``cache_wave_cycles``, one wave of its blocks; 0 of ``cache_write`` leaves it out).
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 
 COEFFICIENTS = (
-    Coefficient("launch_s", "s", 1e-6, 4e-5, 8e-6, "launch, scheduling and drain of the call's first kernels"),
-    Coefficient("extra_launch_s", "s", 2e-7, 1e-5, 2e-6, "launch of each further kernel of the call"),
+    Coefficient("launch_cycles", "clock", 1e3, 8e4, 8e3, "launch, scheduling and drain of the call's first kernels"),
+    Coefficient("extra_launch_cycles", "clock", 3e2, 2e4, 4e3, "launch of each further kernel of the call"),
     Coefficient("item_s", "s", 1e-8, 2e-5, 2e-6, "time of a block besides its keys: queries, output, drain"),
     Coefficient("row_s", "s", 1e-10, 1e-6, 2e-8, "time of a block for each further query head of its tile"),
     Coefficient("step_s", "s", 1e-8, 1e-5, 5e-7, "time of a block to load and use 64 keys of 128 16-bit elements"),
@@ -56,8 +57,8 @@ COEFFICIENTS = (
     Coefficient("l2_fraction", "1", 0.1, 2.0, 0.8, "share of L2 that holds the cache until its next use"),
     Coefficient("l2_sharpness", "1", 1.0, 30.0, 6.0, "how abruptly the hit rate falls beyond that share"),
     Coefficient("tail_fraction", "1", 0.01, 1.0, 0.5, "share of the last wave's imbalance that shows"),
-    Coefficient("part_s", "s", 1e-10, 2e-6, 1e-7, "time to add one more part of the keys to the others"),
-    Coefficient("cache_wave_s", "s", 1e-8, 1e-4, 4e-6, "one wave of the cache write's blocks, one per token"),
+    Coefficient("part_cycles", "clock", 1, 4e3, 4e2, "time to add one more part of the keys to the others"),
+    Coefficient("cache_wave_cycles", "clock", 1e2, 2e5, 1e4, "one wave of the cache write's blocks, one per token"),
 )
 SCAN = (Coefficient("scan_s", "s", 1e-10, 1e-7, 1e-8, "time of a block to find its sequence, for each of the batch"),)
 REFERENCE = 64.0 * 128.0
@@ -121,6 +122,7 @@ class DecodeModel:
                 a key's element against a query's) and cache_write (1; 0 where no paged cache is written).
         """
         d, v, cut = _complete(dims), values, CUTS[self.variant]
+        clock = gpu.boost_clock_mhz * 1e6
         keys = np.where(d["window"] > 0, np.minimum(d["seq_kv"], d["window"]), d["seq_kv"])
         rows = d["heads_q"] / d["heads_kv"]
         tile_q = _size(cut.tile_q, rows)
@@ -132,8 +134,8 @@ class DecodeModel:
         waves, work = _blocks_time(gpu, d, v, cut, (groups, keys, tile_kv, split))
         memory = _bytes_time(gpu, dtype, d, v, keys)
         extra = _further_kernels(gpu, dtype, d, v, split, copies=cut.copies)
-        latency = v["launch_s"] + smooth_max(work, memory) + extra
-        bound = np.where(memory >= np.maximum(work, v["launch_s"]), "memory", "latency")
+        latency = v["launch_cycles"] / clock + smooth_max(work, memory) + extra
+        bound = np.where(memory >= np.maximum(work, v["launch_cycles"] / clock), "memory", "latency")
         details = {
             "tile_m": tile_q.astype(np.int64),
             "tile_n": tile_kv.astype(np.int64),
@@ -213,14 +215,16 @@ def _further_kernels(
 ) -> Floats:
     """Time of the cache write, of combining parts, and of FlashAttention-2's copies (csrc/flash_attn/flash_api.cpp:
     query heads are packed by a transposition, which copies where neither the batch nor the key heads are one), [S]."""
+    clock = gpu.boost_clock_mhz * 1e6
     threads = np.minimum(d["heads_kv"] * d["head_dim"], CACHE_WRITE_THREADS)
     waves = d["batch"] * threads / (gpu.sm_limits.threads * gpu.num_sms)
-    time = waves * v["cache_wave_s"] * d["cache_write"]
+    time = waves * v["cache_wave_cycles"] / clock * d["cache_write"]
     outputs = d["batch"] * d["heads_q"] * d["head_dim"]
     partial = 2.0 * 4.0 * split * outputs / (v["l2_multiple"] * gpu.bandwidth_bytes_s)
-    time = time + np.where(split > 1, v["extra_launch_s"] + v["part_s"] * split + partial, 0.0)
+    combine = (v["extra_launch_cycles"] + v["part_cycles"] * split) / clock + partial
+    time = time + np.where(split > 1, combine, 0.0)
     if not copies:
         return time
     packed = d["heads_q"] > d["heads_kv"]
     transposed = packed & (d["batch"] > 1) & (d["heads_kv"] > 1)
-    return time + v["extra_launch_s"] * np.where(transposed, 3.0, np.where(packed, 1.0, 0.0))
+    return time + v["extra_launch_cycles"] / clock * np.where(transposed, 3.0, np.where(packed, 1.0, 0.0))
