@@ -8,7 +8,11 @@ from archsearch.errors import UnknownNameError
 
 
 class DType(StrEnum):
-    """A number format. ``TF32`` is stored as four bytes and multiplied on tensor cores."""
+    """A number format. ``TF32`` is stored as four bytes and multiplied on tensor cores.
+
+    Weight-only formats store the weights of linear layers in fewer bits, with a 16-bit scale a column, and nothing
+    else: a kernel turns them into 16 bits in its main loop and multiplies there.
+    """
 
     FP32 = "fp32"
     TF32 = "tf32"
@@ -17,11 +21,28 @@ class DType(StrEnum):
     FP8 = "fp8"
     INT8 = "int8"
     FP4 = "fp4"
+    INT8_WEIGHT_ONLY = "int8_weight_only"
+    INT4_WEIGHT_ONLY = "int4_weight_only"
 
     @property
     def itemsize(self) -> float:
-        """Bytes per element in memory."""
+        """Bytes per element in memory, of a weight-only format those of what its weights are multiplied with."""
+        return _ITEMSIZE[self.multiplied]
+
+    @property
+    def weight_itemsize(self) -> float:
+        """Bytes per weight of a linear layer."""
         return _ITEMSIZE[self]
+
+    @property
+    def weight_only(self) -> bool:
+        """Whether weights alone are stored so."""
+        return self in _MULTIPLIED
+
+    @property
+    def multiplied(self) -> DType:
+        """The format whose units multiply it: its own, but for weight-only formats."""
+        return _MULTIPLIED.get(self, self)
 
     @classmethod
     def parse(cls, text: str) -> DType:
@@ -46,7 +67,10 @@ _ITEMSIZE = {
     DType.FP8: 1.0,
     DType.INT8: 1.0,
     DType.FP4: 0.5,
+    DType.INT8_WEIGHT_ONLY: 1.0,
+    DType.INT4_WEIGHT_ONLY: 0.5,
 }
+_MULTIPLIED = {DType.INT8_WEIGHT_ONLY: DType.BF16, DType.INT4_WEIGHT_ONLY: DType.BF16}
 _SPELLINGS = {
     "float32": "fp32",
     "float": "fp32",
@@ -60,4 +84,10 @@ _SPELLINGS = {
     "e4m3": "fp8",
     "nvfp4": "fp4",
     "mxfp4": "fp4",
+    "int8wo": "int8_weight_only",
+    "int8_wo": "int8_weight_only",
+    "w8a16": "int8_weight_only",
+    "int4wo": "int4_weight_only",
+    "int4_wo": "int4_weight_only",
+    "w4a16": "int4_weight_only",
 }

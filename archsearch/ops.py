@@ -20,6 +20,7 @@ import numpy as np
 from archsearch.arrays import Count, Dim, FloatArray, Floats, Ints, as_float
 from archsearch.dtypes import DType
 from archsearch.linear_attention import GatedDeltaNet
+from archsearch.routed_experts import Experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,9 @@ class MatMul:
     def memory_bytes(self) -> Floats:
         """Compulsory traffic: each operand read once, the result written once (bf16 where operands are 8 bits)."""
         m, n, k, b = map(as_float, (self.m, self.n, self.k, self.batch))
-        out = max(self.dtype.itemsize, 2.0)
-        return b * ((m * k + k * n) * self.dtype.itemsize + m * n * out)
+        size, out = self.dtype.itemsize, max(self.dtype.itemsize, 2.0)
+        second = self.dtype.weight_itemsize if self.weights else size
+        return b * (m * k * size + k * n * second + m * n * out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +301,7 @@ class Collective:
         return as_float(self.payload_bytes)
 
 
-Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective | GatedDeltaNet
+Op = MatMul | Attention | Convolution | MemoryOp | FusedGroup | Collective | GatedDeltaNet | Experts
 
 
 def weighted_total(values: Iterable[FloatArray], counts: Iterable[Count]) -> Floats:

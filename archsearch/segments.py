@@ -12,9 +12,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from archsearch.arrays import Count, as_float
+from archsearch.arrays import Count, Dim, FloatArray, Floats, as_float
 from archsearch.ops import Op, OpList
 from archsearch.workload import Workload
+
+WEIGHT_CASTS = ("autocast.weights", "autocast.gradients")
+"""Ops of a training pass that cast all weights to 16 bits, and their gradients to 32."""
+WEIGHT_GRADIENT = ".backward.weight"
+"""How the products end that sum a weight's gradient over the tokens."""
+UPDATE = "update"
+"""The segment of a training step that updates the weights, after its passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """What a segment runs beside, both a layer at a time: a ``share`` of one call of the segment named ``beside``,
+    which comes before it. ``layers`` follow one after the other."""
+
+    beside: str
+    share: float
+    layers: Dim
+
+    def exposed_s(self, exchange_s: FloatArray, call_s: FloatArray) -> Floats:
+        """Seconds of an exchange that show beside a call of ``call_s``: one layer's, and what of the rest takes longer
+        than the computation."""
+        first = as_float(exchange_s) / as_float(self.layers)
+        return first + np.maximum(as_float(exchange_s) - first - self.share * as_float(call_s), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +47,7 @@ class Segment:
     ``workload`` is what the part works on, where that is not the whole run's. ``beside`` marks what stands beside a
     pipeline's transformer and runs plainly (see ``Execution.beside``). ``key`` names the ops where they are those of
     another segment of equal key, so that they are priced once; None where nobody can tell. ``trains`` marks parts of a
-    training step.
+    training step. A segment with an ``overlap`` takes what shows of it.
     """
 
     name: str
@@ -34,6 +57,7 @@ class Segment:
     beside: bool = False
     key: Hashable | None = None
     trains: bool = False
+    overlap: Overlap | None = None
 
 
 @dataclass(frozen=True, slots=True)

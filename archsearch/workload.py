@@ -39,7 +39,10 @@ class WorkloadFields(TypedDict, total=False):
     The keywords of ``archsearch.estimate`` and the options of its verbs are these fields with these texts.
     """
 
-    dtype: Annotated[str, "Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4."]
+    dtype: Annotated[
+        str,
+        "Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4, int8_weight_only, int4_weight_only.",
+    ]
     batch_size: Annotated[int, "Sequences, images or videos at a time (1)."]
     seq_len: Annotated[int | None, "Tokens per sequence; context length in decode; text tokens of image models."]
     height: Annotated[int | None, "Image or video height in pixels."]
@@ -58,7 +61,8 @@ class Workload:
     video. ``checkpointing`` trains with every layer's input kept and the layer run again in the backward pass.
 
     Raises:
-        InvalidInputError: a size that is no whole number from 1 to ``MAX_DIMENSION``.
+        InvalidInputError: a size that is no whole number from 1 to ``MAX_DIMENSION``, or training in a format that
+            stores weights alone.
     """
 
     phase: Phase = Phase.FORWARD
@@ -77,6 +81,8 @@ class Workload:
                 raise InvalidInputError(
                     f"{{{name}}} {value} must be a whole number from 1 to {MAX_DIMENSION}", field=name
                 )
+        if self.phase is Phase.TRAIN and self.dtype.weight_only:
+            raise InvalidInputError(f"{{dtype}} {self.dtype.value} is of trained weights: train in bf16", field="dtype")
 
     @property
     def linear_dtype(self) -> DType:
@@ -86,7 +92,7 @@ class Workload:
     @property
     def activation_dtype(self) -> DType:
         """Format of attention, norms and residuals: 8- and 4-bit formats apply to linear layers only."""
-        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+        return DType.BF16 if self.dtype.weight_itemsize < 2 else self.dtype
 
 
 def is_whole(value: object) -> TypeGuard[Dim]:

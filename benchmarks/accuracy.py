@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import quantized_gains
 
 from archsearch.bench.calibrate import is_test
 from archsearch.bench.layer_rows import LINEAR_OPS
 from archsearch.bench.measurements import read_measurements
 from archsearch.bench.validate import GROUP, predict_frame, score
 from archsearch.data import data_path
+from archsearch.dtypes import DType
 
 VIDUR_SHORTEST_US = 60.0
 
@@ -82,6 +84,31 @@ def collectives(file: Path) -> str:
     return table(rows.assign(message=message), ("gpu", "message"))
 
 
+LOW_PRECISION = ("nvfp4", "int8_weight_only", "int4_weight_only")
+
+
+def low_precision(folder: Path) -> str:
+    """Errors in formats of few bits, and those of a GPU under the coefficients of the others."""
+    from archsearch.cost.calibration import read_calibration
+
+    rows = kernels(folder / "gemm_more.csv")
+    text = table(rows[rows["dtype"].isin(LOW_PRECISION)], ("gpu", "dtype"))
+    file = read_calibration(data_path("hardware_profiles") / "calibration" / "default.yaml")
+    lines = ["| format | MAPE % on the GPU left out |", "| --- | --- |"]
+    for name in LOW_PRECISION:
+        fit = file.kernels[f"gemm/{DType.parse(name).value}"]
+        lines.append(f"| {name} | {', '.join(f'{gpu} {error:.1f}' for gpu, error in sorted(fit.carried.items()))} |")
+    return f"{text}\n\n" + "\n".join(lines)
+
+
+def libraries(folder: Path) -> str:
+    """Errors of 16-bit and 8-bit products by the library that ran them; vLLM's of the first four GPUs are the rows of
+    the table of tensor cores."""
+    more, first = kernels(folder / "gemm_more.csv"), kernels(folder / "gemm_tensor_core.csv")
+    rows = pd.concat([first.assign(kernel="vllm"), more[~more["dtype"].isin(LOW_PRECISION)]], ignore_index=True)
+    return table(rows.rename(columns={"kernel": "library"}), ("dtype", "gpu", "library"))
+
+
 def carried() -> str:
     """Errors on GPUs left out, from the calibration files."""
     from archsearch.cost.calibration import read_calibration
@@ -115,9 +142,12 @@ def overview(folder: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "overview": overview,
     "tensor-core": lambda folder: table(kernels(folder / "gemm_tensor_core.csv")),
+    "low-precision": low_precision,
+    "libraries": libraries,
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
     "decode": lambda folder: table(kernels(folder / "decode_attention.csv"), ("gpu", "kernel", "kv_dtype")),
+    "experts": lambda folder: table(kernels(folder / "experts.csv"), ("gpu", "op", "dtype", "distribution")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "collectives": lambda folder: collectives(folder / "collectives.csv"),
     "passes": lambda folder: table(predicted(read_measurements(folder / "end_to_end_fp32.csv")), ("gpu", "dtype")),
@@ -125,6 +155,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "other-library": lambda folder: table(predicted(other_stack(folder / "llm_layer_fp16.csv")).assign(op="linear")),
     "llm-layer": lambda folder: table(predicted(read_measurements(folder / "llm_layer_fp16.csv")), ("gpu", "op")),
     "left-out": lambda _: carried(),
+    "quantized-gains": lambda _: quantized_gains.table(),
 }
 
 

@@ -47,6 +47,25 @@ def test_the_law_is_found_and_the_error_shown_before_and_after(tmp_path):
     assert family.mape_after < 3
 
 
+def test_a_node_of_ones_own_is_calibrated_on_its_collectives(tmp_path):
+    """A made-up node of half the links, its times by hand: the law is a ring's, and the shipped fit is far off."""
+    rows = []
+    for op, rounds in (("all_gather", 1), ("all_reduce", 2)):
+        for gpus in (2, 4, 8):
+            for log_size in range(20, 30):
+                message = 2.0**log_size
+                steps = rounds * (gpus - 1)
+                time = 40e-6 + steps * 2e-6 + steps / gpus * message / 110e9
+                split = "test" if log_size % 3 == 0 else "fit"
+                rows.append((op, gpus, int(message), time * 1e6, split))
+    frame = pd.DataFrame(rows, columns=["op", "gpus", "message_bytes", "latency_us", "split"])
+    found = calibrate(tmp_path, frame.assign(gpu="a100-sxm-80gb", dtype="bf16"))
+    (family,) = found.families
+    assert family.kernel == "collective/ring"
+    assert family.mape_before > 20
+    assert family.mape_after < 6
+
+
 def test_rows_marked_test_change_no_coefficient(tmp_path):
     first = calibrate(tmp_path, table()).calibration.read_text()
     moved = table()

@@ -70,6 +70,7 @@ def test_measure_calibrate_search_verify_and_calibrate_again(tmp_path, space):
     assert all(row["measured_s"] > 0 and row["layer_measured_s"] > 0 for row in checked["rows"])
     assert checked["compared"] == "models"
     assert checked["speedup"] > 0
+    assert checked["predicted_speedup_low"] <= checked["predicted_speedup"] <= checked["predicted_speedup_high"]
     assert checked["recalibrated"]["kernels_measured"] > 0
     added = pd.read_csv(results)
     assert set(added[added["purpose"] == "model"]["op"]) >= {"linear", "mul"}

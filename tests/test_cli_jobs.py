@@ -61,6 +61,7 @@ RUN = {
     "--sequence-parallel": "2",
     "--pipeline-parallel": "2",
     "--data-parallel": "2",
+    "--zero": "1",
 }
 """A value of each option of a generation that is not the default."""
 OWN = {

@@ -30,10 +30,14 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, list_gpus, load_gpu
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Convolution, FusedGroup, MatMul, MemoryOp, Op
+from archsearch.routed_experts import Experts
 
 GPUS = list_gpus()
 EXACT = 1 - 1e-9
-KINDS = ("linear", "bmm", "attention", "decode", "window", "convolution", "pointwise", "reduction", "group", "delta")
+KINDS = (
+    *("linear", "bmm", "attention", "decode", "window", "convolution", "pointwise", "reduction", "group"),
+    *("delta", "experts"),
+)
 MODELS = {gpu.id: CostModel(gpu) for gpu in GPUS}
 
 
@@ -96,6 +100,20 @@ def ops(draw: st.DrawFn, kind: str, dtype: DType) -> Op:
             channels = {"in_channels": width, "out_channels": width, "groups": width}
         shape: dict[str, Any] = {"kernel_size": (kernel, kernel), "stride": (stride, stride), "out_size": (side, side)}
         return Convolution(name=kind, batch=draw(size(1, 16)), dtype=dtype, bias=False, **channels, **shape)
+    if kind == "experts":
+        experts = 2 ** draw(st.integers(0, 9))
+        return Experts(
+            name=kind,
+            tokens=draw(size(1, 30_000)),
+            hidden_size=draw(size(64, 16384, 8)),
+            moe_intermediate_size=draw(size(8, 16384, 8)),
+            num_experts_per_tok=draw(size(1, min(16, experts))),
+            num_experts=experts,
+            expert_parallel=2 ** draw(st.integers(0, int(np.log2(experts)))),
+            gated=draw(st.booleans()),
+            skew=draw(st.sampled_from((0.0, 0.0, 1.01, 1.2))),
+            dtype=dtype,
+        )
     rows, cols = draw(size(1, 400_000)), draw(size(1, 30_000))
     names = (
         ("rmsnorm", "layernorm", "softmax", "groupnorm") if kind == "reduction" else ("gelu", "add", "copy", "adamw")
@@ -149,6 +167,14 @@ def least_s(op: Op, gpu: GpuSpec, execution: Execution) -> float:
         flops = 0.0 if op.is_depthwise else float(op.flops())
         inputs = int(op.positions) * min(int(np.prod(op.stride)), int(op.volume)) * int(op.in_channels)
         moved = max(0, (inputs + int(op.positions) * int(op.out_channels)) * dtype.itemsize - cache)
+    elif isinstance(op, Experts):
+        copies = op.tokens * op.num_experts_per_tok / op.expert_parallel
+        weights = (3 if op.gated else 2) * op.hidden_size * op.moe_intermediate_size
+        flops = 2.0 * copies * weights
+        active = op.num_experts_per_tok if op.skew else min(op.num_experts, copies * op.expert_parallel)
+        here = active / op.expert_parallel
+        rows = op.tokens + min(op.tokens, copies)
+        moved = max(0, (here * weights + rows * op.hidden_size) * dtype.itemsize - cache)
     elif isinstance(op, GatedDeltaNet):
         tokens, keys = op.batch * op.seq, op.num_k_heads * op.head_k_dim
         channels = 2 * keys + op.num_v_heads * op.head_v_dim
@@ -238,6 +264,7 @@ def test_weights_that_come_round_within_the_cache_need_no_dram() -> None:
 def test_every_kernel_family_has_a_floor() -> None:
     assert {name.split("/")[0] for name in FAMILIES} == {
         *("gemm", "convolution", "attention", "decode", "memory", "collective", "roofline", "delta"),
+        "experts",
     }
 
 
@@ -249,6 +276,7 @@ TABLES = (
     "attention.csv",
     "decode_attention.csv",
     "memory_bound_fp32.csv",
+    "experts.csv",
     "linear_attention.csv",
     "collectives.csv",
 )

@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
     ("errors", "version"),
     ("arrays", "data", "dtypes", "ranges", "tables", "yaml_records"),
-    ("linear_attention",),
+    ("linear_attention", "routed_experts"),
     ("ops",),
     ("workload",),
     ("segments",),

@@ -23,7 +23,7 @@ from archsearch.pipeline.optimize import NOT_OF_A_CALL, Goal, call_key, optimize
 from archsearch.pipeline.plan import Plan
 
 PLANS = ("dit-xl-2", "sana-0.6b", "wan2.1-1.3b", "flux-dev", "sd3-medium")
-EXECUTIONS = (Execution(), Execution(torch="2.4"), Execution(attention="eager"))
+EXECUTIONS = (Execution(), Execution(torch="2.4"), Execution(attention="eager"), Execution(compiled=True))
 SCENARIOS = list(product(PLANS, ("h100-sxm", "b200-sxm"), EXECUTIONS))
 
 

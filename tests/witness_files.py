@@ -98,6 +98,8 @@ def make_files(folder: Path) -> dict[str, str]:
     mine = write("mine.py", MINE)
     found = {"mine": mine, "space": write("tiny.yaml", yaml.safe_dump(SPACE))}
     found["dits"] = write("dits.yaml", yaml.safe_dump(DITS))
+    narrow = DITS | {"name": "narrow", "workload": {**DITS["workload"], "dtype": "fp8"}, "hardware": ["h100-sxm"]}
+    found["narrow"] = write("narrow.yaml", yaml.safe_dump(narrow))
     found["built"] = write("built.yaml", yaml.safe_dump(BUILT).replace("{mine}", mine))
     found["profiles"] = str(_profiles(folder / "profiles"))
     found["store"] = str(folder / "store.journal")

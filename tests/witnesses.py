@@ -69,6 +69,7 @@ JSON = {"--json": text("--json")}
 PROFILES = {"--profiles": ("-g h100-sxm", "-g h100-sxm --profiles {profiles}")}
 REPORT = {"--report": files("--report {out}/page.html")}
 
+REPLICAS = "--phase train --batch-size 2 --data-parallel 2"
 EXECUTION: dict[str, str | tuple[str, str] | Witness] = {
     "--execution": "--execution diffusers-compiled",
     "--torch": ("--attention sdpa --torch 2.4", "--attention sdpa --torch 2.8"),
@@ -87,17 +88,26 @@ EXECUTION: dict[str, str | tuple[str, str] | Witness] = {
     "--sequence-parallel": "--sequence-parallel 2",
     "--pipeline-parallel": "--pipeline-parallel 2",
     "--data-parallel": ("--batch-size 2", "--batch-size 2 --data-parallel 2"),
+    "--zero": (f"{REPLICAS} --zero 1", f"{REPLICAS} --zero 3"),
 }
 """How a model runs, added to a base whose kernels bind and not its host."""
 
+QUANTIZED: dict[str, str | tuple[str, str] | Witness] = {
+    "--quantization": ("--quantization fused", "--quantization eager"),
+    "--scaling": ("--scaling static", "--scaling dynamic"),
+    "--granularity": ("--compiled --granularity row", "--compiled --granularity tensor"),
+}
+"""How activations are quantized, added to a base in 8 bits."""
+
 ONE_DEVICE = {
     f"--{layout}-parallel": refused(f"--{layout}-parallel 2") for layout in ("tensor", "sequence", "pipeline", "data")
-}
+} | {"--zero": refused("--zero 1")}
 """Layouts where one device runs."""
 ONE_REQUEST = {
     "--tensor-parallel": refused("--tensor-parallel 2"),
     "--pipeline-parallel": refused("--pipeline-parallel 2"),
     "--data-parallel": refused("--data-parallel 2"),
+    "--zero": refused("--zero 1"),
 }
 """Layouts that a generation does not have."""
 
@@ -149,6 +159,7 @@ DITS, TINY = f"{{dits}} {SEARCH}", f"{{space}} {SEARCH}"
 SPACE_RUN = {
     **EXECUTION,
     "--data-parallel": "--data-parallel 2",
+    "--zero": refused("--zero 1"),
     "--hardware": "-g l4",
     "--weights": ("-g h100-sxm,l4", "-g h100-sxm,l4 --weights h100-sxm=0.9,l4=0.1"),
     **PROFILES,
@@ -163,6 +174,12 @@ def with_base(options: Mapping[str, str | tuple[str, str] | Witness], verb: str,
         given = Verb("", options).witness(option)
         found[option] = Witness(given.a, given.b, given.by, f"{verb} {base}")
     return found
+
+
+def narrow(verb: str, more: str = SEARCH) -> dict[str, Witness]:
+    """Witnesses of quantization in a space of 8-bit transformers."""
+    base = f"{{narrow}} {more}"
+    return with_base(QUANTIZED, verb, quantization=base, scaling=base, granularity=base)
 
 
 LAYERS = "llama-3.2-1b -g h100-sxm --seq-len 64 --phase train"
@@ -208,6 +225,7 @@ VERBS: dict[str, Verb] = {
             "--allow-code": refused("--allow-code", base="enumerate {built} -g h100-sxm"),
             **JSON,
             **with_base(EXECUTION, "enumerate", tensor_parallel=TINY, pipeline_parallel=TINY, fused_qkv=TINY),
+            **narrow("enumerate"),
         },
         exempt={"--scheduler": "needs a Dask scheduler (tests/services)"},
     ),
@@ -249,6 +267,7 @@ VERBS: dict[str, Verb] = {
             "--allow-code": refused("--allow-code", base="recommend {built} -g h100-sxm"),
             **JSON,
             **with_base(EXECUTION, "recommend", tensor_parallel=TINY, pipeline_parallel=TINY, fused_qkv=TINY),
+            **narrow("recommend"),
         },
     ),
     "validate": Verb(
@@ -338,6 +357,7 @@ VERBS |= {
                 pipeline_parallel=f"{TINY} {NEW}",
                 fused_qkv=f"{TINY} {NEW}",
             ),
+            **narrow("study run", f"{SEARCH} {NEW}"),
             **tried("study run", " --trials 12"),
             "--trials": ("--strategy random --trials 5", "--strategy random --trials 10"),
             "--strategy": ("--trials 8 --strategy random", "--trials 8 --strategy exhaustive"),
@@ -358,6 +378,7 @@ VERBS |= {
         {
             **SPACE_RUN,
             **with_base(EXECUTION, "study create", tensor_parallel=FILLED, pipeline_parallel=FILLED, fused_qkv=FILLED),
+            **narrow("study create", f"{SEARCH} {NEW} --strategy random"),
             **tried("study create"),
             "--strategy": ("--strategy random", "--strategy hybrid"),
             "--storage": refused("--storage {out}/other.journal"),
@@ -442,6 +463,7 @@ VERBS |= {
             **EXECUTION,
             **ONE_DEVICE,
             **with_base(EXECUTION, "bench verify {space} --device cpu --gpu h100-sxm", fused_qkv="--top 1"),
+            **narrow("bench verify", "--device cpu --gpu h100-sxm --top 1 --launch-us 0"),
             "--top": "--top 2",
             "--device": refused("--device warp"),
             "--gpu": "--gpu l4",

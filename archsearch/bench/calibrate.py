@@ -24,6 +24,7 @@ from archsearch.bench.calibration_files import Calibrated
 from archsearch.bench.correction_fit import FOLDS as FOLDS_LEARNED
 from archsearch.bench.correction_fit import folds_of, train
 from archsearch.bench.fit import Group, fit
+from archsearch.bench.libraries import of_other_passes
 from archsearch.bench.measurements import group_of, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, rotated_and_warm
 from archsearch.bench.roofline_families import PREFIX, roofline_fits
@@ -33,7 +34,7 @@ from archsearch.cost.calibration import (
     KernelFit,
     Scope,
 )
-from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, gemm_features
+from archsearch.cost.correction import MEASURED_MULTIPLE, Correction, corrected, gemm_features
 from archsearch.cost.kernels.kernel_cost import KernelModel
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.errors import InvalidInputError
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
 
 MEASURED_FILES = (
     "gemm_tensor_core.csv",
+    "gemm_more.csv",
     "gemm_fp32.csv",
     "attention.csv",
     "decode_attention.csv",
     "memory_bound_fp32.csv",
     "linear_attention.csv",
     "collectives.csv",
+    "experts.csv",
 )
 HELD_OUT_BY = {
     "m": ("n", "k"),
@@ -59,9 +62,10 @@ HELD_OUT_BY = {
     "channels": ("channels", "batch"),
     "num_v_heads": ("num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"),
     "own": ("own", "gpus"),
+    "num_experts": ("num_experts", "hidden_size", "moe_intermediate_size"),
 }
-"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, or of a collective's
-buffer and group, or none."""
+"""Shapes are held back whole: every row of a weight matrix, of a head layout, of a row length, of a mixture, or of a
+collective's buffer and group, or none."""
 UNSAID = {"batch": 1.0, "weights": 1.0, "input_share": 1.0, "reuse_bytes": np.nan, "kv_share": 1.0, "cache_write": 1.0}
 """What a kernel model takes a dimension to be where a table does not have it (0 for the others)."""
 FOLDS = 4
@@ -116,7 +120,7 @@ def calibrate(
         InvalidInputError: a folder holds no table, or no family has such a name.
     """
     tables = [table for source in sources for table in tables_of(source)]
-    frames = [split_rows(read_timed(table))[0] for table in tables]
+    frames = [fitted_rows(read_timed(table)) for table in tables]
     measured = families_of(frames)
     families = [family for family in measured if family.kernel.startswith(only)]
     rooflines = roofline_fits(frames, progress) if PREFIX.startswith(only) or only.startswith(PREFIX) else {}
@@ -191,6 +195,12 @@ def split_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows = zip(frame.op, frame.rows, frame.cols, strict=True)
         fit = np.array([not is_test(op, rows_, cols) for op, rows_, cols in rows])
     return frame[fit].reset_index(drop=True), frame[~fit].reset_index(drop=True)
+
+
+def fitted_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that fits take: of its split, and of the library whose passes they hold (``libraries``)."""
+    rows = split_rows(frame)[0]
+    return rows[~of_other_passes(rows)].reset_index(drop=True)
 
 
 def is_test(op: str, rows: int, cols: int) -> bool:
@@ -277,12 +287,21 @@ def _widening(unseen: Unseen) -> float:
 
 
 def _learn(model: KernelModel, group: Group, values: Mapping[str, float]) -> tuple[Correction, Unseen]:
-    """A learned correction of one GPU's mechanism, and residuals on the shapes that each network left out."""
+    """A learned correction of one GPU's mechanism, and residuals on the shapes that each network left out, under that
+    network as it would be used: on its leash."""
     time = model.predict(group.gpu, group.dtype, group.dims, values)
-    residual = np.log(group.latency_s / time.latency_s)
     features = gemm_features(group.gpu, group.dtype, group.dims, time)
-    correction, answers = train(features, residual, folds_of(shape_names(group)))
-    return correction, Unseen(residual - answers, time.bound)
+    fold = folds_of(shape_names(group))
+    correction, alone = train(features, np.log(group.latency_s / time.latency_s), fold)
+    parts = []
+    for part, network in enumerate(alone):
+        rows = group.take(fold == part)
+        if len(rows):
+            found = corrected(
+                rows.gpu, rows.dtype, rows.dims, lambda d: model.predict(group.gpu, group.dtype, d, values), network
+            )
+            parts.append(Unseen(np.log(rows.latency_s / found.latency_s), found.bound))
+    return correction, pool(parts)
 
 
 def _left_out(model: KernelModel, gpu: str, groups: Mapping[str, Group], default: Mapping[str, float]) -> Unseen:

@@ -39,8 +39,8 @@ class Layer(NamedTuple):
     bias: Array
 
 
-def train(features: Array, residual: Array, fold: Ints) -> tuple[Correction, Array]:
-    """Networks for log(measured / mechanism), and their answers for rows they did not see.
+def train(features: Array, residual: Array, fold: Ints) -> tuple[Correction, list[Correction]]:
+    """Networks for log(measured / mechanism): some of them together, and each alone.
 
     Args:
         features: shape [S, F], see ``correction.FEATURES``.
@@ -48,25 +48,25 @@ def train(features: Array, residual: Array, fold: Ints) -> tuple[Correction, Arr
         fold: which of ``FOLDS`` parts each row belongs to, shape [S].
 
     Returns:
-        The correction, and the log factor of each row from the network that left it out, clipped, shape [S].
+        The correction, and by part of the rows that of the network alone which left them out.
     """
     features = np.asarray(features, dtype=np.float64, order="C")
     low, high = features.min(axis=0), features.max(axis=0)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     inputs = (features - mean) / scale
     limit = float(np.quantile(np.abs(residual), LIMIT_QUANTILE))
-    unseen = np.zeros_like(residual)
     with ProcessPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
         kept = [fold != part for part in range(FOLDS)]
         members = list(pool.map(_fit_network, (inputs[k] for k in kept), (residual[k] for k in kept), range(FOLDS)))
-    for part, network in enumerate(members):
-        out = fold == part
-        unseen[out] = np.clip(_forward(network, inputs[out])[-1][:, 0] / TARGET_SCALE, -limit, limit)
-    (w1, b1), (w2, b2), (w3, b3) = (
-        tuple(np.stack([network[layer][part] for network in members[:KEPT]]) for part in (0, 1)) for layer in range(3)
-    )
-    w3, b3 = w3[:, :, 0] / TARGET_SCALE, b3[:, 0] / TARGET_SCALE
-    return Correction(low, high, mean, scale, w1, b1, w2, b2, w3, b3, limit), unseen
+
+    def of(networks: list[list[Layer]]) -> Correction:
+        (w1, b1), (w2, b2), (w3, b3) = (
+            tuple(np.stack([network[layer][part] for network in networks]) for part in (0, 1)) for layer in range(3)
+        )
+        w3, b3 = w3[:, :, 0] / TARGET_SCALE, b3[:, 0] / TARGET_SCALE
+        return Correction(low, high, mean, scale, w1, b1, w2, b2, w3, b3, limit)
+
+    return of(members[:KEPT]), [of([network]) for network in members]
 
 
 def _fit_network(inputs: Array, residual: Array, seed: int) -> list[Layer]:

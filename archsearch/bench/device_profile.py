@@ -14,6 +14,7 @@ from archsearch.bench.device_facts import present_device
 from archsearch.bench.peak_check import on_device
 from archsearch.bench.skeleton import skeleton
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.architecture import architecture_files
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.profile import read_profile
@@ -108,6 +109,7 @@ def _kept(path: Path, text: str) -> Profiled:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".profile-") as scratch:
         draft = Path(scratch) / path.name
         draft.write_text(text, encoding="utf-8")
-        spec = read_profile(draft, profiles_dirs([path.parent]))
+        folders = tuple(profiles_dirs([path.parent]))
+        spec = read_profile(draft, folders, architecture_files(folders))
         os.replace(draft, path)
     return Profiled(spec, path)

@@ -2,11 +2,14 @@
 
 Columns: ``gpu, op, dtype, latency_us`` and the dimensions of the op:
 
-* ``linear``: m, n, k as in C[m, n] = A[m, k] · B[k, n] (batch 1).
+* ``linear``: m, n, k as in C[m, n] = A[m, k] · B[k, n] (batch 1), in any format, weight-only ones too; optional
+  kernel: the library (see ``libraries``).
 * ``bmm``: batch, m, n, k as in the NeuSight dataset: torch.bmm of [batch, m, n] and [batch, n, k], so **n is the
   summed dimension**. A column ``inner`` (``n`` or ``k``) overrides which one is summed, row by row.
 * ``attention``: batch, heads_q, heads_kv, seq_q, seq_kv, head_dim, causal; optional window and kernel.
 * ``decode_attention``: the same of one query a sequence over a cache; optional ``kv_dtype`` of the cache.
+* ``experts`` (routed experts of a mixture): tokens, hidden_size, moe_intermediate_size, num_experts_per_tok,
+  num_experts, expert_parallel, distribution (see ``expert_tables``).
 * ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` of one node: gpus, message_bytes (the whole buffer
   of one rank, as nccl-tests count it); optional kernel: ``custom`` is vLLM's all_reduce, any other the library's.
 * bandwidth-bound ops (add, addu, mul, gelu, softmax, layernorm ...): rows, cols; the suffix u marks a scalar operand.
@@ -33,6 +36,7 @@ from numpy.typing import NDArray
 
 from archsearch.arrays import Floats, Ints
 from archsearch.bench import delta_rows, layer_rows
+from archsearch.bench.expert_tables import EXPERTS, as_measured
 from archsearch.bench.fit import Group
 from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
@@ -43,12 +47,13 @@ from archsearch.cost.routes import (
     Route,
     attention_routes,
     convolution_route,
+    experts_route,
     gemm_route,
     memory_route,
     scaled_route,
 )
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError
+from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Convolution
@@ -60,15 +65,17 @@ if TYPE_CHECKING:
 GEMM_OPS = ("linear", "bmm")
 ATTENTION_OPS = ("attention", "decode_attention")
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+COLLECTIVE_DIMENSIONS = ("gpus", "message_bytes")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
     "bmm": ("batch", "m", "n", "k"),
     "scaled_mm": ("m", "n", "k"),
     "attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
     "decode_attention": ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim", "causal"),
+    "experts": EXPERTS,
     "convolution": ("batch", "in_channels", "out_channels", "height", "width", "kernel_size"),
     delta_rows.OP: delta_rows.DIMENSIONS,
-    **dict.fromkeys(COLLECTIVES, ("gpus", "message_bytes")),
+    **dict.fromkeys(COLLECTIVES, COLLECTIVE_DIMENSIONS),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
 
@@ -121,6 +128,8 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
     """
     for (gpu_name, op, dtype_text), part in frame.groupby(["gpu", "op", "dtype"], sort=False):
         gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
+        if str(dtype_text).lower() == "nvfp4" and gpu.vendor != "nvidia":
+            raise UnsupportedError(f"{gpu.id}: nvfp4 is NVIDIA's block format (Blackwell); fp4 units here take mxfp4")
         positions = frame.index.get_indexer(part.index)
         dims = _dimensions(part, str(op), positions)
         if "kv_dtype" in part and op in ATTENTION_OPS:
@@ -135,6 +144,8 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
             routes = [(np.arange(len(part)), scaled_route(gpu, dims))]
         elif op == "convolution":
             routes = _convolution_routes(gpu, dtype, part, dims)
+        elif op == "experts":
+            routes = [(np.arange(len(part)), experts_route(gpu, dtype, as_measured(gpu.id, part, dims)))]
         elif op == delta_rows.OP:
             routes = delta_rows.delta_routes(gpu, dtype, part, dims)
         elif op in ATTENTION_OPS:

@@ -66,7 +66,7 @@ def reuse(op: str, dtype: DType, dims: Mapping[str, Floats], buffers: Floats) ->
     if "m" in dims:
         m, n, k = (dims[name] for name in ("m", "n", "k"))
         batch = dims.get("batch", 1.0)
-        size = batch * ((m * k + k * n) * dtype.itemsize + m * n * max(dtype.itemsize, 2.0))
+        size = batch * (m * k * dtype.itemsize + k * n * dtype.weight_itemsize + m * n * max(dtype.itemsize, 2.0))
         return {"reuse_bytes": size * buffers, "activation_reuse_bytes": size * buffers}
     tensors = sum(default_tensors(op))
     return {"reuse_bytes": dims["rows"] * dims["cols"] * dtype.itemsize * tensors * buffers, "alone": np.asarray(0.0)}

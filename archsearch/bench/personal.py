@@ -12,7 +12,7 @@ import numpy as np
 from archsearch.bench.calibrate import families_of, fit_device, shape_names, split_rows
 from archsearch.bench.calibration_files import Calibrated, write_calibration
 from archsearch.bench.fit import Group, bounds_hit, log_residuals
-from archsearch.bench.measurements import read_timed, route_rows
+from archsearch.bench.measurements import COLLECTIVE_DIMENSIONS, read_timed, route_rows
 from archsearch.bench.own_tables import is_results, unserved
 from archsearch.bench.roofline import routed_roofline_s
 from archsearch.cost.calibration import Calibration, CalibrationFile, KernelFit
@@ -135,7 +135,7 @@ def _consistent(frame: pd.DataFrame, file: str | Path) -> None:
 def _is_dimension(frame: pd.DataFrame, name: str) -> bool:
     from archsearch.bench.micro.results import DIMENSIONS
 
-    return name in (*DIMENSIONS, "window")
+    return name in (*DIMENSIONS, "window", *COLLECTIVE_DIMENSIONS)
 
 
 def _possible(frame: pd.DataFrame, spec: GpuSpec, file: str | Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from archsearch.arrays import Floats, as_float
 from archsearch.bench.routed import Routed
 from archsearch.cost.kernels.delta_net import delta_net_work
+from archsearch.cost.kernels.roofline_time import experts_work
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, MatMul, MemoryOp, Op
@@ -26,6 +27,9 @@ def routed_roofline_s(routed: Routed) -> Floats:
     if "k" in d:  # a convolution counts as its implicit product
         sizes: dict[str, Any] = {"m": d["m"], "n": d["n"], "k": d["k"], "batch": d.get("batch", np.ones(1))}
         return op_roofline_s(MatMul(name="row", dtype=dtype, weights=routed.op != "bmm", **sizes), gpu)
+    if "num_experts" in d:
+        flops, moved = experts_work(d, dtype)
+        return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
     if "seq_kv" in d:
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
         full, causal = (Attention(name="row", dtype=dtype, causal=c, **sizes) for c in (False, True))

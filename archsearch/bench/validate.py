@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsearch.arrays import Floats
+from archsearch.bench.libraries import of_other_passes
 from archsearch.bench.measurement_columns import positive_numbers
 from archsearch.bench.measurements import read_measurements, route_rows
 from archsearch.bench.own_tables import is_results, unserved
@@ -41,7 +42,8 @@ class Score:
 def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFrame:
     """The table with ``predicted_us, low_us, high_us, provenance, bound, roofline_us``; ``latency_us`` is not read.
 
-    ``roofline_us`` is the same row under datasheet peaks alone. ``correction=False`` predicts by mechanism alone.
+    ``roofline_us`` is the same row under datasheet peaks alone. ``correction=False`` predicts by mechanism alone, as
+    are rows of another library than an 8-bit product's correction was learned on.
 
     Raises:
         ArchSearchError: see ``route_rows``.
@@ -53,9 +55,15 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
     provenance, bound = np.full(len(frame), "", dtype=object), np.full(len(frame), "", dtype=object)
     skipped = unserved(blind) if is_results(frame) else np.full(len(frame), "", dtype=object)
     served = np.flatnonzero(skipped == "")
-    for routed in route_rows(blind.iloc[served]):
-        rows = served[routed.index]
-        cost = CostModel(routed.route.gpu).route_cost(routed.route, replace(BURST, correction=correction))
+    strange = of_other_passes(blind.iloc[served])
+    routed_rows = [
+        (routed, served[where], learned)
+        for where, learned in ((~strange, correction), (strange, False))
+        for routed in route_rows(blind.iloc[served[where]])
+    ]
+    for routed, among, learned in routed_rows:
+        rows = among[routed.index]
+        cost = CostModel(routed.route.gpu).route_cost(routed.route, replace(BURST, correction=learned))
         out["predicted_us"][rows] = cost.latency_s * 1e6
         out["low_us"][rows] = cost.low_s * 1e6
         out["high_us"][rows] = cost.high_s * 1e6

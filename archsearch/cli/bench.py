@@ -157,6 +157,8 @@ def _print_verification(result: Verification) -> None:
     print_table(title, (*columns, "layer predicted", "layer measured", "error %", "note"), rows, left=("", "note"))
     if result.speedup:
         promised = f"{result.predicted_speedup:.3f} predicted"
+        if result.predicted_speedup_low is not None:
+            promised += f" (80 % band {result.predicted_speedup_low:.3f}-{result.predicted_speedup_high:.3f})"
         say(f"speed-up of rank 1 over the baseline: {result.speedup:.3f} measured, {promised}")
     if result.kendall_tau is not None:
         told = f"Kendall tau {result.kendall_tau:.2f}; MAPE {result.mape:.1f} %"

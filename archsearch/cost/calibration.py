@@ -83,6 +83,8 @@ RELATIVES = {
     "gemm/int8": "gemm/fp8",
     "gemm/fp4": "gemm/fp8",
     "gemm/fp8-scaled": "gemm/fp8",
+    "gemm/int8_weight_only": "gemm/16bit",
+    "gemm/int4_weight_only": "gemm/16bit",
     "attention/efficient": "attention/fa2-full",
     "attention/torch-fa2": "attention/fa2-full",
     "attention/torch-cudnn": "attention/fa3-full",

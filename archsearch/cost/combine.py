@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Column, Floats, Ints, Mask, as_float
-from archsearch.cost.estimate import KernelCost, OpCost, Provenance
+from archsearch.arrays import Column, Count, FloatArray, Floats, Ints, Mask, as_float
+from archsearch.cost.estimate import KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.ops import Op
+from archsearch.segments import Overlap
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -30,9 +31,9 @@ def reshaped(cost: KernelCost, shape: tuple[int, ...]) -> KernelCost:
     )
 
 
-def scaled(cost: KernelCost, times: float, kernels: int = 1) -> KernelCost:
+def scaled(cost: KernelCost, times: FloatArray, kernels: Count = 1) -> KernelCost:
     """The cost of several like it in a row."""
-    if times == 1:
+    if np.ndim(times) == 0 and times == 1:
         return cost
     return replace(
         cost, latency_s=cost.latency_s * times, low_s=cost.low_s * times, high_s=cost.high_s * times, kernels=kernels
@@ -89,6 +90,20 @@ def either(mask: Mask, first: OpCost, second: OpCost, op: Op) -> OpCost:
     )
     moved = pick(first.memory_bytes, second.memory_bytes)
     return OpCost(name=op.name, op=first.op, count=op.count, flops=op.flops(), memory_bytes=moved, cost=cost)
+
+
+def exposed(cost: SegmentCost, overlap: Overlap, before: Sequence[SegmentCost]) -> SegmentCost:
+    """What shows of a segment that runs beside a call of an earlier one, in which the host launches it."""
+    beside = next(part for part in before if part.name == overlap.beside)
+
+    def shown(seconds: FloatArray) -> Floats:
+        return overlap.exposed_s(seconds, beside.latency_s)
+
+    seconds = as_float(cost.gpu_s)
+    share = np.divide(shown(seconds), seconds, out=np.ones_like(shown(seconds)), where=seconds > 0)
+    items = tuple(replace(item, cost=scaled(item.cost, share, item.cost.kernels)) for item in cost.breakdown)
+    gpu, low, high = map(shown, (cost.gpu_s, cost.low_s, cost.high_s))
+    return replace(cost, gpu_s=gpu, low_s=low, high_s=high, host_s=as_float(0.0), gaps_s=0.0, breakdown=items)
 
 
 def fastest(costs: Sequence[KernelCost]) -> KernelCost:

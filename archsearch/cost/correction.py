@@ -147,7 +147,7 @@ def gemm_features(gpu: GpuSpec, dtype: DType, dims: Dims, time: KernelTime) -> F
     m, n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), size) for c in "mnk")
     batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), size)
     latency, details = time.latency_s, time.details
-    moved = batch * (m * k + n * k + 2 * m * n) * dtype.itemsize
+    moved = batch * ((m * k + 2 * m * n) * dtype.itemsize + n * k * dtype.weight_itemsize)
     columns = [
         *(_log2(x) for x in (m, n, k, batch, latency, details["tile_m"], details["tile_n"])),
         *(_log2(details[c]) for c in ("split_k", "waves", "wave_efficiency", "tile_efficiency")),
@@ -172,8 +172,12 @@ def corrected(
     dims: Dims,
     predict: Callable[[Dims], KernelTime],
     correction: Correction,
+    at_its_clock: Callable[[KernelTime], Floats] = lambda time: time.latency_s,
 ) -> KernelTime:
     """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the datasheet's rate.
+
+    ``at_its_clock`` is the mechanism's time as the board's clock has it: what the factor multiplies, and what it is
+    held by, while it is learned from the time at the clock of the mechanism.
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
     next multiple, so that what misalignment costs is the mechanism's to say.
@@ -182,15 +186,16 @@ def corrected(
 
     def learned(shapes: Dims) -> tuple[Floats, Floats]:
         answer = predict(shapes)
-        return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(answer.latency_s)
+        return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(at_its_clock(answer))
 
     widths = _rounded_up(dims) if uses_matrix_units(gpu, dtype) else dims
     factor = np.exp(leashed(widths, time.latency_s.shape, learned))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
     floor = work / gpu.peak_flops(dtype)
     latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))
-    details = {**time.details, "correction": latency / time.latency_s}
-    return KernelTime(latency_s=latency, bound=time.bound, details=details)
+    held = latency / time.latency_s
+    details = {**time.details, "correction": held}
+    return KernelTime(latency_s=at_its_clock(time) * held, bound=time.bound, details=details)
 
 
 def _rounded_up(dims: Dims) -> Dims:

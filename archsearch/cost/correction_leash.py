@@ -106,11 +106,25 @@ def _tables(context: dict[str, Floats], learned: Callable[[Dims], tuple[Floats, 
 
 
 def _raised(log_factor: Floats, falls_n: Floats, falls_k: Floats) -> Floats:
-    """The least lattice that is nowhere below this one and falls by no more than it may along n and along k."""
-    held = np.array(log_factor)
-    for i in range(held.shape[1]):
-        if i:
-            held[:, i] = np.maximum(held[:, i], held[:, i - 1] - falls_n[:, i - 1])
-        for j in range(1, held.shape[2]):
-            held[:, i, j] = np.maximum(held[:, i, j], held[:, i, j - 1] - falls_k[:, i, j - 1])
-    return held
+    """The least lattice that is nowhere below this one and falls by no more than it may along n and along k.
+
+    A point is held by its neighbours of one n or k less, so that those of one diagonal are found together: a slice of
+    the lattice's points in a row, of a step one short of a row.
+    """
+    count, rows, cols = log_factor.shape
+    held = np.ascontiguousarray(np.moveaxis(log_factor, 0, -1)).reshape(rows * cols, count)
+    down = np.zeros((rows, cols, falls_n.shape[0]))
+    down[1:] = np.moveaxis(falls_n, 0, -1)
+    across = np.zeros((rows, cols, falls_k.shape[0]))
+    across[:, 1:] = np.moveaxis(falls_k, 0, -1)
+    for diagonal in range(1, rows + cols - 1):
+        top, last = max(0, diagonal - cols + 1), min(diagonal, rows - 1)
+        for fall, before, first, end in (
+            (down.reshape(rows * cols, -1), cols, max(top, 1), last),  # the first row has none above
+            (across.reshape(rows * cols, -1), 1, top, min(last, diagonal - 1)),  # the first column none to the left
+        ):
+            start = first * cols + diagonal - first
+            stop = end * cols + diagonal - end + 1
+            here, there = slice(start, stop, cols - 1), slice(start - before, stop - before, cols - 1)
+            np.maximum(held[here], held[there] - fall[here], out=held[here])
+    return np.moveaxis(held.reshape(rows, cols, count), -1, 0)

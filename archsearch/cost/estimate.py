@@ -145,8 +145,13 @@ def widened(value: Floats, end: Floats, spread: float) -> Floats:
     if spread == 0.0:
         return end
     with np.errstate(all="ignore"):  # illegal architectures of a grid
-        distance = np.log(end / value)
-        moved: Floats = value * np.exp(np.copysign(np.sqrt(distance * distance + spread**2), distance))
+        distance = np.asarray(np.log(end / value))
+        moved = np.asarray(distance * distance)
+        moved += spread**2
+        np.sqrt(moved, out=moved)
+        np.copysign(moved, distance, out=moved)
+        np.exp(moved, out=moved)
+        moved *= value
     return moved
 
 

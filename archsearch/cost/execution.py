@@ -35,6 +35,8 @@ MOST_DIGITS = 9
 """Digits of a whole number in an execution: no GPUs, clocks or times need more."""
 LAYOUT = ("tensor_parallel", "sequence_parallel", "pipeline_parallel", "data_parallel")
 """Fields that say how many GPUs share a model, and along what."""
+ZERO_STAGES = (0, 1, 2, 3)
+"""What data-parallel replicas divide in training: see ``archsearch/cost/replicas.py``."""
 
 
 class AttentionChoice(StrEnum):
@@ -114,6 +116,7 @@ class ExecutionFields(TypedDict, total=False):
     sequence_parallel: Annotated[int, "GPUs that share the sequence (Ulysses)."]
     pipeline_parallel: Annotated[int, "GPUs that share the layers."]
     data_parallel: Annotated[int, "GPUs that share the batch."]
+    zero: Annotated[int, "In training, they share: 1 the optimizer's state, 2 gradients, 3 weights (FSDP)."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,9 @@ class Execution:
     benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
     clock in MHz; ``power_limit_w`` is a limit below the board's own. ``correction`` applies the learned correction of
     matrix products. GPUs share the model's widths (``tensor_parallel``), its sequence (``sequence_parallel``), its
-    layers (``pipeline_parallel``) and its batch (``data_parallel``).
+    layers (``pipeline_parallel``) and its batch (``data_parallel``). In training, those that share sequence or batch
+    divide what ``zero``, the stage of ZeRO, says: nothing (0), the optimizer's state (1), the gradients too (2), the
+    weights too (3, FSDP).
 
     Raises:
         UnknownNameError: no such release, attention kernel or clock.
@@ -155,6 +160,7 @@ class Execution:
     sequence_parallel: int = 1
     pipeline_parallel: int = 1
     data_parallel: int = 1
+    zero: int = 0
 
     def __post_init__(self) -> None:
         if self.torch not in RELEASES:
@@ -171,6 +177,10 @@ class Execution:
             raise InvalidInputError(text, field="granularity")
         for name in LAYOUT:
             require_range(name, getattr(self, name), 1, 10**MOST_DIGITS - 1, whole=True)
+        require_range("zero", self.zero, 0, ZERO_STAGES[-1], whole=True)
+        if self.zero and self.replicas == 1:
+            text = f"{{zero}} {self.zero} divides what several replicas hold: add {{data_parallel}}"
+            raise InvalidInputError(text, field=("zero", "data_parallel"))
         for name in ("launch_us", "power_limit_w"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _number(getattr(self, name)))
@@ -184,12 +194,17 @@ class Execution:
         """GPUs that share one model."""
         return self.tensor_parallel * self.sequence_parallel * self.pipeline_parallel * self.data_parallel
 
+    @property
+    def replicas(self) -> int:
+        """GPUs that hold the same weights: those that share the batch, or the sequence."""
+        return self.data_parallel * self.sequence_parallel
+
     def beside(self) -> Execution:
         """How what stands beside a pipeline's transformer runs under this execution (text encoders, decoder): of the
         same release, at the same clock, eagerly, by the default attention, on one GPU."""
         plain = {"attention": "auto", "compiled": False, "cuda_graphs": False, "fused_qkv": False}
         plain |= {"quantization": "kernel", "scaling": "dynamic", "granularity": "auto"}
-        return replace(self, **plain, **dict.fromkeys(LAYOUT, 1))  # type: ignore[arg-type]
+        return replace(self, **plain, **dict.fromkeys(LAYOUT, 1), zero=0)  # type: ignore[arg-type]
 
     def of_part(self, *, beside: bool, workload: Workload | None = None) -> Execution:
         """How a part of a run runs: what stands ``beside`` the transformer plainly; ``auto`` attention as its own

@@ -9,6 +9,7 @@ most C / R of data that comes round again after R bytes, whatever is kept of it.
 
 * a product's weights come from DRAM but for a share C / R (all of them where a model streams its weights, R endless);
 * of activations, read and written, all but C bytes pass through DRAM;
+* of experts' weights, tokens and outputs, all but C;
 * of what a gated delta net reads and writes, all but C, and all but twice C in a generation, which writes the state
   that it has read in place;
 * of attention's queries, keys, values and outputs, all but C; keys outside every query's window need not be read, and
@@ -32,7 +33,7 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.delta_net import delta_net_work
 from archsearch.cost.kernels.gemm_time import Shapes
 from archsearch.cost.kernels.kernel_cost import Dims
-from archsearch.cost.kernels.roofline_time import attention_work, memory_work
+from archsearch.cost.kernels.roofline_time import attention_work, experts_work, memory_work
 from archsearch.cost.routes import Route
 from archsearch.dtypes import DType
 
@@ -69,7 +70,7 @@ def at_least(cost: KernelCost, route: Route, execution: Execution) -> KernelCost
 def _product(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     s = Shapes.of(dims, dtype)
     a = s.batch * s.m * s.k * s.itemsize * s.input_share
-    b = s.batch * s.n * s.k * s.itemsize
+    b = s.batch * s.n * s.k * s.weight_itemsize
     out = s.batch * s.m * s.n * s.out_itemsize
     streamed = b * np.maximum(0.0, 1.0 - cache / np.maximum(s.reuse_bytes, 1.0))
     shared = s.weights > 0
@@ -95,6 +96,11 @@ def _memory(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     return flops, np.maximum(0.0, moved - cache)
 
 
+def _experts(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
+    flops, moved = experts_work(dims, dtype)
+    return flops, np.maximum(0.0, moved - cache)
+
+
 def _delta_net(dims: Dims, dtype: DType, cache: float) -> tuple[Floats, Floats]:
     flops, moved = delta_net_work(dims, dtype)
     spared = np.where(np.asarray(dims["generation"]) > 0, 2.0, 1.0) * cache
@@ -106,6 +112,7 @@ _WORK = {
     "convolution": _product,
     "attention": _attention,
     "decode": _attention,
+    "experts": _experts,
     "memory": _memory,
     "delta": _delta_net,
 }

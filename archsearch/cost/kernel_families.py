@@ -12,6 +12,7 @@ from archsearch.cost.kernels.decode import VARIANTS as DECODERS
 from archsearch.cost.kernels.decode import DecodeModel
 from archsearch.cost.kernels.delta_net import KERNELS as DELTA_NETS
 from archsearch.cost.kernels.delta_net import DeltaNetModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Coefficient, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -37,12 +38,15 @@ def _models() -> Iterator[tuple[str, KernelModel]]:
         yield f"convolution/{name}", called
     for name in ("fp8", "fp4", "int8"):
         yield f"gemm/{name}", quantized
+    for name in ("int8_weight_only", "int4_weight_only"):
+        yield f"gemm/{name}", GemmModel(weight_only=True)
     for name in ("fp8", "fp4"):
         yield f"convolution/{name}", quantized
     for variant in VARIANTS:
         yield f"attention/{variant}", AttentionModel(variant)
     for variant in DECODERS:
         yield f"decode/{variant}", DecodeModel(variant)
+    yield "experts/16bit", ExpertsModel()
     for kind in KINDS:
         yield f"memory/{kind}", MemoryModel(kind)
     for served in DELTA_NETS:

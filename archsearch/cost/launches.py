@@ -17,8 +17,9 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op
+from archsearch.routed_experts import Experts
 
-Kernel = MatMul | Attention | Convolution | MemoryOp | Collective | GatedDeltaNet
+Kernel = MatMul | Attention | Convolution | MemoryOp | Collective | GatedDeltaNet | Experts
 
 
 def kernels_of(op: Op, gpu: GpuSpec, *, compiled: bool, attention: AttentionChoice) -> Iterator[Kernel]:

@@ -5,7 +5,8 @@
   (section 3), and twice more where the forward pass is run again;
 * pipeline parallel: ⌈layers / p⌉ layers a stage; one pass goes through the stages one after the other, each sending
   its output on. Keeping the stages busy with micro-batches is a training run's or a serving engine's to plan;
-* data parallel: the batch is divided by d; a training step all-reduces the gradients;
+* data parallel: the batch is divided by d; what replicas divide and exchange in training is
+  ``archsearch.cost.replicas``'s;
 * sequence parallel (DeepSpeed-Ulysses, https://arxiv.org/abs/2309.14509): tokens are divided everywhere but inside
   self-attention, whose heads are; an all-to-all each turns queries, keys, values and the output around.
 """
@@ -20,9 +21,10 @@ import numpy as np
 
 from archsearch.arrays import Count, Dim, Floats, Ints, Mask, as_float
 from archsearch.cost.execution import Execution, is_served
-from archsearch.errors import UnsupportedError
+from archsearch.cost.replicas import with_replicas
+from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
-from archsearch.segments import SegmentedOps, segments_of
+from archsearch.segments import UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
 REDUCES_PER_LAYER = {Phase.TRAIN: 4}
@@ -69,7 +71,11 @@ def laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpL
 
     Raises:
         UnsupportedError: a layout that no architecture of the config has, with the reason.
+        InvalidInputError: a stage of ZeRO where nothing is trained.
     """
+    if execution.zero and workload.phase is not Phase.TRAIN:
+        text = f"{{zero}} has no effect on phase {workload.phase.value}: add {{phase}} train"
+        raise InvalidInputError(text, field=("zero", "phase"))
     if execution.gpus == 1:
         return config.lower(workload)
     work = own_batch(workload, execution)
@@ -84,19 +90,21 @@ def laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpL
     ops = whole.lower(work)
     if execution.sequence_parallel > 1:
         ops = _by_segment(ops, lambda o: sequence_shared(o, work, execution.sequence_parallel))
-    exchanged = OpList(tuple(exchanges(whole, work, execution)))
-    if not len(exchanged):
-        return ops
     parts = list(segments_of(ops))
     main = next(i for i, part in enumerate(parts) if not part.beside)
-    parts[main] = replace(parts[main], ops=OpList((*parts[main].ops, *exchanged)))
+    parts[main] = replace(parts[main], ops=OpList((*parts[main].ops, *exchanges(whole, work, execution))))
+    if work.phase is Phase.TRAIN:
+        parts = with_replicas(parts, whole, work, execution, stages=execution.pipeline_parallel)
     return SegmentedOps.of(parts)
 
 
 def _by_segment(ops: OpList, change: Callable[[OpList], OpList]) -> OpList:
     if not isinstance(ops, SegmentedOps):
         return change(ops)
-    return SegmentedOps.of([s if s.beside else replace(s, ops=change(s.ops)) for s in ops.segments])
+    kept = [s.beside or s.name == UPDATE for s in ops.segments]
+    return SegmentedOps.of(
+        [s if as_is else replace(s, ops=change(s.ops)) for s, as_is in zip(ops.segments, kept, strict=True)]
+    )
 
 
 def own_batch(w: Workload, execution: Execution) -> Workload:
@@ -183,9 +191,9 @@ def _breaker(value: Dim, holds: Mask) -> int:
 
 
 def exchanges(stage: Lowerable, w: Workload, execution: Execution) -> Iterator[Collective]:
-    """Collectives of one pass through all stages (of one training step, gradients included); ``stage`` is the part of
-    the model that one group of tensor-parallel GPUs holds."""
-    tensor, stages, data = execution.tensor_parallel, execution.pipeline_parallel, execution.data_parallel
+    """Collectives of one pass through all stages, what training's replicas exchange aside; ``stage`` is the part of the
+    model that one group of tensor-parallel GPUs holds."""
+    tensor, stages = execution.tensor_parallel, execution.pipeline_parallel
     if (tensor > 1 or stages > 1) and is_layered(stage):
         payload = output_bytes(stage, w)
         each = REDUCES_PER_LAYER.get(w.phase, 2) + (RECOMPUTED_REDUCES if w.checkpointing else 0)
@@ -197,9 +205,6 @@ def exchanges(stage: Lowerable, w: Workload, execution: Execution) -> Iterator[C
         ):
             if gpus > 1:
                 yield Collective(name=name, kind=kind, payload_bytes=payload, group_size=gpus, count=count)
-    if data > 1 and w.phase is Phase.TRAIN:
-        gradients = as_float(stage.parameters()) / stages * w.activation_dtype.itemsize
-        yield Collective(name="data_parallel.all_reduce", kind="all_reduce", payload_bytes=gradients, group_size=data)
 
 
 def output_bytes(stage: LayeredConfig, w: Workload) -> Floats:
@@ -223,8 +228,10 @@ def _shared(op: Op, w: Workload, gpus: int) -> Iterator[Op]:
         yield from _shared_attention(op, gpus)
     elif isinstance(op, MatMul) and op.weights:
         yield replace(op, m=_rows(op.m, w, gpus))
+    elif isinstance(op, MatMul) and op.name.endswith(WEIGHT_GRADIENT):
+        yield replace(op, k=_rows(op.k, w, gpus))
     elif isinstance(op, MemoryOp):
-        yield replace(op, rows=_rows(op.rows, w, gpus))
+        yield op if op.name in WEIGHT_CASTS else replace(op, rows=_rows(op.rows, w, gpus))
     elif isinstance(op, FusedGroup):
         members = tuple(replace(m, rows=_rows(m.rows, w, gpus)) for m in op.members)
         yield replace(op, rows=_rows(op.rows, w, gpus), members=members)

@@ -12,6 +12,7 @@ from archsearch.arrays import FloatArray, Floats, as_float
 from archsearch.cost.execution import AttentionChoice, Execution, chosen_execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.layouts import own_batch, shard
+from archsearch.cost.replicas import shared_state
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention
 from archsearch.workload import Phase, Workload
@@ -37,7 +38,16 @@ class Footprint(Protocol):
     """Bytes that a model needs, with fused attention; a dataclass (``MemoryUse``)."""
 
     @property
+    def weights(self) -> FloatArray: ...
+
+    @property
     def activations(self) -> FloatArray: ...
+
+    @property
+    def optimizer(self) -> FloatArray: ...
+
+    @property
+    def gradients(self) -> FloatArray: ...
 
     @property
     def unfused(self) -> Sequence[Scores]: ...
@@ -58,7 +68,7 @@ def memory(config: Held[Use], workload: Workload, execution: Execution | None, g
     """Device memory (``MemoryUse``) of one GPU under an execution: the one way from a config to bytes.
 
     Attention that no fused kernel runs here holds its score matrix, by the same mask that its time goes by. Under a
-    layout it is one GPU's part; sequence parallelism divides the activations.
+    layout it is one GPU's part; sequence parallelism divides the activations, ZeRO what training holds beside them.
 
     Raises:
         UnsupportedError: an attention kernel or layout that this GPU or model does not have.
@@ -73,7 +83,7 @@ def memory_on(config: Held[Use], workload: Workload, execution: Execution | None
     stage, _ = shard(config, chosen)
     work = own_batch(workload, chosen)
     fused = stage.memory(work)
-    uses = [with_attention(fused, work, chosen, gpu) for gpu in gpus]
+    uses = [shared_state(with_attention(fused, work, chosen, gpu), stage, chosen) for gpu in gpus]
     if chosen.sequence_parallel > 1:
         uses = [_with_activations(use, as_float(use.activations) / chosen.sequence_parallel) for use in uses]
     return uses

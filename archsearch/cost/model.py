@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
@@ -15,7 +15,7 @@ from archsearch.arrays import Count, FloatArray, Floats, as_float
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.collectives import collective_cost, served_custom
-from archsearch.cost.combine import either, fastest, in_sequence, joined, no_faster, reshaped, scaled
+from archsearch.cost.combine import either, exposed, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
 from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
@@ -34,6 +34,7 @@ from archsearch.cost.routes import (
     attention_routes,
     compiled_memory_routes,
     convolution_route,
+    experts_route,
     flatten,
     gemm_route,
     memory_route,
@@ -45,6 +46,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
+from archsearch.routed_experts import Experts
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
 
@@ -122,10 +124,11 @@ class CostModel:
             InvalidInputError: a clock or limit that the GPU does not have.
         """
         check_execution(self.gpu, execution)
-        parts = []
+        parts: list[SegmentCost] = []
         for segment in segments_of(ops):
             own = execution.of_part(beside=segment.beside, workload=segment.workload)
-            parts.append(self._segment(segment, own))
+            cost = self._segment(segment, own)
+            parts.append(cost if segment.overlap is None else exposed(cost, segment.overlap, parts))
         return Estimate.of(parts, execution, spread)
 
     def route_cost(self, route: Route, execution: Execution = BURST) -> KernelCost:
@@ -137,7 +140,15 @@ class CostModel:
     def _route_cost(self, route: Route, execution: Execution) -> KernelCost:
         known = self.calibration.lookup(self.gpu, route.kernel)
         used = known if execution.correction else known.model_copy(update={"correction": None})
-        time = _predict_chunks(route, used)
+        burst = execution.clock == "burst" and execution.power_limit_w is None
+
+        def at_its_clock(time: KernelTime) -> Floats:
+            if burst and known.provenance is Provenance.CALIBRATED:
+                return time.latency_s
+            slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
+            return time.latency_s * slower
+
+        time = _predict_chunks(route, used, at_its_clock)
         low, high = _band(time, known.fit)
         cost = KernelCost(
             latency_s=time.latency_s,
@@ -147,10 +158,6 @@ class CostModel:
             bound=time.bound,
             details=time.details,
         )
-        burst = execution.clock == "burst" and execution.power_limit_w is None
-        if not (burst and known.provenance is Provenance.CALIBRATED):
-            slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
-            cost = replace(cost, latency_s=time.latency_s * slower, low_s=low * slower, high_s=high * slower)
         return at_least(cost, route, execution)
 
     def _segment(self, segment: Segment, execution: Execution) -> SegmentCost:
@@ -160,7 +167,10 @@ class CostModel:
         return replace(found, name=segment.name, calls=segment.calls)
 
     def _segment_cost(self, segment: Segment, execution: Execution) -> SegmentCost:
-        ops = rewritten(segment.ops, execution)
+        known = self.gpu.generation.tiles_known  # a product of unknown kernels holds its quantization
+        ops = rewritten(
+            segment.ops, execution if known else replace(execution, quantization="kernel", scaling="dynamic")
+        )
         items = [self._op_cost(op, execution) for op in ops]
         if segment.trains:
             items = [in_training(item, op, self.gpu, execution) for item, op in zip(items, ops, strict=True)]
@@ -229,6 +239,8 @@ class CostModel:
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
+        if isinstance(kernel, Experts):
+            return self._experts_cost(kernel, execution)
         if isinstance(kernel, GatedDeltaNet):
             route, shape = delta_net_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
@@ -246,6 +258,13 @@ class CostModel:
             cost = self.route_cost(memory_route(self.gpu, op.dtype, op.kind, flat), execution)
         return reshaped(scaled(cost, op.kernels, op.kernels), shape)
 
+    def _experts_cost(self, op: Experts, execution: Execution) -> KernelCost:
+        """Routed experts; a model streams their weights from DRAM."""
+        sizes = ("tokens", "hidden_size", "moe_intermediate_size", "num_experts_per_tok", "num_experts")
+        dims: dict[str, Count] = {name: getattr(op, name) for name in (*sizes, "expert_parallel")}
+        flat, shape = flatten({**dims, "gated": float(op.gated), "skew": op.skew, "reuse_bytes": np.inf})
+        return reshaped(self.route_cost(experts_route(self.gpu, op.dtype, flat), execution), shape)
+
     def _attention_cost(self, op: Attention, execution: Execution) -> KernelCost:
         """Fused attention by the backend that is asked for, of several by the fastest for each shape."""
         names = ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")
@@ -262,14 +281,15 @@ class CostModel:
         return reshaped(fastest(found), shape)
 
 
-def _predict_chunks(route: Route, known: Known) -> KernelTime:
+def _predict_chunks(route: Route, known: Known, at_its_clock: Callable[[KernelTime], Floats]) -> KernelTime:
     """Predict in chunks of ``CHUNK`` shapes on all cores (NumPy frees the lock), in constant memory."""
     size = max((np.size(v) for v in route.dims.values()), default=1)
     if size <= CHUNK:
-        return _predict(route, route.dims, known)
+        return _predict(route, route.dims, known, at_its_clock)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread a chunk, none inside
         starts = range(0, size, CHUNK)
-        parts = list(pool.map(lambda i: _predict(route, _rows(route.dims, slice(i, i + CHUNK)), known), starts))
+        rows = (_rows(route.dims, slice(i, i + CHUNK)) for i in starts)
+        parts = list(pool.map(lambda dims: _predict(route, dims, known, at_its_clock), rows))
     return KernelTime(
         latency_s=np.concatenate([p.latency_s for p in parts]),
         bound=np.concatenate([p.bound for p in parts]),
@@ -277,16 +297,17 @@ def _predict_chunks(route: Route, known: Known) -> KernelTime:
     )
 
 
-def _predict(route: Route, dims: Dims, known: Known) -> KernelTime:
+def _predict(route: Route, dims: Dims, known: Known, at_its_clock: Callable[[KernelTime], Floats]) -> KernelTime:
     fitted = known.fit.coefficients  # those of a relative may be more, those of an older calibration fewer
     values = {c.name: fitted.get(c.name, c.start) for c in route.model.coefficients}
 
     def mechanism(shapes: Dims) -> KernelTime:
         return route.model.predict(route.gpu, route.dtype, shapes, values)
 
-    if known.correction is None:
-        return mechanism(dims)
-    return corrected(route.gpu, route.dtype, dims, mechanism, known.correction)
+    if known.correction is not None:
+        return corrected(route.gpu, route.dtype, dims, mechanism, known.correction, at_its_clock)
+    time = mechanism(dims)
+    return KernelTime(latency_s=at_its_clock(time), bound=time.bound, details=time.details)
 
 
 def _rows(dims: Dims, index: slice) -> dict[str, FloatArray]:

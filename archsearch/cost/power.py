@@ -40,6 +40,8 @@ def rated_dtype(kernel: str) -> DType:
     """The format whose peak rates a kernel family: that of its matrix units."""
     if "fp32" in kernel:
         return DType.FP32
+    if "fp4" in kernel:
+        return DType.FP4
     return DType.FP8 if "fp8" in kernel else DType.FP16
 
 

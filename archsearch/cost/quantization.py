@@ -27,6 +27,8 @@ from pydantic import Field, PositiveFloat
 
 from archsearch.arrays import Count, Floats, as_float
 from archsearch.cost.execution import Execution
+from archsearch.cost.kernels.bandwidth import memory_class
+from archsearch.cost.routes import PERSISTENT_ROW
 from archsearch.dtypes import DType
 from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec
@@ -231,9 +233,11 @@ def _own_kernels(op: MatMul, execution: Execution, *, fuses: bool) -> Iterator[O
 
 
 def _writes_quantized(op: MemoryOp | FusedGroup, execution: Execution) -> MemoryOp | FusedGroup:
-    """A producer that writes one of its outputs in 8 bits; for the maximum of a row it walks the row twice."""
-    walks = execution.scaling == "dynamic" and execution.granularity == "row" and op.kind not in ("softmax", "rmsnorm")
-    return replace(op, writes=np.asarray(op.writes) - SAVED, kind="layernorm" if walks else op.kind)
+    """A producer that writes one of its outputs in 8 bits. For the maximum of a row that no block of threads holds
+    whole a pointwise kernel reads its inputs a second time."""
+    walks = execution.scaling == "dynamic" and execution.granularity == "row" and memory_class(op.kind) == "pointwise"
+    again = as_float(1 + (np.asarray(op.cols) > PERSISTENT_ROW)) if walks else 1.0
+    return replace(op, reads=as_float(op.reads) * again, writes=as_float(op.writes) - SAVED)
 
 
 def _producer(ops: Sequence[Op], place: int) -> int:
@@ -274,8 +278,11 @@ def _scaled(op: MatMul, execution: Execution, *, row_major: bool = False, on_hos
 
 
 def least_seconds(op: ScaledMatMul, gpu: GpuSpec, execution: Execution) -> Floats:
-    """Seconds that an eager int8 product takes whatever the tensor cores could do; 0 for others."""
+    """Seconds that an eager int8 product takes whatever the tensor cores could do; 0 for others, and where the library
+    is not cuBLAS."""
     record = quantization_record()
+    if gpu.vendor != "nvidia":
+        return as_float(0.0)
     if op.on_host:
         return as_float(op.n) * as_float(op.k) / record.host_int8_per_s
     if op.row_major:

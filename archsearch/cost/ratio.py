@@ -1,17 +1,18 @@
 """The band of a ratio of two estimates: what both share cancels.
 
 An estimate's band holds two kinds of error. That of a run (``Estimate.spread``: library, host, clock, framework) is the
-same for two runs of one kind on one GPU under one execution, as far as they spend their time alike: it stays by half of
-the sum of |share of one − share of the other| over the ops and the waits for launches of every segment, the share of
-time that lies elsewhere. That of a kernel (its family's residuals) is the same where both runs have the same op at the
-same shape, and independent elsewhere; waiting for the host has none. With b an op's half width in logarithms and w its
-share of a run's time, the ratio's half width is
+same for two runs of one kind on one GPU under one workload and execution (as architectures that are compared are), as
+far as they spend their time alike: it stays by half of the sum of |share of one − share of the other| over the ops and
+the waits for launches of every segment, the share of time that lies elsewhere. That of a kernel (its family's
+residuals) is the same where both runs have the same op at the same shape, and independent elsewhere; waiting for the
+host has none. With b an op's half width in logarithms and w its share of a run's time, the ratio's half width is
 
     √(Σ_same (w₁ b₁ − w₂ b₂)² + Σ_other (w₁² b₁² + w₂² b₂²) + d² s²),   d = ½ Σ |w₁ − w₂|,
 
-and √(s₁² + s₂²) in place of d s where kind, GPU or execution differ, which the caller says (``alike``). Ops of one name
-in different segments (two text encoders, a denoising step and a decoder) are different ops. Of a run that does not say
-what it consists of, nothing is known to be shared: the two bands add up in quadrature.
+and √(s₁² + s₂²) in place of d s where kind, GPU, workload or execution differ, which the caller says (``alike``).
+
+Ops of one name in different segments (two text encoders, a denoising step and a decoder) are different ops. Of a run
+that does not say what it consists of, nothing is known to be shared: the two bands add up in quadrature.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def ratio_of(first: Estimate, second: Estimate, *, alike: bool | None = None) ->
 
     Args:
         first, second: estimates whose arrays broadcast against each other.
-        alike: whether both are of one kind and run on one GPU, so that they share the error of a run; by default where
-            spread and execution are equal.
+        alike: whether both are of one kind and run one workload on one GPU, so that they share the error of a run; by
+            default where spread and execution are equal. Runs of other batches and lengths are not: what library, host
+            and framework show changes with them.
     """
     if alike is None:
         alike = first.spread == second.spread and first.execution == second.execution

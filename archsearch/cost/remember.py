@@ -39,7 +39,7 @@ REMEMBERED_CALLS = 4096
 SORT_FROM = 64
 """Fewest shapes among which looking for equal ones pays; fewer keep their explanation."""
 NOT_OF_A_KERNEL = frozenset(
-    ("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", *QUANTIZING, *LAYOUT)
+    ("torch", "attention", "compiled", "cuda_graphs", "fused_qkv", "launch_us", "zero", *QUANTIZING, *LAYOUT)
 )
 _IN_KEYS = tuple(f.name for f in fields(Execution) if f.name not in NOT_OF_A_KERNEL)
 

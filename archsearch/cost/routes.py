@@ -22,6 +22,7 @@ from archsearch.cost.kernels.bandwidth import (
 )
 from archsearch.cost.kernels.decode import VARIANTS as DECODERS
 from archsearch.cost.kernels.decode import DecodeModel
+from archsearch.cost.kernels.experts import ExpertsModel
 from archsearch.cost.kernels.gemm import GemmModel
 from archsearch.cost.kernels.kernel_cost import Dims, KernelModel
 from archsearch.cost.kernels.roofline_time import KINDS as ROOFLINES
@@ -35,11 +36,13 @@ from archsearch.ops import Convolution
 _GEMM = GemmModel()
 _GEMM_CALLED = GemmModel(called=True)
 _GEMM_QUANTIZED = GemmModel(quantized=True)
+_GEMM_WEIGHT_ONLY = GemmModel(weight_only=True)
 _ATTENTION: Mapping[str, KernelModel] = {
     **{f"attention/{name}": AttentionModel(name) for name in VARIANTS},
     **{f"decode/{name}": DecodeModel(name) for name in DECODERS},
 }
 _MEMORY = {name: MemoryModel(name) for name in KINDS}
+_EXPERTS = ExpertsModel()
 _ROOFLINE = {kind: RooflineModel(kind) for kind in ROOFLINES}
 
 
@@ -79,16 +82,20 @@ def gemm_route(gpu: GpuSpec, dtype: DType, dims: Dims, *, weights: bool) -> Rout
     """Matrix products; ``weights`` tells ``linear`` from ``bmm``.
 
     Raises:
-        UnsupportedError: the GPU has no units for this format.
+        UnsupportedError: the GPU has no units for this format, or it is one of weights and the product has none.
     """
     if not gpu.supports(dtype):
         raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype.weight_only and not weights:
+        raise UnsupportedError(f"{dtype.value} stores weights: a product of two activations (bmm) has none")
     full = {**dims, "weights": 1.0 if weights else 0.0}
     if not uses_matrix_units(gpu, dtype):
         units = "fp32" if dtype is DType.FP32 else f"vector-{dtype.value}"
         route = Route(f"gemm/{units}-{'linear' if weights else 'bmm'}", _GEMM_CALLED, gpu, dtype, full)
     elif dtype in (DType.FP16, DType.BF16):
         route = Route("gemm/16bit", _GEMM, gpu, dtype, full)
+    elif dtype.weight_only:
+        route = Route(f"gemm/{dtype.value}", _GEMM_WEIGHT_ONLY, gpu, dtype, full)
     elif dtype is DType.TF32:
         route = Route("gemm/tf32", _GEMM, gpu, dtype, full)
     else:
@@ -108,9 +115,9 @@ def scaled_route(gpu: GpuSpec, dims: Dims) -> Route:
 
 
 def prepared_route(gpu: GpuSpec, dtype: DType, dims: Dims, rate: float = 1.0) -> Route:
-    """Products of a layer whose activations come quantized, in kernels that multiply at this ``rate`` against the
-    library's. Those of fp8 were measured so; of other formats it is the product without the quantization that tables
-    measure with it.
+    """Products of a linear layer whose activations come quantized, in kernels that multiply at this ``rate`` against
+    the library's. Those of fp8 were measured so; of other formats it is the product without the quantization that
+    tables measure with it.
 
     Raises:
         UnsupportedError: the GPU has no units for this format.
@@ -153,6 +160,23 @@ PERSISTENT_ROW = 1024
 """Longest row of an inner reduction that inductor keeps in a block (``persistent_reductions``' threshold)."""
 PERSISTENT_KIND = "modulate"
 """A pointwise kernel of a few instructions an element, as which such a reduction costs."""
+
+
+EXPERT_FORMATS = (DType.FP16, DType.BF16)
+"""Formats of routed experts whose kernels are modelled; quantized ones are other kernels."""
+
+
+def experts_route(gpu: GpuSpec, dtype: DType, dims: Dims) -> Route:
+    """The routed feed-forward of a mixture of experts.
+
+    Raises:
+        UnsupportedError: the GPU has no units for this format, or the kernels are not known in it.
+    """
+    if not gpu.supports(dtype):
+        raise UnsupportedError(gpu.why_unsupported(dtype))
+    if dtype not in EXPERT_FORMATS or (gpu.generation.tiles_known and not uses_matrix_units(gpu, dtype)):
+        raise UnsupportedError(f"routed experts on {gpu.id} are not known in {dtype.value}: bf16 and fp16 tensor cores")
+    return modelled(Route("experts/16bit", _EXPERTS, gpu, dtype, dims))
 
 
 def memory_route(gpu: GpuSpec, dtype: DType, kind: str, dims: Dims) -> Route:

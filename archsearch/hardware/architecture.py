@@ -105,8 +105,8 @@ class Architecture:
     * ``fitted_as``: the architecture whose fitted coefficients are its own as well, None where it has some alone.
     * ``warp_group_units``: whether matrix units reach their peak under instructions of a warp group alone, with TMA to
       feed them.
-    * ``tensor_tiles``, ``fp8_tiles``, ``vector_tiles``: tiles of matrix products on matrix units, of those in fp8
-      (None: the same) and on vector units.
+    * ``tensor_tiles``, ``fp8_tiles``, ``fp4_tiles``, ``vector_tiles``: tiles of matrix products on matrix units, of
+      those in fp8 and fp4 (None: the same) and on vector units.
     * ``fa2_blocks``: FlashAttention-2's blocks, ascending by head_dim.
     * ``flash_max_head_dim``: the widest heads of FlashAttention's kernels, None where it has none.
     * ``efficient_attention``: formats of PyTorch's own fused kernel.
@@ -135,6 +135,7 @@ class Architecture:
     warp_group_units: bool
     tensor_tiles: tuple[Tile, ...]
     fp8_tiles: tuple[Tile, ...] | None
+    fp4_tiles: tuple[Tile, ...] | None
     vector_tiles: VectorTiles
     fa2_blocks: tuple[Blocks, ...]
     flash_max_head_dim: int | None
@@ -183,6 +184,7 @@ class ArchitectureRecord(Record):
     warp_group_units: bool = False
     tensor_tiles: Annotated[Tiles, Field(min_length=1)] = ()
     fp8_tiles: Annotated[Tiles, Field(min_length=1)] | None = None
+    fp4_tiles: Annotated[Tiles, Field(min_length=1)] | None = None
     vector_tiles: VectorTiles | None = None
     fa2_blocks: Annotated[tuple[Blocks, ...], Field(min_length=1)] = ()
     flash_max_head_dim: PositiveInt | None = None
@@ -220,12 +222,12 @@ SM_FACTS = (
     *("max_threads_per_sm", "max_blocks_per_sm", "context_mib"),
 )
 """Facts that are figures of each GPU of the architecture, unless its profile states its own."""
-_DEFAULTED = ("kernels", "context_mib", "vector_formats")
+_DEFAULTED = ("kernels", "context_mib", "vector_formats", "fp4_tiles")
 """Facts that hold as their defaults say where nothing is stated."""
 LIMITS = ("shared_memory_per_sm_kib", "registers_per_sm", "max_threads_per_sm", "max_blocks_per_sm")
 _OF_TILES = (
-    *("nearest", "warp_group_units", "tensor_tiles", "fp8_tiles", "vector_tiles", "fa2_blocks", "flash_max_head_dim"),
-    *("efficient_attention", "torch_attention", "serving_attention", *LIMITS),
+    *("nearest", "warp_group_units", "tensor_tiles", "fp8_tiles", "fp4_tiles", "vector_tiles", "fa2_blocks"),
+    *("flash_max_head_dim", "efficient_attention", "torch_attention", "serving_attention", *LIMITS),
 )
 """Facts that a device of unknown kernels does without."""
 
@@ -242,6 +244,16 @@ def find_architecture(name: str, directories: Sequence[Path] | None = None) -> A
     """
     folders = tuple(profiles_dirs() if directories is None else directories)
     return completed(_record(name, folders), folders)
+
+
+@lru_cache(maxsize=256)
+def remembered_architecture(name: str, directories: tuple[Path, ...], files: Changed) -> Architecture:
+    """``find_architecture`` of folders whose files (``architecture_files``) a caller has looked at already.
+
+    Raises:
+        UnknownNameError, InvalidInputError: see ``find_architecture``.
+    """
+    return find_architecture(name, directories)
 
 
 def completed(record: ArchitectureRecord, directories: Sequence[Path], borrowers: tuple[str, ...] = ()) -> Architecture:

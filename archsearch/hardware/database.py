@@ -177,7 +177,7 @@ def _read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
 def _complete(path: Path, changed_ns: int, directories: tuple[Path, ...], architectures: Changed) -> GpuSpec:
     """One profile with the facts of its architecture, which stand in it or in a file of ``directories``; the times at
     which files last changed are the cache's other keys."""
-    return read_profile(path, directories)
+    return read_profile(path, directories, architectures)
 
 
 @lru_cache(maxsize=64)

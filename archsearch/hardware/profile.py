@@ -6,7 +6,7 @@ states the same, or the format is one that the architecture's file does not have
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError, UnknownNameError
@@ -14,8 +14,9 @@ from archsearch.hardware.architecture import (
     SM_FACTS,
     Architecture,
     ArchitectureRecord,
+    Changed,
     completed,
-    find_architecture,
+    remembered_architecture,
 )
 from archsearch.hardware.parsed import parsed_mapping
 from archsearch.hardware.profile_checks import RATES, figure_problems
@@ -23,9 +24,9 @@ from archsearch.hardware.spec import GpuSpec, rate_share
 from archsearch.yaml_records import line_of, record_of
 
 
-def read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
+def read_profile(path: Path, directories: tuple[Path, ...], architectures: Changed) -> GpuSpec:
     """The GPU that a file describes, with the facts of its architecture, which stand in it or in a file of
-    ``directories``.
+    ``directories``; ``architectures`` are those files (``architecture_files``).
 
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: figure: what is wrong``.
@@ -35,7 +36,7 @@ def read_profile(path: Path, directories: Sequence[Path]) -> GpuSpec:
         text = "set by the loader; leave out what the architecture states, and this with it"
         raise InvalidInputError(f"{path}:{line_of(path, 'inherited')}: inherited: {text}")
     try:
-        generation = _generation(content.get("architecture"), path, directories)
+        generation = _generation(content.get("architecture"), path, directories, architectures)
     except UnknownNameError as error:
         raise InvalidInputError(f"{path}:{line_of(path, 'architecture')}: architecture: {error}") from None
     if generation is None:  # neither a name nor a record: the profile's own record says so
@@ -52,11 +53,13 @@ def _steps(figure: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in figure.split(".")]
 
 
-def _generation(stated: object, path: Path, directories: Sequence[Path]) -> Architecture | None:
+def _generation(
+    stated: object, path: Path, directories: tuple[Path, ...], architectures: Changed
+) -> Architecture | None:
     """The architecture that a profile names or states; None where it does neither."""
     if isinstance(stated, dict):
         return completed(record_of(ArchitectureRecord, stated, path, at=("architecture",)), directories)
-    return find_architecture(stated, directories) if isinstance(stated, str) else None
+    return remembered_architecture(stated, directories, architectures) if isinstance(stated, str) else None
 
 
 def _with_generation(content: Mapping[str, object], generation: Architecture) -> dict[str, object]:

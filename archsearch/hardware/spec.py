@@ -216,11 +216,11 @@ class GpuSpec(Record):
 
     def tensor_rate_share(self, dtype: DType) -> float:
         """What the product leaves of its silicon's dense rate in a format: 1, a cap, a half for fp32 accumulation."""
-        return rate_share(dtype, self.tensor_rate_cap, self.fp32_accumulation)
+        return rate_share(dtype.multiplied, self.tensor_rate_cap, self.fp32_accumulation)
 
     def supports(self, dtype: DType) -> bool:
-        """Whether the silicon multiplies this format natively."""
-        return dtype in self.peak_tflops
+        """Whether the silicon multiplies this format natively (a weight-only one: what its weights are turned into)."""
+        return dtype.multiplied in self.peak_tflops
 
     def peak_flops(self, dtype: DType) -> float:
         """Dense datasheet peak in FLOP/s.
@@ -228,8 +228,9 @@ class GpuSpec(Record):
         Raises:
             UnsupportedError: the silicon has no such format, or its peak was inferred by a program and is unchecked.
         """
-        if dtype not in self.peak_tflops:
+        if not self.supports(dtype):
             raise UnsupportedError(self.why_unsupported(dtype))
+        dtype = dtype.multiplied
         if dtype in self.unchecked:
             how = self.inferred.get(f"peak_tflops.{dtype.value}", "by a program")
             raise UnsupportedError(
@@ -240,6 +241,8 @@ class GpuSpec(Record):
 
     def why_unsupported(self, dtype: DType) -> str:
         """The reason a format is refused, with the formats that are legal here."""
+        if dtype.weight_only:
+            return f"{dtype.value} multiplies in {dtype.multiplied.value}: {self.why_unsupported(dtype.multiplied)}"
         have = ", ".join(sorted(d.value for d in self.peak_tflops))
         needs = _NEEDS.get(dtype, "") if self.generation.tiles_known else ""
         where = f" (compute capability {self.compute_capability})" if self.compute_capability else ""

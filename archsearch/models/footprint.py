@@ -27,7 +27,7 @@ def weight_bytes(parameters: FloatArray, linear_parameters: FloatArray, w: Workl
     if w.phase is Phase.TRAIN:
         return as_float(parameters) * size
     linear = as_float(linear_parameters)
-    return linear * w.linear_dtype.itemsize + (as_float(parameters) - linear) * size
+    return linear * w.linear_dtype.weight_itemsize + (as_float(parameters) - linear) * size
 
 
 def training_state_bytes(parameters: FloatArray, w: Workload) -> Floats:

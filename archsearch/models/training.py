@@ -30,7 +30,8 @@ from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
-from archsearch.segments import Segment, SegmentedOps
+from archsearch.routed_experts import Experts
+from archsearch.segments import UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, Segment, SegmentedOps
 from archsearch.workload import Workload
 
 NORMS = ("layernorm", "rmsnorm")
@@ -52,7 +53,7 @@ def training_step(forward: OpList, parameters: FloatArray, w: Workload, recomput
         casts = _weight_casts(parameters, passes=2 if recomputed else 1)
         passes, backward = (casts[0], *map(_autocast, passes)), (*backward, casts[1])
     whole = Segment(name="pass", ops=OpList((*passes, *backward)), trains=True)
-    return SegmentedOps.of([whole, Segment(name="update", ops=OpList((_adamw(parameters, w),)), trains=True)])
+    return SegmentedOps.of([whole, Segment(name=UPDATE, ops=OpList((_adamw(parameters, w),)), trains=True)])
 
 
 def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
@@ -64,8 +65,9 @@ def _adamw(parameters: FloatArray, w: Workload) -> MemoryOp:
 
 def _weight_casts(parameters: FloatArray, passes: int) -> tuple[MemoryOp, MemoryOp]:
     """Weights to 16 bits, once in every forward pass, and their gradients to 32."""
-    down = _over_weights("autocast.weights", "cast", parameters, 1.0, 0.5)
-    return replace(down, count=passes), _over_weights("autocast.gradients", "cast", parameters, 0.5, 1.0)
+    weights, gradients = WEIGHT_CASTS
+    down = _over_weights(weights, "cast", parameters, 1.0, 0.5)
+    return replace(down, count=passes), _over_weights(gradients, "cast", parameters, 0.5, 1.0)
 
 
 def _over_weights(name: str, kind: str, parameters: FloatArray, reads: float, writes: float) -> MemoryOp:
@@ -79,7 +81,7 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
     name = f"{op.name}.backward"
     if isinstance(op, MatMul):
         yield replace(op, name=f"{name}.input", n=op.k, k=op.n, bias=False)
-        yield replace(op, name=f"{name}.weight", m=op.n, n=op.k, k=op.m, weights=False, bias=False)
+        yield replace(op, name=f"{op.name}{WEIGHT_GRADIENT}", m=op.n, n=op.k, k=op.m, weights=False, bias=False)
         if op.bias:
             yield MemoryOp(
                 name=f"{name}.bias",
@@ -95,7 +97,9 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
         if not op.input_is_data:  # a convolution of the gradient with the kernels turned around
             back = replace(op, name=f"{name}.input", in_channels=op.out_channels, out_channels=op.in_channels)
             yield replace(back, stride=None, input_size=None, bias=False)
-        yield replace(matmul, name=f"{name}.weight", m=matmul.n, n=matmul.k, k=matmul.m, weights=False, bias=False)
+        yield replace(
+            matmul, name=f"{op.name}{WEIGHT_GRADIENT}", m=matmul.n, n=matmul.k, k=matmul.m, weights=False, bias=False
+        )
     elif isinstance(op, Attention):
         yield replace(op, name=name, backward=True, autocast=op.dtype.itemsize < 4)
     elif isinstance(op, MemoryOp):
@@ -109,6 +113,8 @@ def _backward(op: Op, w: Workload) -> Iterable[Op]:
             reads=op.reads + op.writes,
             writes=op.reads,
         )
+    elif isinstance(op, Experts):  # inputs' and weights' gradients: each as many products as the forward pass
+        yield replace(op, name=name, count=2 * np.asarray(op.count))
     elif isinstance(op, Collective):
         yield replace(op, name=name)
     elif isinstance(op, GatedDeltaNet):

@@ -23,7 +23,13 @@ from archsearch.workload import Workload
 
 REMEMBERED_CALLS = 4096
 REMEMBERED_MODELS = 256
-_KINDS = {"linear": "matmul", "bmm": "matmul", "attention": "attention", "convolution": "convolution"}
+_KINDS = {
+    "linear": "matmul",
+    "bmm": "matmul",
+    "experts": "matmul",
+    "attention": "attention",
+    "convolution": "convolution",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +133,7 @@ def largest_layer_bytes(ops: OpList) -> Floats:
     most: Floats = as_float(0.0)
     for op in ops:
         if isinstance(op, MatMul) and op.weights:
-            most = np.maximum(most, as_float(op.n) * as_float(op.k) * op.dtype.itemsize)
+            most = np.maximum(most, as_float(op.n) * as_float(op.k) * op.dtype.weight_itemsize)
         elif isinstance(op, Convolution):
             taps = as_float(op.in_channels) / as_float(op.groups) * as_float(op.volume)
             most = np.maximum(most, taps * as_float(op.out_channels) * op.dtype.itemsize)

@@ -12,6 +12,7 @@ from archsearch.bench.micro.device import free_bytes, release
 from archsearch.cost.estimate import Estimate
 from archsearch.cost.execution import Execution, chosen_execution
 from archsearch.cost.model import CostModel
+from archsearch.cost.ratio import ratio_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.models.base import ModelConfig
@@ -63,7 +64,8 @@ class Verification:
 
     ``compared`` says whether the figures below are of whole ``models`` or, where not all of these could be timed, of
     their ``layers``. ``kendall_tau`` compares the orders of predicted and measured times, the baseline among them;
-    ``speedup`` is the baseline's measured time over the first recommendation's, ``predicted_speedup`` likewise.
+    ``speedup`` is the baseline's measured time over the first recommendation's, ``predicted_speedup`` likewise, with
+    the 80 % band of the ratio (``cost.ratio``) where whole models are compared.
     """
 
     space: str
@@ -78,6 +80,8 @@ class Verification:
     mape: float | None
     speedup: float | None
     predicted_speedup: float | None
+    predicted_speedup_low: float | None = None
+    predicted_speedup_high: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -152,6 +156,7 @@ def verify(
             rows.append(_checked(candidate, workload, gpu, device, chosen))
         else:  # timed already
             rows.append(replace(twin, rank=candidate.rank, name=candidate.name, note=f"the same as {twin.name}"))
+    agreement = _agreement(rows)
     return Verification(
         space=setting.space,
         family=setting.family,
@@ -160,7 +165,8 @@ def verify(
         execution=chosen.line(),
         workload=setting.workload.model_dump(mode="json", exclude_none=True),
         rows=tuple(rows),
-        **_agreement(rows),
+        **agreement,
+        **_promised(candidates, workload, gpu, chosen, agreement),
     )
 
 
@@ -251,6 +257,21 @@ def _agreement(rows: Sequence[Checked]) -> dict[str, Any]:
         "speedup": by_rank[0][1] / by_rank[1][1] if both else None,
         "predicted_speedup": by_rank[0][0] / by_rank[1][0] if both else None,
     }
+
+
+def _promised(
+    candidates: Sequence[Candidate],
+    workload: Workload,
+    gpu: GpuSpec,
+    execution: Execution,
+    agreement: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The band of the speed-up of rank 1 over the baseline, where it is of whole models."""
+    if agreement["compared"] != "models" or agreement["speedup"] is None:
+        return {}
+    model, by_rank = CostModel(gpu), {candidate.rank: candidate.config for candidate in candidates}
+    ratio = ratio_of(*(model.price(by_rank[rank], workload, execution) for rank in (0, 1)))
+    return {"predicted_speedup_low": float(ratio.low), "predicted_speedup_high": float(ratio.high)}
 
 
 def verification_rows(result: Verification) -> list[dict[str, object]]:

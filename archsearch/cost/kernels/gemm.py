@@ -17,6 +17,7 @@ from archsearch.cost.kernels.gemm_time import (
     CALLED,
     CHOICE_FIELDS,
     COEFFICIENTS,
+    DEQUANTIZE,
     QUANTIZE,
     Choice,
     Load,
@@ -32,6 +33,9 @@ from archsearch.hardware.spec import GpuSpec
 SPLIT_FILLS = (1.0, 0.5, 0.25)
 """Split-K factors tried: those that fill this share of the SMs' slots, besides no split."""
 MAX_SPLIT = 32
+BATCHED_GEMV = 16
+"""Most rows of the matrix-vector kernel of few-bit weights, each thread's weights turned once for all of them
+(TensorRT-LLM, cpp/tensorrt_llm/kernels/weightOnlyBatchedGemv: one kernel for each number of rows below 16)."""
 MIN_SPLIT_BYTES = 512.0
 """Least bytes of k per split: shorter splits cannot fill a pipeline."""
 
@@ -46,9 +50,10 @@ class GemmModel:
 
     name = "gemm"
 
-    def __init__(self, quantized: bool = False, called: bool = False) -> None:
+    def __init__(self, quantized: bool = False, called: bool = False, weight_only: bool = False) -> None:
         own = CALLED if called else COEFFICIENTS
-        self.coefficients: tuple[Coefficient, ...] = own + QUANTIZE if quantized else own
+        more = (QUANTIZE if quantized else ()) + (DEQUANTIZE if weight_only else ())
+        self.coefficients: tuple[Coefficient, ...] = own + more
 
     def predict(self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]) -> KernelTime:
         """Time of each product.
@@ -119,7 +124,7 @@ def choose(gpu: GpuSpec, dtype: DType, load: Load, machine: Machine, values: Map
     can_split = tiles.split_k.any() & (_fill(tiles, s, machine).max(axis=0) >= 2)
     others: list[tuple[Mask, Callable[[Shapes], tuple[Choice, Mask]]]] = [
         (can_split, lambda few: splits(tiles, few, machine)),
-        (s.m == 1, gemv),
+        (_few_rows(s), gemv),
     ]
     for mask, grid_of in others:
         if mask.any():
@@ -189,9 +194,16 @@ def whole(tiles: TileSet, s: Shapes) -> tuple[Choice, Mask]:
 
 
 def gemv(s: Shapes) -> tuple[Choice, Mask]:
-    """The matrix-vector kernel, [1, S]; legal for one row of 16 bits or more."""
-    columns = (np.full((1, 1), value, dtype=np.float32) for value in (1, 4, 8, 1, 1))
-    return Choice(*columns), ((s.m == 1) & (s.itemsize >= 2))[None, :]
+    """The matrix-vector kernel, [1, S]; legal for one row of 16 bits or more, of few-bit weights for some."""
+    tile_n, max_ctas, one = (np.full((1, 1), value, dtype=np.float32) for value in (4, 8, 1))
+    tile_m = np.minimum(s.m, BATCHED_GEMV).astype(np.float32)[None, :]
+    return Choice(tile_m, tile_n, max_ctas, one, one), (_few_rows(s) & (s.itemsize >= 2))[None, :]
+
+
+def _few_rows(s: Shapes) -> Mask:
+    """Shapes that the matrix-vector kernel takes, [S]."""
+    few: Mask = s.m <= (BATCHED_GEMV - 1 if s.narrower < 1 else 1)
+    return few
 
 
 def splits(tiles: TileSet, s: Shapes, machine: Machine) -> tuple[Choice, Mask]:

@@ -26,7 +26,9 @@ the smooth maximum of all waves, the operand traffic through L2, and the traffic
   that start on odd elements without asynchronous copies at all (``odd_rate``), and neither can use TMA, so that Hopper
   and Blackwell fall back to warp-level instructions; a step's latency grows with its loads by the same factor. Off 32
   bytes they touch one more L2 sector.
-* FP8 linear layers include the dynamic quantization pass over the activations.
+* FP8 and FP4 linear layers include the dynamic quantization pass over the activations.
+* Weight-only kernels draw and hold B in its few bits, and turn every tile of it into 16 bits for the units of that
+  rate, ``tile_n`` · step of it whatever the rows.
 """
 
 from __future__ import annotations
@@ -74,6 +76,9 @@ QUANTIZE = (
     Coefficient("quantize_row_cycles", "clock", 1, 20000, 800, "SM time that one token's scale reduction takes"),
     Coefficient("quantize_fraction", "1", 0.05, 3.0, 0.6, "its share of DRAM bandwidth (above 1 when L2 serves it)"),
 )
+DEQUANTIZE = (
+    Coefficient("dequantize_per_clock", "1/clock", 8, 20000, 256, "weights that an SM turns into 16 bits per clock"),
+)
 BENCHMARK_ROTATION = 6.0
 """Weights cycled through by the published measurements between two uses of one (aiconfigurator's collectors)."""
 
@@ -112,7 +117,13 @@ class Shapes:
     n_row: Reals
     input_share: Reals
     itemsize: float
+    weight_itemsize: float
     out_itemsize: float
+
+    @property
+    def narrower(self) -> float:
+        """Bytes of an element of B against one of A: below 1 where weights alone are stored in fewer bits."""
+        return self.weight_itemsize / self.itemsize
 
     @classmethod
     def of(cls, dims: Dims, dtype: DType) -> Shapes:
@@ -120,14 +131,14 @@ class Shapes:
         batch = np.broadcast_to(np.asarray(dims.get("batch", 1.0), dtype=np.float64), m.shape)
         weights = np.broadcast_to(np.asarray(dims.get("weights", 1.0), dtype=np.float64), m.shape)
         reuse = np.broadcast_to(np.asarray(dims.get("reuse_bytes", np.nan), dtype=np.float64), m.shape)
-        size, out = dtype.itemsize, max(dtype.itemsize, 2.0)
-        operand_b = k * n * size * batch
+        size, of_weights, out = dtype.itemsize, dtype.weight_itemsize, max(dtype.itemsize, 2.0)
+        operand_b = k * n * of_weights * batch
         looped = BENCHMARK_ROTATION * operand_b + batch * (m * k * size + m * n * out)
         reuse = np.where(np.isnan(reuse), looped, reuse)
         activation = np.broadcast_to(np.asarray(dims.get("activation_reuse_bytes", 0.0), dtype=np.float64), m.shape)
         share = np.broadcast_to(np.asarray(dims.get("input_share", 1.0), dtype=np.float64), m.shape)
         aligned = _row_alignment(k * size), _row_alignment(n * out)
-        return cls(m, n, k, batch, weights, reuse, activation, *aligned, share, size, out)
+        return cls(m, n, k, batch, weights, reuse, activation, *aligned, share, size, of_weights, out)
 
     def take(self, rows: Rows) -> Shapes:
         """The shapes under a mask or at an index."""
@@ -201,7 +212,7 @@ class Load:
         """Prepare shapes for ``candidate_time`` on a machine with these coefficients."""
         rate, stores = _alignment(s, machine, v)
         a = s.batch * s.m * s.k * s.itemsize * s.input_share
-        b = s.batch * s.n * s.k * s.itemsize
+        b = s.batch * s.n * s.k * s.weight_itemsize
         out = s.batch * s.m * s.n * s.out_itemsize
         footprint = a + b + out
         own = np.maximum(s.activation_reuse_bytes, footprint)
@@ -259,13 +270,15 @@ def candidate_time(load: Load, machine: Machine, c: Choice, v: Mapping[str, floa
     busy = np.minimum(tiles, machine.num_sms)
 
     multiply = 2 * c.tile_m * c.tile_n * (step / s.itemsize) / (machine.multiply_rate_per_sm * load.rate)
-    operand = (c.tile_m + c.tile_n) * step
+    operand = (c.tile_m + c.tile_n * s.narrower) * step
     work = smooth_max(multiply, operand * machine.shared_s_per_byte)
+    if "dequantize_per_clock" in v:
+        work = work + c.tile_n * (step / s.itemsize) / (v["dequantize_per_clock"] * clock)
     floor = (v["step_cycles"] + (v["gemv_step_cycles"] - v["step_cycles"]) * c.gemv) / (clock * load.rate)
     compute = steps * ((waves - 1) * smooth_max(c.max_ctas * work, floor) + smooth_max(last * work, floor))
 
     rows, columns = np.minimum(c.tile_m, s.m), np.minimum(c.tile_n, s.n)
-    drawn = (rows + columns) * (step * steps * load.sectors) * tiles
+    drawn = (rows + columns * s.narrower) * (step * steps * load.sectors) * tiles
     l2 = drawn / np.minimum(machine.l2_bytes_s, busy * machine.sm_l2_bytes_s)
     dram = _dram_bytes(load, c, np.minimum(slots, tiles) * c.tile_m * c.tile_n, waves, v)
     dram_time = dram / np.minimum(machine.dram_bytes_s, busy * machine.sm_dram_bytes_s)
@@ -327,7 +340,9 @@ def _dram_bytes(load: Load, c: Choice, concurrent_area: Reals, waves: Reals, v: 
     """Bytes to and from DRAM after L2 hits, with panels fetched again once the operands outgrow L2."""
     s = load.shapes
     panel = load.miss * (2 * v["panel_factor"]) * (s.k * s.itemsize / c.split_k)
-    fetched: Reals = np.maximum(load.operand_bytes, panel * waves * np.sqrt(concurrent_area * s.input_share))
+    fetched: Reals = np.maximum(
+        load.operand_bytes, panel * waves * np.sqrt(concurrent_area * s.input_share * s.narrower)
+    )
     return fetched + load.out_bytes
 
 

@@ -23,6 +23,7 @@ from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention
+from archsearch.routed_experts import Experts
 
 COEFFICIENTS = (
     Coefficient("launch_s", "s", 1e-7, 4e-5, 3e-6, "launch, first loads and drain of a kernel"),
@@ -34,7 +35,8 @@ Work = tuple[Floats, Floats]
 
 
 class RooflineModel:
-    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention``, ``memory`` or ``delta``."""
+    """One kind of operation: ``gemm``, ``gemm-8bit`` (8 bits and fewer), ``attention``, ``experts``, ``memory`` or
+    ``delta``."""
 
     def __init__(self, kind: str) -> None:
         self.coefficients: tuple[Coefficient, ...] = COEFFICIENTS
@@ -61,7 +63,7 @@ def kind_of(family: str, dtype: DType) -> str:
 def _product(dims: Dims, dtype: DType) -> Work:
     """Of matrix products, and of convolutions as implicit ones (``input_share``: how much of A differs)."""
     m, n, k, batch, share = _columns(dims, "m", "n", "k", batch=1.0, input_share=1.0)
-    moved = (share * m * k + k * n) * dtype.itemsize + m * n * max(dtype.itemsize, 2.0)
+    moved = share * m * k * dtype.itemsize + k * n * dtype.weight_itemsize + m * n * max(dtype.itemsize, 2.0)
     return 2.0 * batch * m * n * k, batch * moved
 
 
@@ -87,6 +89,20 @@ def memory_work(dims: Dims, dtype: DType) -> Work:
     return np.zeros_like(moved), moved
 
 
+def experts_work(dims: Dims, dtype: DType) -> Work:
+    """Of routed experts: the products of this GPU's copies; weights of every active expert, tokens in and out."""
+    names = ("tokens", "hidden_size", "moe_intermediate_size", "num_experts_per_tok", "num_experts", "expert_parallel")
+    *sizes, parallel, gated, skew = _columns(dims, *names[:-1], expert_parallel=1.0, gated=1.0, skew=0.0)
+    shape: dict[str, Any] = dict(zip(names, (*sizes, parallel), strict=True))
+
+    def work(has_gate: bool) -> Floats:
+        even, uneven = (Experts(name="", dtype=dtype, gated=has_gate, skew=s, **shape) for s in (0.0, 1.0))
+        return np.stack([even.flops(), np.where(skew > 0, uneven.memory_bytes(), even.memory_bytes())])
+
+    flops, moved = np.where(gated > 0, work(True), work(False))
+    return flops, moved
+
+
 def _columns(dims: Dims, *names: str, **optional: float) -> tuple[Floats, ...]:
     """Dimensions as float arrays of one shape [S]; those that a table may lack have a default."""
     given = [dims[name] for name in names] + [dims.get(name, value) for name, value in optional.items()]
@@ -97,6 +113,7 @@ _WORK: dict[str, Callable[[Dims, DType], Work]] = {
     "gemm": _product,
     "gemm-8bit": _product,
     "attention": attention_work,
+    "experts": experts_work,
     "memory": memory_work,
     "delta": delta_net_work,
 }

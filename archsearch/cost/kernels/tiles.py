@@ -67,7 +67,7 @@ def uses_matrix_units(gpu: GpuSpec, dtype: DType) -> bool:
     """Whether this format runs on tensor or matrix cores here (fp32 never does; see TF32 for that) whose tiles are
     known."""
     generation = gpu.generation
-    return gpu.tensor_cores_per_sm > 0 and dtype not in generation.vector_formats and generation.tiles_known
+    return gpu.tensor_cores_per_sm > 0 and dtype.multiplied not in generation.vector_formats and generation.tiles_known
 
 
 def product_flops(gpu: GpuSpec, dtype: DType) -> float:
@@ -93,9 +93,8 @@ def step_bytes(gpu: GpuSpec, dtype: DType) -> float:
 def _tiles_of(generation: Architecture, matrix_units: bool, dtype: DType, weights: bool) -> TileSet:
     if not matrix_units:
         return TileSet.of(generation.vector_tiles.linear if weights else generation.vector_tiles.bmm)
-    if dtype is DType.FP8 and generation.fp8_tiles is not None:
-        return TileSet.of(generation.fp8_tiles)
-    return TileSet.of(generation.tensor_tiles)
+    own = {DType.FP8: generation.fp8_tiles, DType.FP4: generation.fp4_tiles}.get(dtype)
+    return TileSet.of(generation.tensor_tiles if own is None else own)
 
 
 def tile_set(gpu: GpuSpec, dtype: DType, weights: bool = True) -> TileSet:

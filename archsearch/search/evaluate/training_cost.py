@@ -10,10 +10,10 @@ A layout splits ``gpus`` into tensor × pipeline × data parallel groups:
   gradient back, and the first stage keeps the activations of min(p, m) micro-batches. Every stage is costed with the
   embeddings and the head, which the slowest one of two has: an upper bound;
 * data parallel: gradients, optimizer's state and weights divided and exchanged by ``zero``'s stage, beside the
-  computation (``archsearch.search.evaluate.replicas``).
+  computation (``archsearch.cost.replicas``, as ``archsearch.estimate`` has it).
 
 Layouts, what they exchange and what the exchange costs are ``archsearch.cost.layouts``'s; each part of a step takes the
-longer of the GPU and its host.
+longer of the GPU and its host. The band holds how far whole training runs scatter (``archsearch.cost.spread``).
 
     step = (m + p − 1) · micro-batch + what shows of the replicas' exchange + optimizer
     train = tokens / tokens per step · step
@@ -34,12 +34,13 @@ from archsearch.cost.memory import with_attention
 from archsearch.cost.model import CostModel
 from archsearch.cost.power import board_power_w
 from archsearch.cost.remember import PriceCache
+from archsearch.cost.replicas import shared_state, with_replicas
+from archsearch.cost.spread import whole_run_spread
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Collective, Op, OpList
 from archsearch.search.evaluate.pool_models import LatencyModel
-from archsearch.search.evaluate.replicas import exposed_s, layers_of, replica_bytes, replica_exchanges
 from archsearch.search.space.schema import TrainingRecord
 from archsearch.segments import Segment, SegmentedOps, segments_of
 from archsearch.workload import Workload
@@ -108,6 +109,9 @@ class TrainingCost:
     ) -> None:
         self.record = record
         self.execution = record.chosen_execution().resolved(record.workload())
+        if self.execution.gpus > 1:
+            text = "training: say its layout by gpus, tensor_parallel, pipeline_parallel and zero, not by execution"
+            raise UnsupportedError(text)
         self.gpu: GpuSpec = load_gpu(record.hardware)
         if not self.gpu.supports(record.dtype):
             raise UnsupportedError(f"training on {self.gpu.id}: {self.gpu.why_unsupported(record.dtype)}")
@@ -159,46 +163,44 @@ class TrainingCost:
     def _step(self, config: ModelConfig, layout: Layout) -> StepCost:
         """One step: (m + p − 1) micro-batches of a stage with its exchanges, the replicas' exchange, the update."""
         r, work = self.record, self.workload
-        run = replace(self.execution, tensor_parallel=layout.tensor, pipeline_parallel=layout.pipeline)
+        run = self._run(layout)
         stage, legal = shard(config, run)
         with np.errstate(all="ignore"):
             turns = r.batch_size // (layout.data * r.micro_batch)
-            parts = self._segments(stage, layout, turns + layout.pipeline - 1)
-            step = self.model.estimate(SegmentedOps.of(parts), self.execution)
-            waits = self._waits_s(stage, layout, turns, as_float(step.segments[0].latency_s))
-            use = with_attention(stage.memory(work), work, self.execution, self.gpu)
-            share = self._bytes(use, stage, layout, turns) / self.gpu.available_bytes
+            parts = self._segments(stage, run, turns)
+            step = self.model.estimate(SegmentedOps.of(parts), self.execution, whole_run_spread(config, work))
+            use = shared_state(with_attention(stage.memory(work), work, self.execution, self.gpu), stage, run)
+            share = self._bytes(use, min(layout.pipeline, turns)) / self.gpu.available_bytes
         return StepCost(
-            step_s=np.where(legal, as_float(step.latency_s) + waits, np.inf),
-            low_s=np.where(legal, as_float(step.low_s) + waits, np.inf),
-            high_s=np.where(legal, as_float(step.high_s) + waits, np.inf),
+            step_s=np.where(legal, step.latency_s, np.inf),
+            low_s=np.where(legal, step.low_s, np.inf),
+            high_s=np.where(legal, step.high_s, np.inf),
             memory_share=np.where(legal, share, np.inf),
             layout=as_float(layout.code),
         )
 
-    def _segments(self, stage: ModelConfig, layout: Layout, turns: int) -> list[Segment]:
-        """Micro-batches and the update; stage 1 of ``zero`` on updates a share of the weights on each replica."""
+    def _run(self, layout: Layout) -> Execution:
+        """How a step runs under a layout."""
+        return replace(
+            self.execution,
+            tensor_parallel=layout.tensor,
+            pipeline_parallel=layout.pipeline,
+            data_parallel=layout.data,
+            zero=self.record.zero if layout.data > 1 else 0,
+        )
+
+    def _segments(self, stage: ModelConfig, run: Execution, turns: int) -> list[Segment]:
+        """Micro-batches of a stage, what replicas exchange, and the update."""
         work = self.workload
         one, update = segments_of(stage.lower(work))
-        tensor = Execution(tensor_parallel=layout.tensor)
+        tensor = Execution(tensor_parallel=run.tensor_parallel)
         sends: tuple[Op, ...] = ()
-        if layout.pipeline > 1 and is_layered(stage):  # its output on, and its gradient back
+        if run.pipeline_parallel > 1 and is_layered(stage):  # its output on, and its gradient back
             payload = output_bytes(stage, work)
             sends = (Collective(name="pipeline.send", kind="send", payload_bytes=payload, group_size=2, count=2),)
         ops = OpList((*one.ops, *exchanges(stage, work, tensor), *sends))
-        return [
-            replace(one, name="micro-batch", ops=ops, calls=turns),
-            replace(update, calls=1.0 / layout.data if self.record.zero else 1),
-        ]
-
-    def _waits_s(self, stage: ModelConfig, layout: Layout, turns: int, pass_s: FloatArray) -> FloatArray:
-        """Seconds of a step that show of what the replicas exchange; ``pass_s`` is one micro-batch's."""
-        waits: FloatArray = 0.0
-        for item in replica_exchanges(stage, self.workload, layout.data, self.record.zero):
-            takes = self.model.estimate(OpList((item.op,)), self.execution).latency_s
-            shown = exposed_s(takes, item.beside * pass_s, layers_of(stage)) if item.beside else takes
-            waits = waits + as_float(shown) * (turns if item.each_pass else 1)
-        return waits
+        micro = replace(one, name="micro-batch", ops=ops, calls=turns + run.pipeline_parallel - 1)
+        return with_replicas((micro, update), stage, work, run, turns=turns)
 
     @property
     def workload(self) -> Workload:
@@ -209,7 +211,6 @@ class TrainingCost:
         """Tokens (images, videos) of a micro-batch."""
         return as_float(config.tokens(self.workload))
 
-    def _bytes(self, memory: MemoryUse, stage: ModelConfig, layout: Layout, turns: int) -> FloatArray:
-        kept = min(layout.pipeline, turns)
-        held = replica_bytes(memory, stage, layout.data, self.record.zero)
-        return held + as_float(memory.activations) * kept
+    def _bytes(self, use: MemoryUse, kept: int) -> FloatArray:
+        """Bytes of a GPU that keeps the activations of so many micro-batches."""
+        return as_float(use.weights) + use.optimizer + as_float(use.activations) * kept

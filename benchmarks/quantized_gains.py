@@ -1,6 +1,6 @@
-"""Gains of quantized runs over 16-bit ones of the same source, predicted and published: a table of docs/accuracy.md.
+"""Gains of quantized runs over 16-bit ones of the same source, predicted and published.
 
-python benchmarks/low_precision.py
+python benchmarks/accuracy.py --table quantized-gains
 """
 
 from __future__ import annotations
@@ -101,7 +101,3 @@ def table() -> str:
             f"| {base / seconds:.2f} |"
         )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table())
