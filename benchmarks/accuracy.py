@@ -146,6 +146,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "libraries": libraries,
     "fp32": lambda folder: table(kernels(folder / "gemm_fp32.csv")),
     "attention": lambda folder: table(kernels(folder / "attention.csv")),
+    "decode": lambda folder: table(kernels(folder / "decode_attention.csv"), ("gpu", "kernel", "kv_dtype")),
     "experts": lambda folder: table(kernels(folder / "experts.csv"), ("gpu", "op", "dtype", "distribution")),
     "bandwidth": lambda folder: table(kernels(folder / "memory_bound_fp32.csv")),
     "collectives": lambda folder: collectives(folder / "collectives.csv"),

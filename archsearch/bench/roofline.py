@@ -32,10 +32,11 @@ def routed_roofline_s(routed: Routed) -> Floats:
         return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
     if "seq_kv" in d:
         sizes = {c: d[c] for c in ("batch", "heads_q", "heads_kv", "seq_q", "seq_kv", "head_dim")}
-        full, causal = (
-            op_roofline_s(Attention(name="row", dtype=dtype, causal=c, **sizes), gpu) for c in (False, True)
-        )
-        return np.where(np.asarray(d["causal"]) > 0, causal, full)
+        full, causal = (Attention(name="row", dtype=dtype, causal=c, **sizes) for c in (False, True))
+        flops = np.where(np.asarray(d["causal"]) > 0, as_float(causal.flops()), as_float(full.flops()))
+        cached = 2.0 * d["batch"] * d["heads_kv"] * d["seq_kv"] * d["head_dim"] * dtype.itemsize
+        moved = as_float(full.memory_bytes()) - cached * (1.0 - np.asarray(d.get("kv_share", 1.0)))
+        return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)
     if "generation" in d:
         flops, moved = delta_net_work(d, dtype)
         return np.maximum(flops / gpu.peak_flops(dtype), moved / gpu.bandwidth_bytes_s)

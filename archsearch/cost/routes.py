@@ -327,7 +327,8 @@ def _attention_families(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
 
     FlashAttention-2 reads no cache in 8 bits; engines take FlashInfer's kernel there (vLLM,
     vllm/v1/attention/backends/flash_attn.py: ``supports_kv_cache_dtype``). Torch's FlashAttention-2 runs the kernel of
-    the package (aten/src/ATen/native/transformers/cuda/flash_attn), over keys that lie in one piece.
+    the package (aten/src/ATen/native/transformers/cuda/flash_attn), over keys that lie in one piece. Where no
+    FlashAttention runs a shape, engines take their kernel in Triton (vllm/platforms/cuda.py, order of the backends).
     """
     variants = _attention_variants(gpu, dtype, dims, named)
     family = variants.astype("<U24")
@@ -335,6 +336,8 @@ def _attention_families(gpu: GpuSpec, dtype: DType, dims: Mapping[str, Floats], 
         family = np.char.replace(family, part, "").astype("<U24")
     narrow = dims["kv_share"] < 1 if "kv_share" in dims else np.zeros(family.shape, dtype=bool)
     family[narrow & (family == "fa2")] = "flashinfer"
+    if gpu.generation.triton and dtype in FLASH_DTYPES:
+        family[(named == "") & (family == "efficient")] = "triton"
     for name, variant in DECODE_NAMES.items():
         family[np.char.find(named, name) >= 0] = variant
     decoded = (dims["seq_q"] == 1) & (dims["seq_kv"] > 1) & np.isin(family, DECODERS)
