@@ -87,6 +87,7 @@ _SPELLINGS = {
     "int8wo": "int8_weight_only",
     "int8_wo": "int8_weight_only",
     "w8a16": "int8_weight_only",
+    "int4": "int4_weight_only",  # as GPTQ and AWQ checkpoints are called: activations stay in 16 bits
     "int4wo": "int4_weight_only",
     "int4_wo": "int4_weight_only",
     "w4a16": "int4_weight_only",

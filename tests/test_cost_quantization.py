@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import archsearch
 from archsearch.cost.execution import BURST, Execution, named_execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.quantization import quantization_record, quantized
@@ -270,3 +271,12 @@ def test_the_optimiser_takes_fp8_before_int8() -> None:
     assert "fp8" in best
     alone = optimize(plan, H100, Goal(), known={"int8": known["int8"]}).best.ids
     assert "int8" not in alone
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int4"])
+@pytest.mark.parametrize("asked", [{"scaling": "static"}, {"quantization": "eager"}, {"granularity": "tensor"}])
+def test_scales_are_refused_where_nothing_is_quantized(dtype: str, asked: dict[str, str]) -> None:
+    """bf16, and 4-bit weights (``int4``: weights alone) whose activations stay in 16 bits."""
+    with pytest.raises(InvalidInputError, match="quantizes no activations"):
+        archsearch.estimate("llama-3.1-8b", "h100-sxm", seq_len=128, dtype=dtype, **asked)
+    archsearch.estimate("llama-3.1-8b", "h100-sxm", seq_len=128, dtype="fp8", **asked)

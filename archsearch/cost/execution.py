@@ -327,8 +327,12 @@ def chosen_execution(
 
     Raises:
         UnknownNameError: no such name or field.
-        InvalidInputError: a value that no run can have.
+        InvalidInputError: a value that no run can have, or scales asked of products that quantize nothing.
     """
+    asked = [n for n in QUANTIZING if (changes or {}).get(n, "auto") not in ("auto", "dynamic")]
+    if asked and workload.linear_dtype.itemsize >= DType.BF16.itemsize:
+        text = f"{{{asked[0]}}} is of 8- and 4-bit products, and {workload.dtype.value} quantizes no activations"
+        raise InvalidInputError(f"{text}; add {{dtype}} fp8, int8 or fp4, or leave it out", field=asked[0])
     if execution is None:
         base = default_execution(workload)
     else:
