@@ -221,7 +221,8 @@ class Piece:
         large = tuple(np.asarray(side) * by for side, by in zip(sides, factors[1:], strict=True))
         others, after = np.asarray(frames) - 1, (np.asarray(frames) - 1) * factors[0]
         some = (others > 0).astype(np.int64)
-        once, grown = (1, *large), as_float(factors[1] * factors[2])
+        grown = as_float(factors[1] * factors[2])
+        once: Size = (1, *large)
         self.pointwise(f"{name}.first", "upsample", once, width, reads=1 / grown)
         gathered: Size = (np.maximum(others, 1), *sides)
         self.pointwise(f"{name}.gather", "copy", gathered, width, calls=some)
