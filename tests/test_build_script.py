@@ -26,7 +26,7 @@ CALLS = [
     *((name, Phase.FORWARD) for name in ("ltx-video-2b", "hunyuan-video", "cogvideox-2b", "cogvideox-5b")),
     *(
         (name, phase)
-        for name in ("flux-vae", "dc-ae-f32c32", "wan-vae", "cogvideox-vae")
+        for name in ("flux-vae", "dc-ae-f32c32", "wan-vae", "cogvideox-vae", "hunyuan-video-vae")
         for phase in (Phase.ENCODE, Phase.DECODE)
     ),
     *((name, phase) for name in ("ltx-video-vae", "ltx-video-vae-0.9.1") for phase in (Phase.ENCODE, Phase.DECODE)),

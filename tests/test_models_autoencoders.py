@@ -17,7 +17,7 @@ from archsearch.models.registry.families import load_preset
 from archsearch.workload import Phase, Workload
 
 IMAGES = ["sdxl-vae", "flux-vae", "dc-ae-f32c32", "dc-ae-f64c128"]
-VIDEOS = ["wan-vae", "cogvideox-vae", "ltx-video-vae", "ltx-video-vae-0.9.1"]
+VIDEOS = ["wan-vae", "cogvideox-vae", "hunyuan-video-vae", "ltx-video-vae", "ltx-video-vae-0.9.1"]
 PHASES = [Phase.DECODE, Phase.ENCODE]
 
 

@@ -22,7 +22,8 @@ WHOLE = (
     *("t5-xxl-encoder", "umt5-xxl-encoder", "dit-xl-2", "dit-s-8", "pixart-alpha", "pixart-sigma", "sana-0.6b"),
     *("sana-1.6b", "sd3-medium", "sd3.5-medium", "sd3.5-large", "flux1-dev", "flux1-fill-dev", "flux1-kontext-dev"),
     *("wan2.1-1.3b", "wan2.1-i2v-14b", "ltx-video-2b", "hunyuan-video", "cogvideox-2b", "cogvideox-5b"),
-    *("sd-vae", "flux-vae", "dc-ae-f32c32", "wan-vae", "cogvideox-vae", "ltx-video-vae", "ltx-video-vae-0.9.1"),
+    *("sd-vae", "flux-vae", "dc-ae-f32c32", "wan-vae", "cogvideox-vae", "hunyuan-video-vae", "ltx-video-vae"),
+    "ltx-video-vae-0.9.1",
 )
 
 
@@ -52,7 +53,7 @@ def test_training_peak(name: str, checkpointing: bool) -> None:
     assert float(use.activations) + gradients >= 0.95 * seen
 
 
-AUTOENCODERS = ("autoencoder-kl", "autoencoder-dc", "wan-vae", "cogvideox-vae", "ltx-video-vae")
+AUTOENCODERS = ("autoencoder-kl", "autoencoder-dc", "wan-vae", "cogvideox-vae", "hunyuan-video-vae", "ltx-video-vae")
 
 
 def training_peak(reference: Reference, checkpointing: bool) -> int:

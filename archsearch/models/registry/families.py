@@ -32,6 +32,7 @@ FAMILIES = {
     "autoencoder-dc": "archsearch.models.autoencoders.dc:AutoencoderDCConfig",
     "wan-vae": "archsearch.models.autoencoders.wan_vae:WanVAEConfig",
     "cogvideox-vae": "archsearch.models.autoencoders.cogvideox_vae:CogVideoXVAEConfig",
+    "hunyuan-video-vae": "archsearch.models.autoencoders.hunyuan_video_vae:HunyuanVideoVAEConfig",
     "ltx-video-vae": "archsearch.models.autoencoders.ltx_vae:LTXVAEConfig",
 }
 """Family → module and class of its config. Its presets are ``archsearch/models/presets/FAMILY.yaml``."""
