@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from references import PRESETS
-from references.tools import Reference, dispatch, fused_sdpa
+from references.hunyuan_video_vae import variant
+from references.tools import Reference, dispatch, fused_sdpa, launches
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.dtypes import DType
@@ -65,6 +66,23 @@ def test_peak_of_videos(name: str, phase: Phase, dtype: DType) -> None:
         reference = of_phase(name, phase, height=480, width=832, frames=frames, dtype=dtype)
         ours = float(reference.config.memory(reference.workload).activations)
         assert ours == pytest.approx(dispatch(reference).peak_bytes, rel=0.04)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("options", [{}, {"mid_block_add_attention": False}, {"spatial_compression_ratio": 2}])
+def test_pieces_of_hunyuan_video_vae(phase: Phase, options: dict[str, Any]) -> None:
+    """Two videos of every number of pieces that overlap, and of every length of the last: FLOPs, launches and peak."""
+    call = _decode if phase is Phase.DECODE else _encode
+    for frames in (1, 5, 13, *range(17, 42, 4)):
+        reference = variant(phase=phase, frames=frames, **options)
+        reference = replace(reference, call=call)
+        with fused_sdpa(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            reference.run(reference.module())
+        seen, ops = dispatch(reference), reference.config.lower(reference.workload)
+        assert float(ops.flops()) == counter.get_total_flops()
+        assert launches(ops) == len(seen.kernels)
+        ours = float(reference.config.memory(reference.workload).activations)
+        assert ours == pytest.approx(seen.peak_bytes, rel=0.01)
 
 
 @pytest.mark.parametrize("name", IMAGES)
