@@ -103,7 +103,7 @@ def _skews(part: pd.DataFrame) -> Floats:
     """The exponent of each row's power law, 0 of a balanced load."""
     if "distribution" not in part:
         return np.zeros(len(part))
-    names = part["distribution"].astype(str)
+    names = part["distribution"].fillna("balanced").astype(str)
     found: dict[str, float] = {}
     for name in names.unique():
         match = _POWER_LAW.fullmatch(name)

@@ -43,11 +43,11 @@ class AttentionChoice(StrEnum):
     """Which kernels run attention.
 
     ``auto``: the default of the phase, ``sdpa`` or ``fastest``. ``sdpa``: what torch's scaled_dot_product_attention
-    takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (from 2.5 on), the
+    takes in this release: FlashAttention-2, cuDNN on Hopper and data-centre Blackwell (``cost/releases.py``), the
     memory-efficient kernel, or its math path, unfused, where none of them runs. ``fastest``: of the fused kernels of
-    all libraries the fastest for each shape, else unfused. ``flash``: the fastest FlashAttention of this GPU, or
-    refuse. ``fa2``: FlashAttention-2, or torch's memory-efficient kernel, or refuse. ``eager``: product, scale, mask,
-    softmax, product.
+    all libraries the fastest for each shape, else unfused; over a cache, unfused also where that is faster. ``flash``:
+    the fastest FlashAttention of this GPU, or refuse. ``fa2``: FlashAttention-2, or torch's memory-efficient kernel, or
+    refuse. ``eager``: product, scale, mask, softmax, product.
     """
 
     AUTO = "auto"
@@ -174,7 +174,7 @@ class Execution:
             text = (
                 f"{{scaling}} static has one scale per tensor, not per {self.granularity}; use {{granularity}} tensor"
             )
-            raise InvalidInputError(text, field="granularity")
+            raise InvalidInputError(text, field=("scaling", "granularity"))
         for name in LAYOUT:
             require_range(name, getattr(self, name), 1, 10**MOST_DIGITS - 1, whole=True)
         require_range("zero", self.zero, 0, ZERO_STAGES[-1], whole=True)

@@ -108,6 +108,7 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
         yield _per_head(op, "queries_gradient", op.seq_q, op.head_dim, op.seq_kv)
         yield _per_head(op, "keys_gradient", op.seq_kv, op.head_dim, op.seq_q)
         return
+    yield from _grown_cache(op)
     yield _per_head(op, "scores", op.seq_q, op.seq_kv, op.head_dim)
     if not compiled:
         yield _over_scores(op, "scale", "mulu")
@@ -115,6 +116,21 @@ def unfused_attention(op: Attention, *, compiled: bool) -> Iterator[Kernel]:
             yield _over_scores(op, "mask", "addu")
     yield from _softmax(op, "softmax", reads=1.0, compiled=compiled)
     yield _per_head(op, "values", op.seq_q, op.head_dim, op.seq_kv)
+
+
+def is_over_a_cache(op: Attention) -> bool:
+    """Whether one query of each sequence meets keys and values of the steps before."""
+    return bool(not op.backward and np.all(np.asarray(op.seq_q) == 1) and np.any(np.asarray(op.seq_kv) > 1))
+
+
+def _grown_cache(op: Attention) -> Iterator[MemoryOp]:
+    """Keys and values of a step, each joined with all before in a new tensor, as transformers' cache grows by default
+    (``DynamicLayer.update``, transformers/cache_utils.py: ``torch.cat``)."""
+    if not is_over_a_cache(op):
+        return
+    rows = np.asarray(op.batch) * np.asarray(op.heads_kv) * np.asarray(op.seq_kv)
+    for name in ("keys", "values"):
+        yield MemoryOp(name=f"{op.name}.grown_{name}", kind="cat", rows=rows, cols=op.head_dim, dtype=op.dtype)
 
 
 def _per_head(op: Attention, name: str, m: Dim, n: Dim, k: Dim) -> MatMul:

@@ -23,7 +23,7 @@ from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_
 from archsearch.cost.floor import at_least
 from archsearch.cost.host import gap_s, launch_s
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
-from archsearch.cost.launches import Kernel, fused_backends, kernels_of, runs_fused
+from archsearch.cost.launches import Kernel, fused_backends, is_over_a_cache, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
 from archsearch.cost.quantization import ScaledMatMul, least_seconds
@@ -192,9 +192,20 @@ class CostModel:
         )
 
     def _op_cost(self, op: Op, execution: Execution) -> OpCost:
-        mixed = self._mixed_cost(op, execution)
-        if mixed is not None:
-            return mixed
+        """Cost of an op; attention of one query over a cache that may be the ``fastest`` also runs unfused where that
+        is faster, its launches counted; its scores take no memory worth counting there."""
+        cost = self._mixed_cost(op, execution) or self._plain_cost(op, execution)
+        if execution.attention != AttentionChoice.FASTEST or not (isinstance(op, Attention) and is_over_a_cache(op)):
+            return cost
+        unfused = self._plain_cost(op, replace(execution, attention="eager"))
+        launch = launch_s(self.gpu, execution)
+        takes = [np.maximum(c.cost.latency_s, as_float(c.cost.kernels) * launch) for c in (unfused, cost)]
+        faster = np.asarray(takes[0] < takes[1])
+        if not faster.any():
+            return cost
+        return unfused if faster.all() else either(~faster, cost, unfused, op)
+
+    def _plain_cost(self, op: Op, execution: Execution) -> OpCost:
         kernels = list(
             kernels_of(op, self.gpu, compiled=execution.compiled, attention=AttentionChoice(execution.attention))
         )
