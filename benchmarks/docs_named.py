@@ -58,6 +58,7 @@ def load_yaml(block: Block) -> None:
         ArchSearchError: it is none that the library accepts.
     """
     from archsearch.cost.execution import parse_execution
+    from archsearch.hardware.architecture import architecture_files
     from archsearch.hardware.folders import profiles_dirs
     from archsearch.hardware.profile import read_profile
     from archsearch.models.registry.load import load_model
@@ -76,7 +77,8 @@ def load_yaml(block: Block) -> None:
     if block.options.get("is") == "execution":
         parse_execution(str(path), Workload())
     elif block.options.get("is") == "profile":
-        read_profile(path, profiles_dirs(path.parent))
+        folders = tuple(profiles_dirs(path.parent))
+        read_profile(path, folders, architecture_files(folders))
     elif "dimensions" in told:
         load_space(path)
     elif "transformer" in told:

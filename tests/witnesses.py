@@ -148,7 +148,7 @@ PLACEMENT = {
     "--pcie-gb-s": (OFFLOADED, f"{OFFLOADED} --pcie-gb-s 5"),
     "--caption-model": "--caption-model qwen2.5-0.5b",
     "--caption-tokens": ("--caption-model qwen2.5-0.5b", "--caption-model qwen2.5-0.5b --caption-tokens 20"),
-    "--prompt-tokens": ("--caption-model qwen2.5-0.5b", "--caption-model qwen2.5-0.5b --prompt-tokens 2000"),
+    "--prompt-tokens": ("--caption-model qwen2.5-0.5b", "--caption-model qwen2.5-0.5b --prompt-tokens 30000"),
 }
 
 POOL = {"--hardware": "-g l4"}
@@ -578,7 +578,7 @@ VERBS |= {
             "--max-gpus": "--max-gpus 2",
             "--training": "--training distill",
             "--min-retained": "--min-retained 1",
-            "--retained": "--retained compile=0.5",
+            "--retained": "--retained fp8-row=0.5",
             "--price": "--price h100-sxm=1",
             **REPORT,
         },

@@ -31,7 +31,7 @@ def _small(layers: int) -> Reference:
             up_block_types=tuple(name.format("Up") for name in blocks),
         ),
         inputs=inputs(16, 4, 4),
-        workload=Workload(height=64, width=96, frames=17),
+        workload=Workload(height=64, width=96, frames=33),
     )
 
 

@@ -131,7 +131,6 @@ class CogVideoXVAEConfig(VideoAutoencoder):
             chunk.held = done
             with nullcontext() if chunk.is_first else a.again():
                 after = self._decode_chunk(chunk, latents)
-            a.at_the_loss(as_float(chunk.before + chunk.kept) * (chunk.repeats > 0))  # still there when forward ends
             done = done + chunk.repeats * elements(a, (after, *size), self.out_channels)
             rows = rows + chunk.repeats * blocks.product(a.w.batch_size, after, *size)
         a.pointwise("decoder.join", "cat", rows, self.out_channels)
