@@ -90,5 +90,8 @@ def test_a_step_over_a_cache_is_served_by_the_fastest_choice(gpu: str, name: str
                 times[choice.value] = float(CostModel(spec).price(load_preset(name), work, run).latency_s)
             except UnsupportedError:
                 continue
+        if not times:  # Pascal compiles nothing
+            assert str(spec.compute_capability) < "7.0"
+            continue
         assert times["auto"] == times["fastest"]
         assert times["auto"] <= min(times.values()) * (1 + 1e-9), times
