@@ -9,7 +9,6 @@ scaled and shifted by the latents themselves, at every resolution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -98,7 +97,7 @@ class CogVideoXVAEConfig(VideoAutoencoder):
         done: Elements = 0.0
         for chunk in Chunk.of(a, "encoder", total, SAMPLE_FRAMES):
             chunk.held = done
-            with nullcontext() if chunk.is_first else a.again():
+            with chunk.weights():
                 after = self._encode_chunk(chunk, size)
             done = done + chunk.repeats * elements(a, (after, *latents), moments)
         rows = blocks.product(a.w.batch_size, frames, *latents)
@@ -129,7 +128,7 @@ class CogVideoXVAEConfig(VideoAutoencoder):
         rows: Dim = 0
         for chunk in Chunk.of(a, "decoder", frames, LATENT_FRAMES):
             chunk.held = done
-            with nullcontext() if chunk.is_first else a.again():
+            with chunk.weights():
                 after = self._decode_chunk(chunk, latents)
             done = done + chunk.repeats * elements(a, (after, *size), self.out_channels)
             rows = rows + chunk.repeats * blocks.product(a.w.batch_size, after, *size)

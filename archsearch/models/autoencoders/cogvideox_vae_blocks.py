@@ -8,7 +8,7 @@ with the video's first, which stands for itself where others are pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,10 @@ class Chunk:
     def left(self) -> Elements:
         """Elements kept after the run: those of before where there is none."""
         return np.where(self.repeats > 0, as_float(self.kept), as_float(self.before))
+
+    def weights(self) -> AbstractContextManager[None]:
+        """Around a run: weights count in the first chunk alone."""
+        return nullcontext() if self.is_first else self.a.again()
 
     def times(self, count: Dim = 1, carries: Elements = 0.0) -> AbstractContextManager[None]:
         """``count`` modules alike, in every repeat."""

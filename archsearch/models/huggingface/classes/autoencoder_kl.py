@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.kl import AutoencoderKLConfig
+from archsearch.models.huggingface.classes.block_types import require_block_types, write_block_types
 from archsearch.models.huggingface.classes.calls import autoencoder_inputs
 from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
@@ -13,20 +11,12 @@ _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecode
 
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
-    stages = len(tuple(fields["block_out_channels"]))
-    for key, block in _BLOCKS.items():
-        types = list(values.get(key, (block,)))
-        if types != [block] * stages:
-            raise UnsupportedError(
-                f"{where}: {key}={json.dumps(types)} is not supported, only {block} for each of the "
-                f"{stages} block_out_channels"
-            )
+    require_block_types(_BLOCKS, fields, values, where, absent=1)
 
 
 def _finish(config: AutoencoderKLConfig, document: Document) -> None:
     document["block_out_channels"] = list(document["block_out_channels"])
-    stages = len(document["block_out_channels"])
-    document |= {key: [block] * stages for key, block in _BLOCKS.items()}
+    write_block_types(_BLOCKS, document)
 
 
 FORMATS = {

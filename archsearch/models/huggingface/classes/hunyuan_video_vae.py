@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from archsearch.errors import UnsupportedError
 from archsearch.models.autoencoders.hunyuan_video_vae import HunyuanVideoVAEConfig
+from archsearch.models.huggingface.classes.block_types import require_block_types, write_block_types
 from archsearch.models.huggingface.classes.calls import autoencoder_inputs
 from archsearch.models.huggingface.classes.format import Document, Fields, Format, Values
 
@@ -14,20 +12,12 @@ _BLOCKS = {"down_block_types": "HunyuanVideoDownBlock3D", "up_block_types": "Hun
 
 def _complete(fields: Fields, values: Values, where: str) -> None:
     fields["spatial_compression_ratio"] = int(fields["spatial_compression_ratio"])
-    stages = len(tuple(fields["block_out_channels"]))
-    for key, block in _BLOCKS.items():
-        types = list(values.get(key, (block,) * stages))
-        if types != [block] * stages:
-            raise UnsupportedError(
-                f"{where}: {key}={json.dumps(types)} is not supported, only {block} for each of the "
-                f"{stages} block_out_channels"
-            )
+    require_block_types(_BLOCKS, fields, values, where)
 
 
 def _finish(config: HunyuanVideoVAEConfig, document: Document) -> None:
     document["block_out_channels"] = [int(width) for width in document["block_out_channels"]]
-    stages = len(document["block_out_channels"])
-    document |= {key: [block] * stages for key, block in _BLOCKS.items()}
+    write_block_types(_BLOCKS, document)
 
 
 FORMATS = {
