@@ -229,8 +229,8 @@ class CostModel:
         if mask.all() or not mask.any():
             return None
         fused = replace(op, head_dim=np.where(mask, op.head_dim, np.asarray(op.head_dim)[mask][0]))
-        first = self._op_cost(fused, execution)
-        return either(mask, first, self._op_cost(op, replace(execution, attention="eager")), op)
+        first = self._plain_cost(fused, execution)
+        return either(mask, first, self._plain_cost(op, replace(execution, attention="eager")), op)
 
     def _kernel_cost(self, kernel: Kernel, execution: Execution) -> KernelCost:
         if isinstance(kernel, Collective):
