@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services lint format docs bench clean
+.PHONY: help demo test test-services test-browser lint format docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ test: $(VENV)/.installed-tests ## run the tests
 test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL, gRPC and Dask
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
+
+test-browser: $(VENV)/.installed-tests ## run the tests of what a browser shows, in Chromium
+	sh tests/browser/install-chromium.sh
+	$(BIN)/python -m pytest -n 0 -m browser tests/browser
 
 lint: $(VENV)/.installed-tests ## ruff and mypy
 	$(BIN)/ruff check .
