@@ -15,8 +15,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from archsearch.errors import InvalidInputError
+from archsearch.files import read_text
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_VALUES = 200_000
+"""Values of a YAML text, each anchored part counted as often as an alias repeats it. The largest real file, a hundred thousand
+dimension values written out, is not larger; a few lines of nested aliases are 10^12."""
 Location = tuple[int | str, ...]
 """The keys and indices that lead to a part of a file."""
 
@@ -36,10 +40,11 @@ def read_mapping(path: Path) -> dict[str, object]:
     Raises:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
-    text = _text(path)
+    text = read_text(path)
     try:
         loader = _LOADER(text)
         node = loader.get_single_node()
+        _refuse_expanding(node)
         _refuse_repeated_keys(node, path)
         content = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
@@ -48,7 +53,7 @@ def read_mapping(path: Path) -> dict[str, object]:
         raise InvalidInputError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
         # of the latter: a date without such a day, a key that is a list, an anchor inside itself, a number without end
-        raise InvalidInputError(f"{path}: not valid YAML: {error}") from None
+        raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InvalidInputError(f"{path}:1: expected 'field: value' lines, found {type(content).__name__}")
     return cast("dict[str, Any]", content)
@@ -61,9 +66,12 @@ def load_text(text: str) -> object:
         ValueError: it is not YAML, in the parser's words.
     """
     try:
-        return cast("object", yaml.safe_load(text))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+        loader = _LOADER(text)
+        node = loader.get_single_node()
+        _refuse_expanding(node)
+        return cast("object", loader.construct_document(node)) if node is not None else None
+    except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
@@ -84,7 +92,7 @@ def record_of(model: type[AnyRecord], content: Mapping[str, object], path: Path,
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        root = yaml.compose(_text(path), Loader=_LOADER)
+        root = yaml.compose(read_text(path), Loader=_LOADER)
         lines = [_problem(item, at, root, path, model) for item in error.errors()]
         raise InvalidInputError("\n".join(dict.fromkeys(lines))) from None
 
@@ -101,7 +109,7 @@ def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
 
 def line_of(path: Path, *location: str | int) -> int:
     """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
-    return _line(yaml.compose(_text(path), Loader=_LOADER), location)
+    return _line(yaml.compose(read_text(path), Loader=_LOADER), location)
 
 
 def without_key(path: Path, key: str) -> str:
@@ -110,7 +118,7 @@ def without_key(path: Path, key: str) -> str:
     Raises:
         InvalidInputError: the file cannot be read, or holds no mapping with that key.
     """
-    text = _text(path)
+    text = read_text(path)
     root = yaml.compose(text, Loader=_LOADER)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     found = next(((name, value) for name, value in pairs if name.value == key), None)
@@ -128,13 +136,6 @@ def _last_line(node: yaml.Node) -> int:
         return _last_line(last[1] if isinstance(last, tuple) else last)
     mark = node.end_mark
     return int(mark.line) - (1 if mark.column == 0 and mark.line > node.start_mark.line else 0)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
 
 
 class _Mistake(TypedDict):
@@ -205,6 +206,41 @@ def _line(node: yaml.Node | None, location: Location) -> int:
 
 def _line_of(node: yaml.Node | None) -> int:
     return 1 if node is None else int(node.start_mark.line) + 1
+
+
+def _refuse_expanding(root: yaml.Node | None) -> None:
+    """Aliases that expand to more than ``MOST_VALUES``, or into themselves, would never end.
+
+    Counts each node once, its children before itself: in time linear in the text, whatever it expands to.
+
+    Raises:
+        ValueError: it does.
+    """
+    sizes: dict[int, int | None] = {}  # None while a node's children are counted
+    stack = [root] if root is not None else []
+    while stack:
+        node = stack[-1]
+        children = _children(node)
+        if id(node) not in sizes:
+            sizes[id(node)] = None
+            stack += [child for child in children if id(child) not in sizes]
+            if any(sizes.get(id(child), 0) is None for child in children):
+                raise ValueError(f"line {_line_of(node)}: an alias inside of what it stands for")
+            continue
+        stack.pop()
+        if sizes[id(node)] is None:
+            size = 1 + sum(sizes[id(child)] or 0 for child in children)
+            if size > MOST_VALUES:
+                raise ValueError(
+                    f"line {_line_of(node)}: over {MOST_VALUES:,} values, each as often as an alias repeats it"
+                )
+            sizes[id(node)] = size
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:

@@ -302,11 +302,12 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
 
     import yaml
 
+    from archsearch.files import write_text
     from archsearch.search.explore.students import find_student
 
     found = find_student(plan, gpu, share)
     if output is not None:
-        output.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
+        write_text(output, yaml.safe_dump(found.config, sort_keys=False))
     if json:
         print_json({**asdict(found), "execution": plan.deployment.step_execution.to_dict()})
         return

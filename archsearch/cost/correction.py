@@ -17,7 +17,6 @@ see.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -33,6 +32,7 @@ from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
+from archsearch.files import read_json
 from archsearch.hardware.spec import GpuSpec
 from archsearch.yaml_records import line_of
 
@@ -212,11 +212,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """
     if not path.is_file():
         return {}
-    try:
-        raw = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise InvalidInputError(f"{path}:{line}: not a correction file: {error}") from None
+    raw = read_json(path)
     kernels = raw.get("kernels") if isinstance(raw, dict) else None
     if not isinstance(kernels, dict):
         raise InvalidInputError(f"{path}:1: not a correction file: it has no mapping kernels")

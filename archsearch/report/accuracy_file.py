@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.files import replacing, write_text
 from archsearch.report.accuracy import accuracy_info
 from archsearch.report.accuracy_html import page
 from archsearch.report.accuracy_png import draw_png
@@ -47,10 +48,8 @@ def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by
     """
     check_report_path(path)
     info = accuracy_info(predicted, title=title, by=by)
-    try:
-        if path.suffix.lower() == ".html":
-            path.write_text(page(info), encoding="utf-8")
-        else:
-            draw_png(info, path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    if path.suffix.lower() == ".html":
+        write_text(path, page(info))
+    else:
+        with replacing(path) as draft:
+            draw_png(info, draft)

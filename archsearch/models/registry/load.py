@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.files import read_text
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import from_hf
 from archsearch.models.registry.families import family_names, get_family, load_preset, preset_family
@@ -44,7 +45,7 @@ def load_model(text: str) -> ModelConfig:
 
 def _from_yaml(path: Path) -> ModelConfig:
     try:
-        values = load_text(path.read_text(encoding="utf-8"))
+        values = load_text(read_text(path))
     except ValueError as error:
         raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "family" not in values:

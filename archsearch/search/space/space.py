@@ -25,6 +25,7 @@ from archsearch.cost.asked_execution import chosen_execution, with_changes
 from archsearch.cost.execution import Execution
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.files import read_text
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
@@ -286,7 +287,7 @@ def parse_space(path: Path) -> SearchSpace:
         UnknownNameError: it names a family, field or proxy that does not exist.
     """
     record = parse_record(SpaceRecord, path)
-    space = SearchSpace(record, str(path), path.read_text(encoding="utf-8"))
+    space = SearchSpace(record, str(path), read_text(path))
     space.validate()
     return space
 
