@@ -54,6 +54,7 @@ FLOORS: Floors = (
     ("testing",),
     ("api",),
     ("report",),
+    ("ui",),
     ("archsearch",),
     ("cli",),
     ("__main__",),
