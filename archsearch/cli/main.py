@@ -24,6 +24,7 @@ from archsearch.cli import (
     recommend,
     serve,
     spaces,
+    ui,
     validate,
 )
 from archsearch.cli import study as study_verbs
@@ -58,6 +59,7 @@ app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
+app.command("ui")(ui.ui)
 
 
 def _version(value: bool) -> None:
