@@ -115,8 +115,9 @@ def examples() -> Iterator[tuple[str, str]]:
             yield page.name, code
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code":
-                yield notebook.name, "".join(cell["source"])
+            code = "".join(cell["source"])
+            if cell["cell_type"] == "code" and not code.startswith("%%"):  # another language than Python
+                yield notebook.name, code
 
 
 def test_examples_and_notebooks_use_public_names_alone():
