@@ -112,7 +112,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _keep(path: Path) -> None:
-    """Have the system put a file, or a folder's list of names, onto the disk; where it cannot (Windows' folders), not."""
+    """Have the system put a file, or a folder's list of names, onto the disk, where it can (not Windows' folders)."""
     flags = os.O_RDONLY if path.is_dir() or os.name != "nt" else os.O_RDWR
     with suppress(PermissionError, NotImplementedError):
         descriptor = os.open(path, flags)

@@ -64,7 +64,7 @@ def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
 
     texts = frame.select_dtypes(exclude=["number", "bool"])
     changed = {
-        name: column.mask(
+        str(name): column.mask(
             column.astype("string").str.match(r"[=+\-@\t\r]").fillna(False).astype(bool)
             & pd.to_numeric(column, errors="coerce").isna(),
             "'" + column.astype("string"),

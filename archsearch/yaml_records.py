@@ -19,8 +19,8 @@ from archsearch.files import read_text
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_VALUES = 200_000
-"""Values of a YAML text, each anchored part counted as often as an alias repeats it. The largest real file, a hundred thousand
-dimension values written out, is not larger; a few lines of nested aliases are 10^12."""
+"""Values of a YAML text, each anchored part counted as often as an alias repeats it. No real file is larger; some
+lines of nested aliases are 10^12."""
 Location = tuple[int | str, ...]
 """The keys and indices that lead to a part of a file."""
 

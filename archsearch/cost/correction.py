@@ -213,7 +213,8 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     if not path.is_file():
         return {}
     raw = read_json(path)
-    kernels = raw.get("kernels") if isinstance(raw, dict) else None
+    raw = raw if isinstance(raw, dict) else {}
+    kernels = raw.get("kernels")
     if not isinstance(kernels, dict):
         raise InvalidInputError(f"{path}:1: not a correction file: it has no mapping kernels")
     if unknown := sorted(set(raw) - {"kernels", *DESCRIBED}):
