@@ -145,6 +145,7 @@ def register(model: str | None, gpu: str | None) -> None:
     """Make the page known to the server; all its visitors share the fronts."""
     fronts = Fronts()
 
-    @ui.page("/", title=TITLE, dark=None)
     def page(request: Request) -> None:
         build(model, gpu, dict(request.query_params), fronts)
+
+    ui.page("/", title=TITLE, dark=None)(page)
