@@ -25,6 +25,7 @@ from archsearch.cli import (
     report,
     serve,
     spaces,
+    ui,
     validate,
 )
 from archsearch.cli import study as study_verbs
@@ -60,6 +61,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
+app.command("ui")(ui.ui)
 
 
 def _version(value: bool) -> None:

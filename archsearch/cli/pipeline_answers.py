@@ -125,6 +125,7 @@ def _print_stages(d: dict[str, Any]) -> None:
             for s in d["stages"]
         ],
         left=("stage",),
+        less=("PCIe s", "roofline s", "ms/call", "host s", "GPU s"),
     )
 
 
@@ -335,7 +336,7 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     for name in ("num_layers", "num_single_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
         if name in found.config:
             rows.append((name, getattr(teacher, name), found.config[name]))
-    print_table("", ("", "teacher", "student"), rows, left=("",))
+    print_table("", ("", "teacher", "student"), rows, left=("",), beside=True)
 
 
 def print_levers(json: bool) -> None:

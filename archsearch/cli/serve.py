@@ -252,7 +252,8 @@ def _print(d: dict[str, Any]) -> None:
         )
         for g in d["fleet"]
     ]
-    print_table("", columns, rows, left=("pipeline", "GPU"))
+    less = ("mean batch", "batch limit", "requests/s", "replicas")
+    print_table("", columns, rows, left=("pipeline", "GPU"), less=less)
     if d.get("alternatives"):
         print_table(
             "others",
