@@ -180,7 +180,8 @@ def corrected(
     held by, while it is learned from the time at the clock of the mechanism.
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
-    next multiple, so that what misalignment costs is the mechanism's to say.
+    next multiple, so that what misalignment costs is the mechanism's to say. Scales were found in every call; products
+    with ``static`` ones take the factor of the same with those.
     """
     time = predict(dims)
 
@@ -188,7 +189,8 @@ def corrected(
         answer = predict(shapes)
         return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(at_its_clock(answer))
 
-    widths = _rounded_up(dims) if uses_matrix_units(gpu, dtype) else dims
+    measured = {name: value for name, value in dims.items() if name != "static"}
+    widths = _rounded_up(measured) if uses_matrix_units(gpu, dtype) else measured
     factor = np.exp(leashed(widths, time.latency_s.shape, learned))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
     floor = work / gpu.peak_flops(dtype)
