@@ -101,7 +101,12 @@ def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
 
 def line_of(path: Path, *location: str | int) -> int:
     """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
-    return _line(yaml.compose(_text(path), Loader=_LOADER), location)
+    return line_of_text(_text(path), *location)
+
+
+def line_of_text(text: str, *location: str | int) -> int:
+    """As ``line_of``, of a YAML text."""
+    return _line(yaml.compose(text, Loader=_LOADER), location)
 
 
 def without_key(path: Path, key: str) -> str:

@@ -321,6 +321,7 @@ VERBS: dict[str, Verb] = {
     ),
     "models list": Verb("models list", JSON),
     "models show": Verb("models show bert-base", JSON),
+    "models fields": Verb("models fields decoder", JSON),
     "spaces list": Verb("spaces list", JSON),
     "spaces show": Verb("spaces show {space}", JSON),
 }
