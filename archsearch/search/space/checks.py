@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -62,12 +62,12 @@ def field_problems(record: SpaceRecord, family: str, config_class: type[HasField
     and required fields that the space does not give."""
     expressions = [Expression.parse(text) for text in (*record.derived.values(), *record.constraints)]
     read = frozenset[str]().union(*(expression.names for expression in expressions))
-    fields = config_class.__dataclass_fields__
+    known = [f.name for f in fields(config_class)]
     given = {name: section for section in SECTIONS for name in getattr(record, section)}
     for name, section in given.items():
-        if name not in fields and name not in read:
+        if name not in known and name not in read:
             hint = f"(a helper that is no field must be read by an expression; {all_fields_of(family)})"
-            yield SpaceProblem((section, name), UnknownNameError(f"{family} field", name, fields, hint))
+            yield SpaceProblem((section, name), UnknownNameError(f"{family} field", name, known, hint))
     yield from _kind_problems(record, config_class)
     for missing in missing_fields(family, config_class, given):
         text = f"family {family} {missing.told}; give each under fixed, dimensions or derived"

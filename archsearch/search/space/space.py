@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from archsearch.arrays import Column
 from archsearch.cost.execution import Execution, chosen_execution, with_changes
 from archsearch.data import data_path
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement
+from archsearch.search.space.changes import changed_record
 from archsearch.search.space.checks import (
     WIDTH_FIELDS,
     SpaceProblem,
@@ -53,12 +54,14 @@ class SearchSpace:
     """A checked space file. ``origin`` is where it was read from, ``source_text`` what it says.
 
     ``traces`` are of its builder's modules, as a study keeps them: what they tell needs no leave to run code.
+    ``changes`` are the keys of the file that were set to other values (``with_changes``), as they were given.
     """
 
     record: SpaceRecord
     origin: str
     source_text: str
     traces: StoredTraces | None = field(default=None, repr=False, compare=False)
+    changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -85,6 +88,24 @@ class SearchSpace:
     def execution(self) -> Execution:
         """How its models run."""
         return execution_from(self.record.execution, self.workload).resolved(self.workload)
+
+    def with_keys(self, changes: Mapping[str, object]) -> SearchSpace:
+        """The space with keys of its file set to other values, ``{"workload.batch_size": 8}`` (see
+        ``search.space.changes``). Its text changes with it: what a study stores is the space as it ran.
+
+        Raises:
+            InvalidInputError: a key that no space has, or values that describe no space.
+        """
+        if not changes:
+            return self
+        record, content = changed_record(cast("dict[str, object]", load_text(self.source_text)), changes)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        changed = replace(self, record=record, source_text=text, changes={**self.changes, **changes})
+        try:
+            changed.validate()
+        except ArchSearchError as error:
+            raise InvalidInputError(f"with {{set}} {', '.join(changes)}: {error}", field="set") from None
+        return changed
 
     def with_execution(
         self, execution: Execution | str | None = None, changes: Mapping[str, object] | None = None
@@ -289,8 +310,10 @@ def parse_space(path: Path) -> SearchSpace:
     return space
 
 
-def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) -> SearchSpace:
-    """A space from YAML text that was checked before (as studies store it).
+def space_from_text(
+    text: str, origin: str, traces: StoredTraces | None = None, changes: Mapping[str, object] | None = None
+) -> SearchSpace:
+    """A space from YAML text that was checked before (as studies store it); ``changes`` were made in the text.
 
     Raises:
         InvalidInputError: the text is no longer a legal space.
@@ -299,7 +322,7 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
         record = SpaceRecord.model_validate(load_text(text))
     except ValueError as error:
         raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
-    space = SearchSpace(record, origin, text, traces)
+    space = SearchSpace(record, origin, text, traces, changes or {})
     space.validate()
     return space
 
