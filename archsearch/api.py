@@ -125,6 +125,7 @@ def enumerate_space(
     output: str | Path | None = None,
     progress: bool = False,
     scheduler: str | None = None,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a search space on a GPU or pool: every architecture is evaluated.
@@ -135,6 +136,8 @@ def enumerate_space(
         output: also write the front there (.parquet, .csv or .json).
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers do the work (``tcp://HOST:PORT``).
+        set: keys of the space's file set to other values, ``{"workload.batch_size": 8}``, dotted; a name set in
+            ``fixed``, ``dimensions`` or ``derived`` leaves the other two.
         allow_code: let the code that the space names run.
 
     Returns:
@@ -150,7 +153,17 @@ def enumerate_space(
     """
     from archsearch.search.explore.enumeration import enumerate_space as enumerated
 
-    return enumerated(space, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
+    changed = _with_keys(space, set)
+    return enumerated(changed, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
+
+
+def _with_keys(space: str | Path | SearchSpace, changes: Mapping[str, object] | None) -> str | Path | SearchSpace:
+    """The space with keys of its file set to other values, where there are any."""
+    if not changes:
+        return space
+    from archsearch.search.space.space import load_space
+
+    return load_space(space).with_keys(changes)
 
 
 def run_study(
@@ -165,6 +178,7 @@ def run_study(
     progress: bool = True,
     scheduler: str | None = None,
     fidelity: Fidelity | None = None,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> optuna.Study:
     """Search a space on a GPU or pool and store the study. An interrupt keeps what is done.
@@ -181,6 +195,7 @@ def run_study(
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers enumerate.
         fidelity: how trials are evaluated (default: by the cost model and the quality's proxy alone).
+        set: keys of the space's file set to other values, as ``enumerate_space`` takes them; the study keeps them.
         allow_code: let the code that the space names run.
 
     Returns:
@@ -195,7 +210,7 @@ def run_study(
     from archsearch.search.studies.study import run_study as searched
 
     return searched(
-        space,
+        _with_keys(space, set),
         hardware,
         trials=trials,
         strategy=strategy,
@@ -260,6 +275,7 @@ def recommend(
     weights: Mapping[str, float] | None = None,
     storage: str | None = None,
     progress: bool = True,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The best architectures of a study or space within limits, with the reason for each.
@@ -275,6 +291,7 @@ def recommend(
             then what trades the objectives best (default: what the space says).
         top: how many.
         weights: what counts more, by metric (1 for those left out); the baseline then plays no part in the order.
+        set: keys of a space's file set to other values, as ``enumerate_space`` takes them.
         storage, progress, allow_code: as ``run_study`` takes them.
 
     Returns:
@@ -288,10 +305,11 @@ def recommend(
         UnsupportedError: code without leave.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
+    from archsearch.search.answers.candidates import changed_source
     from archsearch.search.answers.recommend import recommend as recommended
 
     return recommended(
-        source,
+        changed_source(source, set, storage) if set else source,
         hardware,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,

@@ -109,7 +109,12 @@ def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
 
 def line_of(path: Path, *location: str | int) -> int:
     """The line (from 1) where a field of a YAML file stands, or the deepest part of its place that the file has."""
-    return _line(yaml.compose(read_text(path), Loader=_LOADER), location)
+    return line_of_text(read_text(path), *location)
+
+
+def line_of_text(text: str, *location: str | int) -> int:
+    """As ``line_of``, of a YAML text."""
+    return _line(yaml.compose(text, Loader=_LOADER), location)
 
 
 def without_key(path: Path, key: str) -> str:
@@ -147,20 +152,32 @@ class _Mistake(TypedDict):
     input: object
 
 
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """What is wrong with a record that no file holds: ``field: message`` of each problem."""
+    return [_told(item, (), model) for item in error.errors()]
+
+
 def _problem(item: _Mistake, at: Location, root: yaml.Node | None, path: Path, model: type[BaseModel]) -> str:
     """One pydantic error as ``file:line: field: message``."""
+    return f"{path}:{_line(root, (*at, *_location(item)))}: {_told(item, at, model)}"
+
+
+def _location(item: _Mistake) -> Location:
     # pydantic marks an illegal mapping key with a trailing "[key]"
-    location = tuple(part for part in item["loc"] if part != "[key]")
+    return tuple(part for part in item["loc"] if part != "[key]")
+
+
+def _told(item: _Mistake, at: Location, model: type[BaseModel]) -> str:
+    location = _location(item)
     field = ".".join(str(part) for part in (*at, *location))
-    where = f"{path}:{_line(root, (*at, *location))}"
     if item["type"] == "extra_forbidden":
-        return f"{where}: {field}: unknown field{_near_field(model, location)}"
+        return f"{field}: unknown field{_near_field(model, location)}"
     if item["type"] == "missing":
-        return f"{where}: {field}: required field is missing"
+        return f"{field}: required field is missing"
     message = item["msg"].removeprefix("Value error, ")
     given = item.get("input")
     shown = f" (found {given!r})" if isinstance(given, str | int | float) else ""
-    return f"{where}: {field + ': ' if field else ''}{message}{shown}"
+    return f"{field + ': ' if field else ''}{message}{shown}"
 
 
 def _near_field(model: type[BaseModel], location: Location) -> str:
@@ -169,7 +186,7 @@ def _near_field(model: type[BaseModel], location: Location) -> str:
     for part in location[:-1]:
         if isinstance(part, int) or part not in record.model_fields:
             continue  # a list's index or a mapping's key: the record is its items'
-        record = _record_type(record.model_fields[part].annotation) or record
+        record = record_type(record.model_fields[part].annotation) or record
     return near_names(str(location[-1]), list(record.model_fields))
 
 
@@ -179,11 +196,11 @@ def near_names(name: str, names: Collection[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(names)}"
 
 
-def _record_type(annotation: object) -> type[BaseModel] | None:
+def record_type(annotation: object) -> type[BaseModel] | None:
     """The record class inside an annotation such as ``Memory``, ``Pcie | None`` or ``dict[str, Source]``, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    inner = (_record_type(argument) for argument in getattr(annotation, "__args__", ()))
+    inner = (record_type(argument) for argument in getattr(annotation, "__args__", ()))
     return next((record for record in inner if record), None)
 
 

@@ -160,6 +160,7 @@ SPACE_RUN = {
     **EXECUTION,
     "--data-parallel": "--data-parallel 2",
     "--zero": refused("--zero 1"),
+    "--set": ("", "--set workload.batch_size=3"),
     "--hardware": "-g l4",
     "--weights": ("-g h100-sxm,l4", "-g h100-sxm,l4 --weights h100-sxm=0.9,l4=0.1"),
     **PROFILES,
@@ -206,6 +207,7 @@ VERBS: dict[str, Verb] = {
         {
             "--hardware": "-g l4",
             "--checkpointing": ("--phase train", "--phase train --checkpointing"),
+            "--set": at("explain {space}:1", "", "--set workload.batch_size=3"),
             "--storage": refused("--storage {store}", base="explain done:1"),
             "--allow-code": refused("--allow-code", base="explain {mine}:tower -g h100-sxm"),
             **JSON,
@@ -321,6 +323,7 @@ VERBS: dict[str, Verb] = {
     ),
     "models list": Verb("models list", JSON),
     "models show": Verb("models show bert-base", JSON),
+    "models fields": Verb("models fields decoder", JSON),
     "spaces list": Verb("spaces list", JSON),
     "spaces show": Verb("spaces show {space}", JSON),
 }

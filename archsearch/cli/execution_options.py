@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from archsearch.cli.groups import option, option_name, said
+from archsearch.cli.options import keys_set
 from archsearch.cost.execution import ExecutionFields
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ class ExecutionOptions:
         """The options that were given."""
         return [option_name(name) for name in said(self)]
 
-    def on(self, space: str) -> SearchSpace:
-        """A space by name or file, run as was said, or as it says itself.
+    def on(self, space: str, keys: list[str] | None = None) -> SearchSpace:
+        """A space by name or file, with keys set as ``--set`` says, run as was said, or as it says itself.
 
         Raises:
-            UnknownNameError, InvalidInputError: no such space, or what was said names no execution.
+            UnknownNameError, InvalidInputError: no such space or key, or what was said names no execution.
         """
         from archsearch.search.space.space import load_space
 
-        loaded = load_space(space)
+        loaded = load_space(space).with_keys(keys_set(keys))
         return loaded.with_execution(self.execution, self.changes) if self.flags else loaded

@@ -83,7 +83,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 on success, 2 with one line on stderr for a user's mistake."""
+    """Run the command line and exit: 0 on success, 2 with a line on stderr for each of a user's mistakes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? for a box line, not a traceback
@@ -129,7 +129,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(message: str) -> int:
     lines = (" ".join(line.split()) for line in message.splitlines())  # a file's problems come one a line
-    print(f"archsearch: {'; '.join(line for line in lines if line)}", file=sys.stderr)
+    print("\n".join(f"archsearch: {line}" for line in lines if line), file=sys.stderr)
     return USER_MISTAKE
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
@@ -84,6 +84,11 @@ def _folded(line: str, width: int) -> list[str]:
     below = " " * (label.end() if label else lead + 2)
     whole = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
+
+
+def changes_line(changes: Mapping[str, object]) -> str:
+    """What was set in a space's file, as ``--set`` takes it."""
+    return ", ".join(f"{key}={json.dumps(value, default=str)}" for key, value in changes.items())
 
 
 def say_prices(quotes: Quotes, give: str) -> None:

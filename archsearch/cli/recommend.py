@@ -9,7 +9,7 @@ import typer
 
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
-from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
 from archsearch.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 ATTRIBUTES = (
-    *("space", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
+    *("space", "set", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
     *("execution", "quality", "gains", "pool"),
     *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
     *("exact", "front"),
@@ -68,6 +68,7 @@ def recommend(
             "pipeline for `pipeline`).",
         ),
     ] = Format.TABLE,
+    set_keys: SetKeys = None,
     storage: Storage = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
@@ -83,7 +84,7 @@ def recommend(
     _refuse_two(top, rank, json, output_format)
     whole_file = output_format in (Format.HF, Format.YAML, Format.PIPELINE)
     frame = recommended(
-        _source(source, execution, storage) if execution.flags else source,
+        _source(source, set_keys, execution, storage) if set_keys or execution.flags else source,
         pool.pool,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
@@ -138,23 +139,23 @@ def _records(result: SearchResult) -> list[dict[str, object]]:
     return [record | class_fields(result, row) for row, record in enumerate(result.records(), start=1)]
 
 
-def _source(source: str, execution: ExecutionOptions, storage: str | None) -> SearchSpace:
-    """A space, run as was said.
+def _source(source: str, keys: list[str] | None, execution: ExecutionOptions, storage: str | None) -> SearchSpace:
+    """A space with keys set otherwise, run as was said.
 
     Raises:
-        InvalidInputError: a study, which keeps how it ran.
+        InvalidInputError: a study, which keeps its space and how it ran.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.search.answers.candidates import resolve_source
+    from archsearch.search.answers.candidates import changed_source, resolve_source
     from archsearch.search.space.space import SearchSpace
 
-    resolved = resolve_source(source, storage)
+    resolved = changed_source(source, keys_set(keys), storage) if keys else resolve_source(source, storage)
     if not isinstance(resolved, SearchSpace):
         raise InvalidInputError(
             f"study {source!r} keeps how its architectures ran: leave out {', '.join(execution.flags)}, or name its "
             "space"
         )
-    return resolved.with_execution(execution.execution, execution.changes)
+    return resolved.with_execution(execution.execution, execution.changes) if execution.flags else resolved
 
 
 def _only(result: SearchResult, rank: int) -> SearchResult:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.output import (
+    changes_line,
     gibibytes,
     millions,
     milliseconds,
@@ -32,6 +33,8 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     exact = "exact front" if advice.exact else "front of the sampled architectures"
     size = f"{advice.front} architectures, prefers {advice.prefer}"
     say(f"{setting.space} on {', '.join(setting.pool.ids)}: {workload}; {exact}, {size}")
+    if setting.changes:
+        say(f"set: {changes_line(setting.changes)}")
     say(f"execution: {setting.execution.line()}")
     shown = {str(record["rank"]): record for record in records}
     for beside in beside_records(result).values():

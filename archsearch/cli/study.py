@@ -17,9 +17,10 @@ from archsearch.cli.options import (
     PoolOptions,
     Profiles,
     Scheduler,
+    SetKeys,
     Storage,
 )
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import changes_line, note, print_json, print_table
 
 if TYPE_CHECKING:
     from archsearch.search.explore.fidelity import Fidelity
@@ -105,6 +106,7 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
+    set_keys: SetKeys = None,
     scheduler: Scheduler = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
@@ -122,7 +124,7 @@ def run(
 
     if overwrite and name is None:
         raise InvalidInputError("--overwrite replaces the study of a name: give --name")
-    chosen, searched, gpus = fidelity.fidelity, execution.on(space), pool.pool
+    chosen, searched, gpus = fidelity.fidelity, execution.on(space, set_keys), pool.pool
     if overwrite and name in study_names(storage):
         delete_study(str(name), storage)
     study = run_study(
@@ -153,6 +155,7 @@ def create(
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
+    set_keys: SetKeys = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
@@ -165,7 +168,7 @@ def create(
     from archsearch.search.studies.study import create_study, summarize_study
 
     study = create_study(
-        execution.on(space),
+        execution.on(space, set_keys),
         pool.pool,
         strategy=strategy,
         storage=storage,
@@ -314,11 +317,13 @@ def _show(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    rows = [(key, _cell(value)) for key, value in summary.items()]
+    rows = [(key, _cell(key, value)) for key, value in summary.items()]
     print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
 
 
-def _cell(value: object) -> object:
+def _cell(name: str, value: object) -> object:
+    if isinstance(value, dict) and name == "set":
+        return changes_line(value)
     if isinstance(value, dict):
         from archsearch.cost.execution import Execution
 

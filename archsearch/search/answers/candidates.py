@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -245,6 +246,22 @@ def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str
     if text in space_files():  # a named space beside a storage that a variable sets
         return load_space(source)
     raise UnknownNameError("study or search space", text, [*study_names(storage), *space_files()])
+
+
+def changed_source(
+    source: optuna.Study | SearchSpace | str | Path, changes: Mapping[str, object], storage: str | None
+) -> SearchSpace:
+    """The space of a name or file with keys set to other values.
+
+    Raises:
+        UnknownNameError: the name is neither a study nor a space.
+        InvalidInputError: it is a study, which keeps its space; or as ``SearchSpace.with_keys``.
+    """
+    resolved = resolve_source(source, storage)
+    if isinstance(resolved, SearchSpace):
+        return resolved.with_keys(changes)
+    text = f"study {resolved.study_name!r} keeps its space as it ran: leave out {{set}}, or name the space"
+    raise InvalidInputError(text, field="set")
 
 
 def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:

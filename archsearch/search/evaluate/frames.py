@@ -70,6 +70,7 @@ def setting_of(evaluator: Evaluator) -> Setting:
         prefer=space.record.prefer,
         workload=space.record.workload,
         execution=space.execution,
+        changes=space.changes,
         economy=_economy(evaluator),
         quality=QualityLaw(
             proxy=proxy.name,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from archsearch.cost.asked_execution import execution_of, parse_execution
 from archsearch.cost.execution import Execution
@@ -58,6 +58,18 @@ def _dtype(value: object) -> DType:
         return DType.parse(str(value))
     except ArchSearchError as error:
         raise ValueError(str(error)) from None
+
+
+def _expression(text: str) -> str:
+    try:
+        Expression.parse(text)
+    except ArchSearchError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+ExpressionText = Annotated[str, AfterValidator(_expression)]
+"""An expression over the space's names."""
 
 
 class Dimension(Record):
@@ -266,8 +278,8 @@ class SpaceRecord(Record):
     pipeline: str | None = None
     fixed: dict[str, bool | int | float | str | None] = Field(default={})
     dimensions: dict[str, Dimension] = Field(min_length=1)
-    derived: dict[str, str] = Field(default={})
-    constraints: tuple[str, ...] = ()
+    derived: dict[str, ExpressionText] = Field(default={})
+    constraints: tuple[ExpressionText, ...] = ()
     width_multiple: PositiveInt = 64
     budget: Budget = Budget()
     workload: WorkloadRecord = WorkloadRecord()
@@ -284,16 +296,6 @@ class SpaceRecord(Record):
     hardware: tuple[str, ...] = ()
     baseline: str | dict[str, bool | int | float | str | None] | None = None
     references: tuple[str, ...] = ()
-
-    @field_validator("derived", "constraints")
-    @classmethod
-    def _parse(cls, value: dict[str, str] | tuple[str, ...]) -> dict[str, str] | tuple[str, ...]:
-        for text in value.values() if isinstance(value, dict) else value:
-            try:
-                Expression.parse(text)
-            except ArchSearchError as error:
-                raise ValueError(str(error)) from None
-        return value
 
     @field_validator("prices")
     @classmethod

@@ -6,6 +6,7 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -106,8 +107,7 @@ def create_study(
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     chosen = _strategy(strategy, loaded)
-    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
-    label = check_name(name) if name else free_name(stem, storage)
+    label = check_name(name) if name else free_name(_default_name(loaded, pricer), storage)
     if name and name in study_names(storage):
         raise InvalidInputError(
             f"study {name!r} exists; continue it with `study resume {name}`, choose another name, or replace it "
@@ -122,6 +122,12 @@ def create_study(
         study.set_metric_names(list(signs))
         study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
     return study
+
+
+def _default_name(space: SearchSpace, evaluator: Evaluator) -> str:
+    """The space's name and the GPUs', and what was set in the space."""
+    said = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in space.changes.items())
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{space.name}-{'+'.join(evaluator.pool.ids)}{said}")[:100]
 
 
 @with_leave
