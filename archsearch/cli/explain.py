@@ -9,7 +9,7 @@ import typer
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Json, Pool, Profiles, Storage, WorkloadOptions
-from archsearch.cli.output import print_json, say
+from archsearch.cli.output import note_assumed, print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation
@@ -42,15 +42,18 @@ def explain(
         from archsearch.api import explain as explained
         from archsearch.search.evaluate.pool_models import resolve_pool
 
+        pool = resolve_pool(hardware)
         explanation = explained(
             model,
-            resolve_pool(hardware),
+            pool,
             checkpointing=checkpointing,
             execution=execution.execution,
             allow_code=allow_code,
             **workload.fields,
             **execution.changes,
         )
+        if not json:
+            note_assumed(explanation.assumed, pool.gpus)
     if json:
         print_json(explanation.to_dict())
     else:
