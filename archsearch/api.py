@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -71,7 +72,7 @@ def estimate(
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = named_model(model, allow_code)
     named, changes = _parted(fields)
-    workload, assumed = workload_of(config, named, checkpointing=checkpointing)
+    workload, assumed = workload_of(config, named, gpus=[gpu], checkpointing=checkpointing)
     chosen = chosen_execution(workload, execution, changes).resolved(workload)
     return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
 
@@ -106,8 +107,10 @@ def explain(
 
     config, _ = named_model(model, allow_code)
     named, changes = _parted(fields)
-    workload, _ = workload_of(config, named, checkpointing=checkpointing)
-    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, changes))
+    pool = resolve_pool(hardware)
+    workload, assumed = workload_of(config, named, gpus=pool.gpus, checkpointing=checkpointing)
+    run = chosen_execution(workload, execution, changes)
+    return replace(explained(config, workload, pool, execution=run), assumed=assumed)
 
 
 def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:

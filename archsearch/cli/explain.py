@@ -19,7 +19,7 @@ from archsearch.cli.options import (
     WorkloadOptions,
     keys_set,
 )
-from archsearch.cli.output import print_json, say
+from archsearch.cli.output import note_assumed, print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation
@@ -61,15 +61,18 @@ def explain(
         from archsearch.api import explain as explained
         from archsearch.search.evaluate.pool_models import resolve_pool
 
+        pool = resolve_pool(hardware)
         explanation = explained(
             model,
-            resolve_pool(hardware),
+            pool,
             checkpointing=checkpointing,
             execution=execution.execution,
             allow_code=allow_code,
             **workload.fields,
             **execution.changes,
         )
+        if not json:
+            note_assumed(explanation.assumed, pool.gpus)
     if json:
         print_json(explanation.to_dict())
     else:

@@ -16,7 +16,7 @@ from archsearch.cli.table import drawn_table
 from archsearch.errors import ArchSearchError
 
 if TYPE_CHECKING:
-    from archsearch.hardware import Quotes
+    from archsearch.hardware import GpuSpec, Quotes
 
 LEAST_WIDTH = 40
 
@@ -55,6 +55,17 @@ def finite(value: object) -> object:
 def worded(value: object) -> str:
     """A value as a text; an error names the options that it is about."""
     return value.spelled(option_name) if isinstance(value, ArchSearchError) else str(value)
+
+
+def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
+    """A line on stderr with what was assumed (``name=value``), and why where it is not the usual format."""
+    from archsearch.dtypes import DType
+
+    without = [gpu.id for gpu in gpus if not gpu.supports(DType.BF16)]
+    other = (f"dtype={DType.FP16.value}", f"dtype={DType.FP32.value}")
+    why = f" (no {DType.BF16.value} on {', '.join(without)})" if without else ""
+    if assumed:
+        note(f"assumed {', '.join(item + why if item in other else item for item in assumed)}")
 
 
 def note(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.invocation import command_line
-from archsearch.cli.output import GIVE_PRICE, gibibytes, note, print_json, print_table, say, say_prices
+from archsearch.cli.output import GIVE_PRICE, gibibytes, note, note_assumed, print_json, print_table, say, say_prices
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -65,9 +65,9 @@ def _placement(e: PipelineEstimate) -> dict[str, Any]:
 
 def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     from archsearch.cost.execution import Execution
+    from archsearch.hardware import load_gpu
 
-    if d["assumed"]:
-        note(f"assumed {', '.join(d['assumed'])}")
+    note_assumed(d["assumed"], [load_gpu(d["hardware"])])
     for missing in d["not_costed"]:
         note(f"no family for {missing}: its weights are counted, its time is not")
     r = d["request"]

@@ -52,7 +52,7 @@ class Limits:
             text = "{faster_on} needs {reference}: faster than which model?"
             raise InvalidInputError(text, field=("faster_on", "reference"))
         if self.where is not None:
-            Expression.parse(self.where)
+            Expression.parse(self.where).require_condition()
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
             if value is not None:
