@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 
 from archsearch.errors import InvalidInputError
 from archsearch.files import read_text
@@ -29,6 +29,34 @@ class Record(BaseModel):
     """What a file describes: frozen, and an unknown field, an infinity or a NaN in it is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """YAML's true is no 1: pydantic would take it for one."""
+        if _has_truth(value) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            if not _takes_truth(annotation):
+                raise ValueError("must be no true or false")
+        return value
+
+
+def _has_truth(value: object) -> bool:
+    """Whether a value, or what is in a list or mapping of values, is true or false."""
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, dict):
+        return any(isinstance(item, bool) for item in value.values())
+    return isinstance(value, list | tuple) and any(map(_has_truth, value))
+
+
+def _takes_truth(annotation: object) -> bool:
+    """Whether a truth value is legal somewhere in an annotation, or its records say what is legal in them."""
+    if annotation in (bool, object, Any):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    return any(_takes_truth(inner) for inner in get_args(annotation))
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)

@@ -19,7 +19,7 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Collective, MatMul, MemoryOp
 from archsearch.search.evaluate.training_cost import TrainingCost
-from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.sections import TrainingRecord
 from archsearch.segments import Overlap, segments_of
 from archsearch.workload import Phase, Workload
 

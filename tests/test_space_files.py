@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.search.space.schema import SpaceRecord
 from archsearch.search.space.space import parse_space
+from archsearch.yaml_records import problems_of
 
 WRONG = """name: wrong
 description: every kind of mistake
@@ -64,3 +67,41 @@ def test_key_value_heads_left_out_are_the_heads(tmp_path: Path) -> None:
     space = parse_space(path)
     config = space.build(space.field_values(space.mesh()))
     np.testing.assert_array_equal(config.num_key_value_heads, [[2], [4]])
+
+
+TRAINED = {"hardware": "h100-sxm", "tokens": 1e9, "batch_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"training": {**TRAINED, "zero": 3, "gpus": 1}}, "training: zero: 3 divides what several GPUs hold, and gpus"),
+        ({"training": {**TRAINED, "zero": True}}, "training.zero: must be no true or false (found True)"),
+        ({"training": {**TRAINED, "dtype": "int8"}}, "training: dtype: int8 is no format that models are trained in"),
+        ({"training": {**TRAINED, "gpus": True}}, "training.gpus: must be no true or false (found True)"),
+        ({"width_multiple": True}, "width_multiple: must be no true or false (found True)"),
+        ({"budget": {"parameters": [True, 2]}}, "budget.parameters: must be no true or false"),
+        ({"prices": {"l4": True}}, "prices: must be no true or false"),
+    ],
+)  # fmt: skip
+def test_what_no_training_run_and_no_number_is_refused(more: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError) as told:
+        SpaceRecord.model_validate({**ROOT, **more})
+    assert [line for line in problems_of(told.value, SpaceRecord) if line.startswith(says)]
+
+
+ROOT = {"name": "a", "description": "b", "family": "decoder", "dimensions": {"num_layers": {"choices": [1, 2]}}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"training": {**TRAINED, "gpus": 1}},
+        {"training": {**TRAINED, "checkpointing": True}},
+        {"fixed": {"qk_norm": True}},
+        {"baseline": {"qk_norm": True}},
+        {"execution": {"compiled": True}},
+    ],
+)
+def test_truth_is_legal_where_it_means_something(more: dict[str, object]) -> None:
+    assert SpaceRecord.model_validate({**ROOT, **more})

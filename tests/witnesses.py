@@ -155,6 +155,7 @@ POOL = {"--hardware": "-g l4"}
 IMAGE = "pixart-sigma -g h100-sxm --height 256 --width 256 --launch-us 0"
 VIDEO = "wan2.1-1.3b -g h100-sxm --height 256 --width 256 --launch-us 0 --steps 50"
 SEARCH = "--launch-us 0 -g h100-sxm"
+WRITTEN = "spaces new dit -o {out}/new.yaml"
 DITS, TINY = f"{{dits}} {SEARCH}", f"{{space}} {SEARCH}"
 SPACE_RUN = {
     **EXECUTION,
@@ -326,6 +327,19 @@ VERBS: dict[str, Verb] = {
     "models fields": Verb("models fields decoder", JSON),
     "spaces list": Verb("spaces list", JSON),
     "spaces show": Verb("spaces show {space}", JSON),
+    "spaces new": Verb(
+        "spaces new dit",
+        {
+            "--output": files("--output {out}/new.yaml"),
+            "--like": "--like dit-b-2",
+            "--hardware": "-g t4",
+            "--name": "--name other",
+            "--overwrite": refused("--overwrite", base=f"{WRITTEN}; {WRITTEN}"),
+            **JSON,
+            "--profiles": refused("--profiles {profiles}", base="spaces new dit -g own-gpu"),
+        },
+    ),
+    "spaces schema": Verb("spaces schema", {"--of": "--of pipeline", **JSON}),
 }
 
 NEW = "--storage {out}/new.journal --name s"

@@ -20,7 +20,7 @@ from archsearch.search.evaluate.metrics import ENERGY_BASIS, priced_gpus
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.evaluate.setting import Economy, PoolView, QualityLaw, Setting
 from archsearch.search.evaluate.training_cost import layout_of
-from archsearch.search.space.schema import WorkloadRecord
+from archsearch.search.space.sections import WorkloadRecord
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:

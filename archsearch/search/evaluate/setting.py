@@ -10,7 +10,7 @@ from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import Quotes
 from archsearch.search.evaluate.columns import per_gpu_column
-from archsearch.search.space.schema import WorkloadRecord
+from archsearch.search.space.sections import WorkloadRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ from archsearch.search.space.checks import (
     width_problems,
 )
 from archsearch.search.space.expressions import Expression
-from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
+from archsearch.search.space.schema import SpaceRecord
+from archsearch.search.space.sections import Objective, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
 from archsearch.yaml_records import load_text, parse_record
