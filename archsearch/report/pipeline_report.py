@@ -7,79 +7,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archsearch.hardware import Quotes
 from archsearch.pipeline.describe import quality_left
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from archsearch.plotting.bars import Bars, figure
+from archsearch.plotting.pipeline_bars import fleet_bars, lever_bars, memory_bars, stage_bars, theory_bars
 
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """Stacked bars: ``series`` maps what is stacked to one value per label."""
-
-    title: str
-    unit: str
-    labels: list[str]
-    series: dict[str, list[float]]
-
-
-def stage_bars(document: Mapping[str, Any]) -> Bars:
-    """Seconds of each stage by what runs, with waiting for the host and PCIe on top."""
-    stages = document["stages"]
-    kinds = sorted({kind for s in stages for kind in s["by_kind"]})
-    series = {kind: [float(s["by_kind"].get(kind, 0.0)) for s in stages] for kind in kinds}
-    series["PCIe"] = [float(s["transfer_s"]) for s in stages]
-    series["waiting"] = [max(0.0, s["latency_s"] - s["gpu_s"] - s["transfer_s"]) for s in stages]
-    used = {name: values for name, values in series.items() if max(values) > 0}
-    return Bars("Time by stage", "s", [s["name"] for s in stages], used)
-
-
-def memory_bars(document: Mapping[str, Any]) -> Bars:
-    """GiB that each stage holds: weights and activations."""
-    memory = document["memory_bytes"]
-    names = list(memory["by_stage"])
-    live = [memory["activations"][n] / GIB for n in names]
-    weights = [memory["by_stage"][n] / GIB - a for n, a in zip(names, live, strict=True)]
-    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live})
-
-
-def theory_bars(document: Mapping[str, Any]) -> Bars:
-    """Seconds at peak FLOPs, by the roofline and as estimated."""
-    t = document["theory"]
-    labels = ["FLOPs at peak", "roofline", "estimate"]
-    return Bars("Theory and estimate", "s", labels, {"s": [t["peak_flops_s"], t["roofline_s"], t["estimate_s"]]})
-
-
-def lever_bars(document: Mapping[str, Any]) -> Bars:
-    """Seconds after each lever of an optimum, the plan without levers first."""
-    labels = ["none", *(row["lever"] for row in document["levers"])]
-    seconds = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
-    return Bars("Latency as levers are pulled", "s", labels, {"s": seconds})
-
-
-def fleet_bars(document: Mapping[str, Any]) -> Bars:
-    """USD per hour of the fleets that keep the level, the chosen one first."""
-    chosen = " + ".join(f"{g['gpus']} {g['gpu']}" for g in document["fleet"])
-    rows = [(chosen, document["usd_per_hour"]), *((a["fleet"], a["usd_per_hour"]) for a in document["alternatives"])]
-    priced = [(name, float(usd)) for name, usd in rows if usd is not None]
-    return Bars("Price of the fleets", "USD/h", [n for n, _ in priced], {"USD/h": [u for _, u in priced]})
-
-
-def figure(bars: Bars) -> go.Figure:
-    """Draw stacked bars."""
-    import plotly.graph_objects as go
-
-    drawn = go.Figure()
-    for name, values in bars.series.items():
-        drawn.add_bar(name=name, x=bars.labels, y=values)
-    drawn.update_layout(barmode="stack", title=bars.title, yaxis_title=bars.unit, template="plotly_white", height=420)
-    return drawn.update_xaxes(type="category")
 
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}
