@@ -55,6 +55,7 @@ FLOORS: Floors = (
     ("api",),
     ("plotting",),
     ("report",),
+    ("ui",),
     ("archsearch",),
     ("cli",),
     ("__main__",),
