@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.estimate_result import EstimateFields, EstimateResult, OpRow
 from archsearch.hardware import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.sources import answered
 
@@ -69,6 +70,7 @@ class BreakdownInfo:
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
+@checked_call
 def breakdown_info(
     model: Model, hardware: str | GpuSpec | None = None, **fields: Unpack[EstimateFields]
 ) -> BreakdownInfo:
@@ -133,6 +135,7 @@ def _waiting(seconds: float, result: EstimateResult) -> OpTile:
     return OpTile(WAITS, WAITS, "wait", 1, seconds, share, 0.0, 0.0, "host", None, None, None, result.provenance)
 
 
+@checked_call
 def plot_breakdown(
     model: Model, hardware: str | GpuSpec | None = None, *, theme: str = "light", **fields: Unpack[EstimateFields]
 ) -> go.Figure:

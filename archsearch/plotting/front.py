@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.front_info import FrontInfo, Points, Region, front_info
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from archsearch.search.evaluate.pool_models import Hardware
 
 
+@checked_call
 def plot_front(
     source: Source,
     recommended: Table | None = None,

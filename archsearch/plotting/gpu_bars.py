@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.estimate_result import EstimateFields, EstimateResult
+from archsearch.keywords import checked_call
 from archsearch.plotting.bar_record import Bars, figure
 from archsearch.plotting.breakdown_tree import workload_words
 from archsearch.plotting.front_info import labels_of
@@ -27,6 +28,7 @@ MEMORY_PARTS = ("weights", "activations", "kv_cache", "optimizer")
 USABLE = "usable memory"
 
 
+@checked_call
 def latency_info(
     source: Model | Source | Sequence[EstimateResult],
     hardware: Hardware | None = None,
@@ -74,6 +76,7 @@ def latency_info(
     )
 
 
+@checked_call
 def plot_latency_per_gpu(
     source: Model | Source | Sequence[EstimateResult],
     hardware: Hardware | None = None,
@@ -98,6 +101,7 @@ def plot_latency_per_gpu(
     return figure(latency_info(source, hardware, storage=storage, top=top, **fields), theme)
 
 
+@checked_call
 def memory_info(
     source: Model | Source | Sequence[EstimateResult],
     hardware: Hardware | None = None,
@@ -135,6 +139,7 @@ def memory_info(
     )
 
 
+@checked_call
 def plot_memory(
     source: Model | Source | Sequence[EstimateResult],
     hardware: Hardware | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.axes import Axis, axis_of, banded
 from archsearch.plotting.sources import Found, found, ranks_of
@@ -40,6 +41,7 @@ class ParallelInfo:
     notes: tuple[str, ...]
 
 
+@checked_call
 def parallel_info(
     source: Source,
     *,
@@ -102,6 +104,7 @@ def _evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
 
 
+@checked_call
 def plot_parallel(
     source: Source,
     *,

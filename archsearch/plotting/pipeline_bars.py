@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError
+from archsearch.keywords import checked_call
 from archsearch.pipeline.describe import document
 from archsearch.pipeline.generation_cost import PipelineEstimate
 from archsearch.plotting.bar_record import WHOLE, Bars, figure
@@ -35,6 +36,7 @@ def fleet_bars(document: Mapping[str, Any]) -> Bars:
     return Bars("Price of the fleets", "USD/h", [n for n, _ in priced], {"USD/h": [u for _, u in priced]})
 
 
+@checked_call
 def stages_info(pipeline: PipelineEstimate | Mapping[str, Any]) -> Bars:
     """Seconds of each stage of a pipeline by what runs, with the 80 % band of each stage.
 
@@ -56,6 +58,7 @@ def stages_info(pipeline: PipelineEstimate | Mapping[str, Any]) -> Bars:
     return Bars(title, "s", bars.labels, bars.series, low, high, notes=(band,))
 
 
+@checked_call
 def plot_stages(pipeline: PipelineEstimate | Mapping[str, Any], *, theme: str = "light") -> go.Figure:
     """Draw the seconds of each stage of a pipeline with Plotly.
 
@@ -83,6 +86,7 @@ def _document(pipeline: PipelineEstimate | Mapping[str, Any]) -> Mapping[str, An
     )
 
 
+@checked_call
 def fleet_info(fleet: FleetPlan | Mapping[str, Any]) -> Bars:
     """USD per hour of the fleets that keep a service level, the chosen one first; GPUs, where a price is unknown.
 
@@ -130,6 +134,7 @@ def _gpus(group: Group) -> int:
     return group.number * group.replica.gpus
 
 
+@checked_call
 def plot_fleet(fleet: FleetPlan | Mapping[str, Any], *, theme: str = "light") -> go.Figure:
     """Draw what the fleets that keep a service level cost with Plotly, the chosen one first.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.front_info import labels_of
 from archsearch.plotting.sources import found, ranks_of
@@ -46,6 +47,7 @@ class ProxiesInfo:
     pairs: tuple[Pair, ...]
 
 
+@checked_call
 def proxies_info(
     source: Source,
     *,
@@ -90,6 +92,7 @@ def proxies_info(
     )
 
 
+@checked_call
 def plot_proxies(
     source: Source,
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.keywords import checked_call
 from archsearch.plotting import static
 from archsearch.plotting import theme as look
 from archsearch.plotting.bar_record import Bars
@@ -36,6 +37,7 @@ _DRAWN: dict[type[Any], tuple[_Drawing, _Drawing | None]] = {
 STATIC = (".png", ".svg", ".pdf")
 
 
+@checked_call
 def draw(info: Info, theme: str = "light") -> go.Figure:
     """The figure of a record: what ``plot_front`` draws of what ``front_info`` gives, and so for all.
 
@@ -53,6 +55,7 @@ def draw(info: Info, theme: str = "light") -> go.Figure:
     return _of(info)[0](info, theme)
 
 
+@checked_call
 def save(picture: Info | go.Figure, path: str | Path, *, theme: str = "light") -> Path:
     """Write a picture to a file: ``.png``, ``.svg`` or ``.pdf`` with matplotlib, ``.html`` with Plotly in it.
 

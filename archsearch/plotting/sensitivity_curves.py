@@ -19,6 +19,7 @@ from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.estimate_result import EstimateFields, EstimateResult, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.keywords import checked_call
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.plotting import theme as look
@@ -77,6 +78,7 @@ class SensitivityInfo:
     curves: tuple[Curve, ...]
 
 
+@checked_call
 def sensitivity_info(
     model: Model,
     hardware: str | GpuSpec | None = None,
@@ -199,6 +201,7 @@ def _moving_op(estimate: Estimate, count: int) -> tuple[str, list[float]]:
     return most.name, [float(waves) for waves in np.broadcast_to(as_float(most.cost.details["waves"]), (count,))]
 
 
+@checked_call
 def plot_sensitivity(
     model: Model,
     hardware: str | GpuSpec | None = None,
