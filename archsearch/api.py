@@ -11,8 +11,10 @@ from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
 from archsearch.differences import diff
+from archsearch.errors import UnknownNameError
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.keywords import checked_call
 from archsearch.models.base import ModelConfig
 from archsearch.workload import WorkloadFields
 
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 
+@checked_call
 def estimate(
     model: str | Path | ModelConfig,
     hardware: str | GpuSpec,
@@ -77,6 +80,7 @@ def estimate(
     return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
 
 
+@checked_call
 def explain(
     model: str | Path | ModelConfig,
     hardware: Hardware,
@@ -114,13 +118,22 @@ def explain(
 
 
 def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:
-    """What is said of the workload, and all else, which an execution has or refuses."""
+    """What is said of the workload, and what of the execution.
+
+    Raises:
+        UnknownNameError: a field that neither has.
+    """
     ours = WorkloadFields.__annotations__
+    for name in fields:
+        if name not in ours and name not in ExecutionFields.__annotations__:
+            known = (*ours, *ExecutionFields.__annotations__, "checkpointing", "execution", "allow_code")
+            raise UnknownNameError("field of a workload or an execution", name, known)
     named = {name: value for name, value in fields.items() if name in ours}
     changes = {name: value for name, value in fields.items() if name not in ours}
     return cast("WorkloadFields", named), cast("ExecutionFields", changes)  # by their names
 
 
+@checked_call
 def enumerate_space(
     space: str | Path | SearchSpace,
     hardware: Hardware | None = None,
@@ -169,6 +182,7 @@ def _with_keys(space: str | Path | SearchSpace, changes: Mapping[str, object] | 
     return load_space(space).with_keys(changes)
 
 
+@checked_call
 def run_study(
     space: str | Path | SearchSpace,
     hardware: Hardware | None = None,
@@ -227,6 +241,7 @@ def run_study(
     )
 
 
+@checked_call
 def resume_study(
     name: str,
     *,
@@ -263,6 +278,7 @@ def resume_study(
     )
 
 
+@checked_call
 def recommend(
     source: optuna.Study | str | Path | SearchSpace,
     hardware: Hardware | None = None,

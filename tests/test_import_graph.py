@@ -26,7 +26,8 @@ Floors = tuple[tuple[str, ...], ...]
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
     ("errors", "version"),
-    ("arrays", "data", "dtypes", "ranges", "tables", "yaml_keys", "yaml_records"),
+    ("files",),
+    ("arrays", "data", "dtypes", "keywords", "notebook_html", "ranges", "tables", "yaml_keys", "yaml_records"),
     ("linear_attention", "routed_experts"),
     ("ops",),
     ("workload",),

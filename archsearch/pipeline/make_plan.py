@@ -13,6 +13,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.figures import main_format
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.generation_cost import cheapest_fit
 from archsearch.pipeline.levers import apply, get_lever
@@ -29,6 +30,7 @@ CAPTION_TOKENS = 200
 PROMPT_TOKENS = 300
 
 
+@checked_call
 def make_plan(
     pipeline: str | Path | GenerationPipeline,
     gpu: GpuSpec,
