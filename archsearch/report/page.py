@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+SENTENCE = 60
+"""Characters of a cell from which on it is a sentence."""
 LONGEST_TITLE = 44
 """Characters of an axis title's line: what a phone's width holds."""
 HEIGHT = 440
@@ -75,6 +77,11 @@ class Table:
     def shown(self) -> tuple[tuple[str, ...], ...]:
         """The first ``SHOWN_ROWS`` rows."""
         return self.rows[:SHOWN_ROWS]
+
+    @property
+    def prose(self) -> bool:
+        """Whether it holds sentences: a phone then shows its cells below each other."""
+        return any(len(cell) > SENTENCE for row in self.rows for cell in row)
 
     @property
     def filtered(self) -> bool:
