@@ -99,10 +99,14 @@ def breakdown_info(
 
 def model_title(result: EstimateResult) -> str:
     """The model, its GPU and its workload in words."""
-    sizes = {name: value for name, value in result.workload.items() if name not in ("phase", "dtype")}
-    shape = ", ".join(f"{name} {value}" for name, value in sizes.items())
     gpus = f"{result.gpus} × {result.hardware}" if result.gpus > 1 else result.hardware
-    return f"{result.model} on {gpus}: {result.workload['phase']}, {result.workload['dtype']}, {shape}"
+    return f"{result.model} on {gpus}: {workload_words(result)}"
+
+
+def workload_words(result: EstimateResult) -> str:
+    """Phase, format and sizes of a pass in words."""
+    sizes = [f"{name} {value}" for name, value in result.workload.items() if name not in ("phase", "dtype")]
+    return ", ".join([str(result.workload["phase"]), str(result.workload["dtype"]), *sizes])
 
 
 def _tile(row: OpRow, total_s: float) -> OpTile:
@@ -184,7 +188,9 @@ def draw_breakdown(info: BreakdownInfo, theme: str = "light") -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     band = f"80 % band {info.low_s * 1e3:.4g} to {info.high_s * 1e3:.4g} ms ({info.provenance})"
-    figure = look.titled(figure, info.title, f"{info.total_s * 1e3:.4g} ms; {band}; colour: what bounds it", theme)
+    figure = look.titled(
+        figure, info.title, f"{info.total_s * 1e3:.4g} ms; {band}; colour: what bounds it", theme, info
+    )
     return figure.update_layout(legend={"y": -0.02})
 
 

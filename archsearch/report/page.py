@@ -28,6 +28,8 @@ SENTENCE = 60
 """Characters of a cell from which on it is a sentence."""
 LONGEST_TITLE = 44
 """Characters of an axis title's line: what a phone's width holds."""
+AXIS_WIDTH = 72
+"""Pixels of one of several parallel axes at least."""
 HEIGHT = 440
 """Pixels of a figure that asks for no height."""
 FILTER_FROM = 9
@@ -57,6 +59,12 @@ class Picture:
     def height(self) -> int:
         """Pixels."""
         return int(self.figure.layout.height or HEIGHT)
+
+    @property
+    def least_width(self) -> int:
+        """Pixels below which it scrolls sideways; 0 where it takes what there is."""
+        axes = (len(trace.dimensions) for trace in self.figure.data if trace.type == "parcoords")
+        return max(axes, default=0) * AXIS_WIDTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from archsearch.plotting.bars import Bars, figure
 from archsearch.plotting.sources import Found
 from archsearch.report.page import Page, Picture, Points, Section, Snippet, Table, render
 from archsearch.report.search_report import SearchAnswer, search_answer, search_page
@@ -69,13 +70,10 @@ def page_of(small: SearchAnswer, path: Path) -> Path:
 
 def hostile_page(name: str) -> str:
     """A page all of whose texts are ``name``."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(go.Bar(name=name, x=[1.0], y=[name], orientation="h", hovertext=[name]))
-    figure.add_treemap(labels=[name], parents=[""], values=[1], domain={"x": [0.5, 1]})
-    figure.update_layout(xaxis_title=name)
+    drawn = figure(Bars(name, name, [name], {name: [1.0]}))
+    drawn.add_bar(name=name, x=[name], y=[1.0], hovertext=[name])  # not even escaped
     table = Table("t", (name, name), ((name, name),), name, pins=(0,))
-    picture = Picture("p", name, figure, name)
+    picture = Picture("p", name, drawn, name)
     section = Section("s", name, (name,), (), (picture,), True, (table,), (Snippet("c", name, name),))
     points = Points((name,), (name,), ((name,),))
     return render(Page(name, name, (name,), (section,), ((name, name),), points, name))
