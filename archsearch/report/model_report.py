@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from archsearch.report.bars import Bars, figure
+from archsearch.plotting.bars import figure
+from archsearch.report.curves import sensitivity_pictures
 from archsearch.report.page import Page, Picture, Section, Snippet, Table
 from archsearch.report.search_tables import breakdown_table, dimension_table, neighbour_table, verdicts_in_words
-from archsearch.report.texts import GIB, amount, count, gibibytes, seconds, settings, share, span
+from archsearch.report.texts import amount, count, gibibytes, seconds, settings, share, span
 from archsearch.report.treemap import CAPTION, treemap
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ class ModelAnswer:
     no_explanation: str = ""
 
 
-def memory_bars(estimates: Sequence[EstimateResult]) -> Bars:
-    """GiB of each part on each GPU; with one GPU its usable memory as the limit."""
-    labels = [e.hardware for e in estimates]
-    series = {part.replace("_", " "): [e.memory_bytes[part] / GIB for e in estimates] for part in PARTS}
-    used = {name: values for name, values in series.items() if any(values)}
-    least = min(estimates, key=lambda e: e.available_memory_bytes)
-    limit = (f"usable on {least.hardware}", least.available_memory_bytes / GIB)
-    return Bars("Memory", "GiB", labels, used, limit=limit)
-
-
 def model_page(answer: ModelAnswer, snippets: Sequence[Snippet] = (), command: str = "") -> Page:
     """The page of a model; ``snippets`` are texts to copy: its config, the commands that repeat it."""
     first = answer.estimates[0]
@@ -47,7 +38,7 @@ def model_page(answer: ModelAnswer, snippets: Sequence[Snippet] = (), command: s
     if told is None:
         sections.append(Section("dimensions", "What each dimension costs", (answer.no_explanation,)))
     else:
-        sections += [_dimensions(told), _neighbours(told)]
+        sections += [_dimensions(told, answer.estimates), _neighbours(told)]
     sections.append(_provenance(answer))
     headline = tuple(map(_sentence, answer.estimates))
     return Page("model", f"{first.model} on {gpus}", headline, tuple(sections), _facts(first), command=command)
@@ -75,6 +66,8 @@ def _facts(e: EstimateResult) -> tuple[tuple[str, str], ...]:
 
 
 def _numbers(estimates: Sequence[EstimateResult], snippets: Sequence[Snippet]) -> Section:
+    from archsearch.plotting.gpu_bars import latency_info
+
     heads = (
         "GPU",
         "known",
@@ -103,7 +96,10 @@ def _numbers(estimates: Sequence[EstimateResult], snippets: Sequence[Snippet]) -
         for e in estimates
     )
     table = Table("numbers", heads, rows, left=3)
-    return Section("numbers", "Numbers", tables=(table,), snippets=tuple(snippets))
+    caption = "Lines are 80 % bands."
+    several = (Picture("latency", "Latency on each GPU", figure(latency_info(estimates)), caption),)
+    pictures = several if len(estimates) > 1 else ()
+    return Section("numbers", "Numbers", pictures=pictures, tables=(table,), snippets=tuple(snippets))
 
 
 def _time(estimates: Sequence[EstimateResult]) -> Section:
@@ -127,6 +123,8 @@ def _time(estimates: Sequence[EstimateResult]) -> Section:
 
 
 def _memory(estimates: Sequence[EstimateResult]) -> Section:
+    from archsearch.plotting.gpu_bars import memory_info
+
     rows = tuple(
         (
             e.hardware,
@@ -137,18 +135,22 @@ def _memory(estimates: Sequence[EstimateResult]) -> Section:
         for e in estimates
     )
     heads = ("GPU", *(part.replace("_", " ") for part in PARTS), "total", "usable", "fits")
-    picture = Picture("memory", "Memory", figure(memory_bars(estimates)), "Dashed: the least that a program can use.")
+    picture = Picture(
+        "memory", "Memory", figure(memory_info(estimates)), "The mark: what a program can use of the GPU."
+    )
     return Section("memory", "Memory", pictures=(picture,), tables=(Table("memory", heads, rows),))
 
 
-def _dimensions(told: Explanation) -> Section:
+def _dimensions(told: Explanation, estimates: Sequence[EstimateResult]) -> Section:
     lines = tuple(
         f"{view.gpu}: per cent of latency for one per cent of a dimension: "
         + ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
         for view in told.per_gpu
         if view.sensitivities
     )
-    return Section("dimensions", "What each dimension costs", lines, tables=(dimension_table(told.per_gpu),))
+    pictures, refused = sensitivity_pictures(estimates)
+    tables = (dimension_table(told.per_gpu),)
+    return Section("dimensions", "What each dimension costs", (*lines, *refused), pictures=pictures, tables=tables)
 
 
 def _neighbours(told: Explanation) -> Section:

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+SENTENCE = 60
+"""Characters of a cell from which on it is a sentence."""
 LONGEST_TITLE = 44
 """Characters of an axis title's line: what a phone's width holds."""
+AXIS_WIDTH = 72
+"""Pixels of one of several parallel axes at least."""
 HEIGHT = 440
 """Pixels of a figure that asks for no height."""
 FILTER_FROM = 9
@@ -56,6 +60,12 @@ class Picture:
         """Pixels."""
         return int(self.figure.layout.height or HEIGHT)
 
+    @property
+    def least_width(self) -> int:
+        """Pixels below which it scrolls sideways; 0 where it takes what there is."""
+        axes = (len(trace.dimensions) for trace in self.figure.data if trace.type == "parcoords")
+        return max(axes, default=0) * AXIS_WIDTH
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -75,6 +85,11 @@ class Table:
     def shown(self) -> tuple[tuple[str, ...], ...]:
         """The first ``SHOWN_ROWS`` rows."""
         return self.rows[:SHOWN_ROWS]
+
+    @property
+    def prose(self) -> bool:
+        """Whether it holds sentences: a phone then shows its cells below each other."""
+        return any(len(cell) > SENTENCE for row in self.rows for cell in row)
 
     @property
     def filtered(self) -> bool:

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.report.page import Card, Page, Picture, Section, Snippet, Table
 from archsearch.report.pinned import Pinned, pinned, thinned
+from archsearch.report.search_pictures import (
+    curve_pictures,
+    front_pictures,
+    gpu_pictures,
+    parallel_picture,
+    proxy_picture,
+)
 from archsearch.report.search_tables import (
     dimension_table,
     gain_table,
@@ -94,8 +101,11 @@ def search_page(answer: SearchAnswer, files: Files, command: str = "") -> Page:
     sections = (
         _recommended(answer, pins, files),
         _front(answer, pins),
+        _parallel(answer),
+        _gpus(answer),
         *_time(answer.explanation),
-        _dimensions(answer.explanation),
+        _dimensions(answer),
+        _laws(answer),
         _neighbours(answer.explanation),
         _provenance(answer),
     )
@@ -211,23 +221,22 @@ def _own_choices(best: SearchResult) -> tuple[Table, ...]:
 
 
 def _front(answer: SearchAnswer, pins: Pinned) -> Section:
-    """Every objective against the first, a picture each; the points can be pinned."""
-    from archsearch.plotting.front import draw_front, note
-    from archsearch.plotting.front_info import info_of
+    pictures, told = front_pictures(answer.search, pins)
+    return Section("front", "Front", told, pictures=pictures, compare=True, tables=(pins.table(),))
 
-    objectives = list(answer.search.whole.setting.objectives)
-    upright = next((name for name in ("quality", "trained_loss") if name in objectives), objectives[0])
-    pictures = []
-    for number, column in enumerate(name for name in objectives if name != upright):
-        info = info_of(answer.search, x=column, y=upright)
-        figure = draw_front(info)
-        figure.update_layout(height=520)
-        pins.mark(figure)
-        pictures.append(
-            Picture(f"front-{number}", "Across", figure, f"{note(info)}.", "front", f"{info.x_title}", pins=True)
-        )
-    told = () if pictures else ("One objective: the best architecture is the front.",)
-    return Section("front", "Front", told, pictures=tuple(pictures), compare=True, tables=(pins.table(),))
+
+def _parallel(answer: SearchAnswer) -> Section:
+    pictures, told = parallel_picture(answer.search)
+    return Section("parallel", "Parallel axes", told, pictures=pictures)
+
+
+def _gpus(answer: SearchAnswer) -> Section:
+    return Section("gpus", "GPUs and memory", pictures=gpu_pictures(_best(answer)))
+
+
+def _laws(answer: SearchAnswer) -> Section:
+    pictures, told = proxy_picture(answer.search)
+    return Section("laws", "Where quality laws disagree", told, pictures=pictures)
 
 
 def _time(explanation: Explanation) -> tuple[Section, ...]:
@@ -250,14 +259,17 @@ def _shares(view: GpuExplanation) -> str:
     return ", ".join(f"{group['share']:.0%} {group['group']}" for group in view.groups if group["share"] >= 0.005)
 
 
-def _dimensions(explanation: Explanation) -> Section:
+def _dimensions(answer: SearchAnswer) -> Section:
+    explanation = answer.explanation
     each = tuple(
         f"{view.gpu}: per cent of latency for one per cent of a dimension: "
         + ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
         for view in explanation.per_gpu
         if view.sensitivities
     )
-    return Section("dimensions", "What each dimension costs", each, tables=(dimension_table(explanation.per_gpu),))
+    pictures, told = curve_pictures(_best(answer))
+    table = dimension_table(explanation.per_gpu)
+    return Section("dimensions", "What each dimension costs", (*each, *told), pictures=pictures, tables=(table,))
 
 
 def _neighbours(explanation: Explanation) -> Section:

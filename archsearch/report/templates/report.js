@@ -65,7 +65,8 @@
     plot.dataset.state = "drawing";
     const figure = figures[plot.dataset.figure];
     const narrow = innerWidth < 600;
-    const layout = { ...figure.layout, template: look(), autosize: true };
+    const legend = { ...figure.layout.legend, orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom" };
+    const layout = { ...figure.layout, legend, template: look(), autosize: true };
     await Plotly.newPlot(plot, figure.data, layout, { ...config, displayModeBar: narrow ? false : "hover" });
     drawn.add(plot);
     lettered(plot);
