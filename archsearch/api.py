@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
-from archsearch.differences import diff
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
 from archsearch.models.base import ModelConfig
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EstimateResult",
-    "diff",
     "enumerate_space",
     "estimate",
     "explain",
