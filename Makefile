@@ -72,7 +72,8 @@ site: $(VENV)/.installed-tests ## the documentation as a site in build/site; fai
 notebooks: $(VENV)/.installed-tests ## execute the notebooks and store what they print and draw
 	$(BIN)/python benchmarks/notebooks.py
 
-bench: $(VENV)/.installed-tests ## speed of costing and searching
+bench: $(VENV)/.installed-tests ## speed of starting, costing and searching
+	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/samplers.py

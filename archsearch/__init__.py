@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.api import (
-        diff,
         enumerate_space,
         estimate,
         explain,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     )
     from archsearch.cost.execution import Execution, ExecutionFields
     from archsearch.cost.model import CostModel
-    from archsearch.differences import Difference
+    from archsearch.differences import Difference, diff
     from archsearch.dtypes import DType
     from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
     from archsearch.estimate_result import EstimateFields, EstimateResult
@@ -89,7 +88,7 @@ _PLACES = {
     "Workload": "workload",
     "WorkloadFields": "workload",
     "config_of": "search.evaluate.frames",
-    "diff": "api",
+    "diff": "differences",
     "enumerate_space": "api",
     "estimate": "api",
     "estimate_pipeline": "pipeline.generation_cost",

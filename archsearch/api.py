@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
-from archsearch.differences import diff
 from archsearch.errors import UnknownNameError
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EstimateResult",
-    "diff",
     "enumerate_space",
     "estimate",
     "explain",

@@ -17,7 +17,7 @@ Answer = Annotated[
 
 def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles = None) -> None:
     """Compare two answers: the fields of model, workload and execution that differ, and the seconds of each."""
-    from archsearch.api import diff as compared
+    from archsearch.differences import diff as compared
 
     difference = compared(_read(first), _read(second))
     if json:

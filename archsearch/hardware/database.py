@@ -150,13 +150,15 @@ def _own(name: str, directories: Sequence[Path]) -> GpuSpec | None:
 
 
 def _of_id(key: str, directories: Sequence[Path]) -> GpuSpec | None:
-    """The GPU of an id; where only one directory is searched, no file but its own is read."""
+    """The GPU of an id; of the last directory, whose files are named by their ids, no file but its own is read."""
     if not _ID.fullmatch(key):
         return None
-    if len(directories) == 1:
-        path = directories[0] / f"{key}.yaml"
-        return _read_profile(path, directories) if path.is_file() else None
-    return next((index.specs[key] for index in _indices(directories) if key in index.specs), None)
+    *before, last = directories
+    for index in (_read_directory(directory, directories) for directory in before):
+        if key in index.specs:
+            return index.specs[key]
+    path = last / f"{key}.yaml"
+    return _read_profile(path, directories) if path.is_file() else None
 
 
 def _offered(offer: Offer, directories: Sequence[Path]) -> GpuSpec:
