@@ -12,6 +12,7 @@ from archsearch.cost.model import CostModel
 from archsearch.differences import diff
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.hardware.formats import format_on
 from archsearch.models.base import ModelConfig
 from archsearch.workload import WorkloadFields
 
@@ -71,6 +72,7 @@ def estimate(
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = named_model(model, allow_code)
     named, changes = _parted(fields)
+    format_on(named.get("dtype", "bf16"), [gpu])
     workload, assumed = workload_of(config, named, checkpointing=checkpointing)
     chosen = chosen_execution(workload, execution, changes).resolved(workload)
     return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
@@ -106,8 +108,10 @@ def explain(
 
     config, _ = named_model(model, allow_code)
     named, changes = _parted(fields)
+    pool = resolve_pool(hardware)
+    format_on(named.get("dtype", "bf16"), (gpu for gpu, _ in pool.members))
     workload, _ = workload_of(config, named, checkpointing=checkpointing)
-    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, changes))
+    return explained(config, workload, pool, execution=chosen_execution(workload, execution, changes))
 
 
 def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:

@@ -11,6 +11,7 @@ from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.formats import format_on
 from archsearch.hardware.spec import GpuSpec
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.generation_cost import cheapest_fit
@@ -87,7 +88,7 @@ def make_plan(
     _refuse_idle(loaded, stored, decoded)
     asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
     request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
-    linear = loaded.record.defaults.dtype if dtype is None else DType.parse(dtype)
+    linear = loaded.record.defaults.dtype if dtype is None else format_on(dtype, [gpu])
     deployment = Deployment(
         dtype=linear,
         execution=chosen_execution(Workload(height=1, width=1, dtype=linear), execution, changes),
