@@ -18,6 +18,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuSpec
 from archsearch.hardware.figures import main_format
+from archsearch.hardware.formats import format_on
 from archsearch.models.base import Modality, ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
@@ -207,6 +208,7 @@ def workload_of(
 
     Raises:
         UnknownNameError: no such dtype or phase.
+        UnsupportedError: a vendor's own format on another's GPU.
         InvalidInputError: a size that is out of range or that the model does not have, or checkpointing of what is not
             trained.
     """
@@ -218,7 +220,7 @@ def workload_of(
     sizes, assumed = _complete(sizes, config)
     given |= sizes
     phase, asked = _phase(given.pop("phase")), given.pop("dtype", None)
-    dtype = main_format(gpus) if asked is None else DType.parse(asked)
+    dtype = main_format(gpus) if asked is None else format_on(asked, gpus)
     if asked is None and dtype is not DType.BF16:
         assumed = (*assumed, f"dtype={dtype.value}")
     workload = Workload(phase=phase, dtype=dtype, checkpointing=checkpointing, **given)

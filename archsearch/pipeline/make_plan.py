@@ -12,6 +12,7 @@ from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.figures import main_format
+from archsearch.hardware.formats import format_on
 from archsearch.hardware.spec import GpuSpec
 from archsearch.keywords import checked_call
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
@@ -90,7 +91,7 @@ def make_plan(
     _refuse_idle(loaded, stored, decoded)
     asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
     request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
-    linear = _usual_format(loaded, gpu) if dtype is None else DType.parse(dtype)
+    linear = _usual_format(loaded, gpu) if dtype is None else format_on(dtype, [gpu])
     deployment = Deployment(
         dtype=linear,
         execution=chosen_execution(Workload(height=1, width=1, dtype=linear), execution, changes),
