@@ -53,6 +53,7 @@ FLOORS: Floors = (
     ("differences", "estimate_result"),
     ("testing",),
     ("api",),
+    ("plotting",),
     ("report",),
     ("ui",),
     ("archsearch",),

@@ -29,6 +29,7 @@ from archsearch.cli import (
 )
 from archsearch.cli import study as study_verbs
 from archsearch.cli.groups import option_name
+from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.errors import ArchSearchError
 
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. ``--profiles`` and ``--allow-code`` hold for this call only."""
     before = {name: os.environ.get(name) for name in (PROFILES_VARIABLE, ALLOW_CODE_VARIABLE)}
+    remember(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
     finally:
