@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +10,7 @@ import yaml
 from browsing import PHONE, Browser
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from serving import serving
 
 from archsearch import estimate
 from archsearch.models.registry.families import get_family, load_preset
@@ -25,7 +20,6 @@ from archsearch.ui.words import seconds
 pytestmark = pytest.mark.browser
 GPU, BASE, LAYERS = "l4", "bert-base", 12
 NAME = "<img src=x onerror=document.title='owned'>.yaml"
-START_S, STOP_S = 90, 20
 
 
 @pytest.fixture(scope="module")
@@ -34,44 +28,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("ui")
     config = {"family": "encoder", **load_preset(BASE).to_dict()}
     (folder / NAME).write_text(yaml.safe_dump({n: v for n, v in config.items() if v is not None}))
-    call = [sys.executable, "-m", "archsearch", "ui", "--model", NAME, "--hardware", GPU]
-    # pytest's own variables would make the library believe that it is tested
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST")}
-    environment = {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    server = subprocess.Popen(
-        [*call, "--port", "0", "--no-browser"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    assert server.stderr is not None
-    try:
-        url = server.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url), server.stderr.read()
-        _wait_for(url)
+    with serving(folder, "--model", NAME, "--hardware", GPU) as (url, told):
         yield url
-    finally:
-        server.send_signal(signal.SIGINT)
-        _, errors = server.communicate(timeout=STOP_S)
-    assert server.returncode == 0, errors
-    assert errors.splitlines() == ["serving until interrupted (Ctrl-C)", "stopped"]
-
-
-def _wait_for(url: str) -> None:
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            with urlopen(url, timeout=START_S):
-                return
-        except URLError:
-            assert time.monotonic() < deadline, f"no answer at {url}"
-            time.sleep(0.1)
+    assert told() == ["serving until interrupted (Ctrl-C)", "stopped"]
 
 
 @pytest.fixture
