@@ -458,7 +458,7 @@ VERBS |= {
         "ui",
         {},
         exempt=dict.fromkeys(
-            ("--model", "--hardware", "--host", "--port", "--browser", "--json", "--profiles"),
+            ("--model", "--hardware", "--storage", "--host", "--port", "--browser", "--json", "--profiles"),
             "serves until it is stopped (tests/test_ui.py, tests/browser)",
         ),
     ),

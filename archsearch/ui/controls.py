@@ -128,6 +128,7 @@ def _heading(text: str) -> None:
 
 def _choice(label: str, options: list[str], value: str, chosen: Callable[[str], None]) -> ui.select:
     select = ui.select(options, label=label, value=value, with_input=len(options) > 12)
-    select.props(f'dense outlined options-dense aria-label="{label}" data-choice="{label}"').classes("w-full q-mb-sm")
+    key = label.split()[0].lower()
+    select.props(f'dense outlined options-dense aria-label="{label}" data-choice={key}').classes("w-full q-mb-sm")
     select.on_value_change(lambda event: chosen(event.value) if event.value is not None else None)
     return select
