@@ -164,6 +164,7 @@ def run_study(
     storage: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = True,
     scheduler: str | None = None,
     fidelity: Fidelity | None = None,
@@ -180,6 +181,7 @@ def run_study(
         storage: a path, a database's URL or ``grpc://HOST:PORT`` (default: your data directory).
         name: the study's name (default: the space's and the GPUs').
         seed: equal seeds give equal studies.
+        overwrite: replace a study of the same name, once all that was asked for has been found to be possible.
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers enumerate.
         fidelity: how trials are evaluated (default: by the cost model and the quality's proxy alone).
@@ -204,6 +206,7 @@ def run_study(
         storage=storage,
         name=name,
         seed=seed,
+        overwrite=overwrite,
         progress=progress,
         scheduler=scheduler,
         fidelity=fidelity,

@@ -21,7 +21,7 @@ ATTRIBUTES = (
     *("space", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
     *("execution", "quality", "gains", "pool"),
     *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
-    *("exact", "front"),
+    *("exact", "front", "study"),
 )
 """Attributes of a table of recommendations that the JSON answer has."""
 

@@ -32,6 +32,8 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     exact = "exact front" if advice.exact else "front of the sampled architectures"
     size = f"{advice.front} architectures, prefers {advice.prefer}"
     say(f"{setting.space} on {', '.join(setting.pool.ids)}: {workload}; {exact}, {size}")
+    if result.study is not None:
+        say(f"from study {result.study.name}, nothing was enumerated again (`archsearch study delete` removes it)")
     say(f"execution: {setting.execution.line()}")
     shown = {str(record["rank"]): record for record in records}
     for beside in beside_records(result).values():
