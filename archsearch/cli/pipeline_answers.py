@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.invocation import command_line
 from archsearch.cli.output import GIVE_PRICE, gibibytes, note, note_assumed, print_json, print_table, say, say_prices
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ def answer_estimate(
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
     if report is not None:
+        from archsearch.report.lever_table import lever_rows
         from archsearch.report.pipeline_report import pipeline_page
+        from archsearch.report.write import write_page
 
-        report.write_text(pipeline_page(result), encoding="utf-8")
+        write_page(pipeline_page(result, lever_rows(plan, pricer), command_line()), report)
     if json:
         print_json(result)
     else:
@@ -205,9 +208,11 @@ def answer_optimum(
     found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
     d = optimum_document(found)
     if report is not None:
+        from archsearch.report.lever_table import lever_rows
         from archsearch.report.pipeline_report import optimum_page
+        from archsearch.report.write import write_page
 
-        report.write_text(optimum_page(d), encoding="utf-8")
+        write_page(optimum_page(d, lever_rows(plan, pricer), command_line()), report)
     if json:
         print_json(d)
         return
