@@ -284,8 +284,8 @@ def recommend(
         storage, progress, allow_code: as ``run_study`` takes them.
 
     Returns:
-        The columns of ``enumerate_space`` and ``rank``, ``why``, ``pass_flops`` and the range of the rank by quality
-        over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
+        The columns of ``enumerate_space`` and ``rank``, ``why``, ``twins`` (ranks of near twins), ``pass_flops`` and
+        the range of the rank by quality over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
         each GPU alone would choose.
 
     Raises:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from verbs import asker
 
 from archsearch.cli.main import run
+from archsearch.search.answers.ranking import spread_twins
 
 
 @pytest.fixture
@@ -121,3 +124,33 @@ def test_a_study_that_fails_leaves_nothing_and_several_are_deleted_at_once(capsy
     assert "'nix'" in refused(capsys, "study", "delete", "one", "nix")
     assert ask("study", "delete", "one", "two") == {"deleted": ["one", "two"]}
     assert ask("study", "list") == []
+
+
+def test_near_twins_stand_behind_distinct_shapes_and_are_counted():
+    """Six points in two objectives, by hand: 1 is near 0 in both, 3 is 2 with one layer more, 5 has half of its."""
+    points = np.array([[0.0, 1.0], [0.02, 0.97], [0.3, 0.6], [0.4, 0.5], [0.6, 0.2], [1.0, 0.0]])
+    dimensions = {
+        "hidden_size": np.array([512, 768, 1024, 1024, 2048, 1024]),
+        "num_layers": np.array([8, 8, 24, 25, 6, 12]),
+    }
+    ranked = spread_twins(points, np.arange(6), dimensions)
+    assert ranked.places == [0, 2, 4, 5, 1, 3]
+    assert ranked.twins == {0: [5], 2: [6], 4: [], 5: []}
+
+
+def test_twins_of_an_answer_are_reachable_by_their_rank(ask):
+    answer = ask("recommend", BUDGET, "-g", "t4", "--top", "1")["recommendations"][0]
+    assert answer["twins"]
+    for rank in answer["twins"]:
+        (twin,) = ask("recommend", BUDGET, "-g", "t4", "--rank", str(rank))["recommendations"]
+        assert twin["rank"] == rank
+        assert twin["config"] != answer["config"]
+        assert twin["twins"] == []
+
+
+def test_the_call_that_explains_the_neighbours_runs_as_printed(ask, capsys):
+    text = ask("recommend", BUDGET, "-g", "t4", "--top", "1", as_text=True)
+    call = re.search(r"what each neighbour loses: archsearch (.+)", text)
+    assert call is not None
+    assert run(call[1].split()) == 0
+    assert "num_layers 17 -> 16: predicted loss +0.0108 (worse)" in capsys.readouterr().out

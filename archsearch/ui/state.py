@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlencode
 
-from archsearch.cost.execution import EXECUTION_NAMES
+from archsearch.cost.asked_execution import EXECUTION_NAMES
 from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import load_preset
