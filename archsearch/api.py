@@ -190,6 +190,7 @@ def run_study(
     storage: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = True,
     scheduler: str | None = None,
     fidelity: Fidelity | None = None,
@@ -207,6 +208,7 @@ def run_study(
         storage: a path, a database's URL or ``grpc://HOST:PORT`` (default: your data directory).
         name: the study's name (default: the space's and the GPUs').
         seed: equal seeds give equal studies.
+        overwrite: replace a study of the same name, once all that was asked for has been found to be possible.
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers enumerate.
         fidelity: how trials are evaluated (default: by the cost model and the quality's proxy alone).
@@ -232,6 +234,7 @@ def run_study(
         storage=storage,
         name=name,
         seed=seed,
+        overwrite=overwrite,
         progress=progress,
         scheduler=scheduler,
         fidelity=fidelity,
@@ -312,9 +315,9 @@ def recommend(
         storage, progress, allow_code: as ``run_study`` takes them.
 
     Returns:
-        The columns of ``enumerate_space`` and ``rank``, ``why``, ``pass_flops`` and the range of the rank by quality
-        over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
-        each GPU alone would choose.
+        The columns of ``enumerate_space`` and ``rank``, ``why``, ``twins`` (ranks of near twins), ``pass_flops`` and
+        the range of the rank by quality over independent proxies; ``attrs`` hold the baseline's row, the workload, the
+        execution, and, of a pool, what each GPU alone would choose.
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.

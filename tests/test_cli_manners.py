@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from verbs import asker
 
 from archsearch.cli.main import run
+from archsearch.search.answers.ranking import spread_twins
 
 
 @pytest.fixture
@@ -51,7 +54,6 @@ def test_a_format_taken_for_another_is_said_with_the_reason(capsys):
         ("estimate bert-base -g t4,l4", ["one GPU here", "write t4"]),
         ("estimate flux-dev -g t4", ["archsearch pipeline estimate flux-dev"]),
         ("explain sana-class -g t4", ["archsearch recommend sana-class"]),
-        ("estimate bert-base -g t4 --launch-us 5 --cuda-graphs", ["--launch-us has no effect", "--cuda-graphs"]),
     ],
 )
 def test_refusals_say_what_and_what_to_do(call, told, capsys):
@@ -66,3 +68,89 @@ def test_a_latency_of_seconds_is_written_out(capsys):
     assert run(["explain", "llama-3.1-8b", "-g", "t4", "--json"]) == 0
     seconds = json.loads(capsys.readouterr().out)["per_gpu"][0]["latency_s"]
     assert f"{1e3 * seconds:,.0f} ms" in line
+
+
+def test_an_idle_launch_time_is_said(ask, capsys):
+    call = ["estimate", "bert-base", "-g", "t4", "--cuda-graphs"]
+    without = ask(*call)["latency_s"]
+    assert run([*call, "--launch-us", "5", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["latency_s"] == without
+    assert "--launch-us has no effect beside --cuda-graphs" in err
+
+
+BUDGET = "modernbert-base-budget"
+
+
+def test_a_finished_study_answers_for_its_space_as_enumerating_it_would(ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+    fresh = ask("recommend", BUDGET, "-g", "t4,h100-sxm")
+    assert "study" not in fresh
+    name = ask("study", "run", BUDGET, "-g", "t4,h100-sxm")["name"]
+    monkeypatch.setattr("archsearch.search.answers.candidates.sweep", None)  # nothing is enumerated again
+    stored = ask("recommend", BUDGET, "-g", "t4,h100-sxm")
+    assert stored.pop("study") == name
+    assert stored == fresh
+    monkeypatch.undo()
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+    assert "study" not in ask("recommend", BUDGET, "-g", "t4,l4")  # another pool
+    limited = ask("recommend", BUDGET, "-g", "t4,h100-sxm", "--where", "num_layers == 19")
+    assert {record["config"]["num_layers"] for record in limited["recommendations"]} == {19}
+
+
+def test_a_study_that_is_priced_differently_today_does_not_answer(ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+    ask("study", "run", BUDGET, "-g", "t4")
+    monkeypatch.setattr("archsearch.search.answers.finished._priced_alike", lambda *_: False)
+    assert ask("recommend", BUDGET, "-g", "t4")["exact"]
+
+
+def test_a_study_that_fails_leaves_nothing_and_several_are_deleted_at_once(capsys, ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("archsearch.search.studies.study.sweep", fails)
+        assert "No space left" in refused(capsys, "study", "run", BUDGET, "-g", "t4", "--name", "one")
+    assert ask("study", "list") == []
+    ask("study", "run", BUDGET, "-g", "t4", "--name", "one")
+    line = refused(capsys, "study", "run", BUDGET, "-g", "t4", "--name", "one")
+    assert [word for word in ("exists", "study resume one", "--overwrite", "--name") if word not in line] == []
+    refused(capsys, "study", "run", BUDGET, "-g", "t4", "--name", "one", "--overwrite", "--strategy", "nonsense")
+    assert [study["name"] for study in ask("study", "list")] == ["one"]  # what replaces it has to be possible
+    ask("study", "create", BUDGET, "-g", "t4", "--name", "two", "--strategy", "random")
+    assert "'nix'" in refused(capsys, "study", "delete", "one", "nix")
+    assert ask("study", "delete", "one", "two") == {"deleted": ["one", "two"]}
+    assert ask("study", "list") == []
+
+
+def test_near_twins_stand_behind_distinct_shapes_and_are_counted():
+    """Six points in two objectives, by hand: 1 is near 0 in both, 3 is 2 with one layer more, 5 has half of its."""
+    points = np.array([[0.0, 1.0], [0.02, 0.97], [0.3, 0.6], [0.4, 0.5], [0.6, 0.2], [1.0, 0.0]])
+    dimensions = {
+        "hidden_size": np.array([512, 768, 1024, 1024, 2048, 1024]),
+        "num_layers": np.array([8, 8, 24, 25, 6, 12]),
+    }
+    ranked = spread_twins(points, np.arange(6), dimensions)
+    assert ranked.places == [0, 2, 4, 5, 1, 3]
+    assert ranked.twins == {0: [5], 2: [6], 4: [], 5: []}
+
+
+def test_twins_of_an_answer_are_reachable_by_their_rank(ask):
+    answer = ask("recommend", BUDGET, "-g", "t4", "--top", "1")["recommendations"][0]
+    assert answer["twins"]
+    for rank in answer["twins"]:
+        (twin,) = ask("recommend", BUDGET, "-g", "t4", "--rank", str(rank))["recommendations"]
+        assert twin["rank"] == rank
+        assert twin["config"] != answer["config"]
+        assert twin["twins"] == []
+
+
+def test_the_call_that_explains_the_neighbours_runs_as_printed(ask, capsys):
+    text = ask("recommend", BUDGET, "-g", "t4", "--top", "1", as_text=True)
+    call = re.search(r"what each neighbour loses: archsearch (.+)", text)
+    assert call is not None
+    assert run(call[1].split()) == 0
+    assert "num_layers 17 -> 16: predicted loss +0.0108 (worse)" in capsys.readouterr().out

@@ -75,7 +75,7 @@ EXECUTION: dict[str, str | tuple[str, str] | Witness] = {
     "--torch": ("--attention sdpa --torch 2.4", "--attention sdpa --torch 2.8"),
     "--attention": ("--attention sdpa", "--attention eager"),
     "--compiled": ("--compiled", "--eager"),
-    "--cuda-graphs": ("--cuda-graphs", "--no-cuda-graphs"),
+    "--cuda-graphs": ("--launch-us 40 --cuda-graphs", "--launch-us 40 --no-cuda-graphs"),
     "--fused-qkv": ("--fused-qkv", "--no-fused-qkv"),
     "--quantization": ("--dtype fp8 --quantization fused", "--dtype fp8 --quantization eager"),
     "--scaling": ("--dtype fp8 --scaling static", "--dtype fp8 --scaling dynamic"),

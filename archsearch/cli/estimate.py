@@ -54,6 +54,7 @@ def estimate(
         **workload.fields,
         **execution.changes,
     )
+    execution.note_idle()
     if json:
         print_json(result.to_dict())
     else:

@@ -71,6 +71,7 @@ def explain(
             **workload.fields,
             **execution.changes,
         )
+        execution.note_idle()
         if not json:
             note_assumed(explanation.assumed, pool.gpus)
     if json:

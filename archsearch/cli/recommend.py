@@ -10,7 +10,7 @@ import typer
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
-from archsearch.cli.output import print_json
+from archsearch.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.evaluate.result import SearchResult
@@ -21,7 +21,7 @@ ATTRIBUTES = (
     *("space", "set", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
     *("execution", "quality", "gains", "pool"),
     *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
-    *("exact", "front"),
+    *("exact", "front", "study"),
 )
 """Attributes of a table of recommendations that the JSON answer has."""
 
@@ -97,7 +97,9 @@ def recommend(
         storage=storage,
     )
     result = as_result(frame)
-    _answer(result if rank is None else _only(result, rank), Format.JSON if json else output_format)
+    plain = not any((max_latency_ms, max_parameters, max_memory_gib, where, reference, prefer, execution.flags))
+    wanted = result if rank is None else _only(result, rank)
+    _answer(wanted, Format.JSON if json else output_format, _explained(source, pool.hardware) if plain else None)
 
 
 def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Format) -> None:
@@ -114,7 +116,12 @@ def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Fo
         raise InvalidInputError(f"--json and --format {output_format.value} are two documents: give one of both")
 
 
-def _answer(result: SearchResult, output_format: Format) -> None:
+def _explained(source: str, hardware: str | None) -> str:
+    """The call that tells what each neighbour of a recommendation loses, but for its rank."""
+    return f"archsearch explain {source}:{{rank}}" + (f" --hardware {hardware}" if hardware else "")
+
+
+def _answer(result: SearchResult, output_format: Format, explained: str | None) -> None:
     from archsearch.cli import exports
     from archsearch.cli.recommend_table import beside_records, print_recommendations
 
@@ -129,7 +136,10 @@ def _answer(result: SearchResult, output_format: Format) -> None:
     elif output_format is Format.PIPELINE:
         print(exports.pipeline_text(result), end="")
     else:
-        print_recommendations(result, _records(result))
+        records = _records(result)
+        print_recommendations(result, records)
+        if explained is not None:
+            say(f"what each neighbour loses: {explained.format(rank=records[0]['rank'])}")
 
 
 def _records(result: SearchResult) -> list[dict[str, object]]:

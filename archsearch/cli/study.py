@@ -119,14 +119,11 @@ def run(
     """Search a space on a GPU or pool and store the study."""
     from archsearch.api import run_study
     from archsearch.errors import InvalidInputError
-    from archsearch.search.studies.storage import delete_study, study_names
     from archsearch.search.studies.study import study_record, summarize_study
 
     if overwrite and name is None:
         raise InvalidInputError("--overwrite replaces the study of a name: give --name")
     chosen, searched, gpus = fidelity.fidelity, execution.on(space, set_keys), pool.pool
-    if overwrite and name in study_names(storage):
-        delete_study(str(name), storage)
     study = run_study(
         searched,
         gpus,
@@ -135,6 +132,7 @@ def run(
         storage=storage,
         name=name,
         seed=seed,
+        overwrite=overwrite,
         scheduler=scheduler,
         fidelity=chosen,
         allow_code=allow_code,
@@ -302,15 +300,23 @@ def export(
 
 
 @app.command("delete")
-def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
-    """Delete a stored study."""
-    from archsearch.search.studies.storage import delete_study
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Studies; see `archsearch study list`.")],
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Delete stored studies: all that are named, or none where one of them does not exist."""
+    from archsearch.search.studies.storage import delete_study, require_study
 
-    delete_study(name, storage)
+    chosen = list(dict.fromkeys(names))
+    for name in chosen:
+        require_study(name, storage)
+    for name in chosen:
+        delete_study(name, storage)
     if json:
-        print_json({"deleted": name})
+        print_json({"deleted": chosen[0] if len(chosen) == 1 else chosen})
     else:
-        note(f"deleted {name}")
+        note(f"deleted {', '.join(chosen)}")
 
 
 def _show(summary: dict[str, object], json: bool) -> None:

@@ -102,9 +102,6 @@ def chosen_execution(
     if asked and workload.linear_dtype.itemsize >= DType.BF16.itemsize:
         text = f"{{{asked[0]}}} is of 8- and 4-bit products, and {workload.dtype.value} quantizes no activations"
         raise InvalidInputError(f"{text}; add {{dtype}} fp8, int8 or fp4, or leave it out", field=asked[0])
-    if (changes or {}).get("cuda_graphs") and (changes or {}).get("launch_us"):
-        text = "{launch_us} has no effect beside {cuda_graphs}: a replayed graph launches all its kernels at once"
-        raise InvalidInputError(f"{text}; leave one of them out", field=("launch_us", "cuda_graphs"))
     if execution is None:
         base = default_execution(workload)
     else:

@@ -15,6 +15,7 @@ from archsearch.hardware import load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.ranges import require_range
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
+from archsearch.search.answers.finished import finished_study, stored_fronts
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
@@ -184,7 +185,8 @@ def gather_candidates(
 ) -> Candidates:
     """Feasible architectures of a study or a space under limits.
 
-    A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact. A
+    A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact; without
+    limits a study that is finished answers for itself and for the space that it is named after (see ``finished``). A
     sampled study answers from its trials.
 
     Raises:
@@ -192,6 +194,8 @@ def gather_candidates(
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
     resolved = resolve_source(source, storage)
+    if isinstance(resolved, SearchSpace) and not isinstance(source, SearchSpace) and evaluator is None:
+        resolved = finished_study(resolved, hardware, storage) or resolved
     pricer = evaluator or source_evaluator(resolved, hardware, storage)
     if isinstance(resolved, SearchSpace):
         return _from_space(resolved, pricer, limits, progress)
@@ -210,6 +214,9 @@ def gather_candidates(
             )
         return _from_space(pricer.space, pricer, limits, progress)
     if record["strategy"] == "exhaustive" and analytic:
+        fronts = None if limits.any else stored_fronts(resolved, pricer)
+        if fronts is not None:
+            return Candidates(fronts, with_own_fronts(pricer, progress=progress), exact=True)
         return _from_space(pricer.space, pricer, limits, progress)
     return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
 
