@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services lint format docs notebooks bench clean
+.PHONY: help demo test test-services test-browser lint format docs site notebooks bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-tests: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,models]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,docs,models]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-services: $(VENV)/.installed-tests
@@ -45,6 +45,10 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
 
+test-browser: $(VENV)/.installed-tests ## run the tests of what a browser shows, in Chromium
+	sh tests/browser/install-chromium.sh
+	$(BIN)/python -m pytest -n 0 -m browser tests/browser
+
 lint: $(VENV)/.installed-tests ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +60,10 @@ format: $(VENV)/.installed-tests ## rewrite the code in the project's format
 
 docs: $(VENV)/.installed-tests ## run the examples and tables of README.md and docs/ anew
 	$(BIN)/python benchmarks/docs.py
+
+site: $(VENV)/.installed-tests ## the documentation as a site in build/site; fails on a broken link
+	$(BIN)/python benchmarks/site_pages.py
+	$(BIN)/zensical build --strict --clean
 
 notebooks: $(VENV)/.installed-tests ## execute the notebooks and store what they print and draw
 	$(BIN)/python benchmarks/notebooks.py

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from archsearch.pipeline.optimize import Goal, Optimum
     from archsearch.pipeline.optimize import optimize as optimize_pipeline
     from archsearch.pipeline.plan import Plan
+    from archsearch.plotting.front import plot_front
     from archsearch.quality.proxy import Quality, QualityProxy, get_proxy, list_proxies, register_proxy
-    from archsearch.report.front import plot_front
     from archsearch.search.answers.explain import Explanation
     from archsearch.search.evaluate.frames import config_of
     from archsearch.search.evaluate.result import SearchResult
@@ -110,7 +110,7 @@ _PLACES = {
     "make_replica": "serving.fleet:replica",
     "optimize_pipeline": "pipeline.optimize:optimize",
     "plan_fleet": "serving.fleet",
-    "plot_front": "report.front",
+    "plot_front": "plotting.front",
     "pull_levers": "pipeline.levers:apply",
     "recommend": "api",
     "register_proxy": "quality.proxy",
@@ -119,6 +119,9 @@ _PLACES = {
     "to_hf": "models.huggingface",
 }
 """Where each public name is, from ``archsearch`` on; ``module:name`` where it has another name there."""
+
+_PACKAGES = ("plotting", "testing")
+"""Public packages, imported when they are first asked for."""
 
 __all__ = [
     "ArchSearchError",
@@ -188,6 +191,8 @@ def __getattr__(name: str) -> object:
         from archsearch.version import version
 
         return version()
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, there = _PLACES[name].partition(":")

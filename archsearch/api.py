@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
+from archsearch.cost.asked_execution import chosen_execution
+from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
 from archsearch.differences import diff
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of

@@ -14,7 +14,8 @@ from itertools import combinations
 from math import factorial
 from typing import Any
 
-from archsearch.cost.execution import Execution, execution_of
+from archsearch.cost.asked_execution import execution_of
+from archsearch.cost.execution import Execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.remember import PriceCache
 from archsearch.dtypes import DType

@@ -57,7 +57,7 @@ def load_yaml(block: Block) -> None:
     Raises:
         ArchSearchError: it is none that the library accepts.
     """
-    from archsearch.cost.execution import parse_execution
+    from archsearch.cost.asked_execution import parse_execution
     from archsearch.hardware.architecture import architecture_files
     from archsearch.hardware.folders import profiles_dirs
     from archsearch.hardware.profile import read_profile

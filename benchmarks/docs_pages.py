@@ -44,7 +44,7 @@ class Block:
 
 def pages() -> list[str]:
     """Names of all pages, from the root of the repository."""
-    docs = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md"))
+    docs = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))
     return ["README.md", "CONTRIBUTING.md", *docs]
 
 

@@ -36,7 +36,8 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 
 def run_of(text: str) -> Any:
     """A row's execution: as verify writes it now, or ``eager`` and ``compiled`` of earlier files."""
-    from archsearch.cost.execution import Execution, parse_execution
+    from archsearch.cost.asked_execution import parse_execution
+    from archsearch.cost.execution import Execution
     from archsearch.workload import Workload
 
     if text in ("eager", "compiled"):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from archsearch.cli.main import run
-from archsearch.cli.table import fitting, table_lines
+from archsearch.cli.table import drawn_table
 from archsearch.data import data_path
 from archsearch.hardware import database, list_gpus, listed_prices, load_gpu
 from archsearch.hardware import parsed as parsed_files
@@ -197,11 +197,12 @@ def test_answers_fit_80_columns_and_no_number_or_id_breaks(monkeypatch, capsys):
 
 def test_a_table_folds_at_words_and_columns_that_do_not_fit_are_left_out():
     rows = [["one", "a text of several words", "12345"], ["two", "", "1"]]
-    lines = table_lines("", ("id", "text", "n"), rows, left=("id", "text"), width=33)
-    assert max(map(len, lines)) <= 33
+    lines, _ = drawn_table("", ("id", "text", "n"), rows, left=("id", "text"), width=34)
+    assert max(map(len, lines)) <= 34
     assert [line.split() for line in lines[3:5]] == [["one", "a", "text", "of", "12345"], ["several", "words"]]
-    assert fitting(("id", "text", "n"), rows, 20, less=("text", "n")) == [0, 2]
-    assert fitting(("id", "text", "n"), rows, None, less=("text", "n")) == [0, 1, 2]
+    narrow, missing = drawn_table("", ("id", "text", "n"), rows, left=("id", "text"), less=("text", "n"), width=20)
+    assert [line.split() for line in narrow[1:5]] == [["id", "n"], ["─" * 13], ["one", "12345"], ["two", "1"]]
+    assert missing == ["text"]
 
 
 GUIDE = Path(__file__).parents[1] / "docs" / "hardware.md"

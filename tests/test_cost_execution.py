@@ -12,17 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsearch.cost import remember
-from archsearch.cost.bounds import bounds
-from archsearch.cost.execution import (
-    BURST,
+from archsearch.cost.asked_execution import (
     EXECUTION_NAMES,
-    Execution,
     chosen_execution,
     default_execution,
     execution_of,
     named_execution,
     parse_execution,
 )
+from archsearch.cost.bounds import bounds
+from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.host import host_record
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory

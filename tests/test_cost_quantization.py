@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import archsearch
-from archsearch.cost.execution import BURST, Execution, named_execution
+from archsearch.cost.asked_execution import named_execution
+from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.quantization import quantization_record, quantized
 from archsearch.cost.releases import RELEASES

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import archsearch
+from archsearch import plotting
 from archsearch.cli.groups import option_name, options_of
 from archsearch.cli.main import app
 from archsearch.cost.execution import Execution, ExecutionFields
@@ -25,6 +26,8 @@ from archsearch.workload import Workload, WorkloadFields
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 PUBLIC = {name: getattr(archsearch, name) for name in archsearch.__all__ if name != "__version__"}
+PLOTTING = {f"plotting.{name}": getattr(plotting, name) for name in plotting.__all__}
+PUBLIC |= {name: thing for name, thing in PLOTTING.items() if thing not in PUBLIC.values()}
 FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if isinstance(thing, type)}
 
@@ -48,16 +51,17 @@ def test_what_is_imported_is_what_type_checkers_read():
 
 def test_every_public_thing_is_a_function_or_a_class():
     assert {*FUNCTIONS, *CLASSES} == set(PUBLIC)
+    assert plotting.__all__ == sorted(plotting.__all__)
     assert archsearch.__all__ == sorted(archsearch.__all__)
 
 
-@pytest.mark.parametrize("name", archsearch.__all__)
+@pytest.mark.parametrize("name", [*archsearch.__all__, *PLOTTING])
 def test_the_page_lists_it(name):
     assert f"`archsearch.{name}`" in PAGE
 
 
 def test_the_page_lists_nothing_else():
-    assert set(re.findall(r"`archsearch\.(\w+)`", PAGE)) - {"__all__", "testing"} == set(archsearch.__all__)
+    assert set(re.findall(r"`archsearch\.(\w+)`", PAGE)) - {"__all__", *archsearch._PACKAGES} == set(archsearch.__all__)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -123,16 +127,17 @@ def examples() -> Iterator[tuple[str, str]]:
 def test_examples_and_notebooks_use_public_names_alone():
     used = {(where, name) for where, code in examples() for name in imported(code)}
     assert len({where for where, _ in used}) >= 6
-    public = {"archsearch", *(f"archsearch.{name}" for name in archsearch.__all__)}
+    public = {"archsearch", "archsearch.plotting"}
+    public |= {f"archsearch.{name}" for name in (*archsearch.__all__, *PLOTTING)}
     assert {(where, name) for where, name in used if name not in public} == set()
 
 
 def test_pages_name_public_things_alone():
-    """In a text ``archsearch.x`` is public: a name of the package's, or of ``archsearch.testing``."""
+    """In a text ``archsearch.x`` is public: a name of the package's, of its ``plotting`` or ``testing``."""
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         named = set(re.findall(r"`archsearch\.([\w.]+)", page.read_text(encoding="utf-8")))
         tests = {name for name in named if name.startswith("testing")}
-        assert named - tests <= {*archsearch.__all__, "__all__"}, page.name
+        assert named - tests <= {*archsearch.__all__, *PLOTTING, *archsearch._PACKAGES, "__all__"}, page.name
 
 
 def test_a_field_of_an_execution_or_a_workload_is_an_option_and_a_keyword():

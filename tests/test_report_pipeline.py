@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from report_pages import read
 
 from archsearch.cli.main import run as cli
+from archsearch.pipeline.levers import levers
 from archsearch.report.pipeline_report import lever_bars, memory_bars, stage_bars, theory_bars
 
 
@@ -29,7 +31,26 @@ def test_bars_stack_to_what_the_answer_says(capsys, tmp_path):
     assert theory_bars(d).series["s"] == sorted(theory_bars(d).series["s"])
     text = page.read_text()
     assert "<h1>dit-xl-2 on h100-sxm" in text
-    assert text.count("Plotly.newPlot") >= 3
+    found = read(text)
+    assert set(found.data["figures"]) == {"stages", "theory", "memory"}
+    low, high = d["stages"][0]["latency_low_s"], d["stages"][0]["latency_high_s"]
+    band = next(t for t in found.data["figures"]["stages"]["data"] if t["name"] == "80 % band")
+    assert band["x"][0] - band["error_x"]["arrayminus"][0] == pytest.approx(low)
+    assert band["x"][0] + band["error_x"]["array"][0] == pytest.approx(high)
+    assert f"archsearch pipeline estimate dit-xl-2 -g h100-sxm --placement model-offload --report {page} --json" in text
+
+
+def test_every_lever_is_told_with_its_legality(capsys, tmp_path):
+    page = tmp_path / "p.html"
+    d = answer(capsys, "pipeline estimate dit-xl-2 -g t4", page)
+    rows = {row[0]: row for table in read(page.read_text()).tables for row in table if len(row) == 8}
+    assert set(levers()) <= set(rows)
+    assert rows["fp8"][2] == "no"
+    assert "fp8" in rows["fp8"][3]
+    alone = answer(capsys, "pipeline estimate dit-xl-2 -g t4 --steps 8", page)
+    assert rows["steps-8"][2] == "yes"
+    speed_up = d["latency_s"] / alone["latency_s"]
+    assert float(rows["steps-8"][6]) == pytest.approx(speed_up, abs=0.006)
 
 
 def test_levers_fall_to_the_best(capsys, tmp_path):
@@ -43,5 +64,11 @@ def test_levers_fall_to_the_best(capsys, tmp_path):
 
 def test_a_fleet_has_a_page(capsys, tmp_path):
     page = tmp_path / "s.html"
-    answer(capsys, "serve fleet dit-xl-2 -g h100-sxm --rate 3 --p95-s 2 --max-batch 1", page)
-    assert "requests/s" in page.read_text()
+    d = answer(capsys, "serve fleet dit-xl-2 -g h100-sxm,t4 --rate 3 --p95-s 2 --max-batch 1", page)
+    found = read(page.read_text())
+    cells = {cell for table in found.tables for row in table for cell in row}
+    assert {g["gpu"] for g in d["fleet"]} <= cells
+    assert {a["fleet"] for a in d["alternatives"]} <= cells
+    assert any(d["prices"]["h100-sxm"]["source"] in cell for cell in cells)
+    bars = found.data["figures"]["use"]["data"][0]
+    assert bars["x"] == [pytest.approx(100 * g["utilisation"]) for g in d["fleet"]]

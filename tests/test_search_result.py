@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from archsearch.errors import InvalidInputError
-from archsearch.report import front_info
+from archsearch.plotting import front_info
 from archsearch.search.answers.candidates import Limits
 from archsearch.search.answers.recommend import recommend, recommendation
 from archsearch.search.evaluate.columns import by_gpu, metric_and_gpu, per_gpu_column

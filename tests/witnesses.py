@@ -437,6 +437,14 @@ VERBS |= {
     "study delete": Verb(
         "study delete done --storage {store_copy}", {"--storage": refused("--storage {out}/other.journal"), **JSON}
     ),
+    "ui": Verb(
+        "ui",
+        {},
+        exempt=dict.fromkeys(
+            ("--model", "--hardware", "--host", "--port", "--browser", "--json", "--profiles"),
+            "serves until it is stopped (tests/test_ui.py, tests/browser)",
+        ),
+    ),
     "study proxy": Verb(
         "study proxy",
         {},

@@ -105,4 +105,5 @@ def _print(result: EstimateResult) -> None:
             for row in rows
         ],
         left=("op", "kind", "bound", "tile"),
+        less=("kind", "wave eff.", "tile", "waves", "count"),
     )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archsearch.cli.options import Json, Profiles
-from archsearch.cli.output import note, print_json, print_table, say, terminal_width, text
-from archsearch.cli.table import fitting
+from archsearch.cli.output import note, print_json, print_table, say, text
 
 if TYPE_CHECKING:
     from archsearch.dtypes import DType
@@ -72,9 +71,8 @@ def _print_list(gpus: list[GpuSpec], dtype: DType | None, prices: dict[str, Pric
     if prices is not None:
         columns.append("USD/h")
         rows = [[*row, text(_usd(prices.get(gpu.id)))] for row, gpu in zip(rows, gpus, strict=True)]
-    shown = fitting(columns, rows, terminal_width(), less=("name", "SMs", "GiB", "architecture", "in"))
-    rows = [[row[i] for i in shown] for row in rows]
-    print_table(f"{len(rows)} GPUs", [columns[i] for i in shown], rows, left=("id", "name", "architecture", "in"))
+    less = ("name", "SMs", "GiB", "architecture", "in", "year", "W")
+    print_table(f"{len(rows)} GPUs", columns, rows, left=("id", "architecture", "in"), less=less)
 
 
 def _row(gpu: GpuSpec, dtype: DType | None) -> list[str]:
@@ -139,7 +137,9 @@ def compare(
     if json:
         print_json({"gpus": ids, "figures": [_compared(figure, ids) for figure in figures]})
         return
-    print_table(" against ".join(ids), ["figure", *ids], [_against(figure) for figure in figures], left=("figure",))
+    print_table(
+        " against ".join(ids), ["figure", *ids], [_against(figure) for figure in figures], left=("figure",), beside=True
+    )
     say("≠ differs; in brackets the ratio to the first")
     for name, how in _DERIVED.items():
         say(f"{name}: {how}")

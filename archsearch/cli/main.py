@@ -24,10 +24,12 @@ from archsearch.cli import (
     recommend,
     serve,
     spaces,
+    ui,
     validate,
 )
 from archsearch.cli import study as study_verbs
 from archsearch.cli.groups import option_name
+from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.errors import ArchSearchError
 
@@ -57,6 +59,7 @@ app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
+app.command("ui")(ui.ui)
 
 
 def _version(value: bool) -> None:
@@ -88,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. ``--profiles`` and ``--allow-code`` hold for this call only."""
     before = {name: os.environ.get(name) for name in (PROFILES_VARIABLE, ALLOW_CODE_VARIABLE)}
+    remember(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
-from archsearch.cli.table import table_lines
+from archsearch.cli.table import drawn_table
 from archsearch.errors import ArchSearchError
 
 if TYPE_CHECKING:
@@ -93,19 +93,33 @@ def say_prices(quotes: Quotes, give: str) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: Sequence[str] = (), caption: str = ""
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    left: Sequence[str] = (),
+    less: Sequence[str] = (),
+    beside: bool = False,
+    caption: str = "",
 ) -> None:
-    """A table on stdout; columns in ``left`` are aligned left, the others right.
+    """A table on stdout; columns in ``left`` are aligned left and may fold on a terminal, the others never.
 
-    On a terminal the left ones fold, the others never: where their cells need more, lines are wider than the terminal.
+    Where a terminal has no room, columns of ``less`` are left out and named, the first of it first; without ``less``,
+    or where that is not enough, a row becomes a block of lines. With ``beside`` the columns are things laid side by
+    side, and those that have no room stand in a second table.
     """
     cells = [[text(cell) for cell in row] for row in rows]
-    print("\n".join(table_lines(title, columns, cells, left=left, caption=caption, width=terminal_width())))
+    width = terminal_width()
+    drawn = drawn_table(title, columns, cells, left=left, less=less, beside=beside, caption=caption, width=width)
+    print("\n".join(drawn.lines))
+    if drawn.missing:
+        sys.stdout.flush()
+        note(f"not shown for want of room: {', '.join(drawn.missing)} (a wider terminal or --json has them)")
 
 
 def terminal_width() -> int | None:
     """Characters of a line of the terminal (COLUMNS, or what it says); None where stdout is a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return max(shutil.get_terminal_size().columns, LEAST_WIDTH) if sys.stdout.isatty() else None
 
 
 def text(value: object) -> str:

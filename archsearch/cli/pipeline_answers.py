@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.invocation import command_line
 from archsearch.cli.output import GIVE_PRICE, gibibytes, note, print_json, print_table, say, say_prices
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ def answer_estimate(
     result = document(found) | {"assumed": list(assumed)}
     result["fitting"] = None if other is None else _placement(other)
     if report is not None:
+        from archsearch.report.lever_table import lever_rows
         from archsearch.report.pipeline_report import pipeline_page
+        from archsearch.report.write import write_page
 
-        report.write_text(pipeline_page(result), encoding="utf-8")
+        write_page(pipeline_page(result, lever_rows(plan, pricer), command_line()), report)
     if json:
         print_json(result)
     else:
@@ -113,6 +116,7 @@ def _print_stages(d: dict[str, Any]) -> None:
             for s in d["stages"]
         ],
         left=("stage",),
+        less=("PCIe s", "roofline s", "ms/call", "host s", "GPU s"),
     )
 
 
@@ -204,9 +208,11 @@ def answer_optimum(
     found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
     d = optimum_document(found)
     if report is not None:
+        from archsearch.report.lever_table import lever_rows
         from archsearch.report.pipeline_report import optimum_page
+        from archsearch.report.write import write_page
 
-        report.write_text(optimum_page(d), encoding="utf-8")
+        write_page(optimum_page(d, lever_rows(plan, pricer), command_line()), report)
     if json:
         print_json(d)
         return
@@ -321,7 +327,7 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
     for name in ("num_layers", "num_single_layers", "hidden_size", "intermediate_size", "num_attention_heads"):
         if name in found.config:
             rows.append((name, getattr(teacher, name), found.config[name]))
-    print_table("", ("", "teacher", "student"), rows, left=("",))
+    print_table("", ("", "teacher", "student"), rows, left=("",), beside=True)
 
 
 def print_levers(json: bool) -> None:

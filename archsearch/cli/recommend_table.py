@@ -116,7 +116,7 @@ def _print_dimensions(pool: PoolAdvice, gpu_ids: Sequence[str]) -> None:
     if pool.dimensions_pay:
         rows = [(_moved(item), *(f"{item.cost[gpu]:.2f}" for gpu in gpu_ids)) for item in pool.dimensions_pay]
         title = "per cent of latency for 1 % more parameters, around rank 1"
-        print_table(title, ["dimension", *gpu_ids], rows, left=("dimension",))
+        print_table(title, ["dimension", *gpu_ids], rows, left=("dimension",), beside=True)
     price = pool.one_for_all
     if price is not None and price.worst > 0:
         loss = f"at most {price.worst:.1%} slower than a GPU's own choice ({price.worst_on})"
@@ -130,7 +130,7 @@ def _print_comparison(shown: dict[str, Record], setting: Setting, advice: Advice
     columns = {label: _column(record, setting, advice) for label, record in shown.items()}
     titles = dict.fromkeys(title for column in columns.values() for title in column)
     rows = [(title, *(column.get(title) for column in columns.values())) for title in titles]
-    print_table("", ["rank", *columns], rows, left=("rank",))
+    print_table("", ["rank", *columns], rows, left=("rank",), beside=True)
 
 
 def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, object]:

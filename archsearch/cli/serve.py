@@ -11,6 +11,7 @@ import typer
 
 from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped, option
+from archsearch.cli.invocation import command_line
 from archsearch.cli.jobs import JobGroup
 from archsearch.cli.options import Json, PriceOption, Profiles, Report
 from archsearch.cli.output import GIVE_PRICE, note, print_json, print_table, say, say_prices, worded
@@ -201,9 +202,10 @@ def _units(setup: Setup, name: str, generation: GenerationOptions) -> tuple[Repl
 
 def _answer(document: dict[str, object], report: Path | None, json: bool) -> None:
     if report is not None:
-        from archsearch.report.pipeline_report import serve_page
+        from archsearch.report.serve_report import serve_page
+        from archsearch.report.write import write_page
 
-        report.write_text(serve_page(document), encoding="utf-8")
+        write_page(serve_page(document, command_line()), report)
     print_json(document) if json else _print(document)
 
 
@@ -250,7 +252,8 @@ def _print(d: dict[str, Any]) -> None:
         )
         for g in d["fleet"]
     ]
-    print_table("", columns, rows, left=("pipeline", "GPU"))
+    less = ("mean batch", "batch limit", "requests/s", "replicas")
+    print_table("", columns, rows, left=("pipeline", "GPU"), less=less)
     if d.get("alternatives"):
         print_table(
             "others",

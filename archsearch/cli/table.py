@@ -1,92 +1,117 @@
-"""Tables of text: columns as wide as their cells, folded at words where a terminal is narrower.
+"""Tables of text: columns as wide as their cells; where a terminal is narrower, laid out as ``layout`` finds room.
 
-Laid out here because a list of all GPUs has to come within half a second: rich takes a quarter of a second to import
+Drawn here because a list of all GPUs has to come within half a second: rich takes a quarter of a second to import
 and lay out its 133 rows, and tabulate folds no cells in a format of one's own.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-BETWEEN = 3
-"""Characters between two columns' cells; one edge is as wide as the other."""
-NARROWEST = 16
-"""Characters that a folding column keeps at least."""
+from archsearch.cli.layout import Layout, all_columns, fewer_columns, folded_lines, in_parts
 
 
-def table_lines(
+class Drawn(NamedTuple):
+    """A table's lines, and the columns that they have no room for."""
+
+    lines: list[str]
+    missing: list[str]
+
+
+def drawn_table(
     title: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
     left: Collection[str] = (),
+    less: Sequence[str] = (),
+    beside: bool = False,
     caption: str = "",
     width: int | None = None,
-) -> list[str]:
-    """The lines of a table.
+) -> Drawn:
+    """A table of text.
 
     Args:
         rows: a text per column and row; a text may have several lines.
         left: columns that are aligned left and may fold; the others are aligned right and never fold.
-        width: of the terminal, None for a file, where nothing folds. A table whose columns need more is wider.
+        less: columns that may be left out where there is no room, the least important first.
+        beside: the columns are things laid side by side, not properties: what has no room stands in a table below.
+        width: of the terminal, None for a file, where nothing folds. A row is never wider, but for a word that is.
     """
     cells = [list(columns), *map(list, rows)]
-    widths = _widths(cells, [name in left for name in columns], width)
-    whole = 2 + sum(widths) + BETWEEN * len(widths) - 1
-    head, *body = [_row(row, widths, [name in left for name in columns]) for row in cells]
-    above = [*(_wrapped(title, whole) if title else []), ""]
-    below = ["", *(_wrapped(caption, whole) if caption else [])]
-    rule = " " + "─" * (whole - 2)
-    return [line.rstrip() for line in (*above, *head, rule, *(line for row in body for line in row), *below)]
+    folds = [name in left for name in columns]
+    told = [title] if title else []
+    found = all_columns(cells, folds, width)
+    if found is not None or width is None:
+        return Drawn([*_above(told, found), *_drawn(cells, folds, found), *_below(caption, found)], [])
+    if beside and (parts := in_parts(cells, folds, width)):
+        bodies = [line for part in parts for line in ("", *_drawn(cells, folds, part))]
+        return Drawn([*_wrapped(told, width), *bodies, *_below(caption, parts[0])], [])
+    found = fewer_columns(cells, folds, width, less)
+    if found is None:
+        cards = _cards(cells, width, named=not folds[0])
+        return Drawn([*_wrapped(told, width), "", *cards, *_wrapped([caption] if caption else [], width)], [])
+    missing = [columns[i].strip() for i in range(len(columns)) if i not in found.shown]
+    return Drawn([*_above(told, found), *_drawn(cells, folds, found), *_below(caption, found)], missing)
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], folds: Sequence[bool]) -> list[str]:
+def _above(told: list[str], found: Layout | None) -> list[str]:
+    return [*(_wrapped(told, found.whole) if found else told), ""]
+
+
+def _below(caption: str, found: Layout | None) -> list[str]:
+    return ["", *(_wrapped([caption], found.whole) if caption and found else [])]
+
+
+def _wrapped(texts: list[str], width: int) -> list[str]:
+    return [line for text in texts for line in folded_lines(text, width)]
+
+
+def _drawn(cells: Sequence[Sequence[str]], folds: Sequence[bool], found: Layout | None) -> list[str]:
+    """Head, rule and rows of the columns that a layout shows."""
+    assert found is not None  # without a width there is room for all
+    head, *body = [_row([row[i] for i in found.shown], found, folds) for row in cells]
+    rule = " " + "─" * (found.whole - 2)
+    return [line.rstrip() for line in (*head, rule, *(line for row in body for line in row))]
+
+
+def _row(cells: Sequence[str], found: Layout, folds: Sequence[bool]) -> list[str]:
     """The lines of one row."""
-    folded = [_wrapped(cell, size) for cell, size in zip(cells, widths, strict=True)]
+    folded = [folded_lines(cell, size) for cell, size in zip(cells, found.widths, strict=True)]
     lines = []
     for level in range(max(map(len, folded))):
         parts = [part[level] if level < len(part) else "" for part in folded]
         placed = [
-            part.ljust(size) if left else part.rjust(size)
-            for part, size, left in zip(parts, widths, folds, strict=True)
+            part.ljust(size) if folds[column] else part.rjust(size)
+            for part, size, column in zip(parts, found.widths, found.shown, strict=True)
         ]
-        lines.append("  " + (" " * BETWEEN).join(placed))
+        lines.append("  " + (" " * found.gap).join(placed))
     return lines
 
 
-def _widths(cells: Sequence[Sequence[str]], folds: Sequence[bool], width: int | None) -> list[int]:
-    """Characters of each column: its longest line's, or less of the widest that may fold until the table fits."""
-    needed = [
-        max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in zip(*cells, strict=True)
-    ]
-    while width is not None and 2 + sum(needed) + BETWEEN * len(needed) - 1 > width:
-        shrinking = [i for i, folding in enumerate(folds) if folding and needed[i] > NARROWEST]
-        if not shrinking:
-            break
-        needed[max(shrinking, key=lambda i: needed[i])] -= 1
-    return needed
+def _cards(cells: Sequence[Sequence[str]], width: int, *, named: bool) -> list[str]:
+    """A block per row: its first cell (``named``: with its column's name), below it each other with its column's."""
+    names, *rows = cells
+    label = f"{names[0]} " if named else ""
+    lines: list[str] = []
+    for row in rows:
+        lines += _wrapped([label + " ".join(row[0].split())], width)
+        pairs = [
+            f"{name.strip()} {' '.join(cell.split())}"
+            for name, cell in zip(names[1:], row[1:], strict=True)
+            if cell.strip()
+        ]
+        lines += [*_flowed(pairs, width), ""]
+    return lines
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    """A text's lines, those that are longer than ``width`` folded at words."""
-    lines = text.splitlines() or [""]
-    return [
-        part
-        for line in lines
-        for part in ([line] if len(line) <= width else textwrap.wrap(line, width, break_on_hyphens=False) or [""])
-    ]
-
-
-def fitting(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, less: Sequence[str]
-) -> list[int]:
-    """Which columns a line of ``width`` characters has room for (None: all), by number: those of ``less`` are left
-    out one after the other until the table fits."""
-    needed = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    shown = list(range(len(columns)))
-    for name in less:
-        if width is None or 2 + sum(needed[i] for i in shown) + BETWEEN * len(shown) - 1 <= width:
-            break
-        shown = [i for i in shown if columns[i] != name]
-    return shown
+def _flowed(pairs: Sequence[str], width: int) -> list[str]:
+    """Names with their values, as many as there is room for in a line; one that is longer than a line folds."""
+    lines = [""]
+    for pair in pairs:
+        if lines[-1] and len(lines[-1]) + 3 + len(pair) <= width:
+            lines[-1] += f"   {pair}"
+        else:
+            lines += [f"    {line}" if i else f"  {line}" for i, line in enumerate(folded_lines(pair, width - 4))]
+    return lines[1:]

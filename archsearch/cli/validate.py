@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archsearch.cli.invocation import command_line
 from archsearch.cli.options import Correction, Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
 
@@ -48,7 +49,7 @@ def validate(
         write_table(predicted, output)
     title = f"Accuracy on {file.name}" + ("" if correction else ", without the learned correction")
     for path in report or ():
-        write_accuracy_report(predicted, path, title=title, by=columns)
+        write_accuracy_report(predicted, path, title=title, by=columns, command=command_line())
     if json:
         print_json(answer)
     else:

@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from archsearch.arrays import FloatArray, Floats, as_float
-from archsearch.cost.execution import AttentionChoice, Execution, chosen_execution
+from archsearch.cost.asked_execution import chosen_execution
+from archsearch.cost.execution import AttentionChoice, Execution
 from archsearch.cost.launches import runs_fused
 from archsearch.cost.layouts import own_batch, shard
 from archsearch.cost.replicas import shared_state

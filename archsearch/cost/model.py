@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from archsearch.arrays import Count, FloatArray, Floats, as_float
+from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.calibration import Calibration, KernelFit, Known
 from archsearch.cost.clocks import slow_down
 from archsearch.cost.collectives import collective_cost, served_custom
@@ -19,7 +20,7 @@ from archsearch.cost.combine import either, exposed, fastest, in_sequence, joine
 from archsearch.cost.correction import corrected
 from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
-from archsearch.cost.execution import BURST, AttentionChoice, Execution, chosen_execution
+from archsearch.cost.execution import BURST, AttentionChoice, Execution
 from archsearch.cost.floor import at_least
 from archsearch.cost.host import gap_s, launch_s
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime

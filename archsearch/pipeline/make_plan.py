@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsearch.cost.execution import Execution, ExecutionFields, chosen_execution
+from archsearch.cost.asked_execution import chosen_execution
+from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.errors import UnsupportedError
 from archsearch.report.accuracy import accuracy_info
-from archsearch.report.accuracy_html import page
+from archsearch.report.accuracy_html import accuracy_page
 from archsearch.report.accuracy_png import draw_png
+from archsearch.report.files import check_path, write_text, write_whole
+from archsearch.report.page import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,24 +24,23 @@ def check_report_path(path: Path) -> None:
     """Refuse, before any work, a report that could not be written.
 
     Raises:
-        InvalidInputError: a suffix other than .html and .png, or no such directory.
+        InvalidInputError: a suffix other than .html and .png, no such directory, or a directory in the file's place.
         UnsupportedError: a .png without matplotlib.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InvalidInputError(f"{path}: a report is .html or .png, not {suffix or 'without suffix'}; rename it")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path}: no directory {path.parent}; make it or name another")
-    if suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
+    check_path(path, SUFFIXES)
+    if path.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
         raise UnsupportedError(f"{path}: a .png needs matplotlib: pip install 'archsearch[report]', or write .html")
 
 
-def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by: Sequence[str]) -> None:
+def write_accuracy_report(
+    predicted: pd.DataFrame, path: Path, *, title: str, by: Sequence[str], command: str = ""
+) -> None:
     """Write the report as .html (one file, no network) or .png, by the path's suffix.
 
     Args:
         predicted: ``bench.validate.predicted_table``; rows whose ``predicted_us`` is NaN are counted and left out.
         by: columns that make a group.
+        command: what made it, for whoever reads it.
 
     Raises:
         InvalidInputError: see ``check_report_path`` and ``accuracy_info``, or a path that cannot be written.
@@ -47,10 +48,7 @@ def write_accuracy_report(predicted: pd.DataFrame, path: Path, *, title: str, by
     """
     check_report_path(path)
     info = accuracy_info(predicted, title=title, by=by)
-    try:
-        if path.suffix.lower() == ".html":
-            path.write_text(page(info), encoding="utf-8")
-        else:
-            draw_png(info, path)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    if path.suffix.lower() == ".html":
+        write_text(path, render(accuracy_page(info, command)))
+    else:
+        write_whole(path, lambda temporary: draw_png(info, temporary))

@@ -1,8 +1,7 @@
-"""The accuracy report as one HTML page, drawn with Plotly, that needs no network."""
+"""The accuracy report as a page: scores by group, and pictures drawn with Plotly."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from archsearch.report.accuracy import (
     diagonals,
     remarks,
 )
+from archsearch.report.page import Page, Picture, Section, Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -38,11 +38,11 @@ def points_figure(info: AccuracyInfo) -> go.Figure:
         xy = {"x": cloud.measured_us, "y": cloud.predicted_us}
         figure.add_scattergl(name=cloud.label, mode="markers", marker=marker, **xy, **text)
     for name, x, y in diagonals(info):
-        line = {"color": "black", "width": 1, "dash": "solid" if name == "equal" else "dot"}
+        line = {"color": "#808792", "width": 1, "dash": "solid" if name == "equal" else "dot"}
         figure.add_scattergl(name=name, x=x, y=y, mode="lines", line=line, hoverinfo="skip")
     figure.update_xaxes(type="log", title="measured (µs)", dtick=1)
     figure.update_yaxes(type="log", title="predicted (µs)", dtick=1)
-    return figure.update_layout(template="plotly_white", height=640)
+    return figure.update_layout(height=640)
 
 
 def regime_figure(regime: Regime) -> go.Figure:
@@ -54,8 +54,8 @@ def regime_figure(regime: Regime) -> go.Figure:
     figure = go.Figure()
     figure.add_box(x=[b.scores.label for b in regime.bins], marker={"color": colors(1)[0]}, **boxes)
     figure.update_xaxes(type="category", title=regime.title)
-    figure.update_yaxes(title="signed error (%)", zerolinecolor="black")
-    return figure.update_layout(template="plotly_white", height=320, margin={"t": 20}, showlegend=False)
+    figure.update_yaxes(title="signed error (%)", zerolinecolor="#808792")
+    return figure.update_layout(height=320, showlegend=False)
 
 
 def roofline_figure(info: AccuracyInfo) -> go.Figure:
@@ -72,49 +72,38 @@ def roofline_figure(info: AccuracyInfo) -> go.Figure:
     figure.update_xaxes(type="category")
     figure.update_yaxes(title="MAPE (%)", row=1)
     figure.update_yaxes(title="Spearman", row=2)
-    return figure.update_layout(template="plotly_white", height=560, margin={"t": 20}, barmode="group")
+    return figure.update_layout(height=560, barmode="group")
 
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}th,td{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}"""
-
-
-def page(info: AccuracyInfo) -> str:
-    """The report as one HTML document that needs no network: plotly.js is part of it, once."""
-    from plotly.offline import get_plotlyjs
-
-    parts = [_list(remarks(info)), "<h2>By group</h2>", _table(GROUP_HEADS, info.groups)]
-    parts += ["<h2>Predicted against measured</h2>", _div(points_figure(info), "points")]
+def accuracy_page(info: AccuracyInfo, command: str = "") -> Page:
+    """The report: scores by group, points, the plain roofline beside them, errors by regime."""
+    sections = [_groups(info), _points(info)]
     if info.against:
-        parts += ["<h2>Against the plain roofline</h2>", _table(ROOFLINE_HEADS, info.against)]
-        parts.append(_div(roofline_figure(info), "roofline"))
-    for regime in info.regimes:
-        parts.append(f"<h2>Error by {regime.title}</h2>")
-        if regime.without:
-            parts.append(f"<p>{regime.without:,} rows have no {regime.title}.</p>")
-        parts += [_table((regime.title, *REGIME_HEADS), regime.bins), _div(regime_figure(regime), regime.column)]
-    title = html.escape(info.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n'
-        f"<script>{get_plotlyjs()}</script></head>\n<body><h1>{title}</h1>\n"
-        + "\n".join([*parts, "<h2>What the columns mean</h2>", _list(MEANING)])
-        + "\n</body></html>\n"
-    )
+        against = _table("against", ROOFLINE_HEADS, info.against)
+        picture = Picture("roofline", "Prediction beside the roofline", roofline_figure(info))
+        sections.append(Section("roofline", "Against the plain roofline", pictures=(picture,), tables=(against,)))
+    sections += [_regime(regime) for regime in info.regimes]
+    sections.append(Section("meaning", "What the columns mean", MEANING))
+    return Page("accuracy", info.title, tuple(remarks(info)), tuple(sections), command=command)
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+def _groups(info: AccuracyInfo) -> Section:
+    return Section("groups", "By group", tables=(_table("groups", GROUP_HEADS, info.groups),))
 
 
-def _table(heads: Sequence[str], rows: Sequence[Scores | Against | Bin]) -> str:
-    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
-    body = ("".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)) for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody><tr>{'</tr><tr>'.join(body)}</tr></tbody></table>"
+def _points(info: AccuracyInfo) -> Section:
+    caption = "Solid: prediction equal to measurement; dotted: 10 % above and below."
+    picture = Picture("points", "Predicted against measured", points_figure(info), caption)
+    return Section("points", "Predicted against measured", pictures=(picture,))
 
 
-def _div(figure: go.Figure, name: str) -> str:
-    from plotly.io import to_html
+def _regime(regime: Regime) -> Section:
+    without = (f"{regime.without:,} rows have no {regime.title}.",) if regime.without else ()
+    name = f"by-{regime.column}"
+    picture = Picture(name, f"Signed error by {regime.title}", regime_figure(regime))
+    table = _table(name, (regime.title, *REGIME_HEADS), regime.bins)
+    return Section(name, f"Error by {regime.title}", without, pictures=(picture,), tables=(table,))
 
-    height = f"{figure.layout.height}px"
-    return str(to_html(figure, include_plotlyjs=False, full_html=False, div_id=f"figure-{name}", default_height=height))
+
+def _table(name: str, heads: Sequence[str], rows: Sequence[Scores | Against | Bin]) -> Table:
+    return Table(name, tuple(heads), tuple(tuple(cells(row)) for row in rows))

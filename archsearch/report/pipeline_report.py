@@ -1,148 +1,207 @@
-"""Pipelines, levers and fleets as one HTML page: info objects first, then pictures drawn with Plotly.
+"""Pipelines and their optima as pages: info objects first, then pictures.
 
-The functions take the documents that ``archsearch pipeline`` and ``archsearch serve`` print with ``--json``.
+The functions take the documents that ``archsearch pipeline estimate`` and ``pipeline optimize`` print with ``--json``.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from archsearch.hardware import Quotes
 from archsearch.pipeline.describe import quality_left
+from archsearch.report.bars import Bars, figure
+from archsearch.report.lever_table import LeverRow, lever_table
+from archsearch.report.page import Page, Picture, Section, Table
+from archsearch.report.texts import GIB, amount, gibibytes, seconds, settings, share, span
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """Stacked bars: ``series`` maps what is stacked to one value per label."""
-
-    title: str
-    unit: str
-    labels: list[str]
-    series: dict[str, list[float]]
+Document = Mapping[str, Any]
 
 
-def stage_bars(document: Mapping[str, Any]) -> Bars:
-    """Seconds of each stage by what runs, with waiting for the host and PCIe on top."""
+def stage_bars(document: Document) -> Bars:
+    """Seconds of each stage by what runs, with waiting for the host and PCIe on top, and the stage's band."""
     stages = document["stages"]
     kinds = sorted({kind for s in stages for kind in s["by_kind"]})
     series = {kind: [float(s["by_kind"].get(kind, 0.0)) for s in stages] for kind in kinds}
     series["PCIe"] = [float(s["transfer_s"]) for s in stages]
     series["waiting"] = [max(0.0, s["latency_s"] - s["gpu_s"] - s["transfer_s"]) for s in stages]
     used = {name: values for name, values in series.items() if max(values) > 0}
-    return Bars("Time by stage", "s", [s["name"] for s in stages], used)
+    low, high = ([float(s[f"latency_{end}_s"]) for s in stages] for end in ("low", "high"))
+    return Bars("Time by stage", "s", [s["name"] for s in stages], used, low=low, high=high)
 
 
-def memory_bars(document: Mapping[str, Any]) -> Bars:
-    """GiB that each stage holds: weights and activations."""
+def memory_bars(document: Document) -> Bars:
+    """GiB that each stage holds, weights and activations, against what the GPU has."""
     memory = document["memory_bytes"]
     names = list(memory["by_stage"])
     live = [memory["activations"][n] / GIB for n in names]
     weights = [memory["by_stage"][n] / GIB - a for n, a in zip(names, live, strict=True)]
-    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live})
+    usable = ("usable memory", memory["available"] / GIB)
+    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live}, limit=usable)
 
 
-def theory_bars(document: Mapping[str, Any]) -> Bars:
+def theory_bars(document: Document) -> Bars:
     """Seconds at peak FLOPs, by the roofline and as estimated."""
     t = document["theory"]
     labels = ["FLOPs at peak", "roofline", "estimate"]
     return Bars("Theory and estimate", "s", labels, {"s": [t["peak_flops_s"], t["roofline_s"], t["estimate_s"]]})
 
 
-def lever_bars(document: Mapping[str, Any]) -> Bars:
+def lever_bars(document: Document) -> Bars:
     """Seconds after each lever of an optimum, the plan without levers first."""
     labels = ["none", *(row["lever"] for row in document["levers"])]
-    seconds = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
-    return Bars("Latency as levers are pulled", "s", labels, {"s": seconds})
+    took = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
+    return Bars("Latency as levers are pulled", "s", labels, {"s": took})
 
 
-def fleet_bars(document: Mapping[str, Any]) -> Bars:
-    """USD per hour of the fleets that keep the level, the chosen one first."""
-    chosen = " + ".join(f"{g['gpus']} {g['gpu']}" for g in document["fleet"])
-    rows = [(chosen, document["usd_per_hour"]), *((a["fleet"], a["usd_per_hour"]) for a in document["alternatives"])]
-    priced = [(name, float(usd)) for name, usd in rows if usd is not None]
-    return Bars("Price of the fleets", "USD/h", [n for n, _ in priced], {"USD/h": [u for _, u in priced]})
-
-
-def figure(bars: Bars) -> go.Figure:
-    """Draw stacked bars."""
-    import plotly.graph_objects as go
-
-    drawn = go.Figure()
-    for name, values in bars.series.items():
-        drawn.add_bar(name=name, x=bars.labels, y=values)
-    drawn.update_layout(barmode="stack", title=bars.title, yaxis_title=bars.unit, template="plotly_white", height=420)
-    return drawn.update_xaxes(type="category")
-
-
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}th,td{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}"""
-
-
-def pipeline_page(document: Mapping[str, Any]) -> str:
-    """One estimate as a page that needs no network."""
-    r = document["request"]
-    title = f"{document['pipeline']} on {document['hardware']}: {document['latency_s']:.4g} s"
+def pipeline_page(document: Document, levers: tuple[LeverRow, ...] = (), command: str = "") -> Page:
+    """One estimate; ``levers`` are what could be pulled on its plan."""
     m = document["memory_bytes"]
-    facts = [
-        f"{r['height']} x {r['width']}, {r['steps']} steps, guidance {r['guidance']}, batch {r['batch_size']}",
-        f"80 % band {document['latency_low_s']:.4g} to {document['latency_high_s']:.4g} s ({document['provenance']})",
-        f"peak memory {m['peak'] / GIB:.4g} of {m['available'] / GIB:.4g} GiB: {'fits' if document['fits'] else 'no'}",
-        *(f"{gap['seconds']:.3g} s {gap['what']}: {gap['closed_by']}" for gap in document["theory"]["gap"]),
-        *(f"not costed: {name}" for name in document["not_costed"]),
-    ]
-    return _page(title, facts, [stage_bars(document), theory_bars(document), memory_bars(document)])
-
-
-def optimum_page(document: Mapping[str, Any]) -> str:
-    """The optimiser's answer as a page."""
-    best = document["best"]
-    title = f"{best['pipeline']} on {best['hardware']}: {document['speedup']:.2f} times as fast"
-    facts = [
-        f"{document['baseline']['latency_s']:.4g} s without levers, {best['latency_s']:.4g} s with {best['levers']}",
-        quality_left(best["retained"]),
-        *(
-            f"{row['lever']}: {row['title']}; quality left {row['quality_text']}, {row['source']}"
-            for row in document["levers"]
-        ),
-    ]
-    return _page(title, facts, [lever_bars(document), stage_bars(best), memory_bars(best)])
-
-
-def serve_page(document: Mapping[str, Any]) -> str:
-    """A fleet as a page."""
-    q = document["response_s"]
-    title = f"{document['pipeline']}: {document['rate_per_s']:g} requests/s"
-    facts = [
-        f"response p50 {q['p50']:.4g} s, p95 {q['p95']:.4g} s, p99 {q['p99']:.4g} s, mean {q['mean']:.4g} s",
-        *(
-            f"{g['gpus']} {g['gpu']}: batches up to {g['batch_limit']}, utilisation {g['utilisation']:.0%}"
-            for g in document["fleet"]
-        ),
-        f"{document['energy_j_per_output']:.4g} J per output at TDP",
-        *(f"GPU-hour: {line}" for line in Quotes.from_dict(document).lines("fleets with it come last")),
-    ]
-    priced = document.get("alternatives") is not None and document.get("usd_per_hour") is not None
-    return _page(title, facts, [fleet_bars(document)] if priced else [])
-
-
-def _page(title: str, facts: Sequence[str], pictures: Sequence[Bars]) -> str:
-    """A page with plotly.js in it, once."""
-    from plotly.io import to_html
-    from plotly.offline import get_plotlyjs
-
-    parts = ["<ul>" + "".join(f"<li>{html.escape(fact)}</li>" for fact in facts) + "</ul>"]
-    parts += [str(to_html(figure(bars), include_plotlyjs=False, full_html=False)) for bars in pictures]
-    name = html.escape(title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>\n'
-        f"<script>{get_plotlyjs()}</script></head>\n<body><h1>{name}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+    fits = "fits" if document["fits"] else "does NOT fit"
+    headline = (
+        f"{_asked(document)} takes {seconds(document['latency_s'])} on {_gpus(document)}: 80 % band "
+        f"{span(document['latency_low_s'], document['latency_high_s'])}, {document['provenance']}.",
+        f"It {fits}: at most {gibibytes(m['peak'])} of {gibibytes(m['available'])} that a program can use.",
+        *_fastest_lever(levers, document["latency_s"]),
     )
+    legal = sum(not row.reason for row in levers)
+    pulled = (
+        f"{legal} of {len(levers)} levers are legal on this plan; each is shown alone. `pipeline optimize` combines."
+    )
+    more = (Section("levers", "Levers", (pulled,), tables=(lever_table(levers, document["latency_s"]),)),)
+    sections = (*_stages(document), *(more if levers else ()), _how(document))
+    title = f"{document['pipeline']} on {document['hardware']}"
+    return Page("pipeline", title, headline, sections, _facts(document), command=command)
+
+
+def optimum_page(document: Document, levers: tuple[LeverRow, ...] = (), command: str = "") -> Page:
+    """The optimiser's answer; ``levers`` are what could be pulled on the plan before."""
+    best, base, counts = document["best"], document["baseline"], document["combinations"]
+    pulled = ", ".join(best["levers"]) or "no lever"
+    headline = (
+        f"{_asked(base)} on {_gpus(best)}: {seconds(base['latency_s'])} without levers, "
+        f"{seconds(best['latency_s'])} with {pulled}: {document['speedup']:.2f} times as fast.",
+        f"80 % band {span(best['latency_low_s'], best['latency_high_s'])} ({best['provenance']}); "
+        f"{quality_left(best['retained'])}.",
+        f"Exact over {counts['legal']:,} legal combinations of {counts['judged']:,}"
+        + (f"; {counts['quality_unknown']:,} left out, quality unknown." if counts["quality_unknown"] else "."),
+    )
+    tables: tuple[Table, ...] = (_pulled(document),)
+    if levers:
+        tables += (lever_table(levers, base["latency_s"]),)
+    picture = Picture(
+        "levers", "Latency as levers are pulled", figure(lever_bars(document)), "Each with those above it."
+    )
+    section = Section("levers", "Levers", pictures=(picture,), tables=tables)
+    title = f"{best['pipeline']} on {best['hardware']}: {document['speedup']:.2f} times as fast"
+    return Page("pipeline", title, headline, (section, *_stages(best), _how(best)), _facts(best), command=command)
+
+
+def _asked(document: Document) -> str:
+    r = document["request"]
+    frames = f", {r['frames']} frames" if r["frames"] else ""
+    return (
+        f"{document['pipeline']}, {r['height']}x{r['width']}{frames}, {r['steps']} steps, guidance {r['guidance']}, "
+        f"batch {r['batch_size']},"
+    )
+
+
+def _gpus(document: Document) -> str:
+    return f"{document['gpus']} {document['hardware']}" if document["gpus"] > 1 else str(document["hardware"])
+
+
+def _fastest_lever(levers: tuple[LeverRow, ...], latency_s: float) -> tuple[str, ...]:
+    timed = {row.lever: row.latency_s for row in levers if row.latency_s is not None and row.quickens}
+    best = min(timed, key=lambda lever: timed[lever], default=None)
+    if best is None or timed[best] >= latency_s:
+        return ()
+    return (f"The lever that gains most alone, without training: {best}, {seconds(timed[best])}.",)
+
+
+def _facts(document: Document) -> tuple[tuple[str, str], ...]:
+    usd = document["usd_per_output"]
+    return (
+        ("latency", seconds(document["latency_s"])),
+        ("80 % band", span(document["latency_low_s"], document["latency_high_s"])),
+        ("per output", seconds(document["latency_per_output_s"])),
+        ("throughput", f"{document['throughput_per_s']:.4g} /s"),
+        ("peak memory", gibibytes(document["memory_bytes"]["peak"])),
+        ("energy per output", f"{document['energy_j_per_output']:.4g} J at TDP"),
+        ("price per output", "no price known" if usd is None else f"{usd:.3g} USD"),
+    )
+
+
+def _stages(document: Document) -> tuple[Section, ...]:
+    """Where the time and the memory go."""
+    time = Picture(
+        "stages",
+        "Time by stage",
+        figure(stage_bars(document)),
+        "What runs in each stage; the mark is the end of the stage, with its 80 % band.",
+    )
+    theory = Picture("theory", "Theory and estimate", figure(theory_bars(document)))
+    memory = Picture("memory", "Memory by stage", figure(memory_bars(document)), "Dashed: what a program can use.")
+    return (
+        Section("stages", "Stages", pictures=(time, theory), tables=(_stage_table(document), _gap_table(document))),
+        Section("memory", "Memory", pictures=(memory,), tables=(_memory_table(document),)),
+    )
+
+
+def _stage_table(document: Document) -> Table:
+    heads = ("stage", "calls", "time", "share", "80 % band", "a call", "GPU", "host", "PCIe", "roofline", "memory")
+    rows = tuple(
+        (
+            s["name"],
+            amount(s["calls"]),
+            seconds(s["latency_s"]),
+            share(s["share"]),
+            span(s["latency_low_s"], s["latency_high_s"]),
+            seconds(s["latency_per_call_s"]),
+            *(seconds(s[name]) for name in ("gpu_s", "host_s", "transfer_s", "roofline_s")),
+            gibibytes(s["memory_bytes"]),
+        )
+        for s in document["stages"]
+    )
+    return Table("stages", heads, rows, "Stages")
+
+
+def _gap_table(document: Document) -> Table:
+    rows = tuple((g["what"], g["closed_by"], seconds(g["seconds"])) for g in document["theory"]["gap"])
+    return Table("gap", ("what", "what would close it", "time"), rows, "Between roofline and estimate", left=2)
+
+
+def _memory_table(document: Document) -> Table:
+    m = document["memory_bytes"]
+    rows = [(f"weights of {name}", gibibytes(value)) for name, value in m["weights"].items()]
+    rows += [("peak", gibibytes(m["peak"])), ("usable", gibibytes(m["available"]))]
+    return Table("memory", ("what", "memory"), tuple(rows), "What holds memory")
+
+
+def _pulled(document: Document) -> Table:
+    heads = ("lever", "what it does", "quality left", "training", "source", "time", "speed-up", "memory", "GPUs")
+    rows = tuple(
+        (
+            *(str(r[name]) for name in ("lever", "title", "quality_text", "training", "source")),
+            seconds(r["latency_s"]),
+            f"{r['speedup']:.2f}",
+            gibibytes(r["memory_bytes"]),
+            amount(r["gpus"]),
+        )
+        for r in document["levers"]
+    )
+    return Table("pulled", heads, rows, "Levers of the best combination, each with those above it", left=5)
+
+
+def _how(document: Document) -> Section:
+    """How it runs, how the numbers are known, what the hours cost."""
+    rows = [
+        ("latency", document["provenance"]),
+        ("execution", settings(document["execution"])),
+        ("run", settings(document["run"])),
+        *(("GPU-hour", line) for line in Quotes.from_dict(document).lines("give --price {gpu}=USD")),
+        ("energy", "TDP times busy time: an upper bound"),
+        *((("roofline", document["roofline"]),) if document["roofline"] else ()),
+        *(("not costed", name) for name in document["not_costed"]),
+    ]
+    table = Table("provenance", ("number", "how it is known"), tuple(rows), left=2)
+    return Section("provenance", "How the numbers are known", tables=(table,))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.bench.built import build_module, compile_layers, plain_layer, time_layer, time_model
 from archsearch.bench.micro.device import free_bytes, release
+from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.estimate import Estimate
-from archsearch.cost.execution import Execution, chosen_execution
+from archsearch.cost.execution import Execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.ratio import ratio_of
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError

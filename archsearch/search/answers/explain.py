@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from archsearch.arrays import as_float
+from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.estimate import Estimate
-from archsearch.cost.execution import Execution, chosen_execution
+from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec, Quotes
 from archsearch.hardware.prices import IN_A_SPACE

@@ -100,9 +100,9 @@ def run_of(config: ModelConfig | type[Any], workload: Workload, *, pipeline: boo
     return run if batch == 1 else f"{run} of {batch}"
 
 
-def unit_of(config: ModelConfig | type[Any]) -> str:
+def unit_of(throughput_unit: str) -> str:
     """What throughput counts: token, image, video, run."""
-    return str(config.throughput_unit).removesuffix("/s").removesuffix("s")
+    return throughput_unit.removesuffix("/s").removesuffix("s")
 
 
 def space_run(evaluator: Evaluator) -> str:
@@ -119,26 +119,30 @@ def pass_flops(evaluator: Evaluator, config: ModelConfig, flops: FloatArray) -> 
 
 def term_of(evaluator: Evaluator, column: str, sign: float) -> Term:
     """An objective (or any metric column) of a space in words."""
+    family = evaluator.space.family_class
+    return term_in(column, sign, evaluator.proxy.metric, space_run(evaluator), family.throughput_unit)
+
+
+def term_in(column: str, sign: float, quality: str, run: str, throughput_unit: str) -> Term:
+    """A metric column in words: ``quality`` is the metric that a law predicts, ``run`` what a latency is of."""
     stem, gpu = metric_and_gpu(column)
     measured = "measured " if stem.startswith("measured_") else ""
     stem = stem.removeprefix("measured_")
     where = f" on {gpu}" if gpu else ""
     if stem == "quality":
-        return Term(column, sign, f"predicted {evaluator.proxy.metric}", "", relative=False)
+        return Term(column, sign, f"predicted {quality}", "", relative=False)
     if stem == "trained_loss":
         return Term(column, sign, "trained loss", "", relative=False)
     for view, words in _VIEWS.items():
         if stem.endswith(f"_{view}"):
             stem, where = stem.removesuffix(f"_{view}"), f" {words}"
-    run = space_run(evaluator)
     if stem in ("latency", "latency_s"):
         return Term(column, sign, f"{measured}latency per {run}{where}", "s" if stem == "latency_s" else "x")
     if stem == "throughput":
-        unit = f"{evaluator.space.family_class.throughput_unit}" if gpu or measured else "x"
-        return Term(column, sign, f"{measured}throughput{where}", unit)
+        return Term(column, sign, f"{measured}throughput{where}", throughput_unit if gpu or measured else "x")
     where = where.replace("GPU that gains least", "worst GPU")  # not relative to a baseline
     words, unit = _ABSOLUTE.get(stem, (stem.replace("_", " "), ""))
-    label = words.format(run=run, unit=unit_of(evaluator.space.family_class))
+    label = words.format(run=run, unit=unit_of(throughput_unit))
     return Term(column, sign, label + where, unit, relative=stem != "regret")
 
 

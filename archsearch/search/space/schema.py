@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from archsearch.cost.execution import Execution, execution_of, parse_execution
+from archsearch.cost.asked_execution import execution_of, parse_execution
+from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware.prices import priced_gpu

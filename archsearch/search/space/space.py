@@ -21,7 +21,8 @@ import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import Column
-from archsearch.cost.execution import Execution, chosen_execution, with_changes
+from archsearch.cost.asked_execution import chosen_execution, with_changes
+from archsearch.cost.execution import Execution
 from archsearch.data import data_path
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.models.base import ModelConfig, Requirement

@@ -1,0 +1,18 @@
+"""A page into its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archsearch.report.files import check_path, write_text
+from archsearch.report.page import Page, render
+
+
+def write_page(page: Page, path: Path) -> int:
+    """Write a page as one self-contained HTML file, whole or not at all; returns its bytes.
+
+    Raises:
+        InvalidInputError: a suffix other than .html, no such directory, or a file that cannot be written.
+    """
+    check_path(path)
+    return write_text(path, render(page))
