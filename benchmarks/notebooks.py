@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ FOLDER = ROOT / "notebooks"
 MEASURED = "measured"
 """The tag of cells whose outputs depend on the machine's speed."""
 TIMEOUT_S = 180
+BESIDE = ("benchmarks", "hardware_profiles")
+"""Folders of the repository whose data notebooks read."""
 
 
 def notebooks() -> list[Path]:
@@ -32,7 +34,9 @@ def notebooks() -> list[Path]:
 
 
 def execute(path: Path, place: Path) -> Any:
-    """A notebook's cells run by a new kernel in the empty folder ``place``, which also holds their studies.
+    """A notebook's cells run by a new kernel, in a folder of ``place`` that stands to the repository's as its own does.
+
+    ``place`` also holds their studies.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.
@@ -42,12 +46,16 @@ def execute(path: Path, place: Path) -> Any:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             cell.metadata.pop("execution", None)
-    resources = {"metadata": {"path": str(place)}}
+    folder = place / FOLDER.name
+    folder.mkdir()
+    for beside in BESIDE:
+        (place / beside).symlink_to(ROOT / beside)
+    resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(book, timeout=TIMEOUT_S, kernel_name="python3", record_timing=False, resources=resources)
     client.execute(env=_environment(place))
     for cell in book.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+            cell.outputs = _joined(output for output in cell.outputs if not _is_progress(output))
     book.metadata = {"kernelspec": book.metadata["kernelspec"], "language_info": {"name": "python"}}
     return book
 
@@ -55,7 +63,8 @@ def execute(path: Path, place: Path) -> Any:
 def _environment(place: Path) -> dict[str, str]:
     """What cells see: this Python's commands first, studies of their own, lines of one length and no colours."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    ours = {"ARCHSEARCH_HOME": str(place / "archsearch-home"), "COLUMNS": "120", "NO_COLOR": "1", "PATH": path}
+    ours = {"ARCHSEARCH_HOME": str(place / "archsearch-home"), "PATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
+    ours |= {"OMP_NUM_THREADS": "1"}  # two cores run two notebooks
     foreign = ("ARCHSEARCH_", "FORCE_COLOR")
     return {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | ours
 
@@ -66,27 +75,28 @@ def _is_progress(output: Mapping[str, Any]) -> bool:
     return "application/vnd.jupyter.widget-view+json" in data or data.get("text/plain") == ""
 
 
+def _joined(outputs: Iterable[Any]) -> list[Any]:
+    """Outputs, pieces of one stream put together: how it was cut depends on the moment."""
+    joined: list[Any] = []
+    for output in outputs:
+        if joined and output.get("name") and output.get("name") == joined[-1].get("name"):
+            joined[-1]["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
+
+
 def kinds(cell: Mapping[str, Any]) -> list[str]:
     """What a cell's outputs are: output types with streams' names, and MIME types."""
     found: list[str] = []
     for output in cell["outputs"]:
-        data = sorted(output.get("data", ()))
-        found += [kind for kind in (output["output_type"] + output.get("name", ""), *data) if found[-1:] != [kind]]
+        found += [output["output_type"] + output.get("name", ""), *sorted(output.get("data", ()))]
     return found
 
 
 def texts(cell: Mapping[str, Any]) -> list[str]:
     """What a cell prints and shows as text; pictures are compared by their kind alone."""
-    found = [(o.get("name"), o.get("text") or o.get("data", {}).get("text/plain", "")) for o in cell["outputs"]]
-    joined: list[str] = []
-    before: str | None = None
-    for name, text in found:  # a stream may arrive in pieces
-        if name is not None and name == before:
-            joined[-1] += text
-        else:
-            joined.append(text)
-        before = name
-    return joined
+    return [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell["outputs"]]
 
 
 def differences(stored: Any, fresh: Any) -> list[str]:
