@@ -96,7 +96,10 @@ REFUSED = {
     "half a layer": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 1.5}), "a whole number, not 1.5"),
     "too large": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 10**12}), "at most 2147483648"),
     "too long": (Selection(gpu="l4", model="bert-base", workload={"seq_len": 4096}), "512 learned positions"),
-    "an empty size": (Selection(gpu="l4", model="bert-base", workload={"batch_size": 0}), "from 1 to 2147483648, not 0"),
+    "an empty size": (
+        Selection(gpu="l4", model="bert-base", workload={"batch_size": 0}),
+        "from 1 to 2147483648, not 0",
+    ),
     "no such model": (Selection(gpu="l4", model="<b>bert</b>"), "<b>bert</b>: no such file"),
     "no such GPU": (Selection(gpu="l5", model="bert-base"), "unknown GPU 'l5'"),
     "no such phase": (Selection(gpu="l4", model="bert-base", workload={"phase": "decode"}), "no decode phase"),
