@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
     from archsearch.models.base import ModelConfig
     from archsearch.models.huggingface import from_hf, to_hf
-    from archsearch.models.registry.families import get_family
+    from archsearch.models.registry.families import get_family, register_family
     from archsearch.models.registry.families import preset_names as list_models
     from archsearch.models.registry.load import load_model
     from archsearch.pipeline.catalog import list_pipelines, load_pipeline
@@ -112,6 +112,7 @@ _PLACES = {
     "plot_front": "plotting.front",
     "pull_levers": "pipeline.levers:apply",
     "recommend": "api",
+    "register_family": "models.registry.families",
     "register_proxy": "quality.proxy",
     "resume_study": "api",
     "run_study": "api",
@@ -178,6 +179,7 @@ __all__ = [
     "plot_front",
     "pull_levers",
     "recommend",
+    "register_family",
     "register_proxy",
     "resume_study",
     "run_study",

@@ -178,6 +178,8 @@ def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, objec
             cells["training, 80 % band"] = f"{record['training_hours_low']:.4g}-{record['training_hours_high']:.4g}"
         cells["training, USD"] = _usd(record["training_usd"])
         cells["training layout"] = record["training_layout"]
+        if "training_memory_share" in record:
+            cells["training memory"] = f"{record['training_memory_share']:.0%} of each GPU"
     if "lifetime_usd" in record:
         cells["lifetime, USD"] = _usd(record["lifetime_usd"])
     for gpu in gpu_ids:

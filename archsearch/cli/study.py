@@ -323,7 +323,7 @@ def _show(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    rows = [(key, _cell(key, value)) for key, value in summary.items()]
+    rows = [(key, _cell(key, value)) for key, value in summary.items() if key != "set" or value]
     print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
 
 
