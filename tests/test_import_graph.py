@@ -54,6 +54,7 @@ FLOORS: Floors = (
     ("testing",),
     ("api",),
     ("plotting",),
+    ("study_view",),
     ("report",),
     ("ui",),
     ("archsearch",),

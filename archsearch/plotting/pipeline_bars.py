@@ -10,11 +10,14 @@ from archsearch.errors import InvalidInputError
 from archsearch.keywords import checked_call
 from archsearch.pipeline.describe import document
 from archsearch.pipeline.generation_cost import PipelineEstimate
-from archsearch.plotting.bar_record import WHOLE, Bars, figure
+from archsearch.plotting.bars import WHOLE, Bars, figure
 from archsearch.serving.fleet import FleetPlan, Group
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+
+GIB = 2**30
 
 
 def stage_bars(document: Mapping[str, Any]) -> Bars:
@@ -26,6 +29,29 @@ def stage_bars(document: Mapping[str, Any]) -> Bars:
     series["waiting"] = [max(0.0, s["latency_s"] - s["gpu_s"] - s["transfer_s"]) for s in stages]
     used = {name: values for name, values in series.items() if max(values) > 0}
     return Bars("Time by stage", "s", [s["name"] for s in stages], used)
+
+
+def memory_bars(document: Mapping[str, Any]) -> Bars:
+    """GiB that each stage holds: weights and activations."""
+    memory = document["memory_bytes"]
+    names = list(memory["by_stage"])
+    live = [memory["activations"][n] / GIB for n in names]
+    weights = [memory["by_stage"][n] / GIB - a for n, a in zip(names, live, strict=True)]
+    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live})
+
+
+def theory_bars(document: Mapping[str, Any]) -> Bars:
+    """Seconds at peak FLOPs, by the roofline and as estimated."""
+    t = document["theory"]
+    labels = ["FLOPs at peak", "roofline", "estimate"]
+    return Bars("Theory and estimate", "s", labels, {"s": [t["peak_flops_s"], t["roofline_s"], t["estimate_s"]]})
+
+
+def lever_bars(document: Mapping[str, Any]) -> Bars:
+    """Seconds after each lever of an optimum, the plan without levers first."""
+    labels = ["none", *(row["lever"] for row in document["levers"])]
+    seconds = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
+    return Bars("Latency as levers are pulled", "s", labels, {"s": seconds})
 
 
 def fleet_bars(document: Mapping[str, Any]) -> Bars:
