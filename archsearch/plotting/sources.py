@@ -32,13 +32,14 @@ from archsearch.search.studies.study_contents import study_result
 from archsearch.yaml_records import read_mapping
 
 if TYPE_CHECKING:
-    from typing import Unpack
+    from typing import TypeAlias, Unpack
 
     import optuna
     import pandas as pd
 
-    Source = optuna.Study | SearchSpace | SearchResult | pd.DataFrame | str | Path
-    """A search: a study, a space, one of their names, or a table that ``enumerate_space`` or ``recommend`` gave."""
+    Source: TypeAlias = "optuna.Study | SearchSpace | SearchResult | pd.DataFrame | str | Path | Found"
+    """A search: a study, a space, one of their names, a table that ``enumerate_space`` or ``recommend`` gave, or what
+    ``found`` made of one of these."""
     Table = SearchResult | pd.DataFrame
     Model = EstimateResult | ModelConfig | str | Path
     """One model: what ``estimate`` answered, or what it takes."""
@@ -78,7 +79,8 @@ def found(
     top: int = 5,
     progress: bool = False,
 ) -> Found:
-    """What a search found. A study and a space are asked for their ``top`` recommendations where none are given.
+    """What a search found: of what is found already, that. A study and a space are asked for their ``top``
+    recommendations where none are given.
 
     Raises:
         UnknownNameError: the name is neither a study nor a space.
@@ -86,6 +88,8 @@ def found(
             has its own.
         ArchSearchError: nothing is feasible.
     """
+    if isinstance(source, Found):
+        return source
     best = None if recommended is None else as_result(recommended)
     if _is_table(source):
         if hardware is not None:
