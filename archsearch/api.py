@@ -69,6 +69,11 @@ def estimate(
         UnknownNameError: no such model, GPU, dtype, phase, execution or field of one.
         InvalidInputError: sizes that describe no workload of this model, or an execution that this GPU does not have.
         UnsupportedError: the GPU has no units for the dtype, no such attention kernel, or the model no such layout.
+
+    >>> from archsearch import estimate
+    >>> result = estimate("gpt2", "t4", dtype="fp16", batch_size=8)
+    >>> result.parameters, result.assumed, result.fits
+    (124439808, ('seq_len=1024',), True)
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = named_model(model, allow_code)
@@ -103,6 +108,11 @@ def explain(
 
     Raises:
         UnknownNameError, InvalidInputError, UnsupportedError: as ``estimate`` does.
+
+    >>> from archsearch import explain
+    >>> told = explain("gpt2", "a10")
+    >>> told.lines()[0]
+    'decoder: 124.4 M parameters, 0.2916 TFLOPs per forward pass, 0.3291 GiB'
     """
     from archsearch.search.answers.explain import explain as explained
     from archsearch.search.evaluate.pool_models import resolve_pool
@@ -164,6 +174,11 @@ def enumerate_space(
         InvalidInputError: a malformed space, or a file that cannot be written.
         UnsupportedError: a GPU that cannot run the workload's format, or code without leave.
         ArchSearchError: the cluster failed.
+
+    >>> from archsearch import enumerate_space
+    >>> front = enumerate_space("gpt2-shape", "a10")
+    >>> front.attrs["architectures"] >= front.attrs["legal"] >= front.attrs["valid"] >= len(front) > 0
+    True
     """
     from archsearch.search.explore.enumeration import enumerate_space as enumerated
 

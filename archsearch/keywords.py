@@ -20,7 +20,9 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
         UnknownNameError: a keyword that it does not take; the text has the nearest.
         InvalidInputError: an argument that is missing, given twice, or one too many.
     """
-    names = [name for name, p in signature(function).parameters.items() if p.kind is not Parameter.VAR_KEYWORD]
+    parameters = signature(function).parameters.items()
+    names = [name for name, p in parameters if p.kind is not Parameter.VAR_KEYWORD and name != "self"]
+    called = function.__qualname__.removesuffix(".__init__")
 
     @wraps(function)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
@@ -32,7 +34,7 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             unknown = [name for name in keywords if name not in names]
             if unknown:
-                raise UnknownNameError(f"argument of {function.__name__}", unknown[0], names) from None
+                raise UnknownNameError(f"argument of {called}", unknown[0], names) from None
             raise InvalidInputError(f"{error}; it takes {', '.join(names)}") from None
 
     return call

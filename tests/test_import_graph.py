@@ -55,6 +55,7 @@ FLOORS: Floors = (
     ("testing",),
     ("api",),
     ("plotting",),
+    ("study_view",),
     ("report",),
     ("ui",),
     ("archsearch",),

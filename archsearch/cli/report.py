@@ -12,11 +12,11 @@ from archsearch.cli.groups import grouped, option_name
 from archsearch.cli.invocation import command_line
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import note, print_json, say, worded
-from archsearch.report.sources import Kind, chosen_kind
+from archsearch.report.named import Kind, chosen_kind
 
 if TYPE_CHECKING:
     from archsearch.estimate_result import EstimateFields
-    from archsearch.report.page import Page
+    from archsearch.report.web_page import Page
 
 
 @grouped
@@ -66,6 +66,8 @@ def _contents(page: Page) -> dict[str, object]:
     """What stands on a page, for programs."""
     return {
         "headline": list(page.headline),
+        "facts": dict(page.facts),
+        "recommended": sum(len(section.cards) for section in page.sections),
         "sections": [section.name for section in page.sections],
         "figures": [picture.name for picture in page.pictures],
         "points": len(page.points.rows),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from archsearch.cli.invocation import without_password
 from archsearch.cli.output import worded
 from archsearch.errors import ArchSearchError, UnsupportedError
-from archsearch.report.page import Snippet
+from archsearch.report.web_page import Snippet
 
 if TYPE_CHECKING:
     from archsearch.estimate_result import EstimateResult

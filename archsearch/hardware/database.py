@@ -54,6 +54,10 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
         UnknownNameError: no profile has that name, or several may be meant; ``near`` has the nearest or the choices.
         UnsupportedError: a cloud's machine that has a share of a GPU only.
         InvalidInputError: a profile that had to be read is malformed.
+
+    >>> from archsearch import load_gpu
+    >>> load_gpu("NVIDIA H100 80GB HBM3").id
+    'h100-sxm'
     """
     return load_counted(name, profiles)[0]
 

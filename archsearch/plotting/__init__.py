@@ -5,7 +5,7 @@ What a picture shows is computed first, as a plain record (``front_info`` gives 
 """
 
 from archsearch.plotting.axes import Axis
-from archsearch.plotting.bar_record import Bars
+from archsearch.plotting.bars import Bars
 from archsearch.plotting.breakdown_tree import BreakdownInfo, OpTile, breakdown_info, plot_breakdown
 from archsearch.plotting.front import plot_front
 from archsearch.plotting.front_info import Density, FrontInfo, Points, Region, front_info

@@ -87,6 +87,10 @@ def breakdown_info(
     Raises:
         InvalidInputError: hardware or fields beside an answer, or a model without hardware.
         UnknownNameError, UnsupportedError: as ``estimate`` does.
+
+    >>> info = breakdown_info("gpt2", "a10", batch_size=8)
+    >>> list(info.groups)[0]
+    'lm_head'
     """
     result = answered(model, hardware, **fields)
     tiles = [_tile(row, result.latency_s) for row in result.breakdown]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.estimate_result import EstimateFields, EstimateResult
 from archsearch.keywords import checked_call
-from archsearch.plotting.bar_record import Bars, figure
+from archsearch.plotting.bars import Bars, figure
 from archsearch.plotting.breakdown_tree import workload_words
 from archsearch.plotting.front_info import labels_of
 from archsearch.plotting.sources import answered, found, is_search, refuse_beside

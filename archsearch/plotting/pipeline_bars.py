@@ -10,11 +10,14 @@ from archsearch.errors import InvalidInputError
 from archsearch.keywords import checked_call
 from archsearch.pipeline.describe import document
 from archsearch.pipeline.generation_cost import PipelineEstimate
-from archsearch.plotting.bar_record import WHOLE, Bars, figure
+from archsearch.plotting.bars import WHOLE, Bars, figure
 from archsearch.serving.fleet import FleetPlan, Group
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+GIB = 2**30
+
 
 GIB = 2**30
 

@@ -10,8 +10,8 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.keywords import checked_call
 from archsearch.plotting import static
 from archsearch.plotting import theme as look
-from archsearch.plotting.bar_record import Bars
-from archsearch.plotting.bar_record import figure as draw_bars
+from archsearch.plotting.bars import Bars
+from archsearch.plotting.bars import figure as draw_bars
 from archsearch.plotting.breakdown_tree import BreakdownInfo, draw_breakdown
 from archsearch.plotting.front import draw_front
 from archsearch.plotting.front_info import FrontInfo

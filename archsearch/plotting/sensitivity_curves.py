@@ -103,6 +103,10 @@ def sensitivity_info(
         UnknownNameError: a dimension that the model does not have.
         InvalidInputError: a span that is no share between 0 and 1, or as ``breakdown_info``.
         UnsupportedError: a traced module, which has no dimensions, or as ``estimate`` does.
+
+    >>> (curve,) = sensitivity_info("llama-3-8b", "h100-sxm", dimensions=["intermediate_size"]).curves
+    >>> curve.here, curve.op, len(curve.steps) > 0
+    (14336, 'mlp.gate_proj+up_proj', True)
     """
     if not 0.0 < span < 1.0:
         raise InvalidInputError(f"span must lie between 0 and 1, not {span:g}")

@@ -10,8 +10,8 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.errors import UnsupportedError
 from archsearch.plotting import theme as look
-from archsearch.plotting.bar_record import WHOLE, Bars, label_lines, limit_colour
-from archsearch.plotting.bar_record import note as bars_note
+from archsearch.plotting.bars import WHOLE, Bars, label_lines, limit_colour
+from archsearch.plotting.bars import note as bars_note
 from archsearch.plotting.breakdown_tree import BreakdownInfo, OpTile, bound_colours
 from archsearch.plotting.front import note as front_note
 from archsearch.plotting.front_info import FrontInfo, Points

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError
-from archsearch.report.page import Picture
+from archsearch.report.web_page import Picture
 
 if TYPE_CHECKING:
     from archsearch.estimate_result import EstimateResult

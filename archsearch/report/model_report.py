@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from archsearch.plotting.bar_record import figure
 from archsearch.report.curves import sensitivity_pictures
-from archsearch.report.page import Page, Picture, Section, Snippet, Table
 from archsearch.report.search_tables import breakdown_table, dimension_table, neighbour_table, verdicts_in_words
 from archsearch.report.texts import amount, count, gibibytes, seconds, settings, share, span
 from archsearch.report.treemap import CAPTION, treemap
+from archsearch.report.web_page import Page, Picture, Section, Snippet, Table
 
 if TYPE_CHECKING:
     from archsearch.estimate_result import EstimateResult

@@ -10,7 +10,7 @@ import numpy as np
 
 from archsearch.plotting.axes import Axis, axis_of
 from archsearch.plotting.front_info import MAX_DRAWN
-from archsearch.report.page import Points, Table
+from archsearch.report.web_page import Points, Table
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.plain import plain
 

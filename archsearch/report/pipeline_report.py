@@ -14,8 +14,8 @@ from archsearch.pipeline.describe import quality_left
 from archsearch.plotting.bar_record import Bars, figure
 from archsearch.plotting.pipeline_bars import lever_bars, memory_bars, stages_info, theory_bars
 from archsearch.report.lever_table import LeverRow, lever_table
-from archsearch.report.page import Page, Picture, Section, Table
 from archsearch.report.texts import GIB, amount, gibibytes, seconds, settings, share, span
+from archsearch.report.web_page import Page, Picture, Section, Table
 
 Document = Mapping[str, Any]
 

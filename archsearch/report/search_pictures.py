@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from archsearch.errors import ArchSearchError
 from archsearch.plotting.bar_record import Bars, figure
 from archsearch.report.curves import sensitivity_pictures
-from archsearch.report.page import Picture
+from archsearch.report.web_page import Picture
 
 if TYPE_CHECKING:
     from archsearch.plotting.sources import Found

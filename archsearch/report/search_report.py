@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from archsearch.report.page import Card, Page, Picture, Section, Snippet, Table
+from archsearch.ranges import require_range
 from archsearch.report.pinned import Pinned, pinned, thinned
 from archsearch.report.search_pictures import (
     curve_pictures,
@@ -26,6 +26,7 @@ from archsearch.report.search_tables import (
 )
 from archsearch.report.texts import amount, count, gibibytes, seconds, span
 from archsearch.report.treemap import CAPTION, treemap, treemap_info
+from archsearch.report.web_page import Card, Page, Picture, Section, Snippet, Table
 
 if TYPE_CHECKING:
     import optuna
@@ -67,9 +68,10 @@ def search_answer(
     """What a report of a study or a space shows.
 
     Raises:
-        InvalidInputError: hardware beside a study, which has its own.
+        InvalidInputError: hardware beside a study, which has its own, or ``top`` that is no whole number from 1.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
+    require_range("top", top, 1, whole=True)
     from archsearch.plotting.sources import found
     from archsearch.search.answers.ranked import explain_row
     from archsearch.search.explore.enumeration import with_own_fronts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from archsearch.report.page import Table
 from archsearch.report.texts import amount, settings, share
+from archsearch.report.web_page import Table
 
 if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation, GpuExplanation

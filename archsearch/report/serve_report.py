@@ -8,8 +8,8 @@ from typing import Any
 from archsearch.hardware import Quotes
 from archsearch.plotting.bar_record import Bars, figure
 from archsearch.plotting.pipeline_bars import fleet_bars
-from archsearch.report.page import Page, Picture, Section, Table
 from archsearch.report.texts import amount, seconds, settings, share
+from archsearch.report.web_page import Page, Picture, Section, Table
 
 Document = Mapping[str, Any]
 

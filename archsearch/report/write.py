@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archsearch.files import write_text
 from archsearch.report.files import check_path
-from archsearch.report.page import Page, render
+from archsearch.report.web_page import Page, render
 
 
 def write_page(page: Page, path: Path) -> int:

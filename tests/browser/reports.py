@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
 from archsearch.plotting.bar_record import Bars, figure
+
 from archsearch.plotting.sources import Found
-from archsearch.report.page import Page, Picture, Points, Section, Snippet, Table, render
 from archsearch.report.search_report import SearchAnswer, search_answer, search_page
+from archsearch.report.web_page import Page, Picture, Points, Section, Snippet, Table, render
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.space.space import load_space
 
