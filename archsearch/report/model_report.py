@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from archsearch.plotting.bar_record import figure
+from archsearch.plotting.bars import figure
 from archsearch.report.curves import sensitivity_pictures
 from archsearch.report.search_tables import breakdown_table, dimension_table, neighbour_table, verdicts_in_words
 from archsearch.report.texts import amount, count, gibibytes, seconds, settings, share, span

@@ -11,7 +11,7 @@ from typing import Any
 
 from archsearch.hardware import Quotes
 from archsearch.pipeline.describe import quality_left
-from archsearch.plotting.bar_record import Bars, figure
+from archsearch.plotting.bars import Bars, figure
 from archsearch.plotting.pipeline_bars import lever_bars, memory_bars, stages_info, theory_bars
 from archsearch.report.lever_table import LeverRow, lever_table
 from archsearch.report.texts import GIB, amount, gibibytes, seconds, settings, share, span

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError
-from archsearch.plotting.bar_record import Bars, figure
+from archsearch.plotting.bars import Bars, figure
 from archsearch.report.curves import sensitivity_pictures
 from archsearch.report.web_page import Picture
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.hardware import Quotes
-from archsearch.plotting.bar_record import Bars, figure
+from archsearch.plotting.bars import Bars, figure
 from archsearch.plotting.pipeline_bars import fleet_bars
 from archsearch.report.texts import amount, seconds, settings, share
 from archsearch.report.web_page import Page, Picture, Section, Table

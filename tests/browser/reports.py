@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from archsearch.plotting.bar_record import Bars, figure
+from archsearch.plotting.bars import Bars, figure
 
 from archsearch.plotting.sources import Found
 from archsearch.report.search_report import SearchAnswer, search_answer, search_page
