@@ -121,6 +121,21 @@ def test_every_rule_that_a_model_breaks_is_told() -> None:
     assert "num_key_value_heads must divide num_attention_heads" in answer.reasons
 
 
+def test_remedies_are_the_nearest_values_that_make_a_model() -> None:
+    """768 / 7 is no head; by hand: 6 and 8 heads divide 768 into even heads, and 7 even heads make a multiple of 14, of
+    which 896 is one of the slider's steps of 64."""
+    selection = Selection(gpu="l4", model="modernbert-base", changes={"num_attention_heads": 7})
+    answer = what_if(selection)
+    assert isinstance(answer, Refusal)
+    assert dict(answer.remedies) in (
+        {"num_attention_heads": 6, "hidden_size": 896},
+        {"num_attention_heads": 8, "hidden_size": 896},
+    )
+    for name, value in answer.remedies:
+        changes = {**selection.changes, name: value}
+        assert isinstance(what_if(Selection(gpu="l4", model="modernbert-base", changes=changes)), Answer)
+
+
 def test_every_preset_can_be_turned_within_its_sliders() -> None:
     """Each number starts on its slider, on one of its steps, and words are offered that the family knows."""
     for names in families_with_presets().values():

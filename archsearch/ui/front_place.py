@@ -200,7 +200,7 @@ def _short(value: float) -> str:
 def _title(column: str, evaluator: Evaluator) -> str:
     metric, _ = metric_and_gpu(column)
     if metric == "quality":
-        unit = evaluator.proxy.unit
+        unit = evaluator.proxy.unit.partition(",")[0]
         return f"expected {evaluator.proxy.metric}" + (f" ({unit})" if unit else "")
     words: Mapping[str, str] = {
         "throughput": f"throughput ({evaluator.space.family_class.throughput_unit})",

@@ -156,9 +156,11 @@ class Command:
 
 
 class Refused:
-    """Why there is no answer; what is shown below is then the last one's."""
+    """Why there is no answer; what is shown below is then the last one's. ``take`` is called with a remedy that is
+    chosen: a field and its value."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[str, int], None]) -> None:
+        self._take = take
         self._box = ui.element("div").classes("as-refusal").props("role=alert data-refusal")
         self._box.set_visibility(False)
 
@@ -169,9 +171,18 @@ class Refused:
             return
         with self._box:
             with ui.element("h2"):
-                ui.label("No such model")
+                ui.label("Not possible")
             for reason in refusal.reasons:
                 ui.label(reason)
+            if refusal.remedies:
+                with ui.row().classes("items-center q-mt-sm").style("gap: 8px"):
+                    ui.label("The nearest that are:")
+                    for name, value in refusal.remedies:
+                        self._remedy(name, value)
+
+    def _remedy(self, name: str, value: int) -> None:
+        button = ui.button(f"{name.replace('_', ' ')} {value}", on_click=lambda: self._take(name, value))
+        button.props(f"outline dense no-caps size=sm data-remedy={name}").classes("q-px-sm")
 
 
 class FrontPanel:
