@@ -39,7 +39,7 @@ class WhatIfPage:
         with self._figures_box:
             self._figures, self._ops = Figures(), Ops()
             self._front = FrontPanel(self._space_chosen)
-            self._command = Command()
+            self._command = Command(state.address)
         self.ask()
 
     def ask(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from nicegui import ui
@@ -134,21 +135,29 @@ class Ops:
 
 
 class Command:
-    """The command that gives the same figures, with a button that copies it."""
+    """The command that gives the same figures, with a button that copies it, and one for the page's address."""
 
-    def __init__(self) -> None:
-        self._script = ""
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._script, self._address = "", address
         with ui.element("div").classes("as-card"):
             with ui.row().classes("items-center justify-between no-wrap w-full"):
                 with ui.element("h2"):
                     ui.label("The same on the command line")
-                ui.button("copy", icon="content_copy", on_click=self._copy).props("flat dense no-caps size=sm")
+                with ui.row().style("gap: 4px"):
+                    ui.button("link", icon="link", on_click=self._link).props("flat dense no-caps size=sm")
+                    ui.button("copy", icon="content_copy", on_click=self._copy).props("flat dense no-caps size=sm")
             with ui.element("pre").classes("as-command").props('tabindex=0 aria-label="command" data-command'):
                 self._text = ui.label("")
 
     def show(self, answer: Answer) -> None:
         self._script = answer.script
         self._text.set_text(answer.script)
+
+    def _link(self) -> None:
+        """Copy the address that leads back to this selection."""
+        query = json.dumps(f"?{self._address()}")
+        ui.run_javascript(f"navigator.clipboard.writeText(location.origin + '/' + {query})")
+        ui.notify("link copied", timeout=1200)
 
     def _copy(self) -> None:
         ui.clipboard.write(self._script)
@@ -204,7 +213,7 @@ class FrontPanel:
         self._space.set_options(list(spaces), value=space)
         self._space.set_visibility(bool(spaces))
         if space is None:
-            self.say("No shipped space searches this family alone: `archsearch spaces list` shows what there is.")
+            self.say("No shipped space searches this family: `archsearch spaces list` shows what there is.")
 
     def say(self, text: str) -> None:
         """A sentence in place of a picture."""
