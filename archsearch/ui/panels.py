@@ -206,12 +206,15 @@ class FrontPanel:
             self._space.on_value_change(lambda event: chosen(event.value) if event.value else None)
             self._verdict = ui.label("").classes("q-mt-sm").props("data-verdict")
             self._notes = ui.element("div")
-            self._plot = ui.plotly(_drawn(None, None)).classes("w-full").style(f"height:{FRONT_HEIGHT}px")
+            self._room = ui.element("div").style(f"height:{FRONT_HEIGHT}px")  # kept free, so that nothing below moves
+            with self._room:
+                self._plot = ui.plotly(_drawn(None, None)).classes("w-full").style("height:100%")
 
     def offer(self, spaces: Sequence[str], space: str | None) -> None:
         """The spaces of the family, and the one that is shown."""
         self._space.set_options(list(spaces), value=space)
         self._space.set_visibility(bool(spaces))
+        self._room.set_visibility(bool(spaces))
         if space is None:
             self.say("No shipped space searches this family: `archsearch spaces list` shows what there is.")
 

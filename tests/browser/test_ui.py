@@ -137,6 +137,7 @@ def test_the_place_on_the_front(page: Browser) -> None:
 
 
 def test_the_command_can_be_copied(page: Browser) -> None:
+    page.until(lambda: page.all(".scatterlayer .point"), "the front, above the buttons")
     page.run("Object.defineProperty(navigator, 'clipboard', {value: {writeText: t => { window.copied = t; }}})")
     shown = page.text("[data-command]")
     next(button for button in page.all("button") if "copy" in button.text).click()
