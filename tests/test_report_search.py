@@ -15,7 +15,7 @@ from witness_files import SPACE
 
 from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError
-from archsearch.report.files import check_path, default_path, write_text, write_whole
+from archsearch.report.files import check_path, default_path
 from archsearch.report.texts import amount
 from archsearch.report.web_page import Page, Section, safe_json
 from archsearch.report.write import write_page

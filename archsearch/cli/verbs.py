@@ -78,6 +78,12 @@ VERBS = (
         "Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload.",
     ),
     Verb(
+        "report",
+        "report",
+        "report",
+        "Write a report: pictures to click, tables to filter, reasons, configs to copy; one file for any browser.",
+    ),
+    Verb(
         "validate",
         "validate",
         "validate",

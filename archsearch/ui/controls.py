@@ -18,6 +18,7 @@ class Controls:
 
     def __init__(self, state: State, changed: Changed) -> None:
         self.state, self._changed = state, changed
+        self._boxes: dict[str, ui.number] = {}
         with ui.element("section").classes("as-column").props('aria-label="What is asked"'):
             with ui.element("div").classes("as-card"):
                 self._models()
@@ -58,6 +59,7 @@ class Controls:
         """The numbers of the chosen model, in place of the last one's."""
         state = self.state
         self._knobs.clear()
+        self._boxes = {}
         first = [knob for knob in state.shape() if knob.first]
         rest = [knob for knob in state.shape() if not knob.first]
         with self._knobs:
@@ -106,7 +108,13 @@ class Controls:
                 slider.props(f'dense aria-label="{knob.label}, slider" data-slider={knob.name}')
                 slider.bind_value(box)
                 slider.move(target_index=1)
+            if into is self.state.changes:
+                self._boxes[knob.name] = box
             box.on_value_change(lambda event: self._number(into, knob.name, event.value))
+
+    def turn(self, name: str, value: int) -> None:
+        """Give a dimension of the model a value, as if it were typed."""
+        self._boxes[name].set_value(value)
 
     def _number(self, into: dict[str, Value], name: str, value: float | None) -> None:
         into[name] = int(value) if value is not None and value == int(value) else value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +21,12 @@ from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.studies.places import artifacts_dir
 from archsearch.search.studies.storage import load_study
 from archsearch.search.studies.study_contents import study_result
+from archsearch.ui.serve import names_of
 from archsearch.ui.study_notes import SIGNED, ranks_of, study_note, trial_notes
 
 if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
     import optuna
 
 TOP = 5
@@ -141,6 +145,19 @@ class _Quiet(WSGIRequestHandler):
         """Requests are not worth a line each."""
 
 
+def only_for(names: Sequence[str], application: WSGIApplication) -> WSGIApplication:
+    """The application for requests that call this server by one of these names (``*``: by any), 400 for others."""
+
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        called = re.sub(r":\d+$", "", str(environ.get("HTTP_HOST", "")))
+        if called in names or "*" in names:
+            return application(environ, start_response)
+        start_response("400 Bad Request", [("Content-Type", "text/plain")])
+        return [b"this server is called by another name"]
+
+    return checked
+
+
 def serve_study(study: optuna.Study, storage: str | None, host: str, port: int) -> None:
     """Serve the study's storage in optuna-dashboard until interrupted."""
     from optuna.artifacts import FileSystemArtifactStore
@@ -151,7 +168,10 @@ def serve_study(study: optuna.Study, storage: str | None, host: str, port: int) 
         warnings.simplefilter("ignore")
         application = wsgi(study._storage, artifact_store=FileSystemArtifactStore(str(directory)))
     kind = _ServerV6 if ":" in host else _Server
-    with make_server(host, port, application, kind, _Quiet) as server, suppress(KeyboardInterrupt):
+    with (
+        make_server(host, port, only_for(names_of(host), application), kind, _Quiet) as server,
+        suppress(KeyboardInterrupt),
+    ):
         server.serve_forever()
 
 

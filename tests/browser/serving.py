@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
-START_S, STOP_S = 90, 20
+START_S, STOP_S = 90, 60
 
 
 @contextmanager
@@ -48,6 +48,15 @@ def serving(folder: Path, *words: str) -> Iterator[tuple[str, Callable[[], list[
         told += errors.splitlines()
     assert server.returncode == 0, errors
     assert told[-2:] == ["serving until interrupted (Ctrl-C)", "stopped"]
+
+
+def status_as(url: str, name: str) -> int:
+    """The status of a request that calls the server by another name."""
+    try:
+        with urlopen(Request(url, headers={"Host": name}), timeout=START_S) as found:
+            return int(found.status)
+    except HTTPError as error:
+        return error.code
 
 
 def _wait_for(url: str) -> None:

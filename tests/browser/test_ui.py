@@ -10,7 +10,7 @@ import yaml
 from browsing import PHONE, Browser
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from serving import serving
+from serving import serving, status_as
 
 from archsearch import estimate
 from archsearch.models.registry.families import get_family, load_preset
@@ -115,9 +115,10 @@ def test_what_is_not_possible_is_said_and_taken_back(page: Browser) -> None:
     assert "num_attention_heads times head_dim must be hidden_size" in reason
     assert "Traceback" not in page.text("body")
     assert page.all(".as-stale [data-figure=latency]")
-    type_into(page, "num_attention_heads", 6)
+    page.one("[data-remedy=num_attention_heads]").click()
     page.until(lambda: not page.one("[data-refusal]").is_displayed(), "the reason to go")
     assert not page.all(".as-stale")
+    assert number(page, "num_attention_heads") in (6, 8)
     assert page.errors() == []
 
 
@@ -136,10 +137,15 @@ def test_the_place_on_the_front(page: Browser) -> None:
 
 
 def test_the_command_can_be_copied(page: Browser) -> None:
+    page.until(lambda: page.all(".scatterlayer .point"), "the front, above the buttons")
     page.run("Object.defineProperty(navigator, 'clipboard', {value: {writeText: t => { window.copied = t; }}})")
     shown = page.text("[data-command]")
     next(button for button in page.all("button") if "copy" in button.text).click()
     assert page.until(lambda: page.run("return window.copied"), "the clipboard") == shown
+    page.run("window.copied = ''")
+    next(button for button in page.all("button") if "link" in button.text).click()
+    link = str(page.until(lambda: page.run("return window.copied"), "the address"))
+    assert {f"gpu={GPU}", "dtype=bf16"} <= set(link.partition("?")[2].split("&"))
 
 
 def test_narrow_and_dark(page: Browser, tmp_path: Path) -> None:
@@ -150,7 +156,7 @@ def test_narrow_and_dark(page: Browser, tmp_path: Path) -> None:
     page.until(
         lambda: page.run("return getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)", "a dark page"
     )
-    assert page.overflow() == 0
+    page.until(lambda: page.overflow() == 0, "nothing wider than the window")
     page.run("window.scrollTo(0, 600)")
     assert latency(LAYERS) in page.text(".as-strip")
     top = page.run("return document.querySelector('.as-strip').getBoundingClientRect().top")
@@ -168,3 +174,7 @@ def test_an_address_names_what_it_starts_with_or_gets_the_reason(browser: Browse
     browser.one("a[href='/']").click()
     shows(browser, LAYERS)
     assert browser.errors() == []
+
+
+def test_a_name_that_is_not_this_machines_is_not_served(served: str) -> None:
+    assert [status_as(served, name) for name in ("127.0.0.1", "localhost:80", "example.org")] == [200, 200, 400]

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from browsing import Browser
-from serving import serving
+from serving import serving, status_as
 from witness_files import SPACE
 
 from archsearch.cli.main import run
@@ -83,3 +83,7 @@ def test_a_second_time_nothing_is_written_anew(served: str, store: Path) -> None
     before = store.read_bytes(), sorted(p.name for p in store.parent.rglob("*"))
     keep_notes(load_study(NAME, str(store)), str(store), _files)
     assert (store.read_bytes(), sorted(p.name for p in store.parent.rglob("*"))) == before
+
+
+def test_a_name_that_is_not_this_machines_is_not_served(served: str) -> None:
+    assert [status_as(served, name) for name in ("127.0.0.1", "localhost:80", "example.org")] == [200, 200, 400]
