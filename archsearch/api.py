@@ -285,8 +285,8 @@ def recommend(
 
     Returns:
         The columns of ``enumerate_space`` and ``rank``, ``why``, ``twins`` (ranks of near twins), ``pass_flops`` and
-        the range of the rank by quality over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
-        each GPU alone would choose.
+        the range of the rank by quality over independent proxies; ``attrs`` hold the baseline's row, the workload, the
+        execution, and, of a pool, what each GPU alone would choose.
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.
