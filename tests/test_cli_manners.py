@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from verbs import asker
 
+import archsearch
 from archsearch.cli.main import run
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
-from archsearch.pipeline.catalog import load_pipeline
+from archsearch.pipeline.catalog import list_pipelines, load_pipeline
 from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline, placements
 from archsearch.pipeline.request import Deployment, make_request
 from archsearch.search.answers.ranking import spread_twins
@@ -216,3 +217,37 @@ def test_what_fits_computes_the_same_numbers_where_that_is_as_fast():
     assert float(chosen.latency_s) <= 1.05 * fastest
     if near:
         assert (chosen.deployment.text_encoder_dtype, chosen.deployment.tiling) == (None, None)
+
+
+def test_doctor_tells_versions_places_and_what_is_missing(ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+    monkeypatch.setenv("ARCHSEARCH_STORAGE", "postgresql://me:secret@host/db")
+    found = ask("doctor")
+    assert (found["schema"], found["archsearch"]) == (1, archsearch.__version__)
+    assert found["environment"]["ARCHSEARCH_STORAGE"] == "postgresql://me:***@host/db"
+    by_what = {place["what"]: place for place in found["places"]}
+    assert by_what["studies"] == {"what": "studies", "path": f"{tmp_path}/studies", "exists": False, "count": 0}
+    assert by_what["pipelines"]["count"] == len(list_pipelines())
+    assert found["packages"].get("numpy") in (np.__version__, None)
+    for extra in found["extras"]:
+        assert extra["missing"] == [name for name, version in extra["packages"].items() if version is None]
+        told = [item["get"] for item in found["missing"] if item["get"].endswith(f"[{extra['extra']}]'")]
+        assert told == ([f"pip install 'archsearch[{extra['extra']}]'"] if extra["missing"] else [])
+    text = ask("doctor", as_text=True)
+    assert "secret" not in text
+
+
+def test_doctor_knows_the_gpu_that_nvidia_smi_names(ask, monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho NVIDIA H200\necho Tesla T4\necho Nobody 1\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    measured, other, unknown = ask("doctor")["gpus"]
+    assert (measured["profile"], measured["known"]["gemm/16bit"], measured["next_step"]) == (
+        "h200-sxm",
+        "calibrated",
+        None,
+    )
+    assert other["profile"] == "t4"
+    assert (unknown["profile"], unknown["device"]) == (None, "Nobody 1")
+    assert "bench calibrate --gpu" in unknown["next_step"]

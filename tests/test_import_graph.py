@@ -50,7 +50,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
-    ("differences", "estimate_result"),
+    ("differences", "estimate_result", "installation"),
     ("testing",),
     ("api",),
     ("plotting",),

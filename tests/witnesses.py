@@ -320,6 +320,7 @@ VERBS: dict[str, Verb] = {
         {"--differing": "--differing", **JSON, "--profiles": "--profiles {profiles}"},
     ),
     "models list": Verb("models list", JSON),
+    "doctor": Verb("doctor", {**JSON, "--profiles": "--profiles {profiles}"}),
     "models show": Verb("models show bert-base", JSON),
     "spaces list": Verb("spaces list", JSON),
     "spaces show": Verb("spaces show {space}", JSON),

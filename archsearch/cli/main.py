@@ -14,6 +14,7 @@ from archsearch.cli import (
     bench,
     build,
     diff,
+    doctor,
     enumerate_space,
     estimate,
     explain,
@@ -60,6 +61,7 @@ app.command("explain")(explain.explain)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
 app.command("ui")(ui.ui)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(value: bool) -> None:
