@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from verbs import asker
 
+import archsearch
 from archsearch.cli.main import run
+from archsearch.dtypes import DType
+from archsearch.hardware import load_gpu
+from archsearch.pipeline.catalog import list_pipelines, load_pipeline
+from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline, placements
+from archsearch.pipeline.request import Deployment, make_request
 from archsearch.search.answers.ranking import spread_twins
 
 
@@ -154,3 +160,94 @@ def test_the_call_that_explains_the_neighbours_runs_as_printed(ask, capsys):
     assert call is not None
     assert run(call[1].split()) == 0
     assert "num_layers 17 -> 16: predicted loss +0.0108 (worse)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("serve fleet llama-3.1-8b -g h100-sxm --rate 2", "archsearch estimate llama-3.1-8b --phase decode"),
+        ("serve fleet bert-base -g h100-sxm --rate 2", "archsearch estimate bert-base --phase forward"),
+    ],
+)
+def test_a_model_that_is_no_pipeline_has_its_own_verb(call, told, capsys):
+    assert told in refused(capsys, *call.split())
+
+
+def test_the_call_that_a_missed_level_prints_runs_as_printed(capsys):
+    line = refused(capsys, *["serve", "fleet", "sana-0.6b", "-g", "h100-sxm", "--rate", "2", "--p95-s", "0.3"])
+    call = re.search(r"`archsearch (.+?)`", line)
+    assert call is not None
+    assert run(call[1].split()) in (0, 2)
+    assert "No such option" not in capsys.readouterr().err
+
+
+def test_a_level_that_is_met_on_the_central_estimate_alone_is_said(ask):
+    """The high end by hand: one GPU at a tenth of its load, so that a response is little more than one service."""
+    served = ask("serve", "fleet", "sana-0.6b", "-g", "h100-sxm=1", "--rate", "0.05", "--max-batch", "1")
+    generated = ask("pipeline", "estimate", "sana-0.6b", "-g", "h100-sxm")
+    ratio = generated["latency_high_s"] / generated["latency_s"]
+    assert served["response_high_s"]["p50"] == pytest.approx(ratio * served["response_s"]["p50"], rel=1e-3)
+    between = (served["response_s"]["p95"] + served["response_high_s"]["p95"]) / 2
+    level = ["serve", "fleet", "sana-0.6b", "-g", "h100-sxm=1", "--rate", "0.05", "--max-batch", "1", "--p95-s"]
+    assert ask(*level, f"{between:.4f}")["kept_at_high_end"] is False
+    assert "met on the central estimate, not at the upper end" in ask(*level, f"{between:.4f}", as_text=True)
+    far = f"{2 * between:.4f}"
+    assert ask(*level, far)["kept_at_high_end"] is True
+    assert "high end" not in ask(*level, far, as_text=True)
+
+
+def test_kinds_that_the_price_leaves_out_are_named(ask):
+    call = ["serve", "fleet", "sana-0.6b", "-g", "h100-sxm,h20", "--rate", "1", "--max-batch", "1"]
+    assert "without h20: add --price h20=USD" in ask(*call, as_text=True)
+    assert "cheapest    of" not in ask(*call, "--price", "h20=2", as_text=True)
+
+
+def test_what_fits_computes_the_same_numbers_where_that_is_as_fast():
+    """Against all placements: none that keeps the numbers is as near to the fastest and was passed over."""
+    pipeline, gpu = load_pipeline("flux-dev"), load_gpu("rtx-4090")
+    request, _ = make_request(pipeline)
+    run_ = Deployment(dtype=DType.BF16)
+    chosen = cheapest_fit(pipeline, gpu, request, run_)
+    priced = [estimate_pipeline(pipeline, gpu, request, changed) for changed in dict.fromkeys(placements(run_))]
+    fitting = [e for e in priced if bool(e.fits)]
+    fastest = min(float(e.latency_s) for e in fitting)
+    same = [e for e in fitting if e.deployment.text_encoder_dtype is None and not e.deployment.tiling]
+    near = [e for e in same if float(e.latency_s) <= 1.05 * fastest]
+    assert chosen is not None
+    assert float(chosen.latency_s) <= 1.05 * fastest
+    if near:
+        assert (chosen.deployment.text_encoder_dtype, chosen.deployment.tiling) == (None, None)
+
+
+def test_doctor_tells_versions_places_and_what_is_missing(ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
+    monkeypatch.setenv("ARCHSEARCH_STORAGE", "postgresql://me:secret@host/db")
+    found = ask("doctor")
+    assert (found["schema"], found["archsearch"]) == (1, archsearch.__version__)
+    assert found["environment"]["ARCHSEARCH_STORAGE"] == "postgresql://me:***@host/db"
+    by_what = {place["what"]: place for place in found["places"]}
+    assert by_what["studies"] == {"what": "studies", "path": f"{tmp_path}/studies", "exists": False, "count": 0}
+    assert by_what["pipelines"]["count"] == len(list_pipelines())
+    assert found["packages"].get("numpy") in (np.__version__, None)
+    for extra in found["extras"]:
+        assert extra["missing"] == [name for name, version in extra["packages"].items() if version is None]
+        told = [item["get"] for item in found["missing"] if item["get"].endswith(f"[{extra['extra']}]'")]
+        assert told == ([f"pip install 'archsearch[{extra['extra']}]'"] if extra["missing"] else [])
+    text = ask("doctor", as_text=True)
+    assert "secret" not in text
+
+
+def test_doctor_knows_the_gpu_that_nvidia_smi_names(ask, monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho NVIDIA H200\necho Tesla T4\necho Nobody 1\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    measured, other, unknown = ask("doctor")["gpus"]
+    assert (measured["profile"], measured["known"]["gemm/16bit"], measured["next_step"]) == (
+        "h200-sxm",
+        "calibrated",
+        None,
+    )
+    assert other["profile"] == "t4"
+    assert (unknown["profile"], unknown["device"]) == (None, "Nobody 1")
+    assert "bench calibrate --gpu" in unknown["next_step"]

@@ -51,7 +51,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
-    ("differences", "estimate_result"),
+    ("differences", "estimate_result", "installation"),
     ("testing",),
     ("api",),
     ("plotting",),

@@ -342,6 +342,7 @@ VERBS: dict[str, Verb] = {
         {"--differing": "--differing", **JSON, "--profiles": "--profiles {profiles}"},
     ),
     "models list": Verb("models list", JSON),
+    "doctor": Verb("doctor", {**JSON, "--profiles": "--profiles {profiles}"}),
     "models show": Verb("models show bert-base", JSON),
     "models fields": Verb("models fields decoder", JSON),
     "spaces list": Verb("spaces list", JSON),

@@ -148,7 +148,17 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         return
     print_table(
         f"{pipeline}: where it fits",
-        ("GPU", "GiB", "fits as asked", "s", "fastest that fits", "text encoders", "tiled", "s ", "why not"),
+        (
+            "GPU",
+            "GiB",
+            "fits as asked",
+            "s as asked",
+            "fastest that fits",
+            "text encoders",
+            "tiled",
+            "s then",
+            "why not",
+        ),
         [
             (
                 r["gpu"],

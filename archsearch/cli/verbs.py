@@ -96,6 +96,7 @@ VERBS = (
         "Predict the quality of a model, or of every row of a CSV whose columns are config fields.",
     ),
     Verb("ui", "ui", "ui", "Turn a model's dimensions in the browser and see what it costs."),
+    Verb("doctor", "doctor", "doctor", "Show what is installed, this machine's GPUs, where data lies, and what is missing with how to get it."),
     Verb("hardware", "hardware", GROUP, "GPUs that archsearch knows."),
     Verb("models", "models", GROUP, "Model presets."),
     Verb("spaces", "spaces", GROUP, "Search spaces."),
