@@ -70,7 +70,10 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("ne")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(InvalidInputError, match=r"r\.html: cannot be written: No space left on device"), replacing(path) as p:
+    with (
+        pytest.raises(InvalidInputError, match=r"r\.html: cannot be written: No space left on device"),
+        replacing(path) as p,
+    ):
         half(p)
     assert path.read_text() == "old"
     write_text(path, "nëw")

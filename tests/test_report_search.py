@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from witness_files import SPACE
 
 from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError
-from archsearch.report.files import check_path, default_path
+from archsearch.report.report_place import check_path, default_path
 from archsearch.report.texts import amount
 from archsearch.report.web_page import Page, Section, safe_json
 from archsearch.report.write import write_page

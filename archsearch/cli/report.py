@@ -41,7 +41,7 @@ def report(
     execution: ExecutionOptions,
 ) -> None:
     """Write a report: pictures to click, tables to filter, reasons, configs to copy; one file for any browser."""
-    from archsearch.report.files import check_path, default_path
+    from archsearch.report.report_place import check_path, default_path
     from archsearch.report.write import write_page
 
     chosen, others = chosen_kind(source, kind, storage)

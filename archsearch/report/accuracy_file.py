@@ -12,7 +12,7 @@ from archsearch.files import replacing, write_text
 from archsearch.report.accuracy import accuracy_info
 from archsearch.report.accuracy_html import accuracy_page
 from archsearch.report.accuracy_png import draw_png
-from archsearch.report.files import check_path
+from archsearch.report.report_place import check_path
 from archsearch.report.web_page import render
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archsearch.files import write_text
-from archsearch.report.files import check_path
+from archsearch.report.report_place import check_path
 from archsearch.report.web_page import Page, render
 
 
