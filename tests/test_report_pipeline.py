@@ -64,7 +64,7 @@ def test_levers_fall_to_the_best(capsys, tmp_path):
 
 def test_a_fleet_has_a_page(capsys, tmp_path):
     page = tmp_path / "s.html"
-    d = answer(capsys, "serve fleet dit-xl-2 -g h100-sxm,t4 --rate 3 --p95-s 2 --max-batch 1", page)
+    d = answer(capsys, "serve fleet dit-xl-2 -g h100-sxm,l4 --rate 3 --p95-s 2 --max-batch 1", page)
     found = read(page.read_text())
     cells = {cell for table in found.tables for row in table for cell in row}
     assert {g["gpu"] for g in d["fleet"]} <= cells

@@ -98,7 +98,7 @@ def _of_search(
         pool = None if hardware is None else GpuPool.parse(hardware)
         answer = search_answer(execution.on(source), pool, top=top, progress=True)
     said = [] if hardware is None else ["--hardware", hardware]
-    return search_page(answer, files_of(source, said, storage), command_line())
+    return search_page(answer, files_of(source, said, storage), command_line(), progress=True)
 
 
 def _of_model(
@@ -122,7 +122,7 @@ def _of_model(
         answer = ModelAnswer(estimates, None, f"Not explained: {worded(error)}.")
     else:
         answer = ModelAnswer(estimates, told)
-    return model_page(answer, model_files(estimates[0]), command_line())
+    return model_page(answer, model_files(estimates[0]), command_line(), progress=True)
 
 
 def _of_pipeline(source: str, hardware: str | None, workload: WorkloadOptions, execution: ExecutionOptions) -> Page:

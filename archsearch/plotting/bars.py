@@ -64,7 +64,10 @@ def figure(bars: Bars, theme: str = "light") -> go.Figure:
     if bars.stacked and WHOLE in bars.low:
         drawn.data[-1].update(error_y=error_bar(bars, WHOLE, bars.totals))
     for number, (name, values) in enumerate(bars.limits.items()):
-        marker = {"symbol": "line-ew-open", "size": 44, "line": {"width": 4}, "color": limit_colour(number)}
+        line = {"color": limit_colour(number), "width": 4}
+        for place, value in enumerate(values):  # across the bar, which a marker cannot be
+            drawn.add_shape(type="line", x0=place - 0.45, x1=place + 0.45, y0=value, y1=value, line=line)
+        marker = {"symbol": "line-ew-open", "size": 20, "line": {"width": 4}, "color": line["color"]}
         drawn.add_scatter(
             name=look.plain(name),
             x=labels,

@@ -64,7 +64,7 @@ def draw_front(info: FrontInfo, theme: str = "light") -> go.Figure:
     if info.density is not None:
         _density(figure, info)
     if info.others.total and info.density is None:
-        _scatter(figure, "beaten by the front", info.others, {"size": 4, "opacity": 0.35, "color": look.MUTED})
+        _scatter(figure, "beaten by the front", info.others, {"size": 4, "opacity": 0.6, "color": look.MUTED})
     _regions(figure, info)
     _scatter(figure, "Pareto front", info.front, {"size": 6, "opacity": 0.8, "color": look.FRONT})
     if len(info.recommended):

@@ -150,4 +150,4 @@ def draw_parallel(info: ParallelInfo, theme: str = "light") -> go.Figure:
     )
     note = "; ".join(["orange: recommended, blue: the front, grey: beaten by it", *info.notes])
     figure = look.titled(figure, info.title, note, theme, info)
-    return figure.update_layout(margin={"t": 130, "l": 80, "r": 60})
+    return figure.update_layout(margin={"t": 160, "l": 80, "r": 60})

@@ -139,6 +139,7 @@ def draw_proxies(info: ProxiesInfo, theme: str = "light") -> go.Figure:
             mode="markers",
             showlegend=False,
             marker={
+                "opacity": 1,
                 "color": [look.RECOMMENDED if mark else look.FRONT for mark in marked],
                 "symbol": ["star" if mark else "circle" for mark in marked],
                 "size": [12 if mark else 6 for mark in marked],

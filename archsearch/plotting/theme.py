@@ -8,6 +8,7 @@ simulation of Machado, Oliveira and Fernandes 2009). So a figure changes its the
 from __future__ import annotations
 
 import html
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ PALETTE = ("#2267dd", "#d67f19", "#00a664", "#c465c0", "#945600", "#646677")
 """Blue, orange, green, purple, brown, slate: series take them in this order."""
 FRONT, RECOMMENDED, BASELINE, SECOND, _, MUTED = PALETTE
 """What is always shown in the same colour; ``MUTED`` is what stands behind."""
+LINE = 105
+"""Letters of the lines below a title."""
 SCALE = "Cividis"
 """Of continuous values: readable without colour vision (Nuñez, Anderton and Renslow 2018)."""
 
@@ -79,7 +82,7 @@ def template(name: str = "light") -> go.layout.Template:
             "paper_bgcolor": theme.paper,
             "plot_bgcolor": theme.paper,
             "hoverlabel": {"align": "left"},
-            "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "xanchor": "left", "x": 0},
+            "legend": {"orientation": "h", "yanchor": "top", "y": -0.28, "xanchor": "left", "x": 0},
             "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
             "xaxis": axis,
             "yaxis": axis,
@@ -94,8 +97,10 @@ def plain(text: str) -> str:
 
 def titled(figure: go.Figure, title: str, note: str, theme: str, info: object) -> go.Figure:
     """A figure with its title, a smaller line below it, and a theme; it remembers the record that it shows."""
-    text = f"{plain(title)}<br><sup>{plain(note)}</sup>" if note else plain(title)
-    figure.update_layout(title={"text": text, "x": 0, "xref": "paper"}, template=template(theme), height=460)
+    lines = [plain(title), *(f"<sup>{plain(line)}</sup>" for line in textwrap.wrap(note, LINE))]
+    heading = {"text": "<br>".join(lines), "x": 0, "xref": "paper", "y": 1, "yref": "container", "yanchor": "top"}
+    heading["pad"] = {"t": 16}
+    figure.update_layout(title=heading, template=template(theme), height=460, margin={"t": 52 + 19 * len(lines)})
     figure._archsearch_shown = (info, theme)
     return figure
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archsearch.plotting.bars import figure
 from archsearch.report.curves import sensitivity_pictures
+from archsearch.report.drawing import drawn_sections
 from archsearch.report.search_tables import breakdown_table, dimension_table, neighbour_table, verdicts_in_words
 from archsearch.report.texts import amount, count, gibibytes, seconds, settings, share, span
 from archsearch.report.treemap import CAPTION, treemap
@@ -29,19 +30,22 @@ class ModelAnswer:
     no_explanation: str = ""
 
 
-def model_page(answer: ModelAnswer, snippets: Sequence[Snippet] = (), command: str = "") -> Page:
+def model_page(
+    answer: ModelAnswer, snippets: Sequence[Snippet] = (), command: str = "", *, progress: bool = False
+) -> Page:
     """The page of a model; ``snippets`` are texts to copy: its config, the commands that repeat it."""
     first = answer.estimates[0]
     gpus = ", ".join(e.hardware for e in answer.estimates)
-    sections = [_numbers(answer.estimates, snippets), _time(answer.estimates), _memory(answer.estimates)]
-    told = answer.explanation
-    if told is None:
-        sections.append(Section("dimensions", "What each dimension costs", (answer.no_explanation,)))
-    else:
-        sections += [_dimensions(told, answer.estimates), _neighbours(told)]
-    sections.append(_provenance(answer))
-    headline = tuple(map(_sentence, answer.estimates))
-    return Page("model", f"{first.model} on {gpus}", headline, tuple(sections), _facts(first), command=command)
+    makers: list[Callable[[], Section]] = [
+        lambda: _numbers(answer.estimates, snippets),
+        lambda: _time(answer.estimates),
+        lambda: _memory(answer.estimates),
+        lambda: _dimensions(answer),
+        *([] if (told := answer.explanation) is None else [lambda: _neighbours(told)]),
+        lambda: _provenance(answer),
+    ]
+    sections, headline = drawn_sections(makers, progress), tuple(map(_sentence, answer.estimates))
+    return Page("model", f"{first.model} on {gpus}", headline, sections, _facts(first), command=command)
 
 
 def _sentence(e: EstimateResult) -> str:
@@ -141,16 +145,19 @@ def _memory(estimates: Sequence[EstimateResult]) -> Section:
     return Section("memory", "Memory", pictures=(picture,), tables=(Table("memory", heads, rows),))
 
 
-def _dimensions(told: Explanation, estimates: Sequence[EstimateResult]) -> Section:
+def _dimensions(answer: ModelAnswer) -> Section:
+    told, title = answer.explanation, "What each dimension costs"
+    if told is None:
+        return Section("dimensions", title, (answer.no_explanation,))
     lines = tuple(
         f"{view.gpu}: per cent of latency for one per cent of a dimension: "
         + ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
         for view in told.per_gpu
         if view.sensitivities
     )
-    pictures, refused = sensitivity_pictures(estimates)
+    pictures, refused = sensitivity_pictures(answer.estimates)
     tables = (dimension_table(told.per_gpu),)
-    return Section("dimensions", "What each dimension costs", (*lines, *refused), pictures=pictures, tables=tables)
+    return Section("dimensions", title, (*lines, *refused), pictures=pictures, tables=tables)
 
 
 def _neighbours(told: Explanation) -> Section:

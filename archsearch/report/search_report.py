@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archsearch.ranges import require_range
+from archsearch.report.drawing import drawn_sections
 from archsearch.report.pinned import Pinned, pinned, thinned
 from archsearch.report.search_pictures import (
     curve_pictures,
@@ -96,21 +97,22 @@ def search_answer(
     )
 
 
-def search_page(answer: SearchAnswer, files: Files, command: str = "") -> Page:
+def search_page(answer: SearchAnswer, files: Files, command: str = "", *, progress: bool = False) -> Page:
     """The page of a study or space; ``files`` gives the texts to copy of a recommended row."""
     best = _best(answer)
     pins = pinned(answer.search)
-    sections = (
-        _recommended(answer, pins, files),
-        _front(answer, pins),
-        _parallel(answer),
-        _gpus(answer),
-        *_time(answer.explanation),
-        _dimensions(answer),
-        _laws(answer),
-        _neighbours(answer.explanation),
-        _provenance(answer),
+    makers: tuple[Callable[[], Section], ...] = (
+        lambda: _recommended(answer, pins, files),
+        lambda: _front(answer, pins),
+        lambda: _parallel(answer),
+        lambda: _gpus(answer),
+        lambda: _time(answer.explanation),
+        lambda: _dimensions(answer),
+        lambda: _laws(answer),
+        lambda: _neighbours(answer.explanation),
+        lambda: _provenance(answer),
     )
+    sections = drawn_sections(makers, progress)
     title = f"{answer.name} on {', '.join(best.setting.pool.ids)}"
     return Page(answer.kind, title, _headline(answer), sections, _facts(answer), pins.points, command)
 
@@ -241,7 +243,7 @@ def _laws(answer: SearchAnswer) -> Section:
     return Section("laws", "Where quality laws disagree", told, pictures=pictures)
 
 
-def _time(explanation: Explanation) -> tuple[Section, ...]:
+def _time(explanation: Explanation) -> Section:
     """Where the time of rank 1 goes, by GPU."""
     tables = tuple(op_table(f"ops-{number}", view) for number, view in enumerate(explanation.per_gpu))
     told = tuple(
@@ -253,7 +255,7 @@ def _time(explanation: Explanation) -> tuple[Section, ...]:
         Picture(f"time-{number}", "Rank 1 on", treemap(treemap_info(view, explanation.per)), CAPTION, "time", view.gpu)
         for number, view in enumerate(explanation.per_gpu)
     )
-    return (Section("time", "Where the time goes", told, pictures=pictures, tables=tables),)
+    return Section("time", "Where the time goes", told, pictures=pictures, tables=tables)
 
 
 def _shares(view: GpuExplanation) -> str:

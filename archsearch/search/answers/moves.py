@@ -100,7 +100,8 @@ def along(config: ModelConfig, name: str, values: Sequence[int]) -> list[Changes
     """The models of one dimension's values that are real, in order: what changes with it is the same all along.
 
     Of what it may carry along (heads with hidden_size, or their width), that counts which leaves most values; the most
-    alike model where several leave as many. A field that the config lacks, or that is no number, has none.
+    alike model where several leave as many. The width of a head does not drift along with hidden_size, unless nothing
+    else is left. A field that the config lacks, or that is no number, has none.
     """
     here = getattr(config, name, None) if name in _names(config) else None
     if not isinstance(here, int | np.integer) or isinstance(here, bool):
@@ -111,7 +112,9 @@ def along(config: ModelConfig, name: str, values: Sequence[int]) -> list[Changes
         same = kinds.setdefault(frozenset(changes), [])
         if legal and all(changes[name] != before[name] for before in same):
             same.append(changes)
-    return max(kinds.values(), key=len, default=[])
+    drifting = frozenset(["hidden_size"]) if getattr(config, "head_dim", None) is None else None
+    steady = {kind: kept for kind, kept in kinds.items() if kind != drifting and len(kept) > 1}
+    return max((steady or kinds).values(), key=len, default=[])
 
 
 def grid_of(config: ModelConfig, changes: list[Changes]) -> ModelConfig:
