@@ -14,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archsearch.cli.main import run
 from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
@@ -599,3 +600,26 @@ def test_missing_data_says_where_it_was_sought() -> None:
 
 def test_specs_can_be_dictionary_keys() -> None:
     assert {load_gpu("t4"): 1}[load_gpu("Tesla T4")] == 1
+
+
+def test_a_profile_that_cannot_be_read_stops_only_what_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profile(tmp_path, "good", id="lab-good", name="Lab good", aliases=[])
+    bad = write_profile(tmp_path, "bad", id="lab-bad", name="Lab bad", aliases=["H100"], num_sms="many")
+    (tmp_path / "torn.yaml").write_text("id: [")
+    assert load_gpu("lab-good", tmp_path).id == "lab-good"
+    assert load_gpu("l40s", tmp_path).id == "l40s"
+    for name in ("lab-bad", "Lab bad", "lab_bad", "bad", "H100"):  # H100 would be the shipped one's
+        with pytest.raises(InvalidInputError, match=r"bad\.yaml:\d+: num_sms: .*valid integer"):
+            load_gpu(name, tmp_path)
+    with pytest.raises(InvalidInputError, match=r"torn\.yaml:\d+: not valid YAML"):
+        load_gpu("torn", tmp_path)
+    with pytest.raises(InvalidInputError, match=r"bad\.yaml:\d+: num_sms.*\n.*torn\.yaml"):
+        load_gpu("lab-other", tmp_path)  # it may be in one that cannot be read
+    monkeypatch.setenv("ARCHSEARCH_PROFILES", str(tmp_path))
+    assert run(["hardware", "list"]) == 0
+    told = capsys.readouterr()
+    assert "lab-good" in told.out
+    assert "lab-bad" not in told.out
+    assert f"left out, since its profile cannot be read: {bad}:" in told.err

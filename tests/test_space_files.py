@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from archsearch.api import recommend
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.search.space.schema import SpaceRecord
 from archsearch.search.space.space import parse_space
@@ -105,3 +106,26 @@ ROOT = {"name": "a", "description": "b", "family": "decoder", "dimensions": {"nu
 )
 def test_truth_is_legal_where_it_means_something(more: dict[str, object]) -> None:
     assert SpaceRecord.model_validate({**ROOT, **more})
+
+
+TRAINS = """name: trains
+description: sizes of the training run left out
+family: decoder
+fixed: {vocab_size: 1024, intermediate_size: 512}
+dimensions: {hidden_size: {choices: [128, 256]}, num_layers: {choices: [2, 3]}}
+derived: {num_attention_heads: hidden_size // 64}
+workload: {phase: train, batch_size: 4, seq_len: 128}
+training: {hardware: h100-sxm, tokens: 1.0e+7, batch_size: 64, zero: 3}
+objectives: [{metric: quality}, {metric: training_hours}]
+"""
+
+
+def test_sizes_that_training_leaves_out_are_the_familys_own(tmp_path: Path) -> None:
+    path = tmp_path / "trains.yaml"
+    path.write_text(TRAINS)
+    own = recommend(path, "h100-sxm", top=1, progress=False)
+    said = recommend(path, "h100-sxm", set={"training.seq_len": 2048}, top=1, progress=False)
+    assert own.attrs["training"] == said.attrs["training"]
+    assert own.attrs["training"]["seq_len"] == 2048
+    assert float(own["training_hours"].iloc[0]) == float(said["training_hours"].iloc[0])
+    assert 0 < float(own["training_memory_share"].iloc[0]) < 1

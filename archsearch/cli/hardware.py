@@ -41,11 +41,14 @@ def list_hardware(
 ) -> None:
     """List GPUs: all, or those that pass every filter."""
     from archsearch.dtypes import DType
-    from archsearch.hardware import list_gpus, listed_prices
+    from archsearch.hardware import listed_prices, readable_gpus
     from archsearch.hardware.selection import in_order, selected
 
+    readable, broken = readable_gpus()
+    for error in broken:
+        note(f"left out, since its profile cannot be read: {error}")
     found = selected(
-        list_gpus(),
+        readable,
         supports=supports or (),
         min_memory_gib=min_memory_gib,
         architecture=architecture,

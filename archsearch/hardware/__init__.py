@@ -1,7 +1,7 @@
 """What the silicon is: GPU records, the database of profiles, pools of GPUs."""
 
 from archsearch.hardware.architecture import Architecture, find_architecture
-from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu
+from archsearch.hardware.database import gpu_ids, list_gpus, load_gpu, readable_gpus
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.pool import GpuPool
 from archsearch.hardware.prices import (
@@ -42,4 +42,5 @@ __all__ = [
     "profiles_dirs",
     "quote",
     "quotes",
+    "readable_gpus",
 ]

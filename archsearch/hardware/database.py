@@ -16,7 +16,7 @@ from archsearch.hardware.architecture import Changed, architecture_files
 from archsearch.hardware.clouds import Offer, find_offer, siblings
 from archsearch.hardware.folders import Profiles, profiles_dirs, yaml_files
 from archsearch.hardware.names import Known, bare, meant, plain, refusal, written
-from archsearch.hardware.parsed import keep_parsed
+from archsearch.hardware.parsed import keep_parsed, parsed_mapping
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
 from archsearch.keywords import checked_call
@@ -28,11 +28,23 @@ LONGEST_NAME = 200
 
 @dataclass(slots=True)
 class _Index:
-    """The profiles of one directory: by id, ids by names as ids are written, and what is known of their names."""
+    """The profiles of one directory: by id, ids by names as ids are written, and what is known of their names.
+    ``broken`` are those that cannot be read, ``claims`` which of them has a name."""
 
     specs: dict[str, GpuSpec] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     known: list[Known] = field(default_factory=list)
+    broken: list[InvalidInputError] = field(default_factory=list)
+    claims: dict[str, InvalidInputError] = field(default_factory=dict)
+
+    def refuse_broken(self, key: str) -> None:
+        """Refuse a name that a profile has which cannot be read.
+
+        Raises:
+            InvalidInputError: what is wrong with the profile.
+        """
+        if key in self.claims:
+            raise self.claims[key]
 
 
 @checked_call
@@ -53,7 +65,7 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
     Raises:
         UnknownNameError: no profile has that name, or several may be meant; ``near`` has the nearest or the choices.
         UnsupportedError: a cloud's machine that has a share of a GPU only.
-        InvalidInputError: a profile that had to be read is malformed.
+        InvalidInputError: the profile of that name is malformed, or one that may have it where no other does.
 
     >>> from archsearch import load_gpu
     >>> load_gpu("NVIDIA H100 80GB HBM3").id
@@ -88,6 +100,7 @@ def load_counted(name: str, profiles: Profiles = None) -> tuple[GpuSpec, int | N
             return _hiding(gpu_id, indices), None
     if (pool := _why_one(name, profiles)) is not None:
         raise pool
+    _refuse_broken(indices)
     refused = refusal(name, [gpu for index in indices for gpu in index.known])
     if not refused.near and (family := siblings(name, directories)):
         reason = f"did you mean {', '.join(family)}?"
@@ -121,12 +134,31 @@ def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
     Raises:
         InvalidInputError: a profile is malformed.
     """
-    specs: dict[str, GpuSpec] = {}
     directories = profiles_dirs(profiles)
-    for directory in directories:
-        for gpu_id, spec in _read_directory(directory, directories).specs.items():
+    _refuse_broken(_indices(directories))
+    return readable_gpus(profiles)[0]
+
+
+def readable_gpus(profiles: Profiles = None) -> tuple[list[GpuSpec], list[InvalidInputError]]:
+    """The GPUs whose profiles can be read, in the order of ``list_gpus``, and what is wrong with the other profiles."""
+    specs: dict[str, GpuSpec] = {}
+    indices = _indices(profiles_dirs(profiles))
+    for index in indices:
+        for gpu_id, spec in index.specs.items():
             specs.setdefault(gpu_id, spec)
-    return sorted(specs.values(), key=lambda spec: (spec.vendor != "nvidia", spec.vendor, -spec.released, spec.id))
+    told = sorted(specs.values(), key=lambda spec: (spec.vendor != "nvidia", spec.vendor, -spec.released, spec.id))
+    return told, [error for index in indices for error in index.broken]
+
+
+def _refuse_broken(indices: Sequence[_Index]) -> None:
+    """Refuse profiles that cannot be read.
+
+    Raises:
+        InvalidInputError: what is wrong with each, a line a problem.
+    """
+    broken = [error for index in indices for error in index.broken]
+    if broken:
+        raise InvalidInputError("\n".join(map(str, broken)))
 
 
 def gpu_ids(profiles: Profiles = None) -> list[str]:
@@ -147,6 +179,7 @@ def names_of(spec: GpuSpec) -> Known:
 def _own(name: str, directories: Sequence[Path]) -> GpuSpec | None:
     """The GPU that a folder before the shipped one means by a name, whatever the shipped profiles mean by it."""
     for index in [_read_directory(directory, directories) for directory in directories[:-1]]:
+        index.refuse_broken(plain(name))
         gpu_id = index.names.get(plain(name)) or meant(name, index.known)
         if gpu_id is not None:
             return index.specs[gpu_id]
@@ -159,6 +192,7 @@ def _of_id(key: str, directories: Sequence[Path]) -> GpuSpec | None:
         return None
     *before, last = directories
     for index in (_read_directory(directory, directories) for directory in before):
+        index.refuse_broken(key)
         if key in index.specs:
             return index.specs[key]
     path = last / f"{key}.yaml"
@@ -210,7 +244,12 @@ def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], a
     index = _Index()
     origin: dict[object, Path] = {}
     for path, changed_ns in files:
-        spec = _complete(path, changed_ns, directories, architectures)
+        try:
+            spec = _complete(path, changed_ns, directories, architectures)
+        except InvalidInputError as error:
+            index.broken.append(error)
+            index.claims |= dict.fromkeys(_claimed(path), error)
+            continue
         known = names_of(spec)
         claims = {plain(text): text for text in known.texts} | {name: str(name) for name in known.names if name.tokens}
         for claim, text in claims.items():
@@ -222,3 +261,14 @@ def _index(files: tuple[tuple[Path, int], ...], directories: tuple[Path, ...], a
         index.specs[spec.id] = spec
     keep_parsed()
     return index
+
+
+def _claimed(path: Path) -> set[str]:
+    """The names that a malformed profile has, as far as it can be read: its file's, its id, name and aliases."""
+    try:
+        content = parsed_mapping(path)
+    except InvalidInputError:
+        content = {}
+    aliases = content.get("aliases")
+    texts = [path.stem, content.get("id"), content.get("name"), *(aliases if isinstance(aliases, list) else [])]
+    return {plain(text) for text in texts if isinstance(text, str)}

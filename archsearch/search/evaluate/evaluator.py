@@ -380,6 +380,9 @@ def _training_cost(space: SearchSpace) -> TrainingCost | None:
     record = space.record.training
     if record is None:
         return None
+    if space.record.builder is None:  # of a module of the user's no size is known
+        sizes = {n: v for n, v in space.family_class.default_sizes.items() if getattr(record, n) is None}
+        record = record.model_copy(update=sizes)
     splittable = bool(space.family_class.tensor_parallel_fields)
     return TrainingCost(record, splittable=splittable, prices=space.record.prices)
 

@@ -88,7 +88,7 @@ def _economy(evaluator: Evaluator) -> Economy:
     """How energy and prices are known, and the training run that costs are of."""
     record, trainer = evaluator.space.record, evaluator.training
     known = priced_gpus(record, evaluator.pool, trainer.gpu if trainer else None)
-    training = None if record.training is None else record.training.model_dump(mode="json", exclude_none=True)
+    training = None if trainer is None else trainer.record.model_dump(mode="json", exclude_none=True)
     lifetime = None if record.lifetime is None else record.lifetime.model_dump(mode="json")
     return Economy(ENERGY_BASIS, known, training, lifetime)
 
