@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.plotting.theme import BASELINE, THEMES, template
+from archsearch.plotting.theme import SECOND, THEMES, template
 from archsearch.version import version
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _data(page: Page) -> dict[str, object]:
     """What the page's script needs: points to pin, figures, and how figures look in light and dark."""
     looks = {name: template(name).to_plotly_json() for name in THEMES}
     figures = {picture.name: _drawn(picture) for picture in page.pictures}
-    return {"points": page.points.to_dict(), "figures": figures, "looks": looks, "pinned": BASELINE}
+    return {"points": page.points.to_dict(), "figures": figures, "looks": looks, "pinned": SECOND}
 
 
 def _drawn(picture: Picture) -> dict[str, object]:

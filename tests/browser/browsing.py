@@ -15,7 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 Found = TypeVar("Found")
 DESKTOP = (1280, 900)
 PHONE = (390, 844)
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Browser:
@@ -74,7 +74,7 @@ class Browser:
             ActionChains(self.driver).send_keys(name).perform()
 
     def until(self, found: Callable[[], Found | None], what: str) -> Found:
-        """What ``found`` returns once that is true; fails naming ``what`` after 20 seconds."""
+        """What ``found`` returns once that is true; fails naming ``what`` after a minute."""
         deadline = time.monotonic() + WAIT_S
         while not (result := found()):
             if time.monotonic() > deadline:

@@ -44,7 +44,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     window = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    window.set_page_load_timeout(60)
+    window.set_page_load_timeout(120)
     yield Browser(window)
     window.quit()
 

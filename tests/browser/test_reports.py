@@ -59,13 +59,13 @@ def others(folder: Path) -> list[Path]:
     return [folder / f"{name}.html" for name in calls]
 
 
-def drawn(browser: Browser) -> None:
-    """Scroll through the page until every visible figure is drawn."""
-    script = """const plots = [...document.querySelectorAll(".plot:not([data-state=drawn])")];
+def drawn(browser: Browser, figure: str = "") -> None:
+    """Scroll to a figure, or through the page to every visible one, until it is drawn."""
+    script = """const plots = [...document.querySelectorAll(arguments[0] + ".plot:not([data-state=drawn])")];
     const left = plots.filter((plot) => plot.offsetParent);
     if (left.length) left[0].scrollIntoView();
     return left.length === 0;"""
-    browser.until(lambda: browser.run(script), "the figures")
+    browser.until(lambda: browser.run(script, f"#{figure}" if figure else ""), "the figures")
 
 
 def points(browser: Browser) -> dict[str, Any]:
@@ -120,8 +120,8 @@ def test_every_kind_opens_without_complaints_on_a_desktop_and_a_phone(
 
 def test_hovering_an_op_shows_tile_and_waves(browser: Browser, report: Path) -> None:
     browser.open(report)
-    drawn(browser)
     plot = "plot-time-0"
+    drawn(browser, plot)
     labels = browser.run(f"return document.getElementById('{plot}').data[0].labels")
     hovers = browser.run(f"return document.getElementById('{plot}').data[0].hovertext")
     assert isinstance(labels, list)
@@ -142,7 +142,7 @@ def test_hovering_an_op_shows_tile_and_waves(browser: Browser, report: Path) -> 
 
 def test_a_click_pins_and_pins_stand_side_by_side(browser: Browser, report: Path) -> None:
     browser.open(report)
-    drawn(browser)
+    drawn(browser, "plot-front-0")
     best = trace(browser, "plot-front-0", "recommended")
     mouse(browser, pixel(browser, "plot-front-0", best["x"][0], best["y"][0]), click=True)
     browser.until(lambda: browser.all("#pins thead th button"), "a pin")
@@ -169,7 +169,7 @@ def test_a_click_pins_and_pins_stand_side_by_side(browser: Browser, report: Path
 
 def test_a_filter_leaves_rows_out_and_fades_their_points(browser: Browser, report: Path) -> None:
     browser.open(report)
-    drawn(browser)
+    drawn(browser, "plot-front-0")
     field = browser.one("#table-front input[type=search]")
     rows = len(browser.all("#table-front tbody tr"))
     field.send_keys("rank")
@@ -256,7 +256,7 @@ def test_dark_follows_the_system_and_the_switch(browser: Browser, report: Path) 
     paper = "return getComputedStyle(document.body).backgroundColor"
     ink = "return getComputedStyle(document.querySelector('#plot-front-0 .xtick text')).fill"
     browser.open(report)
-    drawn(browser)
+    drawn(browser, "plot-front-0")
     light = browser.run(paper), browser.run(ink)
     browser.scheme("dark")
     browser.until(lambda: browser.run(ink) != light[1], "dark letters")
@@ -308,7 +308,7 @@ def test_fifty_thousand_architectures_open(browser: Browser, small: SearchAnswer
     page = page_of(many, tmp_path / "many.html")
     assert page.stat().st_size < 8e6
     browser.open(page)
-    drawn(browser)
+    drawn(browser, "plot-front-0")
     crowd = trace(browser, "plot-front-0", "beaten by the front")
     assert sum(count for row in crowd["z"] for count in row if count) == 50_000
     front = trace(browser, "plot-front-0", "Pareto front")
