@@ -31,7 +31,7 @@ def site_text(markdown: str, page: str) -> str:
         page: its path below docs/.
     """
     text = _FENCE.sub(r"\1", markdown)
-    text = _MEASURED.sub(r"Measured on \1:", text)
+    text = _MEASURED.sub(r"Measured on \1:\n", text)
     text = _COMMENT.sub("", text)
     return _OUTSIDE.sub(lambda link: _inside(link, page), text)
 
