@@ -238,7 +238,7 @@ class TestParsedCache:
     def place(self, tmp_path, monkeypatch):
         monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path / "home"))
         parsed_files._kept.cache_clear()
-        return tmp_path / "home" / "cache" / "parsed_profiles.json"
+        return parsed_files.cache_place()
 
     def again(self):
         """As another process would begin."""
@@ -256,6 +256,19 @@ class TestParsedCache:
         self.again()
         monkeypatch.setattr(parsed_files, "read_mapping", lambda path: pytest.fail("parsed again"))
         assert parsed_files.parsed_mapping(profile) == first == {"id": "lab", "num_sms": 3, "clock": 1.5}
+
+    def test_installations_keep_their_own(self, place, profile, tmp_path, monkeypatch):
+        parsed_files.parsed_mapping(profile)
+        parsed_files.keep_parsed()
+        before = place.read_text()
+        monkeypatch.setattr(parsed_files, "data_path", lambda name: tmp_path / "elsewhere" / name)
+        other = tmp_path / "other.yaml"
+        other.write_text("id: other\n")
+        parsed_files.parsed_mapping(other)
+        parsed_files.keep_parsed()
+        assert place.read_text() == before
+        assert set(json.loads(parsed_files.cache_place().read_text())["files"]) == {str(other)}
+        assert place.parent == parsed_files.cache_place().parent == tmp_path / "home" / "cache"
 
     def test_a_file_that_changed_is_parsed_again(self, place, profile):
         parsed_files.parsed_mapping(profile)

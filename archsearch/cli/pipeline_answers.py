@@ -11,7 +11,7 @@ from archsearch.cli.output import GIVE_PRICE, gibibytes, note, note_assumed, pri
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
-    from archsearch.pipeline.component_calls import Pricer
+    from archsearch.pipeline.component_calls import Models, Pricer
     from archsearch.pipeline.generation_cost import PipelineEstimate
     from archsearch.pipeline.optimize import Goal
     from archsearch.pipeline.plan import Plan
@@ -138,9 +138,11 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
     """
     from archsearch.errors import ArchSearchError
     from archsearch.hardware import gpu_ids, load_gpu
+    from archsearch.pipeline.component_calls import Models
 
     gpus = [load_gpu(name) for name in gpu_ids()] if where == "all" else _kinds(where)
-    rows = [_fit_row(gpu, plan_on) for gpu in gpus]
+    models = Models()
+    rows = [_fit_row(gpu, plan_on, models) for gpu in gpus]
     if all("reason" in row for row in rows):
         raise ArchSearchError.joined(row["reason"] for row in rows)
     if json:
@@ -177,15 +179,16 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
     )
 
 
-def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan]) -> dict[str, Any]:
-    """Whether the plan fits a GPU and its fastest placement there, or the reason that it does not run."""
+def _fit_row(gpu: GpuSpec, plan_on: Callable[[GpuSpec], Plan], models: Models) -> dict[str, Any]:
+    """Whether the plan fits a GPU and its fastest placement there, or the reason that it does not run; ``models`` is
+    what rows of other GPUs know of the pipeline's."""
     from archsearch.errors import ArchSearchError, UnknownNameError
     from archsearch.pipeline.component_calls import Pricer
     from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
 
     row: dict[str, Any] = {"gpu": gpu.id, "memory_gib": gpu.available_gib, "fits": False, "fitting": None}
     try:
-        plan, pricer = plan_on(gpu), Pricer(gpu)
+        plan, pricer = plan_on(gpu), Pricer(gpu, models=models)
         estimate = estimate_pipeline(plan.pipeline, gpu, plan.request, plan.deployment, pricer=pricer)
         row |= {"fits": bool(estimate.fits), "latency_s": float(estimate.latency_s)}
         row |= {"peak_bytes": float(estimate.peak_memory_bytes)}

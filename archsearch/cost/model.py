@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
@@ -28,7 +28,7 @@ from archsearch.cost.launches import Kernel, fused_backends, is_over_a_cache, ke
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
 from archsearch.cost.quantization import ScaledMatMul, StaticMatMul, check_quantizing, least_seconds
-from archsearch.cost.remember import PriceCache
+from archsearch.cost.remember import PriceCache, shape_key
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
     Route,
@@ -172,7 +172,7 @@ class CostModel:
         ops = rewritten(
             segment.ops, execution if known else replace(execution, quantization="kernel", scaling="dynamic")
         )
-        items = [self._op_cost(op, execution) for op in ops]
+        items = self._op_costs(ops, execution)
         if segment.trains:
             items = [in_training(item, op, self.gpu, execution) for item, op in zip(items, ops, strict=True)]
         counts = [i.count for i in items]
@@ -191,6 +191,20 @@ class CostModel:
             breakdown=tuple(items),
             gaps_s=as_float(kernels) * gap_s(self.gpu, execution),
         )
+
+    def _op_costs(self, ops: OpList, execution: Execution) -> list[OpCost]:
+        """The cost of each op; those of one shape are priced once."""
+        known: dict[Hashable, OpCost] = {}
+        items = []
+        for op in ops:
+            key = shape_key(op)
+            found = known.get(key) if key is not None else None
+            if found is None:
+                found = self._op_cost(op, execution)
+                if key is not None:
+                    known[key] = found
+            items.append(replace(found, name=op.name, count=op.count))
+        return items
 
     def _op_cost(self, op: Op, execution: Execution) -> OpCost:
         """Cost of an op; attention of one query over a cache that may be the ``fastest`` also runs unfused where that

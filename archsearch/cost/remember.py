@@ -33,6 +33,7 @@ from archsearch.cost.estimate import Estimate, KernelCost, SegmentCost
 from archsearch.cost.execution import LAYOUT, QUANTIZING, Execution
 from archsearch.cost.kernels.kernel_cost import Dims
 from archsearch.cost.routes import Route
+from archsearch.ops import Op
 
 REMEMBERED_BYTES = 128 * 2**20
 REMEMBERED_CALLS = 4096
@@ -91,6 +92,29 @@ class Remembered(Generic[P, T]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._answers.of((args, *kwargs.items()), lambda: self._compute(*args, **kwargs))
+
+
+def shape_key(op: Op) -> Hashable:
+    """What an op's cost rests on: all but its name and count. None where its dimensions are arrays."""
+    values: list[Hashable] = [type(op).__name__]
+    for f in fields(op):
+        value = getattr(op, f.name)
+        if f.name in ("name", "count"):
+            continue
+        if isinstance(value, np.ndarray):
+            if value.size > 1:
+                return None
+            value = value.item()
+        elif f.name == "members":
+            value = tuple(map(shape_key, value))
+            if None in value:
+                return None
+        elif isinstance(value, tuple):
+            value = tuple(int(side) if np.ndim(side) == 0 else None for side in value)
+            if None in value:
+                return None
+        values.append(value)
+    return tuple(values)
 
 
 class PriceCache:

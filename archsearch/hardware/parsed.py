@@ -7,6 +7,7 @@ cannot say exactly is not kept.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from archsearch.data import user_cache_dir
+from archsearch.data import data_path, user_cache_dir
 from archsearch.yaml_records import read_mapping
 
 FORMAT = 1
@@ -40,7 +41,7 @@ def parsed_mapping(path: Path) -> dict[str, object]:
     Raises:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
-    kept = _kept(user_cache_dir() / "parsed_profiles.json")
+    kept = _kept(cache_place())
     kept.asked.add(str(path))
     stamp = _stamp(path)
     known = kept.entries.get(str(path))
@@ -56,7 +57,7 @@ def parsed_mapping(path: Path) -> dict[str, object]:
 def keep_parsed() -> None:
     """Write what was asked for, in one step, if any of it was parsed anew; done without where the place cannot be
     written. Files that were not asked for, of another folder, are left out: the cache does not grow."""
-    kept = _kept(user_cache_dir() / "parsed_profiles.json")
+    kept = _kept(cache_place())
     if not kept.changed:
         return
     kept.changed = False
@@ -68,6 +69,12 @@ def keep_parsed() -> None:
         os.replace(draft.name, kept.place)
     except OSError:
         return
+
+
+def cache_place() -> Path:
+    """Where this installation's cache lies: several on one machine each keep their own, which none throws away."""
+    own = hashlib.sha256(str(data_path("hardware_profiles")).encode()).hexdigest()[:12]
+    return user_cache_dir() / f"parsed_profiles-{own}.json"
 
 
 @lru_cache(maxsize=4)

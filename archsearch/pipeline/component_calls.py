@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from archsearch.arrays import Floats, as_float
+from archsearch.arrays import Count, Floats, as_float
 from archsearch.cost.bounds import bounds
 from archsearch.cost.estimate import Estimate, Provenance
 from archsearch.cost.execution import Execution
@@ -65,6 +65,27 @@ class Models:
         self.memory: Callable[[ModelConfig, Workload], MemoryUse] = Remembered(_memory, REMEMBERED_MODELS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A model whose operations and memory are remembered; two of one config are equal."""
+
+    config: ModelConfig
+    models: Models = field(compare=False)
+
+    @property
+    def family(self) -> str:
+        return self.config.family
+
+    def parameters(self) -> Count:
+        return self.config.parameters()
+
+    def lower(self, workload: Workload) -> OpList:
+        return self.models.ops(self.config, workload)
+
+    def memory(self, workload: Workload) -> MemoryUse:
+        return self.models.memory(self.config, workload)
+
+
 def _lower(config: ModelConfig, workload: Workload) -> OpList:
     return config.lower(workload)
 
@@ -74,16 +95,19 @@ def _memory(config: ModelConfig, workload: Workload) -> MemoryUse:
 
 
 class Pricer:
-    """Prices calls of components on one GPU; scalar workloads are priced once.
+    """Prices calls of components on one GPU; scalar workloads are priced once. Pricers of several GPUs may share what
+    is known of the ``models``.
 
     ``prices`` are the user's USD per GPU-hour by GPU id; ``quotes`` has this GPU's, or says that nobody knows it.
     """
 
-    def __init__(self, gpu: GpuSpec, prices: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, gpu: GpuSpec, prices: Mapping[str, float] | None = None, *, models: Models | None = None
+    ) -> None:
         self.gpu = gpu
         self.quotes = quotes([gpu], prices)
         self.model = CostModel(gpu, cache=PriceCache())
-        self.models = Models()
+        self.models = models or Models()
         self._calls = Remembered(self._price, REMEMBERED_CALLS)
 
     def call(self, config: ModelConfig, workload: Workload, execution: Execution) -> Call:
@@ -96,9 +120,10 @@ class Pricer:
         return self._calls(config, workload, execution)
 
     def _price(self, config: ModelConfig, workload: Workload, execution: Execution) -> Call:
-        answer = self.model.price(config, workload, execution, spread=0.0)  # a part of a run, which has one
-        use = memory(config, workload, execution, self.gpu)
-        ops = laid_out(config, workload, answer.execution)
+        model = _Known(config, self.models) if execution.gpus == 1 else config
+        answer = self.model.price(model, workload, execution, spread=0.0)  # a part of a run, which has one
+        use = memory(model, workload, execution, self.gpu)
+        ops = laid_out(model, workload, answer.execution)
         limits = bounds(ops, self.gpu, answer.execution)
         return Call(
             latency_s=as_float(answer.latency_s),
