@@ -115,6 +115,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 IMPORT_NAMES = {"pyyaml": "yaml", "nvidia-ml-py": "pynvml", "flash-attn": "flash_attn", "grpcio": "grpc"}
+IMPORT_NAMES |= {"optuna-dashboard": "optuna_dashboard"}
 TORCH_MODULES = {
     "archsearch/bench/micro/model_blocks.py",
     "archsearch/models/plain/dit.py",
@@ -122,13 +123,16 @@ TORCH_MODULES = {
     "archsearch/quality/tiny_decoders.py",
 }
 """Subclasses of torch's classes; other modules import these inside the functions that need them."""
+PAGE_MODULES = {"archsearch/ui/controls.py", "archsearch/ui/page.py", "archsearch/ui/panels.py"}
+"""What the page is made of; ``archsearch/ui/serve.py`` imports them inside the function that serves it."""
 TRITON_KERNELS = "archsearch/bench/micro/kernels.py"
 
 
 def test_modules_import_only_base_dependencies():
     base = declared(PROJECT["dependencies"])
     found = {(file, name) for file, name in imports(top_level_only=True) if name not in base}
-    assert found == {(file, "torch") for file in TORCH_MODULES} | {
+    pages = {(file, "nicegui") for file in PAGE_MODULES}
+    assert found == pages | {(file, "torch") for file in TORCH_MODULES} | {
         (TRITON_KERNELS, "torch"),
         (TRITON_KERNELS, "triton"),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nicegui import background_tasks, run, ui
-from starlette.requests import Request
 
 from archsearch.errors import ArchSearchError
 from archsearch.ui.controls import Controls
@@ -98,7 +97,7 @@ class WhatIfPage:
         self._placed += 1
         mine, space, gpu = self._placed, self._space, answer.selection.gpu
         if self.fronts.known(space, gpu) is None:
-            self._front.say(f"Enumerating {space} on {gpu} …")
+            self._front.say(f"Enumerating {space} on {gpu} …", coming=True)
         found = await run.io_bound(place_or_reason, answer.config, self.fronts, space, gpu)
         if found is None or mine != self._placed:
             return
@@ -145,7 +144,7 @@ def register(model: str | None, gpu: str | None) -> None:
     """Make the page known to the server; all its visitors share the fronts."""
     fronts = Fronts()
 
-    def page(request: Request) -> None:
-        build(model, gpu, dict(request.query_params), fronts)
+    def page() -> None:
+        build(model, gpu, dict(ui.context.client.request.query_params), fronts)
 
     ui.page("/", title=TITLE, dark=None)(page)

@@ -207,22 +207,23 @@ class FrontPanel:
             self._verdict = ui.label("").classes("q-mt-sm").props("data-verdict")
             self._notes = ui.element("div")
             self._room = ui.element("div").style(f"height:{FRONT_HEIGHT}px")  # kept free, so that nothing below moves
-            with self._room:
-                self._plot = ui.plotly(_drawn(None, None)).classes("w-full").style("height:100%")
+            self._plot: ui.plotly | None = None
 
     def offer(self, spaces: Sequence[str], space: str | None) -> None:
         """The spaces of the family, and the one that is shown."""
         self._space.set_options(list(spaces), value=space)
         self._space.set_visibility(bool(spaces))
-        self._room.set_visibility(bool(spaces))
         if space is None:
             self.say("No shipped space searches this family: `archsearch spaces list` shows what there is.")
 
-    def say(self, text: str) -> None:
-        """A sentence in place of a picture."""
+    def say(self, text: str, *, coming: bool = False) -> None:
+        """A sentence in place of a picture (which is taken away: a hidden one cannot follow the window's size);
+        its room stays free where another is ``coming``."""
         self._verdict.set_text(text)
         self._notes.clear()
-        self._plot.set_visibility(False)
+        self._room.clear()
+        self._room.set_visibility(coming)
+        self._plot = None
 
     def show(self, place: Place) -> None:
         front = place.front
@@ -232,31 +233,34 @@ class FrontPanel:
             if place.outside:
                 ui.label(f"This model is outside the space: {'; '.join(place.outside)}").classes("as-muted")
             ui.label(f"All priced as the space says: {front.run}, on {front.gpu}").classes("as-muted")
-        self._plot.set_visibility(True)
-        self._plot.update_figure(_drawn(front, place.point))
+        figure = _drawn(front, place.point)
+        if self._plot is not None:
+            self._plot.update_figure(figure)
+            return
+        self._room.set_visibility(True)
+        with self._room:
+            self._plot = ui.plotly(figure).classes("w-full").style("height:100%")
 
 
-def _drawn(front: Front | None, point: tuple[float, float] | None) -> dict[str, object]:
+def _drawn(front: Front, point: tuple[float, float]) -> dict[str, object]:
     """A front and a point as a figure of Plotly's, speed to the right."""
     axis = {"gridcolor": "rgba(139,148,158,.25)", "zeroline": False, "automargin": True}
-    titles = ("", "") if front is None else front.titles
-    data: list[dict[str, object]] = []
-    if front is not None and point is not None:
-        hover = {"hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>"}
-        data = [
-            {
-                **{"type": "scatter", "mode": "markers", "name": f"front of {front.space}"},
-                **{"x": front.points[:, 1].tolist(), "y": front.points[:, 0].tolist(), "text": list(front.labels)},
-                **{"marker": {"color": BLUE, "size": 8}, **hover},
-            },
-            {
-                **{"type": "scatter", "mode": "markers", "name": "this model", "x": [point[1]], "y": [point[0]]},
-                **{"marker": {"color": ORANGE, "size": 14, "symbol": "diamond"}, "text": ["this model"], **hover},
-            },
-        ]
+    hover = {"hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>"}
+    data = [
+        {
+            **{"type": "scatter", "mode": "markers", "name": f"front of {front.space}"},
+            **{"x": front.points[:, 1].tolist(), "y": front.points[:, 0].tolist(), "text": list(front.labels)},
+            **{"marker": {"color": BLUE, "size": 8}, **hover},
+        },
+        {
+            **{"type": "scatter", "mode": "markers", "name": "this model", "x": [point[1]], "y": [point[0]]},
+            **{"marker": {"color": ORANGE, "size": 14, "symbol": "diamond"}, "text": ["this model"], **hover},
+        },
+    ]
+    down, right = front.titles
     layout = {
         **{"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"color": GREY, "size": 12}},
         **{"margin": {"l": 48, "r": 12, "t": 8, "b": 40}, "legend": {"orientation": "h", "y": 1.12}},
-        **{"xaxis": {**axis, "title": {"text": titles[1]}}, "yaxis": {**axis, "title": {"text": titles[0]}}},
+        **{"xaxis": {**axis, "title": {"text": right}}, "yaxis": {**axis, "title": {"text": down}}},
     }
     return {"data": data, "layout": layout, "config": {"displayModeBar": False, "responsive": True}}

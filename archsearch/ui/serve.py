@@ -16,6 +16,10 @@ PORTS = 50
 """How many ports are tried from there on where none was named."""
 
 
+PATIENCE_S = 60.0
+"""How long a page and its server wait for each other: on a busy machine the library's own 3 s lose what was turned."""
+
+
 def require_page() -> None:
     """Refuse to serve the page where its library is not installed.
 
@@ -94,4 +98,5 @@ def serve_what_if(model: str | None, gpu: str | None, host: str, port: int) -> N
             show=False,
             show_welcome_message=False,
             tailwind=False,
+            reconnect_timeout=PATIENCE_S,
         )
