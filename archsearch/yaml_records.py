@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from archsearch.errors import InvalidInputError
+from archsearch.progress import detail
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Location = tuple[int | str, ...]
@@ -72,6 +73,7 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: field: what is wrong``.
     """
+    detail(f"read {path}")
     return record_of(model, read_mapping(path), path)
 
 

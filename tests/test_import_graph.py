@@ -25,7 +25,7 @@ Floors = tuple[tuple[str, ...], ...]
 
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
-    ("errors", "version"),
+    ("errors", "progress", "version"),
     ("arrays", "data", "dtypes", "ranges", "tables", "yaml_records"),
     ("linear_attention", "routed_experts"),
     ("ops",),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_space
 from archsearch.cli.options import Json
 from archsearch.cli.output import print_json, print_table
 
@@ -28,7 +29,10 @@ def list_all(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(space: Annotated[str, typer.Argument(help="A space's name or YAML file.")], json: Json = False) -> None:
+def show(
+    space: Annotated[str, typer.Argument(help="A space's name or YAML file.", autocompletion=complete_space)],
+    json: Json = False,
+) -> None:
     """Show a search space."""
     from archsearch.search.space.space import load_space
 
