@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, cre
 
 from archsearch.errors import InvalidInputError
 from archsearch.files import read_text
+from archsearch.progress import detail
 
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_VALUES = 200_000
@@ -108,6 +109,7 @@ def parse_record(model: type[AnyRecord], path: Path) -> AnyRecord:
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: field: what is wrong``.
     """
+    detail(f"read {path}")
     return record_of(model, read_mapping(path), path)
 
 

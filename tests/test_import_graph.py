@@ -25,7 +25,7 @@ Floors = tuple[tuple[str, ...], ...]
 
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
-    ("errors", "version"),
+    ("errors", "progress", "version"),
     ("files",),
     ("arrays", "data", "dtypes", "keywords", "notebook_html", "ranges", "tables", "yaml_keys", "yaml_records"),
     ("linear_attention", "routed_experts"),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_space
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler, SetKeys
@@ -17,7 +18,10 @@ SHOWN = 20
 
 @grouped
 def enumerate_space(
-    space: Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")],
+    space: Annotated[
+        str,
+        typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.", autocompletion=complete_space),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
     ] = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_model
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Argument(help="A preset (`archsearch models list`), a config.json, an archsearch YAML, or module:function."),
+    typer.Argument(
+        help="A preset (`archsearch models list`), a config.json, an archsearch YAML, or module:function.",
+        autocompletion=complete_model,
+    ),
 ]
 
 

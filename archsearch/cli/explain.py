@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_model
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import (
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 @grouped
 def explain(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|STUDY:RANK", help="A model, or a study's (or space's) rank-th architecture.")
+        str,
+        typer.Argument(
+            metavar="MODEL|STUDY:RANK",
+            help="A model, or a study's (or space's) rank-th architecture.",
+            autocompletion=complete_model,
+        ),
     ],
     hardware: Pool = None,
     checkpointing: Checkpointing = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from archsearch.cli.completion import complete_gpu
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import note, print_json, print_table, say, text
 
@@ -74,8 +75,9 @@ def _print_list(gpus: list[GpuSpec], dtype: DType | None, prices: dict[str, Pric
     if prices is not None:
         columns.append("USD/h")
         rows = [[*row, text(_usd(prices.get(gpu.id)))] for row, gpu in zip(rows, gpus, strict=True)]
+    left = ("id", "name", "architecture", "in")
     less = ("name", "SMs", "GiB", "architecture", "in", "year", "W")
-    print_table(f"{len(rows)} GPUs", columns, rows, left=("id", "architecture", "in"), less=less)
+    print_table(f"{len(rows)} GPUs", columns, rows, left=left, whole=("name",), less=less)
 
 
 def _row(gpu: GpuSpec, dtype: DType | None) -> list[str]:
@@ -89,7 +91,7 @@ def _row(gpu: GpuSpec, dtype: DType | None) -> list[str]:
 
 @app.command("show")
 def show(
-    gpu: Annotated[str, typer.Argument(help="A GPU's id, alias or device name.")],
+    gpu: Annotated[str, typer.Argument(help="A GPU's id, alias or device name.", autocompletion=complete_gpu)],
     json: Json = False,
     profiles: Profiles = None,
 ) -> None:
@@ -121,7 +123,10 @@ def show(
 
 @app.command("compare")
 def compare(
-    gpus: Annotated[list[str], typer.Argument(metavar="GPU GPU...", help="Ids, aliases or device names.")],
+    gpus: Annotated[
+        list[str],
+        typer.Argument(metavar="GPU GPU...", help="Ids, aliases or device names.", autocompletion=complete_gpu),
+    ],
     differing: Annotated[bool, typer.Option("--differing", help="Only figures that differ.")] = False,
     json: Json = False,
     profiles: Profiles = None,

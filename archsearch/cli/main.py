@@ -15,7 +15,8 @@ from archsearch.cli.groups import option_name
 from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.cli.verbs import VERBS
-from archsearch.errors import ArchSearchError
+from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.progress import Telling, telling
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -32,7 +33,6 @@ def application(verb: str | None = None) -> typer.Typer:
         name="archsearch",
         help="Design transformers for the GPU they will run on.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -74,6 +74,10 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer; also behind a verb.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Files that were read, and progress in a pipe; also behind a verb.")
+    ] = False,
     profiles: Profiles = None,
 ) -> None:
     """Design transformers for the GPU they will run on."""
@@ -91,8 +95,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. ``--profiles`` and ``--allow-code`` hold for this call only."""
     before = {name: os.environ.get(name) for name in (PROFILES_VARIABLE, ALLOW_CODE_VARIABLE)}
     remember(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        words, level = _told(words)
+        with telling(level):
+            return _run(words)
+    except ArchSearchError as error:
+        return _fail(str(error))
     finally:
         for name, value in before.items():
             if value is None:
@@ -101,10 +110,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 os.environ[name] = value
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+
+
+def _told(words: list[str]) -> tuple[list[str], Telling]:
+    """The words without those that say how much is told, which may stand anywhere, and how much that is.
+
+    Raises:
+        InvalidInputError: nothing but the answer, and all details.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    quiet, verbose = (any(word in flags for word in words[:end]) for flags in (QUIET, VERBOSE))
+    if quiet and verbose:
+        raise InvalidInputError("--quiet and --verbose: give one of both")
+    level = Telling.QUIET if quiet else Telling.VERBOSE if verbose else Telling.USUAL
+    return [word for i, word in enumerate(words) if i >= end or word not in (*QUIET, *VERBOSE)], level
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        given = sys.argv[1:] if arguments is None else list(arguments)
-        status = application(_asked(given))(args=given, standalone_mode=False)
+        given = list(arguments)
+        status = application(_asked(given))(args=given, prog_name="archsearch", standalone_mode=False)
         sys.stdout.flush()
         return int(status) if isinstance(status, int) else 0
     except ArchSearchError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_model
 from archsearch.cli.options import Json
 from archsearch.cli.output import millions, print_json, print_table
 
@@ -28,7 +29,10 @@ def list_models(json: Json = False) -> None:
 
 @app.command("show")
 def show(
-    model: Annotated[str, typer.Argument(help="A preset, a config.json or an archsearch YAML.")], json: Json = False
+    model: Annotated[
+        str, typer.Argument(help="A preset, a config.json or an archsearch YAML.", autocompletion=complete_model)
+    ],
+    json: Json = False,
 ) -> None:
     """Show a model's dimensions."""
     from archsearch.models.registry.load import load_model

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_gpu
 from archsearch.cli.groups import option_name
 from archsearch.errors import InvalidInputError
 from archsearch.workload import WorkloadFields
@@ -46,12 +47,23 @@ Profiles = Annotated[
     ),
 ]
 Gpu = Annotated[
-    str, typer.Option("--hardware", "-g", metavar="GPU", help="A GPU's id or name; see `archsearch hardware list`.")
+    str,
+    typer.Option(
+        "--hardware",
+        "-g",
+        metavar="GPU",
+        help="A GPU's id or name; see `archsearch hardware list`.",
+        autocompletion=complete_gpu,
+    ),
 ]
 Pool = Annotated[
     str | None,
     typer.Option(
-        "--hardware", "-g", metavar="GPU[=N],...", help="One GPU or a pool; a count may follow each: t4=2,l4."
+        "--hardware",
+        "-g",
+        metavar="GPU[=N],...",
+        help="One GPU or a pool; a count may follow each: t4=2,l4.",
+        autocompletion=complete_gpu,
     ),
 ]
 PriceOption = Annotated[

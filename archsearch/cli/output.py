@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from archsearch.cli.groups import option_name
 from archsearch.cli.table import drawn_table
 from archsearch.errors import ArchSearchError
+from archsearch.progress import is_quiet
 
 if TYPE_CHECKING:
     from archsearch.hardware import GpuSpec, Quotes
@@ -69,8 +70,9 @@ def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
 
 
 def note(text: str) -> None:
-    """A line for people on stderr, folded at words where that is a terminal."""
-    print(folded(text, sys.stderr), file=sys.stderr)
+    """A line for people on stderr, folded at words where that is a terminal; none where only the answer is told."""
+    if not is_quiet():
+        print(folded(text, sys.stderr), file=sys.stderr)
 
 
 def say(text: str) -> None:
@@ -114,11 +116,13 @@ def print_table(
     rows: Iterable[Sequence[object]],
     *,
     left: Sequence[str] = (),
+    whole: Sequence[str] = (),
     less: Sequence[str] = (),
     beside: bool = False,
     caption: str = "",
 ) -> None:
-    """A table on stdout; columns in ``left`` are aligned left and may fold on a terminal, the others never.
+    """A table on stdout; columns in ``left`` (but for ``whole``) are aligned left and may fold on a terminal, the
+    others never.
 
     Where a terminal has no room, columns of ``less`` are left out and named, the first of it first; without ``less``,
     or where that is not enough, a row becomes a block of lines. With ``beside`` the columns are things laid side by
@@ -126,7 +130,9 @@ def print_table(
     """
     cells = [[text(cell) for cell in row] for row in rows]
     width = terminal_width()
-    drawn = drawn_table(title, columns, cells, left=left, less=less, beside=beside, caption=caption, width=width)
+    drawn = drawn_table(
+        title, columns, cells, left=left, whole=whole, less=less, beside=beside, caption=caption, width=width
+    )
     print("\n".join(drawn.lines))
     if drawn.missing:
         sys.stdout.flush()

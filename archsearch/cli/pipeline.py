@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from archsearch.cli.completion import complete_pipeline
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import BatchSize, GenerationOptions, RequestOptions, plan_of
 from archsearch.cli.groups import grouped
@@ -42,7 +43,12 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.", autocompletion=complete_pipeline
+    ),
+]
 
 
 @app.command("estimate")

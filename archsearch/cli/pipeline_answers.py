@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.invocation import command_line
 from archsearch.cli.output import GIVE_PRICE, gibibytes, note, note_assumed, print_json, print_table, say, say_prices
+from archsearch.progress import progress_bar
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -142,7 +143,11 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
 
     gpus = [load_gpu(name) for name in gpu_ids()] if where == "all" else _kinds(where)
     models = Models()
-    rows = [_fit_row(gpu, plan_on, models) for gpu in gpus]
+    rows = []
+    with progress_bar(f"{pipeline} on each GPU", len(gpus)) as advance:
+        for gpu in gpus:
+            rows.append(_fit_row(gpu, plan_on, models))
+            advance(1)
     if all("reason" in row for row in rows):
         raise ArchSearchError.joined(row["reason"] for row in rows)
     if json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from archsearch.cli.completion import complete_model
 from archsearch.cli.options import Json
 from archsearch.cli.output import note, print_json, print_table, say
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 def quality(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL|FILE.csv", help="A model, or a table of configs.")
+        str | None,
+        typer.Argument(metavar="MODEL|FILE.csv", help="A model, or a table of configs.", autocompletion=complete_model),
     ] = None,
     proxy: Annotated[str | None, typer.Option("--proxy", help="Which law; see --list.")] = None,
     tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens.")] = None,

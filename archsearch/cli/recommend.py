@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_source
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
@@ -38,7 +39,12 @@ class Format(StrEnum):
 
 @grouped
 def recommend(
-    source: Annotated[str, typer.Argument(metavar="STUDY|SPACE", help="A stored study, or a space to enumerate.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|SPACE", help="A stored study, or a space to enumerate.", autocompletion=complete_source
+        ),
+    ],
     max_latency_ms: Annotated[float | None, typer.Option(help="Latency limit on every GPU, in ms.")] = None,
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,

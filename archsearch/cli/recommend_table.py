@@ -153,6 +153,10 @@ def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, objec
     unit, gpu_ids, predicted = setting.throughput_unit, setting.pool.ids, f"predicted {setting.quality.metric}"
     run, step = advice.run, advice.step
     cells = {name: value for name, value in record["config"].items() if name not in setting.fixed}
+    beside = {} if advice.baseline is None else advice.baseline.config
+    for name in beside:
+        if name in setting.fixed:  # the space fixes another value than the baseline's
+            cells[name] = record["config"].get(name, setting.fixed[name])
     cells["parameters"] = millions(record["parameters"])
     if "hf_class" in record:
         cells["class"] = record["hf_class"] or "none published"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from archsearch.cli.completion import complete_pipeline
 from archsearch.cli.generation import GenerationOptions
 from archsearch.cli.groups import grouped, option
 from archsearch.cli.invocation import command_line
@@ -31,7 +32,12 @@ app = typer.Typer(
     cls=_Jobs, help="Fleets of GPUs for a traffic: how many, how fast, at what price.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET|FILE", help="A pipeline (`pipeline list`) or a YAML file.", autocompletion=complete_pipeline
+    ),
+]
 PANEL = "Who serves, and how fast"
 Rate = Annotated[float, typer.Option("--rate", help="Requests per second (a Poisson process).")]
 

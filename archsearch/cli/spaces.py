@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_space
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
 
@@ -33,7 +34,10 @@ def list_all(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(space: Annotated[str, typer.Argument(help="A space's name or YAML file.")], json: Json = False) -> None:
+def show(
+    space: Annotated[str, typer.Argument(help="A space's name or YAML file.", autocompletion=complete_space)],
+    json: Json = False,
+) -> None:
     """Show a search space."""
     from archsearch.search.space.space import load_space
 

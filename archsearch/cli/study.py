@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_space, complete_study
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped, option, said
 from archsearch.cli.options import (
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Stored search studies.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The study's name; see `archsearch study list`.")]
-SpaceName = Annotated[str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.")]
+Name = Annotated[
+    str, typer.Argument(help="The study's name; see `archsearch study list`.", autocompletion=complete_study)
+]
+SpaceName = Annotated[
+    str, typer.Argument(help="A space's name (`archsearch spaces list`) or YAML file.", autocompletion=complete_space)
+]
 Strategy = Annotated[
     str, typer.Option("--strategy", help="auto, exhaustive, hybrid, nsga2, nsga3, tpe, gp, cmaes or random.")
 ]
@@ -301,7 +306,10 @@ def export(
 
 @app.command("delete")
 def delete(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Studies; see `archsearch study list`.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Studies; see `archsearch study list`.", autocompletion=complete_study),
+    ],
     storage: Storage = None,
     json: Json = False,
 ) -> None:

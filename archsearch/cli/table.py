@@ -25,6 +25,7 @@ def drawn_table(
     rows: Sequence[Sequence[str]],
     *,
     left: Collection[str] = (),
+    whole: Collection[str] = (),
     less: Sequence[str] = (),
     beside: bool = False,
     caption: str = "",
@@ -35,25 +36,27 @@ def drawn_table(
     Args:
         rows: a text per column and row; a text may have several lines.
         left: columns that are aligned left and may fold; the others are aligned right and never fold.
+        whole: columns of ``left`` that never fold.
         less: columns that may be left out where there is no room, the least important first.
         beside: the columns are things laid side by side, not properties: what has no room stands in a table below.
         width: of the terminal, None for a file, where nothing folds. A row is never wider, but for a word that is.
     """
     cells = [list(columns), *map(list, rows)]
-    folds = [name in left for name in columns]
+    lefts = [name in left for name in columns]
+    folds = [name in left and name not in whole for name in columns]
     told = [title] if title else []
     found = all_columns(cells, folds, width)
     if found is not None or width is None:
-        return Drawn([*_above(told, found), *_drawn(cells, folds, found), *_below(caption, found)], [])
+        return Drawn([*_above(told, found), *_drawn(cells, lefts, found), *_below(caption, found)], [])
     if beside and (parts := in_parts(cells, folds, width)):
-        bodies = [line for part in parts for line in ("", *_drawn(cells, folds, part))]
+        bodies = [line for part in parts for line in ("", *_drawn(cells, lefts, part))]
         return Drawn([*_wrapped(told, width), *bodies, *_below(caption, parts[0])], [])
     found = fewer_columns(cells, folds, width, less)
     if found is None:
-        cards = _cards(cells, width, named=not folds[0])
+        cards = _cards(cells, width, named=not lefts[0])
         return Drawn([*_wrapped(told, width), "", *cards, *_wrapped([caption] if caption else [], width)], [])
     missing = [columns[i].strip() for i in range(len(columns)) if i not in found.shown]
-    return Drawn([*_above(told, found), *_drawn(cells, folds, found), *_below(caption, found)], missing)
+    return Drawn([*_above(told, found), *_drawn(cells, lefts, found), *_below(caption, found)], missing)
 
 
 def _above(told: list[str], found: Layout | None) -> list[str]:
@@ -68,22 +71,22 @@ def _wrapped(texts: list[str], width: int) -> list[str]:
     return [line for text in texts for line in folded_lines(text, width)]
 
 
-def _drawn(cells: Sequence[Sequence[str]], folds: Sequence[bool], found: Layout | None) -> list[str]:
+def _drawn(cells: Sequence[Sequence[str]], lefts: Sequence[bool], found: Layout | None) -> list[str]:
     """Head, rule and rows of the columns that a layout shows."""
     assert found is not None  # without a width there is room for all
-    head, *body = [_row([row[i] for i in found.shown], found, folds) for row in cells]
+    head, *body = [_row([row[i] for i in found.shown], found, lefts) for row in cells]
     rule = " " + "─" * (found.whole - 2)
     return [line.rstrip() for line in (*head, rule, *(line for row in body for line in row))]
 
 
-def _row(cells: Sequence[str], found: Layout, folds: Sequence[bool]) -> list[str]:
+def _row(cells: Sequence[str], found: Layout, lefts: Sequence[bool]) -> list[str]:
     """The lines of one row."""
     folded = [folded_lines(cell, size) for cell, size in zip(cells, found.widths, strict=True)]
     lines = []
     for level in range(max(map(len, folded))):
         parts = [part[level] if level < len(part) else "" for part in folded]
         placed = [
-            part.ljust(size) if folds[column] else part.rjust(size)
+            part.ljust(size) if lefts[column] else part.rjust(size)
             for part, size, column in zip(parts, found.widths, found.shown, strict=True)
         ]
         lines.append("  " + (" " * found.gap).join(placed))

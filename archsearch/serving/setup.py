@@ -10,6 +10,7 @@ from typing import Any
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuPool, GpuSpec, parse_prices, quote
 from archsearch.pipeline.make_plan import make_plan
+from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
 from archsearch.serving.fleet import Replica, replica
 
@@ -107,11 +108,13 @@ class Setup:
         generation = {**self.generation, "steps": steps, "guidance": guidance}
         replicas: list[Replica] = []
         refused: dict[str, UnsupportedError] = {}
-        for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
-            try:
-                replicas.append(self._replica(pipeline, gpu, available, generation))
-            except UnsupportedError as error:
-                refused[gpu.id] = error
+        with progress_bar(f"{pipeline} on each kind of GPU", len(self.pool.gpus)) as advance:
+            for gpu, available in zip(self.pool.gpus, self.pool.counts, strict=True):
+                try:
+                    replicas.append(self._replica(pipeline, gpu, available, generation))
+                except UnsupportedError as error:
+                    refused[gpu.id] = error
+                advance(1)
         if not replicas:
             raise ArchSearchError.joined(refused.values())
         return Offer(tuple(replicas), refused)

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archsearch.progress import progress_bar
 from archsearch.search.answers.terms import space_run, term_of
 from archsearch.search.evaluate.columns import Row, per_gpu_columns
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import limit_of, relaxation
 from archsearch.search.explore.enumeration import Sweep, cell_columns
-from archsearch.search.explore.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd

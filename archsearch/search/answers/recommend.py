@@ -181,13 +181,20 @@ def _baseline_row(evaluator: Evaluator) -> Beside | None:
         return None
     preset = evaluator.space.record.baseline
     dimensions = {}
-    for field in (*evaluator.space.dimensions, *evaluator.space.derived):
+    fixed = {name: value for name, value in evaluator.space.record.fixed.items() if _is_size(value)}
+    owned = {name: getattr(config, name, None) for name in fixed}
+    other = [name for name, value in owned.items() if _is_size(value) and value != fixed[name]]
+    for field in (*evaluator.space.dimensions, *evaluator.space.derived, *other):
         value = getattr(config, field, None)
         if value is None and field == "head_dim":  # left out of the config, it follows from the others
             value = getattr(config, "head_width", None)
         if value is not None:
             dimensions[field] = plain(np.asarray(value).item())
     return _beside(preset if isinstance(preset, str) else "baseline", dimensions, evaluator, config, columns)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _reference_row(evaluator: Evaluator, limits: Limits) -> Beside | None:

@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
+from archsearch.progress import Advance
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.explore.progress import Advance
 from archsearch.search.explore.windows import Part, Window, reduce_windows
 from archsearch.search.space.space import CHUNK_CELLS
 

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from archsearch.errors import UnsupportedError
 from archsearch.hardware import GpuPool
+from archsearch.progress import Advance, progress_bar
 from archsearch.search.evaluate.columns import Columns, per_gpu_columns
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import columns_result, setting_of
@@ -28,7 +29,6 @@ from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.evaluate.setting import Counts
 from archsearch.search.explore.cluster import sweep_on_cluster
-from archsearch.search.explore.progress import Advance, progress_bar
 from archsearch.search.explore.windows import POOL, Front, Part, Views, Window, reduce_window, views
 from archsearch.search.space.space import CHUNK_CELLS, Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave

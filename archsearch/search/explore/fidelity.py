@@ -30,13 +30,13 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
+from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
 from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.explore.hybrid import spread
 from archsearch.search.explore.measured import device_name, short_training, torch_timer
-from archsearch.search.explore.progress import progress_bar
 from archsearch.search.explore.samplers import BatchSearch, cell_trials, distributions
 from archsearch.search.explore.tried import Report, Timer, Trainer
 from archsearch.search.pareto import non_dominated, objective_matrix

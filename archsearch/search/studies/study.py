@@ -16,6 +16,7 @@ import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware import GpuPool
+from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import setting_of
@@ -24,7 +25,6 @@ from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
 from archsearch.search.explore.fidelity import Fidelity, candidates, make_pruner, release_dead, waiting_trials, work
 from archsearch.search.explore.hybrid import spread
-from archsearch.search.explore.progress import progress_bar
 from archsearch.search.explore.samplers import BatchSearch, cell_trials, directions
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.space import Cells, SearchSpace, load_space
