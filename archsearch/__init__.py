@@ -1,8 +1,12 @@
 """archsearch: design transformers for the GPU they will run on.
 
 >>> import archsearch
->>> archsearch.estimate("llama-3-8b", "h100-sxm", seq_len=2048).latency_s      # doctest: +SKIP
->>> archsearch.recommend("modernbert-base-budget", "t4,a10,h100-sxm")          # doctest: +SKIP
+>>> result = archsearch.estimate("llama-3-8b", "h100-sxm", seq_len=2048)
+>>> result.parameters, result.fits, result.latency_low_s < result.latency_s < result.latency_high_s
+(8030261248, True, True)
+>>> best = archsearch.recommend("gpt2-shape", "a10", top=2, progress=False)
+>>> best["rank"].tolist()
+[1, 2]
 
 What ``__all__`` lists is public, and docs/api.md describes it. Everything else is private, whatever its name. A name is
 imported when it is first asked for, so that ``import archsearch`` and the command line start quickly.
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from archsearch.search.studies.storage import load_study
     from archsearch.serving.fleet import FleetPlan, Replica, ServiceLevel, plan_fleet
     from archsearch.serving.fleet import replica as make_replica
+    from archsearch.study_view import Study
     from archsearch.workload import Phase, Workload, WorkloadFields
 
     __version__: str
@@ -84,6 +89,7 @@ _PLACES = {
     "Replica": "serving.fleet",
     "SearchResult": "search.evaluate.result",
     "ServiceLevel": "serving.fleet",
+    "Study": "study_view",
     "UnknownNameError": "errors",
     "UnsupportedError": "errors",
     "Workload": "workload",
@@ -149,6 +155,7 @@ __all__ = [
     "Replica",
     "SearchResult",
     "ServiceLevel",
+    "Study",
     "UnknownNameError",
     "UnsupportedError",
     "Workload",

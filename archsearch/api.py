@@ -10,8 +10,10 @@ from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
 from archsearch.differences import diff
+from archsearch.errors import UnknownNameError
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.keywords import checked_call
 from archsearch.models.base import ModelConfig
 from archsearch.workload import WorkloadFields
 
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 
+@checked_call
 def estimate(
     model: str | Path | ModelConfig,
     hardware: str | GpuSpec,
@@ -67,6 +70,11 @@ def estimate(
         UnknownNameError: no such model, GPU, dtype, phase, execution or field of one.
         InvalidInputError: sizes that describe no workload of this model, or an execution that this GPU does not have.
         UnsupportedError: the GPU has no units for the dtype, no such attention kernel, or the model no such layout.
+
+    >>> from archsearch import estimate
+    >>> result = estimate("gpt2", "t4", dtype="fp16", batch_size=8)
+    >>> result.parameters, result.assumed, result.fits
+    (124439808, ('seq_len=1024',), True)
     """
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = named_model(model, allow_code)
@@ -76,6 +84,7 @@ def estimate(
     return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
 
 
+@checked_call
 def explain(
     model: str | Path | ModelConfig,
     hardware: Hardware,
@@ -100,6 +109,11 @@ def explain(
 
     Raises:
         UnknownNameError, InvalidInputError, UnsupportedError: as ``estimate`` does.
+
+    >>> from archsearch import explain
+    >>> told = explain("gpt2", "a10")
+    >>> told.lines()[0]
+    'decoder: 124.4 M parameters, 0.2916 TFLOPs per forward pass, 0.3291 GiB'
     """
     from archsearch.search.answers.explain import explain as explained
     from archsearch.search.evaluate.pool_models import resolve_pool
@@ -111,13 +125,22 @@ def explain(
 
 
 def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:
-    """What is said of the workload, and all else, which an execution has or refuses."""
+    """What is said of the workload, and what of the execution.
+
+    Raises:
+        UnknownNameError: a field that neither has.
+    """
     ours = WorkloadFields.__annotations__
+    for name in fields:
+        if name not in ours and name not in ExecutionFields.__annotations__:
+            known = (*ours, *ExecutionFields.__annotations__, "checkpointing", "execution", "allow_code")
+            raise UnknownNameError("field of a workload or an execution", name, known)
     named = {name: value for name, value in fields.items() if name in ours}
     changes = {name: value for name, value in fields.items() if name not in ours}
     return cast("WorkloadFields", named), cast("ExecutionFields", changes)  # by their names
 
 
+@checked_call
 def enumerate_space(
     space: str | Path | SearchSpace,
     hardware: Hardware | None = None,
@@ -147,12 +170,18 @@ def enumerate_space(
         InvalidInputError: a malformed space, or a file that cannot be written.
         UnsupportedError: a GPU that cannot run the workload's format, or code without leave.
         ArchSearchError: the cluster failed.
+
+    >>> from archsearch import enumerate_space
+    >>> front = enumerate_space("gpt2-shape", "a10")
+    >>> front.attrs["architectures"] >= front.attrs["legal"] >= front.attrs["valid"] >= len(front) > 0
+    True
     """
     from archsearch.search.explore.enumeration import enumerate_space as enumerated
 
     return enumerated(space, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
 
 
+@checked_call
 def run_study(
     space: str | Path | SearchSpace,
     hardware: Hardware | None = None,
@@ -209,6 +238,7 @@ def run_study(
     )
 
 
+@checked_call
 def resume_study(
     name: str,
     *,
@@ -245,6 +275,7 @@ def resume_study(
     )
 
 
+@checked_call
 def recommend(
     source: optuna.Study | str | Path | SearchSpace,
     hardware: Hardware | None = None,

@@ -21,8 +21,10 @@ from archsearch.cost.remember import PriceCache
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import GpuSpec, load_gpu
+from archsearch.keywords import checked_call
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
+from archsearch.notebook_html import facts_html, milliseconds, table_html
 from archsearch.pipeline.catalog import load_pipeline
 from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.generation_cost import estimate_pipeline
@@ -59,7 +61,14 @@ class Difference:
         rows = [{"field": s.field, "a": s.a, "b": s.b, "seconds": s.seconds} for s in self.shares]
         return {"a_latency_s": self.a_s, "b_latency_s": self.b_s, "difference_s": self.b_s - self.a_s, "fields": rows}
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        title = f"{milliseconds(self.a_s)} and {milliseconds(self.b_s)}: {(self.b_s - self.a_s) * 1e3:+.4g} ms"
+        rows = [(s.field, s.a, s.b, f"{s.seconds * 1e3:+.4g}") for s in self.shares]
+        return facts_html(title, ()) + table_html(("field", "a", "b", "ms"), rows)
 
+
+@checked_call
 def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     """What makes two answers differ.
 
@@ -72,6 +81,11 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     Raises:
         InvalidInputError: a document that is neither, or one of each.
         UnsupportedError: a combination of their fields that nothing can run; the text names it.
+
+    >>> from archsearch import estimate
+    >>> one, two = (estimate("gpt2", "a10", seq_len=n).to_dict() for n in (512, 1024))
+    >>> [share.field for share in diff(one, two).shares]
+    ['workload.seq_len']
     """
     kinds = {_kind(a), _kind(b)}
     if len(kinds) > 1:

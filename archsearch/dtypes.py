@@ -50,6 +50,9 @@ class DType(StrEnum):
 
         Raises:
             UnknownNameError: no such format.
+
+        >>> DType.parse("torch.bfloat16").value
+        'bf16'
         """
         key = str(text).lower().removeprefix("torch.")
         key = _SPELLINGS.get(key, key)

@@ -20,6 +20,7 @@ from archsearch.hardware import GpuSpec
 from archsearch.models.base import Modality, ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
+from archsearch.notebook_html import facts_html, gibibytes, milliseconds, table_html
 from archsearch.ranges import require_range
 from archsearch.workload import MAX_DIMENSION, SIZES, Phase, Workload, WorkloadFields
 
@@ -120,6 +121,34 @@ class EstimateResult:
     def to_dict(self) -> dict[str, object]:
         """Plain values, as the command line's ``--json`` prints them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the answer, and the ops that take longest."""
+        band = f"{milliseconds(self.latency_low_s)} to {milliseconds(self.latency_high_s)}, {self.provenance}"
+        held, there = gibibytes(self.memory_bytes["total"]), gibibytes(self.available_memory_bytes)
+        facts = (
+            ("latency", f"{milliseconds(self.latency_s)} (80 % band {band})"),
+            ("throughput", f"{self.throughput:,.4g} {self.throughput_unit}, {self.mfu:.1%} of the peak"),
+            ("memory", f"{held} of {there}" + ("" if self.fits else ": does not fit")),
+            ("parameters", f"{self.parameters / 1e6:,.4g} M"),
+            ("run", ", ".join(f"{name} {value}" for name, value in self.workload.items())),
+        )
+        longest = sorted(self.breakdown, key=lambda row: -row["latency_s"])
+        rows = [
+            (
+                row["name"],
+                row["count"],
+                f"{row['latency_s'] * 1e3:.4g}",
+                f"{row['latency_s'] / self.latency_s:.1%}",
+                row["bound"],
+                row["tile"] or "",
+                "" if row["waves"] is None else f"{row['waves']:g}",
+            )
+            for row in longest
+        ]
+        heads = ("op", "count", "ms", "share", "bound", "tile", "waves")
+        gpus = f"{self.gpus} × {self.hardware}" if self.gpus > 1 else self.hardware
+        return facts_html(f"{self.model} on {gpus}", facts) + table_html(heads, rows)
 
     def frame(self) -> pd.DataFrame:
         """The breakdown as a table, one op a row."""

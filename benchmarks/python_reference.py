@@ -24,6 +24,7 @@ GROUPS: dict[str, Callable[[object], bool]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a heading for each kind and a line for each name; ``__version__`` needs none."""
     import archsearch
+    from archsearch import plotting
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(arguments)
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = []
     for title, belongs in GROUPS.items():
         parts += [f"## {title}", *(f"::: archsearch.{name}" for name, thing in public.items() if belongs(thing))]
+    drawn = [f"::: {getattr(plotting, name).__module__}.{name}" for name in plotting.__all__]
+    parts += ["## Pictures", *drawn]  # by their modules: some have a function's name
     print("\n\n".join(parts))
 
 

@@ -26,7 +26,7 @@ Floors = tuple[tuple[str, ...], ...]
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
     ("errors", "version"),
-    ("arrays", "data", "dtypes", "ranges", "tables", "yaml_records"),
+    ("arrays", "data", "dtypes", "keywords", "notebook_html", "ranges", "tables", "yaml_records"),
     ("linear_attention", "routed_experts"),
     ("ops",),
     ("workload",),
@@ -54,6 +54,7 @@ FLOORS: Floors = (
     ("testing",),
     ("api",),
     ("plotting",),
+    ("study_view",),
     ("report",),
     ("ui",),
     ("archsearch",),

@@ -10,7 +10,7 @@ from report_pages import read
 
 from archsearch.cli.main import run as cli
 from archsearch.pipeline.levers import levers
-from archsearch.report.pipeline_report import lever_bars, memory_bars, stage_bars, theory_bars
+from archsearch.plotting.pipeline_bars import lever_bars, memory_bars, stage_bars, theory_bars
 
 
 def answer(capsys, command: str, page: Path) -> dict:
@@ -34,9 +34,9 @@ def test_bars_stack_to_what_the_answer_says(capsys, tmp_path):
     found = read(text)
     assert set(found.data["figures"]) == {"stages", "theory", "memory"}
     low, high = d["stages"][0]["latency_low_s"], d["stages"][0]["latency_high_s"]
-    band = next(t for t in found.data["figures"]["stages"]["data"] if t["name"] == "80 % band")
-    assert band["x"][0] - band["error_x"]["arrayminus"][0] == pytest.approx(low)
-    assert band["x"][0] + band["error_x"]["array"][0] == pytest.approx(high)
+    band = found.data["figures"]["stages"]["data"][-1]["error_y"]
+    assert d["stages"][0]["latency_s"] - band["arrayminus"][0] == pytest.approx(low)
+    assert d["stages"][0]["latency_s"] + band["array"][0] == pytest.approx(high)
     assert f"archsearch pipeline estimate dit-xl-2 -g h100-sxm --placement model-offload --report {page} --json" in text
 
 
@@ -71,4 +71,4 @@ def test_a_fleet_has_a_page(capsys, tmp_path):
     assert {a["fleet"] for a in d["alternatives"]} <= cells
     assert any(d["prices"]["h100-sxm"]["source"] in cell for cell in cells)
     bars = found.data["figures"]["use"]["data"][0]
-    assert bars["x"] == [pytest.approx(100 * g["utilisation"]) for g in d["fleet"]]
+    assert bars["y"] == [pytest.approx(100 * g["utilisation"]) for g in d["fleet"]]

@@ -53,13 +53,15 @@ ECHO = {
     "output",
     "storage",
     "path",
+    "bytes",
     "version",
     "device",
     "files",
     "evaluation_s",
     "architectures_per_s",
 }
-"""Fields of answers that repeat the question, and how long the answering took: they witness nothing."""
+"""Fields of answers that repeat the question (a report's bytes hold the command line), and how long the answering took:
+they witness nothing."""
 main: Any = importlib.import_module("archsearch.cli.main")
 COMMAND: Any = typer.main.get_command(main.app)
 
@@ -109,6 +111,8 @@ def shared() -> Iterator[None]:
         patch.setattr(CostModel, "__init__", cached)
         patch.setattr(main, "app", COMMAND)
         patch.setattr("archsearch.serving.report.SIMULATED_REQUESTS", 2000)
+        for module in ("model_report", "search_pictures"):  # the curves repeat what the numbers say, and take longer
+            patch.setattr(f"archsearch.report.{module}.sensitivity_pictures", lambda _: ((), ()))
         patch.setattr("archsearch.bench.micro.run.Runner.measure", _row)
         patch.setattr("archsearch.search.explore.fidelity.torch_timer", _timer)
         patch.setattr("archsearch.verify.compare._measured", lambda *_: (1e-3, 1e-4, "told"))

@@ -183,6 +183,7 @@ def narrow(verb: str, more: str = SEARCH) -> dict[str, Witness]:
 
 
 LAYERS = "llama-3.2-1b -g h100-sxm --seq-len 64 --phase train"
+PAGE = "-o {out}/page.html"
 ESTIMATED = "pixart-sigma -g h100-sxm --height 256 --width 256 --launch-us 0"
 
 VERBS: dict[str, Verb] = {
@@ -268,6 +269,24 @@ VERBS: dict[str, Verb] = {
             **JSON,
             **with_base(EXECUTION, "recommend", tensor_parallel=TINY, pipeline_parallel=TINY, fused_qkv=TINY),
             **narrow("recommend"),
+        },
+    ),
+    "report": Verb(
+        f"report {ESTIMATED} {PAGE}",
+        {
+            "--output": files("--output {out}/other.html"),
+            "--kind": at(f"report dit-xl-2 -g h100-sxm {PAGE}", "--kind model", "--kind pipeline"),
+            "--hardware": "-g l4",
+            "--top": at(f"report {TINY} {PAGE}", "", "--top 2"),
+            "--storage": refused("--storage {store}", base=f"report done {PAGE}"),
+            "--allow-code": refused("--allow-code", base=f"report {{mine}}:tower -g h100-sxm {PAGE}"),
+            **JSON,
+            **PROFILES,
+            **TOKENS,
+            "--seq-len": at(f"report bert-base -g h100-sxm {PAGE}", "--seq-len 64", "--seq-len 32"),
+            **sizes(f"report {ESTIMATED} {PAGE}", f"report wan2.1-1.3b -g h100-sxm --height 256 --width 256 {PAGE}"),
+            **EXECUTION,
+            **with_base(EXECUTION, "report", tensor_parallel=f"{LAYERS} {PAGE}", pipeline_parallel=f"{LAYERS} {PAGE}"),
         },
     ),
     "validate": Verb(

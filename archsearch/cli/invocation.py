@@ -18,4 +18,9 @@ def remember(arguments: Sequence[str]) -> None:
 
 def command_line() -> str:
     """The call as a line for a shell. A password in an address (``--storage``) is left out: a report is passed on."""
-    return _PASSWORD.sub(r"\1:PASSWORD@", shlex.join(["archsearch", *_WORDS.get()]))
+    return without_password(shlex.join(["archsearch", *_WORDS.get()]))
+
+
+def without_password(text: str) -> str:
+    """A text whose addresses have no password."""
+    return _PASSWORD.sub(r"\1:PASSWORD@", text)

@@ -22,6 +22,7 @@ from archsearch.cli import (
     pipeline,
     quality,
     recommend,
+    report,
     serve,
     spaces,
     ui,
@@ -57,6 +58,7 @@ app.command("build")(build.build)
 app.command("diff")(diff.diff)
 app.command("recommend")(recommend.recommend)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("quality")(quality.quality)
 app.command("ui")(ui.ui)

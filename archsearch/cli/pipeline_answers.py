@@ -21,15 +21,10 @@ def answer_estimate(
     plan: Plan, pricer: Pricer, chosen: bool, assumed: tuple[str, ...], report: Path | None, json: bool
 ) -> None:
     """``chosen``: the plan's placement is the fastest that fits."""
-    from archsearch.pipeline.describe import document
-    from archsearch.pipeline.generation_cost import cheapest_fit, estimate_pipeline
+    from archsearch.pipeline.generation_cost import estimate_pipeline
 
     found = estimate_pipeline(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
-    other = found if chosen else None
-    if not bool(found.fits):
-        other = cheapest_fit(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
-    result = document(found) | {"assumed": list(assumed)}
-    result["fitting"] = None if other is None else _placement(other)
+    result = estimate_document(found, plan, pricer, chosen, assumed)
     if report is not None:
         from archsearch.report.lever_table import lever_rows
         from archsearch.report.pipeline_report import pipeline_page
@@ -40,6 +35,20 @@ def answer_estimate(
         print_json(result)
     else:
         _print(found, result)
+
+
+def estimate_document(
+    found: PipelineEstimate, plan: Plan, pricer: Pricer, chosen: bool = False, assumed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """An estimate of a plan as plain values, with the fastest placement that fits where it does not."""
+    from archsearch.pipeline.describe import document
+    from archsearch.pipeline.generation_cost import cheapest_fit
+
+    other = found if chosen else None
+    if not bool(found.fits):
+        other = cheapest_fit(plan.pipeline, pricer.gpu, plan.request, plan.deployment, pricer=pricer)
+    fitting = None if other is None else _placement(other)
+    return document(found) | {"assumed": list(assumed), "fitting": fitting}
 
 
 def _placement(e: PipelineEstimate) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from archsearch.hardware.names import Known, bare, meant, plain, refusal, writte
 from archsearch.hardware.parsed import keep_parsed
 from archsearch.hardware.profile import read_profile
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{,99}")
 LONGEST_NAME = 200
@@ -34,6 +35,7 @@ class _Index:
     known: list[Known] = field(default_factory=list)
 
 
+@checked_call
 def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
     """The GPU of an id, alias or device name (``h100-sxm``, ``H100``, ``NVIDIA H100 80GB HBM3``), or of a cloud's
     machine or label (``p5.48xlarge``, ``nvidia-tesla-a100``).
@@ -52,6 +54,10 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
         UnknownNameError: no profile has that name, or several may be meant; ``near`` has the nearest or the choices.
         UnsupportedError: a cloud's machine that has a share of a GPU only.
         InvalidInputError: a profile that had to be read is malformed.
+
+    >>> from archsearch import load_gpu
+    >>> load_gpu("NVIDIA H100 80GB HBM3").id
+    'h100-sxm'
     """
     return load_counted(name, profiles)[0]
 

@@ -65,6 +65,9 @@ class GpuPool:
             UnsupportedError: a cloud's machine that has a share of a GPU only.
             InvalidInputError: an empty item, a count that is no whole number from 1, a GPU named twice, or weights that
                 name other GPUs than the pool.
+
+        >>> GpuPool.parse("t4,h100-sxm=3").weights
+        (0.25, 0.75)
         """
         items = [_counted(name, _count(number, item), profiles) for item, name, number in _items(text, "GPU pool")]
         counts = tuple(count for _, count in items)

@@ -10,6 +10,7 @@ from archsearch.dtypes import DType
 from archsearch.errors import UnsupportedError
 from archsearch.hardware.architecture import Architecture, Id, find_architecture
 from archsearch.hardware.source import Source, Vendor
+from archsearch.notebook_html import facts_html, table_html
 from archsearch.yaml_records import Record
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -128,6 +129,18 @@ class GpuSpec(Record):
 
     def __hash__(self) -> int:
         return hash((self.id, self.boost_clock_mhz, self.num_sms))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what it is, and its peaks."""
+        facts = (
+            ("architecture", self.architecture),
+            ("SMs", self.num_sms),
+            ("memory", f"{self.available_gib:.4g} GiB usable, {self.memory.bandwidth_gb_s:,g} GB/s"),
+            ("boost clock", f"{self.boost_clock_mhz:g} MHz"),
+            ("power", f"{self.tdp_w:g} W"),
+        )
+        peaks = [(dtype.value, f"{peak:,g}") for dtype, peak in self.peak_tflops.items()]
+        return facts_html(f"{self.name} ({self.id})", facts) + table_html(("format", "peak TFLOPS"), peaks)
 
     def figure_paths(self) -> list[str]:
         """Dotted paths of every figure that needs a source (identity, aliases and notes aside)."""

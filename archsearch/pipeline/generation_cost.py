@@ -16,6 +16,8 @@ from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, UnsupportedError
 from archsearch.hardware.prices import Quotes
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
+from archsearch.notebook_html import facts_html, gibibytes, milliseconds, table_html
 from archsearch.pipeline.catalog import GenerationPipeline
 from archsearch.pipeline.component_calls import Call, Pricer
 from archsearch.pipeline.request import Deployment, Placement, Request, check_request, conflicts
@@ -61,6 +63,25 @@ class PipelineEstimate:
     weights_bytes: dict[str, Floats]
     provenance: Provenance
     quotes: Quotes = field(default_factory=Quotes)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the answer stage by stage; of many plans at once, how many and their range."""
+        latency, peak = as_float(self.latency_s), as_float(self.peak_memory_bytes)
+        name = f"{self.pipeline.name} on {self.gpus} × {self.gpu.id}"
+        if latency.ndim:
+            ends = f"{milliseconds(float(latency.min()))} to {milliseconds(float(latency.max()))}"
+            return facts_html(name, [("plans", latency.size), ("latency", ends)])
+        band = " to ".join(milliseconds(float(self.total(end))) for end in ("low_s", "high_s"))
+        facts = [
+            ("latency", f"{milliseconds(float(latency))} (80 % band {band}, {self.provenance.value})"),
+            ("memory", f"{gibibytes(float(peak))} of {gibibytes(self.gpu.available_bytes)}"),
+        ]
+        facts += [] if self.fits else [("", "does not fit")]
+        rows = [
+            (s.name, f"{float(s.calls):g}", milliseconds(float(s.latency_s)), gibibytes(float(s.memory_bytes)))
+            for s in self.stages
+        ]
+        return facts_html(name, facts) + table_html(("stage", "calls", "latency", "memory"), rows)
 
     def total(self, field: str) -> Floats:
         """A field of the stages summed."""
@@ -111,6 +132,7 @@ class PipelineEstimate:
         return None if self.usd_per_hour is None else self.gpu_seconds_per_output * self.usd_per_hour / 3600.0
 
 
+@checked_call
 def estimate_pipeline(
     pipeline: GenerationPipeline,
     gpu: GpuSpec,

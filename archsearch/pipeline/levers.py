@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.pipeline.component_calls import Models
 from archsearch.pipeline.lever_file import load_levers
 from archsearch.pipeline.lever_group import Finished, Lever
@@ -54,6 +55,7 @@ def get_lever(text: str, known: Mapping[str, Lever] | None = None) -> Lever:
     return known[name].numbered(number) if separator else known[name]
 
 
+@checked_call
 def apply(plan: Plan, names: Iterable[str], gpu: GpuSpec, known: Mapping[str, Lever] | None = None) -> Plan:
     """The plan with levers pulled.
 

@@ -12,6 +12,7 @@ from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
 from archsearch.pipeline.generation_cost import cheapest_fit
 from archsearch.pipeline.levers import apply, get_lever
@@ -28,6 +29,7 @@ CAPTION_TOKENS = 200
 PROMPT_TOKENS = 300
 
 
+@checked_call
 def make_plan(
     pipeline: str | Path | GenerationPipeline,
     gpu: GpuSpec,

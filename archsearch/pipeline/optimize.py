@@ -15,6 +15,7 @@ from math import isnan, prod
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.generation_cost import PipelineEstimate, estimate_pipeline
 from archsearch.pipeline.lever_effects import retained as quality_left
@@ -106,6 +107,7 @@ class Optimum:
     stated: Mapping[str, float]
 
 
+@checked_call
 def optimize(
     plan: Plan,
     gpu: GpuSpec,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.estimate_result import EstimateFields, EstimateResult, OpRow
 from archsearch.hardware import GpuSpec
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.sources import answered
 
@@ -69,6 +70,7 @@ class BreakdownInfo:
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
+@checked_call
 def breakdown_info(
     model: Model, hardware: str | GpuSpec | None = None, **fields: Unpack[EstimateFields]
 ) -> BreakdownInfo:
@@ -85,6 +87,10 @@ def breakdown_info(
     Raises:
         InvalidInputError: hardware or fields beside an answer, or a model without hardware.
         UnknownNameError, UnsupportedError: as ``estimate`` does.
+
+    >>> info = breakdown_info("gpt2", "a10", batch_size=8)
+    >>> list(info.groups)[0]
+    'lm_head'
     """
     result = answered(model, hardware, **fields)
     tiles = [_tile(row, result.latency_s) for row in result.breakdown]
@@ -99,10 +105,14 @@ def breakdown_info(
 
 def model_title(result: EstimateResult) -> str:
     """The model, its GPU and its workload in words."""
-    sizes = {name: value for name, value in result.workload.items() if name not in ("phase", "dtype")}
-    shape = ", ".join(f"{name} {value}" for name, value in sizes.items())
     gpus = f"{result.gpus} × {result.hardware}" if result.gpus > 1 else result.hardware
-    return f"{result.model} on {gpus}: {result.workload['phase']}, {result.workload['dtype']}, {shape}"
+    return f"{result.model} on {gpus}: {workload_words(result)}"
+
+
+def workload_words(result: EstimateResult) -> str:
+    """Phase, format and sizes of a pass in words."""
+    sizes = [f"{name} {value}" for name, value in result.workload.items() if name not in ("phase", "dtype")]
+    return ", ".join([str(result.workload["phase"]), str(result.workload["dtype"]), *sizes])
 
 
 def _tile(row: OpRow, total_s: float) -> OpTile:
@@ -129,6 +139,7 @@ def _waiting(seconds: float, result: EstimateResult) -> OpTile:
     return OpTile(WAITS, WAITS, "wait", 1, seconds, share, 0.0, 0.0, "host", None, None, None, result.provenance)
 
 
+@checked_call
 def plot_breakdown(
     model: Model, hardware: str | GpuSpec | None = None, *, theme: str = "light", **fields: Unpack[EstimateFields]
 ) -> go.Figure:
@@ -184,7 +195,9 @@ def draw_breakdown(info: BreakdownInfo, theme: str = "light") -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     band = f"80 % band {info.low_s * 1e3:.4g} to {info.high_s * 1e3:.4g} ms ({info.provenance})"
-    figure = look.titled(figure, info.title, f"{info.total_s * 1e3:.4g} ms; {band}; colour: what bounds it", theme)
+    figure = look.titled(
+        figure, info.title, f"{info.total_s * 1e3:.4g} ms; {band}; colour: what bounds it", theme, info
+    )
     return figure.update_layout(legend={"y": -0.02})
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archsearch.keywords import checked_call
 from archsearch.plotting import theme as look
 from archsearch.plotting.front_info import FrontInfo, Points, Region, front_info
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from archsearch.search.evaluate.pool_models import Hardware
 
 
+@checked_call
 def plot_front(
     source: Source,
     recommended: Table | None = None,
@@ -74,7 +76,7 @@ def draw_front(info: FrontInfo, theme: str = "light") -> go.Figure:
         marker = {"size": 11, "symbol": "x", "color": look.BASELINE}
         _scatter(figure, "baseline", info.baseline, marker, bands=True)
     figure.update_layout(xaxis_title=look.plain(info.x_title), yaxis_title=look.plain(info.y_title))
-    return look.titled(figure, info.title, note(info), theme)
+    return look.titled(figure, info.title, note(info), theme, info)
 
 
 def note(info: FrontInfo) -> str:
@@ -135,7 +137,7 @@ def _regions(figure: go.Figure, info: FrontInfo) -> None:
             mode="lines",
             fill="toself",
             opacity=0.3,
-            line={"color": look.RECOMMENDED, "width": 1},
+            line={"color": look.RECOMMENDED, "width": 4},
             hoveron="fills+points",
             text=look.plain(
                 f"as good as rank {region.rank} within noise: {region.members} of the front; {region.basis}"

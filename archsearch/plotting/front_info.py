@@ -18,6 +18,7 @@ import numpy as np
 
 from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError
+from archsearch.keywords import checked_call
 from archsearch.plotting.axes import Axis, Banded, axis_of, banded, banded_row
 from archsearch.plotting.sources import Found, found
 from archsearch.search.evaluate.columns import metric_and_gpu
@@ -115,6 +116,7 @@ class FrontInfo:
 NO_POINTS = Points([], [], [], [], [], [], [], 0)
 
 
+@checked_call
 def front_info(
     source: Source,
     recommended: Table | None = None,

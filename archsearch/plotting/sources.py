@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.api import estimate
 from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.estimate_result import EstimateFields, EstimateResult
 from archsearch.hardware import GpuSpec
 from archsearch.models.base import ModelConfig
+from archsearch.models.registry.families import preset_family, preset_names
+from archsearch.models.tracing import is_builder
 from archsearch.search.answers.candidates import resolve_source, source_evaluator
 from archsearch.search.answers.recommend import recommendation
 from archsearch.search.evaluate.evaluator import Evaluator
@@ -20,19 +24,22 @@ from archsearch.search.evaluate.pool_models import Hardware
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.space.space import SearchSpace
+from archsearch.search.space.space import SearchSpace, space_files
 from archsearch.search.studies.artifacts import read_artifact
+from archsearch.search.studies.storage import study_names
 from archsearch.search.studies.study import SAMPLE_ROWS
 from archsearch.search.studies.study_contents import study_result
+from archsearch.yaml_records import read_mapping
 
 if TYPE_CHECKING:
-    from typing import Unpack
+    from typing import TypeAlias, Unpack
 
     import optuna
     import pandas as pd
 
-    Source = optuna.Study | SearchSpace | SearchResult | pd.DataFrame | str | Path
-    """A search: a study, a space, one of their names, or a table that ``enumerate_space`` or ``recommend`` gave."""
+    Source: TypeAlias = "optuna.Study | SearchSpace | SearchResult | pd.DataFrame | str | Path | Found"
+    """A search: a study, a space, one of their names, a table that ``enumerate_space`` or ``recommend`` gave, or what
+    ``found`` made of one of these."""
     Table = SearchResult | pd.DataFrame
     Model = EstimateResult | ModelConfig | str | Path
     """One model: what ``estimate`` answered, or what it takes."""
@@ -47,7 +54,7 @@ class Found:
     """
 
     whole: SearchResult
-    on_front: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    on_front: NDArray[np.bool_]
     best: SearchResult | None
     refused: int
     evaluator: Evaluator | None
@@ -72,7 +79,8 @@ def found(
     top: int = 5,
     progress: bool = False,
 ) -> Found:
-    """What a search found. A study and a space are asked for their ``top`` recommendations where none are given.
+    """What a search found: of what is found already, that. A study and a space are asked for their ``top``
+    recommendations where none are given.
 
     Raises:
         UnknownNameError: the name is neither a study nor a space.
@@ -80,6 +88,8 @@ def found(
             has its own.
         ArchSearchError: nothing is feasible.
     """
+    if isinstance(source, Found):
+        return source
     best = None if recommended is None else as_result(recommended)
     if _is_table(source):
         if hardware is not None:
@@ -99,6 +109,28 @@ def found(
     if best is None and top > 0:
         best = recommendation(resolved, top=top, storage=storage, progress=progress, evaluator=pricer)
     return _marked(whole, best, pricer)
+
+
+def is_search(source: Source | Model | Sequence[EstimateResult], storage: str | None = None) -> bool:
+    """Whether a search is meant, and no model: by its type; of a name, by what has that name, models first.
+
+    Raises:
+        UnknownNameError: nothing has that name.
+        InvalidInputError: a file that cannot be read.
+    """
+    if isinstance(source, EstimateResult | list | tuple) or (is_dataclass(source) and hasattr(source, "lower")):
+        return False
+    if not isinstance(source, str | Path):
+        return True
+    text = str(source)
+    if text.endswith((".yaml", ".yml")):
+        return "dimensions" in read_mapping(Path(text))
+    if preset_family(text) is not None or is_builder(text) or "/" in text or Path(text).exists():
+        return False
+    searches = [*study_names(storage), *space_files()]
+    if text not in searches:
+        raise UnknownNameError("model, study or search space", text, [*preset_names(), *searches])
+    return True
 
 
 def _is_table(source: Source) -> bool:
@@ -144,6 +176,15 @@ def _marked(whole: SearchResult, best: SearchResult | None, evaluator: Evaluator
     return Found(whole, non_dominated(points), best, refused, evaluator)
 
 
+def ranks_of(shown: SearchResult, best: SearchResult | None) -> list[int]:
+    """Each row's rank among the recommendations, by its dimensions; 0 where it has none."""
+    if best is None or "rank" not in best.frame:
+        return [0] * len(shown)
+    names = [name for name in shown.setting.dimensions if name in shown.frame and name in best.frame]
+    ranked = {tuple(row[name] for name in names): int(row["rank"]) for row in best.rows()}
+    return [ranked.get(tuple(row[name] for name in names), 0) for row in shown.rows()]
+
+
 def answered(model: Model, hardware: str | GpuSpec | None = None, **fields: Unpack[EstimateFields]) -> EstimateResult:
     """The answer about a model: the one that is given, or ``estimate``'s.
 
@@ -152,11 +193,19 @@ def answered(model: Model, hardware: str | GpuSpec | None = None, **fields: Unpa
         UnknownNameError, UnsupportedError: as ``estimate`` does.
     """
     if isinstance(model, EstimateResult):
-        if hardware is not None or fields:
-            named = ["hardware"] * (hardware is not None) + list(fields)
-            text = f"{', '.join(named)}: no effect on the answer of estimate, which has its own; give a model's name"
-            raise InvalidInputError(text, field=named)
+        refuse_beside(hardware, fields)
         return model
     if hardware is None:
         raise InvalidInputError("name the GPU that the model runs on: {hardware}", field="hardware")
     return estimate(model, hardware, **fields)
+
+
+def refuse_beside(hardware: object, fields: EstimateFields) -> None:
+    """Refuse what has no effect beside an answer of ``estimate``.
+
+    Raises:
+        InvalidInputError: hardware, or a field.
+    """
+    if named := [*(["hardware"] if hardware is not None else []), *fields]:
+        text = f"{', '.join(named)}: no effect on the answer of estimate, which has its own; give a model's name"
+        raise InvalidInputError(text, field=named)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import UnknownNameError
 
@@ -92,7 +92,15 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def titled(figure: go.Figure, title: str, note: str, theme: str) -> go.Figure:
-    """A figure with its title, a smaller line below it, and a theme."""
+def titled(figure: go.Figure, title: str, note: str, theme: str, info: object) -> go.Figure:
+    """A figure with its title, a smaller line below it, and a theme; it remembers the record that it shows."""
     text = f"{plain(title)}<br><sup>{plain(note)}</sup>" if note else plain(title)
-    return figure.update_layout(title={"text": text, "x": 0, "xref": "paper"}, template=template(theme), height=460)
+    figure.update_layout(title={"text": text, "x": 0, "xref": "paper"}, template=template(theme), height=460)
+    figure._archsearch_shown = (info, theme)
+    return figure
+
+
+def shown(figure: go.Figure) -> tuple[Any, str]:
+    """The record that a figure was drawn from and its theme; no record of another's figure."""
+    info, theme = getattr(figure, "_archsearch_shown", (None, "light"))
+    return info, str(theme)

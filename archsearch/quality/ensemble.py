@@ -80,12 +80,14 @@ class EnsembleProxy:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Ranks [N] over several proxies, 1 the best: the weighted mean, the best and the worst, and which proxies."""
+    """Ranks [N] over several proxies, 1 the best: the weighted mean, the best and the worst, and which proxies;
+    ``ranks`` are each one's own, [P, N] by ``proxies``."""
 
     proxies: tuple[str, ...]
     mean: NDArray[np.float64]
     best: NDArray[np.int64]
     worst: NDArray[np.int64]
+    ranks: NDArray[np.int64]
 
 
 def aggregate_ranks(
@@ -108,7 +110,7 @@ def aggregate_ranks(
     if np.any(share < 0) or not share.sum() > 0:
         raise InvalidInputError("weights of an ensemble must not be negative, and not all zero")
     ranks = np.stack([_ranks(values[name], directions[name]) for name in names])
-    return Agreement(names, share @ ranks / share.sum(), ranks.min(axis=0), ranks.max(axis=0))
+    return Agreement(names, share @ ranks / share.sum(), ranks.min(axis=0), ranks.max(axis=0), ranks)
 
 
 def _ranks(column: ArrayLike, direction: str) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from archsearch.report.accuracy import accuracy_info
 from archsearch.report.accuracy_html import accuracy_page
 from archsearch.report.accuracy_png import draw_png
 from archsearch.report.files import check_path, write_text, write_whole
-from archsearch.report.page import render
+from archsearch.report.web_page import render
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from archsearch.report.accuracy import (
     diagonals,
     remarks,
 )
-from archsearch.report.page import Page, Picture, Section, Table
+from archsearch.report.web_page import Page, Picture, Section, Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

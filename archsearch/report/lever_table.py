@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError, UnsupportedError
-from archsearch.report.page import Table
 from archsearch.report.texts import gibibytes, seconds
+from archsearch.report.web_page import Table
 
 if TYPE_CHECKING:
     from archsearch.pipeline.component_calls import Pricer

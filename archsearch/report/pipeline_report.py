@@ -6,52 +6,25 @@ The functions take the documents that ``archsearch pipeline estimate`` and ``pip
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from archsearch.hardware import Quotes
 from archsearch.pipeline.describe import quality_left
-from archsearch.report.bars import Bars, figure
+from archsearch.plotting.bars import Bars, figure
+from archsearch.plotting.pipeline_bars import lever_bars, memory_bars, stages_info, theory_bars
 from archsearch.report.lever_table import LeverRow, lever_table
-from archsearch.report.page import Page, Picture, Section, Table
 from archsearch.report.texts import GIB, amount, gibibytes, seconds, settings, share, span
+from archsearch.report.web_page import Page, Picture, Section, Table
 
 Document = Mapping[str, Any]
 
 
-def stage_bars(document: Document) -> Bars:
-    """Seconds of each stage by what runs, with waiting for the host and PCIe on top, and the stage's band."""
-    stages = document["stages"]
-    kinds = sorted({kind for s in stages for kind in s["by_kind"]})
-    series = {kind: [float(s["by_kind"].get(kind, 0.0)) for s in stages] for kind in kinds}
-    series["PCIe"] = [float(s["transfer_s"]) for s in stages]
-    series["waiting"] = [max(0.0, s["latency_s"] - s["gpu_s"] - s["transfer_s"]) for s in stages]
-    used = {name: values for name, values in series.items() if max(values) > 0}
-    low, high = ([float(s[f"latency_{end}_s"]) for s in stages] for end in ("low", "high"))
-    return Bars("Time by stage", "s", [s["name"] for s in stages], used, low=low, high=high)
-
-
-def memory_bars(document: Document) -> Bars:
-    """GiB that each stage holds, weights and activations, against what the GPU has."""
-    memory = document["memory_bytes"]
-    names = list(memory["by_stage"])
-    live = [memory["activations"][n] / GIB for n in names]
-    weights = [memory["by_stage"][n] / GIB - a for n, a in zip(names, live, strict=True)]
-    usable = ("usable memory", memory["available"] / GIB)
-    return Bars("Memory by stage", "GiB", names, {"weights": weights, "activations": live}, limit=usable)
-
-
-def theory_bars(document: Document) -> Bars:
-    """Seconds at peak FLOPs, by the roofline and as estimated."""
-    t = document["theory"]
-    labels = ["FLOPs at peak", "roofline", "estimate"]
-    return Bars("Theory and estimate", "s", labels, {"s": [t["peak_flops_s"], t["roofline_s"], t["estimate_s"]]})
-
-
-def lever_bars(document: Document) -> Bars:
-    """Seconds after each lever of an optimum, the plan without levers first."""
-    labels = ["none", *(row["lever"] for row in document["levers"])]
-    took = [document["baseline"]["latency_s"], *(row["latency_s"] for row in document["levers"])]
-    return Bars("Latency as levers are pulled", "s", labels, {"s": took})
+def held_bars(document: Document) -> Bars:
+    """GiB that each stage holds, weights and activations, against what a program can use of the GPU."""
+    bars = memory_bars(document)
+    usable = document["memory_bytes"]["available"] / GIB
+    return replace(bars, limits={"usable memory": [usable] * len(bars.labels)})
 
 
 def pipeline_page(document: Document, levers: tuple[LeverRow, ...] = (), command: str = "") -> Page:
@@ -136,11 +109,11 @@ def _stages(document: Document) -> tuple[Section, ...]:
     time = Picture(
         "stages",
         "Time by stage",
-        figure(stage_bars(document)),
-        "What runs in each stage; the mark is the end of the stage, with its 80 % band.",
+        figure(stages_info(document)),
+        "What runs in each stage; the line is the 80 % band of the stage.",
     )
     theory = Picture("theory", "Theory and estimate", figure(theory_bars(document)))
-    memory = Picture("memory", "Memory by stage", figure(memory_bars(document)), "Dashed: what a program can use.")
+    memory = Picture("memory", "Memory by stage", figure(held_bars(document)), "The mark: what a program can use.")
     return (
         Section("stages", "Stages", pictures=(time, theory), tables=(_stage_table(document), _gap_table(document))),
         Section("memory", "Memory", pictures=(memory,), tables=(_memory_table(document),)),

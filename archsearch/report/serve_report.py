@@ -6,19 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from archsearch.hardware import Quotes
-from archsearch.report.bars import Bars, figure
-from archsearch.report.page import Page, Picture, Section, Table
+from archsearch.plotting.bars import Bars, figure
+from archsearch.plotting.pipeline_bars import fleet_bars
 from archsearch.report.texts import amount, seconds, settings, share
+from archsearch.report.web_page import Page, Picture, Section, Table
 
 Document = Mapping[str, Any]
-
-
-def fleet_bars(document: Document) -> Bars:
-    """USD per hour of the fleets that keep the level, the chosen one first."""
-    rows = [(_chosen(document), document["usd_per_hour"])]
-    rows += [(a["fleet"], a["usd_per_hour"]) for a in document.get("alternatives", ())]
-    priced = [(name, float(usd)) for name, usd in rows if usd is not None]
-    return Bars("Price of the fleets", "USD/h", [n for n, _ in priced], {"USD/h": [u for _, u in priced]})
 
 
 def use_bars(document: Document) -> Bars:
@@ -28,12 +21,12 @@ def use_bars(document: Document) -> Bars:
 
 
 def response_bars(document: Document) -> Bars:
-    """Response times in seconds, with the tightest limit of the service level."""
+    """Response times in seconds, with the limits of the service level."""
     q = document["response_s"]
-    limits = document["service_level"]
-    limit = min(limits.items(), key=lambda item: float(item[1])) if limits else None
-    told = None if limit is None else (f"{limit[0].removesuffix('-s')} limit", float(limit[1]))
-    return Bars("Response times", "s", list(q), {"response": [float(v) for v in q.values()]}, limit=told)
+    level = {name.removesuffix("-s"): float(limit) for name, limit in document["service_level"].items()}
+    asked = [level.get(name, float("nan")) for name in q]
+    limits = {"limit": asked} if level else {}
+    return Bars("Response times", "s", list(q), {"response": [float(v) for v in q.values()]}, limits=limits)
 
 
 def serve_page(document: Document, command: str = "") -> Page:
@@ -116,7 +109,9 @@ def _responses(document: Document) -> Section:
         for name, value in document["response_s"].items()
     )
     heads = ("response", "calculated", "limit", "simulated")
-    picture = Picture("responses", "Response times", figure(response_bars(document)), "Dashed: the tightest limit.")
+    picture = Picture(
+        "responses", "Response times", figure(response_bars(document)), "The mark: the limit that was asked for."
+    )
     return Section("responses", "Response times", pictures=(picture,), tables=(Table("responses", heads, rows),))
 
 

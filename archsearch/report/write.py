@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archsearch.report.files import check_path, write_text
-from archsearch.report.page import Page, render
+from archsearch.report.web_page import Page, render
 
 
 def write_page(page: Page, path: Path) -> int:

@@ -14,6 +14,8 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.power import board_power_w
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware.spec import GpuSpec
+from archsearch.keywords import checked_call
+from archsearch.notebook_html import facts_html, table_html
 from archsearch.pipeline.component_calls import Pricer
 from archsearch.pipeline.generation_cost import estimate_pipeline
 from archsearch.pipeline.plan import Plan
@@ -165,6 +167,7 @@ class Fleet:
         return sum(g.number * g.replica.gpus for g in self.groups)
 
 
+@checked_call
 def replica(
     plan: Plan,
     gpu: GpuSpec,
@@ -307,6 +310,11 @@ def _alone(unit: Replica, level: ServiceLevel) -> bool:
     return level.kept(Quantiles(np.asarray(unit.service.seconds), np.asarray(unit.service.shares)))
 
 
+def _worth(fleet: Fleet) -> tuple[float, int]:
+    """What fleets are ordered by: their price, then their GPUs."""
+    return fleet.usd_per_hour, fleet.gpus
+
+
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
     """The cheapest fleet that keeps a service level (``best``), all that were ``considered``, and by GPU why kinds were
@@ -316,7 +324,24 @@ class FleetPlan:
     considered: tuple[Fleet, ...]
     refused: Mapping[str, UnsupportedError]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the fleets, the cheapest first, and why kinds were left out."""
+        ordered = [self.best, *sorted((f for f in self.considered if f is not self.best), key=_worth)]
+        rows = [
+            (
+                " + ".join(f"{g.number * g.replica.gpus} {g.replica.gpu.id}" for g in fleet.groups),
+                "unknown" if fleet.usd_per_hour == float("inf") else f"{fleet.usd_per_hour:.4g}",
+                f"{fleet.response.quantile(0.5):.4g}",
+                f"{fleet.response.quantile(0.95):.4g}",
+            )
+            for fleet in ordered
+        ]
+        left_out = [(f"{gpu} left out", reason) for gpu, reason in self.refused.items()]
+        table = table_html(("fleet", "USD per hour", "p50 (s)", "p95 (s)"), rows)
+        return facts_html(f"{self.best.gpus} GPUs", left_out) + table
 
+
+@checked_call
 def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> FleetPlan:
     """The cheapest fleet for a traffic: of one kind of GPU, or of a pair of kinds that share it.
 
@@ -347,7 +372,7 @@ def plan_fleet(units: Sequence[Replica], rate: float, level: ServiceLevel) -> Fl
         considered += _mixed(one, other, rate, level)
     if not considered:
         raise ArchSearchError.joined(refused.values())
-    best = min(considered, key=lambda f: (f.usd_per_hour, f.gpus))
+    best = min(considered, key=_worth)
     return FleetPlan(best, tuple(considered), refused)
 
 

@@ -45,8 +45,11 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def scheme(self, name: str) -> None:
-        """``light`` or ``dark``: what the system prefers."""
-        features = [{"name": "prefers-color-scheme", "value": name}]
+        """``light`` or ``dark``: what the system prefers; and no motion, so that a page stands still for a click."""
+        features = [
+            {"name": "prefers-color-scheme", "value": name},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def run(self, script: str, *arguments: object) -> object:

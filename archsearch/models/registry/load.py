@@ -27,6 +27,9 @@ def load_model(text: str) -> ModelConfig:
     Raises:
         UnknownNameError: neither a preset nor a file.
         InvalidInputError: a file that describes no model; the text names file and field.
+
+    >>> load_model("llama-3-8b").num_key_value_heads
+    8
     """
     path = Path(text)
     if preset_family(text) is not None:

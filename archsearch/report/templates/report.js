@@ -27,21 +27,30 @@
     }
   }
   function look() {
-    const style = getComputedStyle(root), of = (name) => style.getPropertyValue(name).trim();
-    const axis = { gridcolor: of("--line"), linecolor: of("--line"), zerolinecolor: of("--line"), automargin: true };
-    const clear = "rgba(0,0,0,0)";
-    return { layout: {
-      colorway: ["#2267dd", "#d67f19", "#00a664", "#c465c0", "#945600", "#646677"],
-      font: { family: style.fontFamily || "sans-serif", color: of("--ink"), size: 12 },
-      paper_bgcolor: clear, plot_bgcolor: clear, xaxis: axis, yaxis: axis,
+    const style = getComputedStyle(root), of = (name) => style.getPropertyValue(name).trim(), clear = "rgba(0,0,0,0)";
+    const own = data.looks[dark() ? "dark" : "light"];
+    return { ...own, layout: {
+      ...own.layout, paper_bgcolor: clear, plot_bgcolor: clear, margin: { l: 50, r: 15, t: 25, b: 45 },
       hoverlabel: { align: "left", bgcolor: of("--shade"), bordercolor: of("--line"), font: { color: of("--ink") } },
-      legend: { orientation: "h", yanchor: "top", y: -0.22, xanchor: "left", x: 0 },
-      margin: { l: 50, r: 15, t: 25, b: 45 }, modebar: { bgcolor: clear, color: of("--soft"), activecolor: of("--ink") },
+      modebar: { bgcolor: clear, color: of("--soft"), activecolor: of("--ink") },
     } };
   }
   function shade() {
     button.setAttribute("aria-pressed", String(dark()));
-    for (const plot of drawn) Plotly.relayout(plot, { template: look() });
+    for (const plot of drawn) Plotly.relayout(plot, { template: look() }).then(() => lettered(plot));
+  }
+  // letters on a treemap: ink where nothing is behind them, else what stands out from the tile
+  function letters(shade) {
+    const parts = /^#(..)(..)(..)$/.exec(shade);
+    if (!parts) return getComputedStyle(root).getPropertyValue("--ink").trim();
+    const [r, g, b] = parts.slice(1).map((part) => (Number.parseInt(part, 16) / 255) ** 2.2);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#101010" : "#ffffff";
+  }
+  function lettered(plot) {
+    plot.data.forEach((trace, curve) => {
+      if (trace.type !== "treemap" || !trace.marker || !Array.isArray(trace.marker.colors)) return;
+      Plotly.restyle(plot, { "textfont.color": [trace.marker.colors.map(letters)] }, [curve]);
+    });
   }
   const drawn = new Set();
   if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
@@ -56,9 +65,11 @@
     plot.dataset.state = "drawing";
     const figure = figures[plot.dataset.figure];
     const narrow = innerWidth < 600;
-    const layout = { ...figure.layout, template: look(), autosize: true };
+    const legend = { ...figure.layout.legend, orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom" };
+    const layout = { ...figure.layout, legend, template: look(), autosize: true };
     await Plotly.newPlot(plot, figure.data, layout, { ...config, displayModeBar: narrow ? false : "hover" });
     drawn.add(plot);
+    lettered(plot);
     if (figure.pins) pinnable(plot);
     plot.dataset.state = "drawn";
   }
@@ -145,7 +156,7 @@
     }));
     plot.pins.sort((a, b) => a.x - b.x);
     Plotly.addTraces(plot, { name: "pinned", mode: "markers", x: [], y: [], hoverinfo: "skip",
-      marker: { size: 17, symbol: "circle-open", line: { width: 3 }, color: "#c465c0" } });
+      marker: { size: 17, symbol: "circle-open", line: { width: 3 }, color: data.pinned } });
     plot.on("plotly_click", (event) => {
       const row = event.points[0].customdata;
       if (Number.isInteger(row)) toggle(row);

@@ -24,6 +24,7 @@ from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuSpec, Quotes
 from archsearch.hardware.prices import IN_A_SPACE
 from archsearch.models.base import ModelConfig
+from archsearch.notebook_html import facts_html, table_html
 from archsearch.search.answers.moves import DEFAULT_STEPS, Move
 from archsearch.search.answers.neighbours import UNSEEN, Law, Question, neighbour_rows, neighbours_of, plain_size
 from archsearch.search.answers.terms import run_of
@@ -92,6 +93,17 @@ class Explanation:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("per_gpu", "quotes")}
         views = [{f.name: getattr(view, f.name) for f in fields(view)} for view in self.per_gpu]
         return own | {"per_gpu": views} | (self.quotes.to_dict() if self.quotes else {})
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences, and by GPU where the time goes."""
+        told = facts_html(self.family, [("", line) for line in self.lines()])
+        heads = ("GPU", "part", "ms", "share")
+        rows = [
+            (view.gpu, group["group"], f"{group['latency_s'] * 1e3:.4g}", f"{group['share']:.1%}")
+            for view in self.per_gpu
+            for group in view.groups
+        ]
+        return told + table_html(heads, rows)
 
     def lines(self) -> list[str]:
         """Sentences for people, GPU by GPU."""

@@ -96,6 +96,24 @@ def other_meanings(config: ModelConfig) -> list[Move]:
     return [move for move, legal in zip(moves, kept, strict=True) if legal]
 
 
+def along(config: ModelConfig, name: str, values: Sequence[int]) -> list[Changes]:
+    """The models of one dimension's values that are real, in order: what changes with it is the same all along.
+
+    Of what it may carry along (heads with hidden_size, or their width), that counts which leaves most values; the most
+    alike model where several leave as many. A field that the config lacks, or that is no number, has none.
+    """
+    here = getattr(config, name, None) if name in _names(config) else None
+    if not isinstance(here, int | np.integer) or isinstance(here, bool):
+        return []
+    wanted = [{name: value, **carried} for value in values for carried in _carried(config, name, value)]
+    kinds: dict[frozenset[str], list[Changes]] = {}
+    for changes, legal in zip(wanted, requirements_hold(config, wanted), strict=True):
+        same = kinds.setdefault(frozenset(changes), [])
+        if legal and all(changes[name] != before[name] for before in same):
+            same.append(changes)
+    return max(kinds.values(), key=len, default=[])
+
+
 def grid_of(config: ModelConfig, changes: list[Changes]) -> ModelConfig:
     """One array-valued config of the models [N] that changes lead to."""
     names = dict.fromkeys(name for change in changes for name in change)

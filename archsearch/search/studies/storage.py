@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.keywords import checked_call
 from archsearch.search.studies.places import artifacts_dir, default_storage_url, studies_dir
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def study_names(storage: str | None = None) -> list[str]:
         return sorted(optuna.get_all_study_names(open_storage(storage, "any", create=False)))
 
 
+@checked_call
 def load_study(name: str, storage: str | None = None) -> optuna.Study:
     """A stored study by name.
 

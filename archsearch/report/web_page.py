@@ -9,12 +9,14 @@ import base64
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archsearch.plotting.theme import BASELINE, THEMES, template
 from archsearch.version import version
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+SENTENCE = 60
+"""Characters of a cell from which on it is a sentence."""
+LONGEST_TITLE = 44
+"""Characters of an axis title's line: what a phone's width holds."""
+AXIS_WIDTH = 72
+"""Pixels of one of several parallel axes at least."""
 HEIGHT = 440
 """Pixels of a figure that asks for no height."""
 FILTER_FROM = 9
@@ -52,6 +60,12 @@ class Picture:
         """Pixels."""
         return int(self.figure.layout.height or HEIGHT)
 
+    @property
+    def least_width(self) -> int:
+        """Pixels below which it scrolls sideways; 0 where it takes what there is."""
+        axes = (len(trace.dimensions) for trace in self.figure.data if trace.type == "parcoords")
+        return max(axes, default=0) * AXIS_WIDTH
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -71,6 +85,11 @@ class Table:
     def shown(self) -> tuple[tuple[str, ...], ...]:
         """The first ``SHOWN_ROWS`` rows."""
         return self.rows[:SHOWN_ROWS]
+
+    @property
+    def prose(self) -> bool:
+        """Whether it holds sentences: a phone then shows its cells below each other."""
+        return any(len(cell) > SENTENCE for row in self.rows for cell in row)
 
     @property
     def filtered(self) -> bool:
@@ -168,10 +187,17 @@ def render(page: Page) -> str:
             style=style,
             script=script,
             plotly=plotly,
-            data=safe_json({"points": page.points.to_dict(), "figures": {p.name: _drawn(p) for p in page.pictures}}),
+            data=safe_json(_data(page)),
             policy=_policy(script, plotly),
         )
     )
+
+
+def _data(page: Page) -> dict[str, object]:
+    """What the page's script needs: points to pin, figures, and how figures look in light and dark."""
+    looks = {name: template(name).to_plotly_json() for name in THEMES}
+    figures = {picture.name: _drawn(picture) for picture in page.pictures}
+    return {"points": page.points.to_dict(), "figures": figures, "looks": looks, "pinned": BASELINE}
 
 
 def _drawn(picture: Picture) -> dict[str, object]:
@@ -181,6 +207,9 @@ def _drawn(picture: Picture) -> dict[str, object]:
     layout = document.get("layout", {})
     for name in ("template", "title", "width", "height"):
         layout.pop(name, None)
+    for axis in (layout[name] for name in layout if name.startswith(("xaxis", "yaxis"))):
+        if isinstance(title := axis.get("title"), dict) and "text" in title:
+            title["text"] = "<br>".join(textwrap.wrap(title["text"], LONGEST_TITLE, break_long_words=False))
     return {"data": _tame(document["data"]), "layout": _tame(layout), "pins": picture.pins}
 
 
