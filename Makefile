@@ -34,6 +34,10 @@ $(VENV)/.installed-services: $(VENV)/.installed-tests
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,postgres,grpc,dask]'
 	@touch $@
 
+$(VENV)/.installed-browser: $(VENV)/.installed-tests
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,ui,dashboard]'
+	@touch $@
+
 demo: $(VENV)/.installed ## run a real study and print recommended dimensions
 	$(BIN)/archsearch study run $(SPACE) --hardware $(POOL) --name demo --overwrite
 	$(BIN)/archsearch recommend demo --top 5
@@ -45,7 +49,7 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
 
-test-browser: $(VENV)/.installed-tests ## run the tests of what a browser shows, in Chromium
+test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
 	$(BIN)/python -m pytest -n 0 -m browser tests/browser
 
@@ -68,7 +72,8 @@ site: $(VENV)/.installed-tests ## the documentation as a site in build/site; fai
 notebooks: $(VENV)/.installed-tests ## execute the notebooks and store what they print and draw
 	$(BIN)/python benchmarks/notebooks.py
 
-bench: $(VENV)/.installed-tests ## speed of costing and searching
+bench: $(VENV)/.installed-tests ## speed of starting, costing and searching
+	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/samplers.py

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archsearch.api import (
-        diff,
         enumerate_space,
         estimate,
         explain,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     )
     from archsearch.cost.execution import Execution, ExecutionFields
     from archsearch.cost.model import CostModel
-    from archsearch.differences import Difference
+    from archsearch.differences import Difference, diff
     from archsearch.dtypes import DType
     from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
     from archsearch.estimate_result import EstimateFields, EstimateResult
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
     from archsearch.models.base import ModelConfig
     from archsearch.models.huggingface import from_hf, to_hf
-    from archsearch.models.registry.families import get_family
+    from archsearch.models.registry.families import get_family, register_family
     from archsearch.models.registry.families import preset_names as list_models
     from archsearch.models.registry.load import load_model
     from archsearch.pipeline.catalog import list_pipelines, load_pipeline
@@ -95,7 +94,7 @@ _PLACES = {
     "Workload": "workload",
     "WorkloadFields": "workload",
     "config_of": "search.evaluate.frames",
-    "diff": "api",
+    "diff": "differences",
     "enumerate_space": "api",
     "estimate": "api",
     "estimate_pipeline": "pipeline.generation_cost",
@@ -119,6 +118,7 @@ _PLACES = {
     "plot_front": "plotting.front",
     "pull_levers": "pipeline.levers:apply",
     "recommend": "api",
+    "register_family": "models.registry.families",
     "register_proxy": "quality.proxy",
     "resume_study": "api",
     "run_study": "api",
@@ -186,6 +186,7 @@ __all__ = [
     "plot_front",
     "pull_levers",
     "recommend",
+    "register_family",
     "register_proxy",
     "resume_study",
     "run_study",

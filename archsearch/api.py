@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.cost.model import CostModel
-from archsearch.differences import diff
 from archsearch.errors import UnknownNameError
 from archsearch.estimate_result import EstimateFields, EstimateResult, estimate_result, named_model, workload_of
 from archsearch.hardware import GpuSpec, load_gpu
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EstimateResult",
-    "diff",
     "enumerate_space",
     "estimate",
     "explain",
@@ -79,7 +78,7 @@ def estimate(
     gpu = hardware if isinstance(hardware, GpuSpec) else load_gpu(hardware)
     config, name = named_model(model, allow_code)
     named, changes = _parted(fields)
-    workload, assumed = workload_of(config, named, checkpointing=checkpointing)
+    workload, assumed = workload_of(config, named, gpus=[gpu], checkpointing=checkpointing)
     chosen = chosen_execution(workload, execution, changes).resolved(workload)
     return estimate_result(name, gpu, config, workload, CostModel(gpu).price(config, workload, chosen), assumed)
 
@@ -120,8 +119,10 @@ def explain(
 
     config, _ = named_model(model, allow_code)
     named, changes = _parted(fields)
-    workload, _ = workload_of(config, named, checkpointing=checkpointing)
-    return explained(config, workload, resolve_pool(hardware), execution=chosen_execution(workload, execution, changes))
+    pool = resolve_pool(hardware)
+    workload, assumed = workload_of(config, named, gpus=pool.gpus, checkpointing=checkpointing)
+    run = chosen_execution(workload, execution, changes)
+    return replace(explained(config, workload, pool, execution=run), assumed=assumed)
 
 
 def _parted(fields: EstimateFields) -> tuple[WorkloadFields, ExecutionFields]:
@@ -148,6 +149,7 @@ def enumerate_space(
     output: str | Path | None = None,
     progress: bool = False,
     scheduler: str | None = None,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a search space on a GPU or pool: every architecture is evaluated.
@@ -158,6 +160,8 @@ def enumerate_space(
         output: also write the front there (.parquet, .csv or .json).
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers do the work (``tcp://HOST:PORT``).
+        set: keys of the space's file set to other values, ``{"workload.batch_size": 8}``, dotted; a name set in
+            ``fixed``, ``dimensions`` or ``derived`` leaves the other two.
         allow_code: let the code that the space names run.
 
     Returns:
@@ -178,7 +182,17 @@ def enumerate_space(
     """
     from archsearch.search.explore.enumeration import enumerate_space as enumerated
 
-    return enumerated(space, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
+    changed = _with_keys(space, set)
+    return enumerated(changed, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
+
+
+def _with_keys(space: str | Path | SearchSpace, changes: Mapping[str, object] | None) -> str | Path | SearchSpace:
+    """The space with keys of its file set to other values, where there are any."""
+    if not changes:
+        return space
+    from archsearch.search.space.space import load_space
+
+    return load_space(space).with_keys(changes)
 
 
 @checked_call
@@ -191,9 +205,11 @@ def run_study(
     storage: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = True,
     scheduler: str | None = None,
     fidelity: Fidelity | None = None,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> optuna.Study:
     """Search a space on a GPU or pool and store the study. An interrupt keeps what is done.
@@ -207,9 +223,11 @@ def run_study(
         storage: a path, a database's URL or ``grpc://HOST:PORT`` (default: your data directory).
         name: the study's name (default: the space's and the GPUs').
         seed: equal seeds give equal studies.
+        overwrite: replace a study of the same name, once all that was asked for has been found to be possible.
         progress: show a progress bar on stderr.
         scheduler: the address of a Dask scheduler whose workers enumerate.
         fidelity: how trials are evaluated (default: by the cost model and the quality's proxy alone).
+        set: keys of the space's file set to other values, as ``enumerate_space`` takes them; the study keeps them.
         allow_code: let the code that the space names run.
 
     Returns:
@@ -224,13 +242,14 @@ def run_study(
     from archsearch.search.studies.study import run_study as searched
 
     return searched(
-        space,
+        _with_keys(space, set),
         hardware,
         trials=trials,
         strategy=strategy,
         storage=storage,
         name=name,
         seed=seed,
+        overwrite=overwrite,
         progress=progress,
         scheduler=scheduler,
         fidelity=fidelity,
@@ -291,6 +310,7 @@ def recommend(
     weights: Mapping[str, float] | None = None,
     storage: str | None = None,
     progress: bool = True,
+    set: Mapping[str, object] | None = None,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The best architectures of a study or space within limits, with the reason for each.
@@ -306,12 +326,13 @@ def recommend(
             then what trades the objectives best (default: what the space says).
         top: how many.
         weights: what counts more, by metric (1 for those left out); the baseline then plays no part in the order.
+        set: keys of a space's file set to other values, as ``enumerate_space`` takes them.
         storage, progress, allow_code: as ``run_study`` takes them.
 
     Returns:
-        The columns of ``enumerate_space`` and ``rank``, ``why``, ``pass_flops`` and the range of the rank by quality
-        over independent proxies; ``attrs`` hold the baseline's row, the workload, the execution, and, of a pool, what
-        each GPU alone would choose.
+        The columns of ``enumerate_space`` and ``rank``, ``why``, ``twins`` (ranks of near twins), ``pass_flops`` and
+        the range of the rank by quality over independent proxies; ``attrs`` hold the baseline's row, the workload, the
+        execution, and, of a pool, what each GPU alone would choose.
 
     Raises:
         UnknownNameError: neither a study nor a space has that name.
@@ -319,10 +340,11 @@ def recommend(
         UnsupportedError: code without leave.
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
+    from archsearch.search.answers.candidates import changed_source
     from archsearch.search.answers.recommend import recommend as recommended
 
     return recommended(
-        source,
+        changed_source(source, set, storage) if set else source,
         hardware,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,

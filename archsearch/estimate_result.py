@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -17,6 +17,8 @@ from archsearch.cost.memory import memory
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuSpec
+from archsearch.hardware.figures import main_format
+from archsearch.hardware.formats import format_on
 from archsearch.models.base import Modality, ModelConfig
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
@@ -176,29 +178,51 @@ def named_model(model: str | Path | ModelConfig, allow_code: bool = False) -> tu
                 field="allow_code",
             )
         return load_traced(str(model)), str(model)
-    return load_model(str(model)), str(model)
+    try:
+        return load_model(str(model)), str(model)
+    except UnknownNameError as error:
+        if (verb := _verb_of(str(model))) is None:
+            raise
+        raise UnknownNameError(error.kind, str(model), (), field=error.fields, near=(), reason=verb) from None
+
+
+def _verb_of(name: str) -> str | None:
+    """What to call for a name that is no model's but a pipeline's or a space's; None where it is neither."""
+    from archsearch.pipeline.catalog import list_pipelines
+    from archsearch.search.space.space import space_files
+
+    if name in list_pipelines():
+        return f"it is a whole pipeline: `archsearch pipeline estimate {name}`"
+    if name in space_files():
+        return f"it is a search space: `archsearch recommend {name}`, or `archsearch explain {name}:1` for its best"
+    return None
 
 
 def workload_of(
-    config: ModelConfig, named: WorkloadFields, *, checkpointing: bool = False
+    config: ModelConfig, named: WorkloadFields, *, gpus: Sequence[GpuSpec] = (), checkpointing: bool = False
 ) -> tuple[Workload, tuple[str, ...]]:
     """A workload of a model from what a user named, and what was assumed (``name=value``).
 
-    Sizes left open take the family's defaults; further fields go to ``Workload`` as they are.
+    Sizes left open take the family's defaults, an open format is bf16, or what all ``gpus`` have in its place
+    (``main_format``), which is then told; further fields go to ``Workload`` as they are.
 
     Raises:
         UnknownNameError: no such dtype or phase.
+        UnsupportedError: a vendor's own format on another's GPU.
         InvalidInputError: a size that is out of range or that the model does not have, or checkpointing of what is not
             trained.
     """
-    given: dict[str, Any] = {"dtype": "bf16", "phase": "forward", **named}
+    given: dict[str, Any] = {"phase": "forward", **named}
     sizes: Sizes = {name: given.pop(name, None) for name in SIZES}
     if sizes["batch_size"] is None:
         sizes["batch_size"] = 1
     _refuse_idle(sizes, config)
     sizes, assumed = _complete(sizes, config)
     given |= sizes
-    phase, dtype = _phase(given.pop("phase")), DType.parse(given.pop("dtype"))
+    phase, asked = _phase(given.pop("phase")), given.pop("dtype", None)
+    dtype = main_format(gpus) if asked is None else format_on(asked, gpus)
+    if asked is None and dtype is not DType.BF16:
+        assumed = (*assumed, f"dtype={dtype.value}")
     workload = Workload(phase=phase, dtype=dtype, checkpointing=checkpointing, **given)
     if checkpointing and phase is not Phase.TRAIN:
         raise InvalidInputError(

@@ -20,6 +20,8 @@ WEIGHT_CASTS = ("autocast.weights", "autocast.gradients")
 """Ops of a training pass that cast all weights to 16 bits, and their gradients to 32."""
 WEIGHT_GRADIENT = ".backward.weight"
 """How the products end that sum a weight's gradient over the tokens."""
+RECOMPUTED = ".recomputed"
+"""How the ops end that checkpointing runs a second time."""
 UPDATE = "update"
 """The segment of a training step that updates the weights, after its passes."""
 
@@ -27,17 +29,23 @@ UPDATE = "update"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
     """What a segment runs beside, both a layer at a time: a ``share`` of one call of the segment named ``beside``,
-    which comes before it. ``layers`` follow one after the other."""
+    which comes before it; of layers that checkpointing runs a second time in it, ``share_again``. ``layers`` follow one
+    after the other."""
 
     beside: str
     share: float
     layers: Dim
+    share_again: float = 0.0
 
-    def exposed_s(self, exchange_s: FloatArray, call_s: FloatArray) -> Floats:
+    def hidden_s(self, call_s: FloatArray, again: FloatArray = 0.0) -> Floats:
+        """Seconds of a call that it runs beside; the part ``again`` of the call runs layers a second time."""
+        return as_float(call_s) * (self.share * (1.0 - as_float(again)) + self.share_again * as_float(again))
+
+    def exposed_s(self, exchange_s: FloatArray, call_s: FloatArray, again: FloatArray = 0.0) -> Floats:
         """Seconds of an exchange that show beside a call of ``call_s``: one layer's, and what of the rest takes longer
         than the computation."""
         first = as_float(exchange_s) / as_float(self.layers)
-        return first + np.maximum(as_float(exchange_s) - first - self.share * as_float(call_s), 0.0)
+        return first + np.maximum(as_float(exchange_s) - first - self.hidden_s(call_s, again), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

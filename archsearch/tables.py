@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.errors import InvalidInputError
+from archsearch.files import read_text, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if not file.is_file():
         raise InvalidInputError(f"{file}: {'is a directory, not a table' if file.is_dir() else 'no such file'}")
     try:
-        frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        if file.suffix == ".parquet":
+            frame = pd.read_parquet(file)
+        else:
+            frame = pd.read_csv(io.StringIO(read_text(file)), skipinitialspace=True)
+            frame.columns = frame.columns.str.strip()
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise InvalidInputError(f"{file}: cannot be read as a table: {error}") from None
     if frame.empty:
@@ -38,17 +44,31 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> Path:
         InvalidInputError: another suffix, or a path that cannot be written.
     """
     target = Path(path)
-    try:
+    if target.suffix not in (".parquet", ".csv", ".json"):
+        raise InvalidInputError(f"{target}: write to .parquet, .csv or .json, not {target.suffix or 'no suffix'}")
+    with replacing(target) as draft:
         match target.suffix:
             case ".parquet":
-                frame.to_parquet(target, index=False)
+                frame.to_parquet(draft, index=False)
             case ".csv":
-                frame.to_csv(target, index=False)
-            case ".json":
-                frame.to_json(target, orient="records", indent=1)
+                _harmless(frame).to_csv(draft, index=False)
             case _:
-                suffix = target.suffix or "no suffix"
-                raise InvalidInputError(f"{target}: write to .parquet, .csv or .json, not {suffix}")
-    except OSError as error:
-        raise InvalidInputError(f"{target}: cannot be written: {error.strerror or error}") from None
+                frame.to_json(draft, orient="records", indent=1)
     return target
+
+
+def _harmless(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``'`` before each text that a spreadsheet would run as a formula (one that begins with = + - @, a
+    tabulator or a carriage return, and is no number)."""
+    import pandas as pd
+
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    changed = {
+        str(name): column.mask(
+            column.astype("string").str.match(r"[=+\-@\t\r]").fillna(False).astype(bool)
+            & pd.to_numeric(column, errors="coerce").isna(),
+            "'" + column.astype("string"),
+        )
+        for name, column in texts.items()
+    }
+    return frame.assign(**changed)

@@ -41,7 +41,8 @@ class WorkloadFields(TypedDict, total=False):
 
     dtype: Annotated[
         str,
-        "Format of linear layers (bf16): bf16, fp16, fp32, tf32, fp8, int8, fp4, int8_weight_only, int4_weight_only.",
+        "Format of linear layers: bf16 (default; fp16 or fp32 on a GPU without it), fp16, fp32, tf32, fp8, int8, "
+        "fp4 (nvfp4), int8_weight_only, int4_weight_only.",
     ]
     batch_size: Annotated[int, "Sequences, images or videos at a time (1)."]
     seq_len: Annotated[int | None, "Tokens per sequence; context length in decode; text tokens of image models."]

@@ -1,6 +1,6 @@
 """Predicted against published: end-to-end timings and memory of whole pipelines, none of which any fit saw.
 
-python benchmarks/pipelines.py [--table sentence|timings|memory|placement|levers]
+python benchmarks/pipelines.py [--table sentence|memory|placement|levers]
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import pandas as pd
 import published
@@ -17,56 +16,20 @@ from archsearch.cost.execution import Execution
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware import load_gpu
-from archsearch.pipeline import Deployment, estimate_pipeline, list_pipelines, load_pipeline, make_request
-from archsearch.pipeline.component_calls import Pricer
-from archsearch.pipeline.generation_cost import PipelineEstimate
+from archsearch.pipeline import Deployment, estimate_pipeline, load_pipeline, make_request
 from archsearch.pipeline.levers import apply
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Placement
 
-PIPELINES = {"flux1-dev": "flux-dev", "flux1-schnell": "flux-schnell", "ltx-video-2b": "ltx-video"}
 FLUX_FAST = ("compile", "cuda-graphs", "fused-qkv", "fa3", "fp8")
 GIB = 2**30
-
-
-def estimate(row: dict[str, Any], pricers: dict[str, Pricer]) -> PipelineEstimate:
-    """The pipeline of a published row, run as the row says."""
-    found = load_pipeline(PIPELINES.get(row["model"], row["model"]))
-    guidance = "cfg" if row["evaluations_per_step"] == 2 else None
-    sizes = {k: row[k] for k in ("height", "width", "frames", "batch_size") if k in row}
-    request, _ = make_request(found, steps=row["steps"], guidance=guidance, **sizes)
-    gpu = load_gpu(row["gpu"])
-    execution = Execution(**published.run_of(row), fused_qkv="fuse_qkv True" in row["located"])
-    run = Deployment(dtype=DType.parse(row["dtype"]), execution=execution)
-    return estimate_pipeline(found, gpu, request, run, pricer=pricers.setdefault(gpu.id, Pricer(gpu)))
 
 
 @cache
 def timings() -> pd.DataFrame:
     """One row a published timing of a pipeline that ships, or of its transformer alone."""
-    known, pricers, rows = set(list_pipelines()), {}, []
-    for row in published.load()[0]:
-        name = PIPELINES.get(row["model"], row["model"])
-        if name not in known or row["scope"] not in ("pipeline", "transformer"):
-            continue
-        answer = estimate(row, pricers)
-        whole = row["scope"] == "pipeline"
-        stage = next(s for s in answer.stages if s.name == "denoise")
-        seconds = float(answer.latency_s if whole else stage.latency_s)
-        rows.append(
-            {
-                "pipeline": name,
-                "GPU": row["gpu"],
-                "settings": published.settings(row),
-                "covers": row["scope"],
-                "published_s": row["published_s"],
-                "predicted_s": seconds,
-                "error_percent": 100 * (seconds / row["published_s"] - 1),
-                "doubtful": "Doubtful" in row["notes"],
-                "source": f"[{row['id']}]({row['source']})",
-            }
-        )
-    return pd.DataFrame(rows)
+    found = published.table()
+    return found[found["pipeline"].notna()]
 
 
 def sentence() -> str:
@@ -76,28 +39,6 @@ def sentence() -> str:
     near, near_sure = (100 * (part <= 15).mean() for part in (error, sure))
     told = f"{len(found)} published timings: median error {error.median():.0f} %, {near:.0f} % within 15 %"
     return f"{told}; without the {found['doubtful'].sum()} doubtful ones {near_sure:.0f} % within 15 %."
-
-
-def timings_table() -> str:
-    """One line a timing; a star marks rows whose settings are a guess or whose figure is rounded."""
-    lines = [
-        "| pipeline | GPU | settings | covers | published s | predicted s | error % | source |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | --- |",
-    ]
-    for r in timings().itertuples():
-        error = f"{r.error_percent:+.0f}{' *' if r.doubtful else ''}"
-        cells = (
-            r.pipeline,
-            r.GPU,
-            r.settings,
-            r.covers,
-            f"{r.published_s:.4g}",
-            f"{r.predicted_s:.4g}",
-            error,
-            r.source,
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def flux_memory() -> str:
@@ -167,7 +108,6 @@ def flux_levers() -> str:
 
 TABLES = {
     "sentence": sentence,
-    "timings": timings_table,
     "memory": flux_memory,
     "placement": placement,
     "levers": flux_levers,

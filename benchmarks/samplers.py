@@ -36,7 +36,7 @@ TPE_TRIALS = 1000
 
 def finer(name: str, steps: dict[str, int]) -> Any:
     """A shipped space with smaller steps and no width multiple: 20 to 60 times as many cells."""
-    from archsearch.search.space.schema import Dimension
+    from archsearch.search.space.sections import Dimension
     from archsearch.search.space.space import SearchSpace, load_space
 
     space = load_space(name)

@@ -20,8 +20,8 @@ SPREAD_OF = {"train": "training", "encoder": "encoder", "image": "image", "video
 
 
 def spreads(frame: pd.DataFrame) -> str:
-    """The bands' widths by kind: in the file, fitted again, and the coverage of each group under a width that was
-    fitted without it."""
+    """What whole runs add to the width of their bands: in the file, read again from all even rows, and from those
+    of other sources alone, with the coverage that this would have."""
     known = {record.kind: record.log_spread for record in spread_records()}
     rows = []
     for kind, name in SPREAD_OF.items():
@@ -31,10 +31,16 @@ def spreads(frame: pd.DataFrame) -> str:
         for group, odd in held_back(part).groupby("group"):
             others = part[(part.index % 2 == 0) & (part["group"] != group)]
             left = spread_fitted(others, own) if len(others) else math.nan
-            shown = ["" if math.isnan(left) else f"{left:.2f}", coverage(odd, own, own), coverage(odd, own, left)]
-            rows.append([KINDS[kind], str(group), str(len(odd)), f"{own:.2f}", f"{again:.2f}", *shown])
-    heads = ("kind", "group", "rows", "in the file", "fitted again", "without the group", "in band %", "left out %")
+            widths = [percent(width) for width in (own, again, left)]
+            covered = [coverage(odd, own, own), coverage(odd, own, left)]
+            rows.append([KINDS[kind], str(group), str(len(odd)), *widths, *covered])
+    heads = ("kind", "source", "rows", "width ± %", "read again", "read without it", "in band %", "then in band %")
     return markdown(heads, rows, 2)
+
+
+def percent(spread: float) -> str:
+    """A half width in logarithms as the percent by which its upper end lies above the middle; empty where unknown."""
+    return "" if math.isnan(spread) else f"{100 * math.expm1(spread):.0f}"
 
 
 def kernels_squared(frame: pd.DataFrame, spread: float) -> pd.Series:

@@ -18,7 +18,7 @@ COVERAGE = 0.8
 """What a band promises."""
 REJECTED = 0.05
 """Probability below which the promise counts as broken."""
-HEADS = ("rows", "median error %", "bias %", "in band %", "80 % is")
+HEADS = ("rows", "median error %", "bias %", "in band %", "band holds")
 
 
 def held_back(frame: pd.DataFrame) -> pd.DataFrame:
@@ -37,12 +37,13 @@ def covered(frame: pd.DataFrame) -> pd.Series:
 
 
 def verdict(inside: int, rows: int) -> str:
-    """Whether a two-sided exact binomial test at 5 % leaves 80 % standing."""
+    """Whether as few or as many rows in band would be no surprise if 80 % were true: a two-sided exact binomial test at
+    5 %. "too narrow" and "too wide" are bands that it rejects."""
     from scipy.stats import binomtest
 
     if binomtest(inside, rows, COVERAGE).pvalue >= REJECTED:
-        return "possible"
-    return "too many" if inside > COVERAGE * rows else "too few"
+        return "yes"
+    return "too wide" if inside > COVERAGE * rows else "too narrow"
 
 
 def cells(frame: pd.DataFrame) -> list[str]:

@@ -101,7 +101,7 @@ def test_estimate_that_does_not_fit_says_so(capsys):
     ("arguments", "words"),
     [
         (["estimate", "llama-3-8b", "-g", GPU, "--dtype", "fp8"], ["fp8", "8.9", "a100-sxm-80gb"]),
-        (["estimate", "llama-3-8b", "-g", "t4"], ["bf16", "8.0"]),
+        (["estimate", "llama-3-8b", "-g", "t4", "--dtype", "bf16"], ["bf16", "8.0"]),
         (["estimate", "lama-3-8b", "-g", GPU], ["llama-3-8b"]),
         (["estimate", "llama-3-8b", "-g", "a100-sxm-90gb"], ["a100-sxm-80gb"]),
         (["estimate", "llama-3-8b", "-g", GPU, "--dtype", "fp7"], ["fp8"]),

@@ -100,7 +100,8 @@ def test_what_is_left_out_is_said(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert run(["estimate", "bert-base", "-g", "t4", "--dtype", "fp16"]) == 0
-    assert "not shown for want of room: kind, count, tile, waves, wave eff. (a wider terminal" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not shown for want of room: kind, count, tile, waves, wave eff. (a wider terminal" in said
 
 
 def test_what_has_no_room_becomes_a_block_a_row():

@@ -255,8 +255,8 @@ def test_a_table_is_taken_as_it_is() -> None:
 
 
 def test_custom_all_reduce_serves_small_buffers_of_joined_gpus() -> None:
-    def families(gpu: str, gpus: int, message: int, op: str = "all_reduce") -> str:
-        row = {"gpu": gpu, "op": op, "dtype": "bf16", "kernel": "custom", "gpus": gpus, "message_bytes": message}
+    def families(gpu: str, gpus: int, message: int, op: str = "all_reduce", kernel: str = "custom") -> str:
+        row = {"gpu": gpu, "op": op, "dtype": "bf16", "kernel": kernel, "gpus": gpus, "message_bytes": message}
         (routed,) = route_rows(pd.DataFrame([row]))
         return routed.route.kernel
 
@@ -264,7 +264,7 @@ def test_custom_all_reduce_serves_small_buffers_of_joined_gpus() -> None:
     assert families("h100-sxm", 8, 2**23) == "collective/ring"
     assert families("rtx-pro-6000-server", 2, 4096) == "collective/custom"
     assert families("rtx-pro-6000-server", 4, 4096) == "collective/ring"
-    assert families("h100-sxm", 8, 4096, "all_to_all") == "collective/pairs"
+    assert families("h100-sxm", 8, 4096, "all_to_all", "nccl") == "collective/pairs"
 
 
 def test_a_fabric_that_nobody_measured_is_no_family() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ import numpy as np
 import pytest
 
 import archsearch
-from archsearch.cost.asked_execution import named_execution
+from archsearch.cost.asked_execution import default_execution, named_execution
 from archsearch.cost.execution import BURST, Execution
 from archsearch.cost.model import CostModel
 from archsearch.cost.quantization import quantization_record, quantized
 from archsearch.cost.releases import RELEASES
 from archsearch.cost.rewrites import rewritten
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Attention, FusedGroup, MatMul, MemoryOp, Op, OpList
@@ -155,7 +156,8 @@ def test_a_kernel_before_each_product_is_what_tables_measure() -> None:
     for execution in (BURST, run("kernel"), Execution(), Execution(compiled=True)):
         assert quantized(ops, execution) is ops
     static = lowered(ops, run("kernel", scaling="static"))
-    assert launches(static) == 3
+    assert launches(static) == launches(ops)
+    assert [op.memory_bytes() for op in static] == [op.memory_bytes() for op in ops]
     sixteen = OpList((norm(), linear(dtype=DType.BF16)))
     for how in ("eager", "fused"):
         assert quantized(sixteen, run(how)) is sixteen
@@ -211,6 +213,51 @@ def test_less_work_is_never_slower(gpu: str, batch: int) -> None:
     times = [float(model.price(config, w, way).latency_s) for way in ways]
     assert times == sorted(times)
     assert len(set(times)) == len(times)
+
+
+@pytest.mark.parametrize("gpu", ["h100-sxm", "rtx-pro-6000-server"])
+def test_known_scales_never_cost_more_than_those_found_in_every_call(gpu: str) -> None:
+    """Of a small decoder's layer, by the phase's own executions: few rows and many."""
+    config, model, compared = replace(load_preset("llama-3.2-1b"), num_layers=1), CostModel(load_gpu(gpu)), 0
+    for dtype in filter(model.gpu.supports, (DType.FP8, DType.INT8, DType.FP4)):
+        for phase, batch in ((Phase.DECODE, [1, 64]), (Phase.PREFILL, [2]), (Phase.FORWARD, [2]), (Phase.TRAIN, [2])):
+            w = Workload(phase=phase, seq_len=512, batch_size=np.array(batch), dtype=dtype)
+            for how in ("kernel", "fused", "eager"):
+                if how == "eager" and (dtype is DType.FP4 or phase is not Phase.FORWARD):
+                    continue
+                plain = replace(default_execution(w), quantization=how, compiled=how != "eager")
+                static, dynamic = (
+                    model.price(config, w, replace(plain, scaling=s)).latency_s for s in ("static", "dynamic")
+                )
+                assert (static <= dynamic).all(), (dtype, phase, how, static, dynamic)
+                compared += int((static < dynamic).any())
+    assert compared >= 10
+
+
+def test_scales_that_no_kernels_have_are_refused() -> None:
+    def reason(dtype: str, **asked: str) -> str:
+        with pytest.raises(UnsupportedError) as refused:
+            archsearch.estimate("dit-xl-2", "b200-sxm", height=256, width=256, dtype=dtype, **asked)
+        return str(refused.value)
+
+    for scale in ("tensor", "block"):
+        assert "a scale for each row of fp8" in reason("fp8", quantization="kernel", granularity=scale)
+    for scale in ("tensor", "row"):
+        assert "fp4 has a scale for each block" in reason("fp4", granularity=scale)
+    assert "no eager kernels quantize fp4" in reason("fp4", quantization="eager")
+    archsearch.estimate("dit-xl-2", "b200-sxm", height=256, width=256, dtype="fp4", granularity="block")
+
+
+def test_eager_scales_of_blocks_are_more_than_those_of_rows() -> None:
+    """One for 128 elements of a row of 3,072."""
+
+    def scales(granularity: str) -> int:
+        found = lowered([linear()], run("eager", granularity=granularity))
+        (op,) = (op for op in found if isinstance(op, MemoryOp) and op.name.endswith("scales"))
+        return int(np.asarray(op.rows) * np.asarray(op.cols))
+
+    counts = {granularity: scales(granularity) for granularity in ("tensor", "row", "block")}
+    assert counts == {"tensor": 1, "row": ROWS, "block": ROWS * 24}
 
 
 # ---- published runs

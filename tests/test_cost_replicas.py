@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from archsearch.hardware.spec import GpuSpec
 from archsearch.models.registry.families import load_preset
 from archsearch.ops import Collective, MatMul, MemoryOp
 from archsearch.search.evaluate.training_cost import TrainingCost
-from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.sections import TrainingRecord
 from archsearch.segments import Overlap, segments_of
 from archsearch.workload import Phase, Workload
 
@@ -119,6 +120,24 @@ def test_exchanges_that_outlast_the_computation_show() -> None:
     assert float(answer.latency_s) == pytest.approx(total, rel=1e-12)
     assert total == pytest.approx(sum(float(row["latency_s"]) for row in answer.rows()), rel=1e-9)
     assert float(answer.low_s) < total < float(answer.high_s)
+
+
+def test_layers_that_run_again_hide_more_by_just_their_time() -> None:
+    """A call of 100 s, 20 of them a second time: two thirds of 80, and the 20."""
+    overlap = Overlap(beside="pass", share=2 / 3, layers=4, share_again=1.0)
+    assert overlap.hidden_s(100.0, 0.2) == pytest.approx(80 * 2 / 3 + 20)
+    assert overlap.exposed_s(120.0, 100.0, 0.2) == pytest.approx(30 + 90 - 80 * 2 / 3 - 20)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_running_layers_again_is_never_faster(zero: int) -> None:
+    """Also where exchanges over PCIe outlast the computation, and checkpointing gives them more to run beside."""
+    model, config = CostModel(load_gpu("rtx-4090")), load_preset("gpt2")
+    execution = Execution(data_parallel=8, zero=zero, launch_us=0.0, correction=False)
+    work = Workload(phase=Phase.TRAIN, seq_len=512, batch_size=np.array([8, 64, 1024]))
+    plain, again = (model.price(config, w, execution).latency_s for w in (work, replace(work, checkpointing=True)))
+    assert (again >= plain).all(), (plain, again)
+    assert again[-1] > plain[-1]
 
 
 def test_pipeline_stages_exchange_and_update_at_once() -> None:

@@ -116,6 +116,8 @@ def test_what_does_not_exist_is_a_problem(page: Any, text: str, problem: str) ->
 )
 def test_synopses_and_commands_that_are_legal(command: str) -> None:
     docs_commands.check(command)
+    with pytest.raises(DocsError):
+        docs_commands.check(command.replace("archsearch ", "archsearch --no-such-option ", 1))
 
 
 def test_what_is_measured_is_left_alone(page: Any) -> None:

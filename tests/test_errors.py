@@ -50,8 +50,12 @@ def test_the_command_line_adds_its_dashes(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("value", [1, 1.5, np.int64(2), np.float64(3.0), 4])
-def test_a_number_in_range_passes(value: object) -> None:
+def test_a_number_in_range_passes(value: float) -> None:
     require_range("x", value, 1, 4)
+    require_range("x", value, float(value), float(value))
+    for low, high in ((0.5, np.nextafter(float(value), 0)), (np.nextafter(float(value), 9), 9)):
+        with pytest.raises(InvalidInputError):
+            require_range("x", value, low, high)
 
 
 @pytest.mark.parametrize(

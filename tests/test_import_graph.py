@@ -26,7 +26,8 @@ Floors = tuple[tuple[str, ...], ...]
 PACKAGE = Path(__file__).resolve().parents[1] / "archsearch"
 FLOORS: Floors = (
     ("errors", "version"),
-    ("arrays", "data", "dtypes", "keywords", "notebook_html", "ranges", "tables", "yaml_records"),
+    ("files",),
+    ("arrays", "data", "dtypes", "keywords", "notebook_html", "ranges", "tables", "yaml_keys", "yaml_records"),
     ("linear_attention", "routed_experts"),
     ("ops",),
     ("workload",),
@@ -50,7 +51,7 @@ FLOORS: Floors = (
     ("search.studies",),
     ("search.answers",),
     ("verify",),
-    ("differences", "estimate_result"),
+    ("differences", "estimate_result", "installation"),
     ("testing",),
     ("api",),
     ("plotting",),

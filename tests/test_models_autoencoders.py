@@ -13,8 +13,13 @@ from references.hunyuan_video_vae import variant
 from references.tools import Reference, dispatch, fused_sdpa, launches
 from torch.utils.flop_counter import FlopCounterMode
 
+import archsearch
 from archsearch.dtypes import DType
-from archsearch.models.registry.families import load_preset
+from archsearch.errors import UnsupportedError
+from archsearch.models.base import Modality
+from archsearch.models.registry.families import load_preset, preset_names
+from archsearch.pipeline.make_plan import make_plan
+from archsearch.pipeline.request import Deployment
 from archsearch.workload import Phase, Workload
 
 IMAGES = ["sdxl-vae", "flux-vae", "dc-ae-f32c32", "dc-ae-f64c128"]
@@ -104,3 +109,22 @@ def test_widths_may_be_arrays() -> None:
         assert grid.parameters()[i] == one.parameters()
         assert grid.lower(w).flops()[i] == one.lower(w).flops()
         assert grid.memory(w).activations[i] == one.memory(w).activations
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "int8", "int8_weight_only", "int4_weight_only"])
+def test_formats_that_no_layer_runs_in_are_refused(dtype: str) -> None:
+    """By every family of autoencoders, and by a pipeline's decoder: one rule."""
+    configs = {name: load_preset(name) for name in preset_names()}
+    found = {c.family: name for name, c in configs.items() if c.modality is Modality.AUTOENCODER}
+    assert len(found) >= 6
+    for family, name in found.items():
+        with pytest.raises(UnsupportedError, match=f"{dtype} is of linear layers in blocks, and {family} has none"):
+            archsearch.estimate(name, "h100-sxm", dtype=dtype)
+    with pytest.raises(UnsupportedError, match=f"{dtype}: autoencoders run in 16 or 32 bits"):
+        make_plan("flux-dev", "h100-sxm", decoder_dtype=dtype)
+
+
+def test_what_stands_beside_a_transformer_of_4_bit_weights_keeps_its_16_bits() -> None:
+    assert Deployment(dtype=DType.INT4_WEIGHT_ONLY).base_dtype is DType.BF16
+    assert Deployment(dtype=DType.FP8).base_dtype is DType.BF16
+    assert Deployment(dtype=DType.FP16).base_dtype is DType.FP16

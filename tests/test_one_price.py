@@ -13,7 +13,7 @@ from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import load_preset
 from archsearch.pipeline import load_pipeline
 from archsearch.search.evaluate.training_cost import TrainingCost
-from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.sections import TrainingRecord
 from archsearch.verify.compare import predicted
 from archsearch.workload import Phase, Workload
 

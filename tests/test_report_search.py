@@ -15,7 +15,7 @@ from witness_files import SPACE
 
 from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError
-from archsearch.report.files import check_path, default_path, write_text, write_whole
+from archsearch.report.files import check_path, default_path
 from archsearch.report.texts import amount
 from archsearch.report.web_page import Page, Section, safe_json
 from archsearch.report.write import write_page
@@ -153,31 +153,7 @@ def test_without_a_path_it_goes_beside_under_the_name_of_its_source(
     assert default_path("mod:make").name == "mod-make-report.html"
 
 
-def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "r.html"
-    path.write_text("old")
-    path.chmod(0o640)
-
-    def half(temporary: Path) -> None:
-        temporary.write_text("ne")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(InvalidInputError, match=r"r\.html: cannot be written: No space left on device"):
-        write_whole(path, half)
-    assert path.read_text() == "old"
-    assert write_text(path, "nëw") == 4
-    assert path.read_text() == "nëw"
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
-
-
-def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        write_text(tmp_path / "r.html", "x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "r.html").stat().st_mode & 0o777 == 0o640
+def test_a_directory_in_the_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="a directory is in the report's place"):
         check_path(_made(tmp_path / "d.html"))
 

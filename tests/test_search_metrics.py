@@ -23,7 +23,7 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
 from archsearch.search.evaluate.training_cost import TrainingCost, layout_of
 from archsearch.search.explore.enumeration import sweep
-from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.sections import TrainingRecord
 from archsearch.search.space.space import load_space, parse_space
 from archsearch.search.studies.study import run_study, study_frame
 from archsearch.segments import SegmentedOps, segments_of

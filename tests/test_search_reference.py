@@ -14,7 +14,7 @@ from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.fidelity import Fidelity, candidates, waiting_trials, work
 from archsearch.search.pareto import non_dominated, objective_matrix
-from archsearch.search.space.schema import Budget
+from archsearch.search.space.sections import Budget
 from archsearch.search.space.space import SearchSpace, load_space
 from archsearch.search.studies.ledger import insert
 from archsearch.search.studies.study import create_study, run_study

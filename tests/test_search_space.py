@@ -182,6 +182,16 @@ def test_mistakes_name_file_line_and_field(toy_file: Path, old: str, new: str, m
         parse_space(edited(toy_file, old, new))
 
 
+def test_an_expression_is_refused_at_its_own_line(toy_file: Path) -> None:
+    path = toy_file.with_name("edited.yaml")
+    path.write_text(toy_file.read_text() + "references:\n  - a\n")
+    text = path.read_text().replace("hidden_size // head_dim", "hidden_size.real")
+    path.write_text(text)
+    line = 1 + next(i for i, row in enumerate(text.splitlines()) if "hidden_size.real" in row)
+    with pytest.raises(InvalidInputError, match=rf"edited\.yaml:{line}: derived\.num_attention_heads: expression"):
+        parse_space(path)
+
+
 def test_unknown_space_lists_near_names(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSEARCH_SPACES", str(toy_file.parent))
     assert load_space("toy").name == "toy"

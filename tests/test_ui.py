@@ -12,10 +12,14 @@ import pytest
 from archsearch.cli.main import run
 from archsearch.errors import ArchSearchError
 from archsearch.models.registry.families import load_preset
+from archsearch.pipeline.codesign import PipelineConfig
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.explore.enumeration import enumerate_space
-from archsearch.ui.front_place import Fronts, beaten_by, nearest_space, place_of, spaces_of
+from archsearch.search.space.space import load_space
+from archsearch.ui.front_place import Fronts, beaten_by, in_space, nearest_space, place_of, sampling_of, spaces_of
 from archsearch.ui.knobs import families_with_presets, model_knobs, phases_of, workload_knobs
-from archsearch.ui.serve import FIRST_PORT, free_port, is_loopback, url_of
+from archsearch.ui.serve import FIRST_PORT, free_port, is_loopback, names_of, url_of
 from archsearch.ui.state import State
 from archsearch.ui.what_if import FILE, Answer, Refusal, Selection, what_if
 
@@ -96,7 +100,10 @@ REFUSED = {
     "half a layer": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 1.5}), "a whole number, not 1.5"),
     "too large": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 10**12}), "at most 2147483648"),
     "too long": (Selection(gpu="l4", model="bert-base", workload={"seq_len": 4096}), "512 learned positions"),
-    "an empty size": (Selection(gpu="l4", model="bert-base", workload={"batch_size": 0}), "from 1 to 2147483648, not 0"),
+    "an empty size": (
+        Selection(gpu="l4", model="bert-base", workload={"batch_size": 0}),
+        "from 1 to 2147483648, not 0",
+    ),
     "no such model": (Selection(gpu="l4", model="<b>bert</b>"), "<b>bert</b>: no such file"),
     "no such GPU": (Selection(gpu="l5", model="bert-base"), "unknown GPU 'l5'"),
     "no such phase": (Selection(gpu="l4", model="bert-base", workload={"phase": "decode"}), "no decode phase"),
@@ -116,6 +123,21 @@ def test_every_rule_that_a_model_breaks_is_told() -> None:
     assert isinstance(answer, Refusal)
     assert "num_layers must be at least 1" in answer.reasons
     assert "num_key_value_heads must divide num_attention_heads" in answer.reasons
+
+
+def test_remedies_are_the_nearest_values_that_make_a_model() -> None:
+    """768 / 7 is no head; by hand: 6 and 8 heads divide 768 into even heads, and 7 even heads make a multiple of 14, of
+    which 896 is one of the slider's steps of 64."""
+    selection = Selection(gpu="l4", model="modernbert-base", changes={"num_attention_heads": 7})
+    answer = what_if(selection)
+    assert isinstance(answer, Refusal)
+    assert dict(answer.remedies) in (
+        {"num_attention_heads": 6, "hidden_size": 896},
+        {"num_attention_heads": 8, "hidden_size": 896},
+    )
+    for name, value in answer.remedies:
+        changes = {**selection.changes, name: value}
+        assert isinstance(what_if(Selection(gpu="l4", model="modernbert-base", changes=changes)), Answer)
 
 
 def test_every_preset_can_be_turned_within_its_sliders() -> None:
@@ -167,7 +189,20 @@ def test_the_space_of_a_size() -> None:
     assert nearest_space("decoder", 1.2e8) == "gpt2-shape"
     assert nearest_space("decoder", 7e9) == "llama-7b-shape"
     assert nearest_space("autoencoder-kl", 1e8) is None
-    assert spaces_of("sana") == ()
+    assert nearest_space("wan", 1.3e9) == "wan-class-video"
+    assert spaces_of("dit") == ("dit-xl-2-shape", "dit-xl-budget")
+
+
+def test_a_transformer_stands_in_a_pipelines_space_as_its_baseline_is_sampled() -> None:
+    space = load_space("wan-class-video")
+    evaluator = Evaluator(space, resolve_pool("h100-sxm"))
+    baseline = evaluator.baseline_config()
+    assert isinstance(baseline, PipelineConfig)
+    assert sampling_of(space) == {"num_inference_steps": 50, "guidance_passes": 2, "distilled": 0}
+    whole = in_space(baseline.transformer(), space)
+    assert whole.to_dict() == baseline.to_dict()
+    dit = load_preset("dit-xl-2")
+    assert in_space(dit, load_space("dit-xl-2-shape")) is dit
 
 
 def test_an_address_says_what_a_page_starts_with_and_leads_back() -> None:
@@ -224,6 +259,8 @@ def test_ports_and_addresses() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")] == [
         True, True, True, False, False,
     ]  # fmt: skip
+    assert "example.org" not in names_of("127.0.0.1")
+    assert names_of("0.0.0.0") == ("*",)
     assert url_of("0.0.0.0", 80) == "http://127.0.0.1:80/"
     assert url_of("::1", 80) == "http://[::1]:80/"
 

@@ -35,14 +35,14 @@ def test_tables_are_of_odd_rows_that_nothing_makes_doubtful(modules: tuple[Modul
     tables, _ = modules
     # rows 1 and 3 count: 1 / 1.0 and 1 / 2.0, of which the second lies outside [0.8, 1.25]; row 5 is doubtful
     frame = _runs([9.0, 1.0, 9.0, 2.0, 9.0, 4.0], [None] * 5 + ["rounded"])
-    assert "| image generation | 2 | 25.0 | -25.0 | 50 | possible |" in tables.by_kind(frame)
+    assert "| image generation | 2 | 25.0 | -25.0 | 50 | yes |" in tables.by_kind(frame)
     assert "| image generation | rounded | 1 | 75.0 | -75.0 | 0 |" in tables.doubtful(frame)
 
 
 @pytest.mark.parametrize(
     ("inside", "rows", "said"),
     # 0.2^2 = 0.04 for none of two; 0.8^13 = 0.055 and 0.8^16 = 0.028 for all, plus what is as rare below
-    [(0, 2, "too few"), (1, 2, "possible"), (13, 13, "possible"), (20, 20, "too many"), (80, 100, "possible")],
+    [(0, 2, "too narrow"), (1, 2, "yes"), (13, 13, "yes"), (20, 20, "too wide"), (80, 100, "yes")],
 )
 def test_a_verdict_is_a_binomial_test(
     modules: tuple[ModuleType, ModuleType], inside: int, rows: int, said: str
@@ -59,3 +59,8 @@ def test_a_width_is_the_least_that_holds_four_rows_of_five(modules: tuple[Module
     assert width == pytest.approx(np.sqrt(0.5**2 - own))
     assert fits.coverage(frame, 0.1, width) == "80"
     assert fits.coverage(frame, 0.1, width * 0.99) == "60"
+
+
+def test_a_width_is_told_in_percent(modules: tuple[ModuleType, ModuleType]) -> None:
+    _, fits = modules
+    assert [fits.percent(width) for width in (0.0, np.log(1.25), np.log(2.0), np.nan)] == ["0", "25", "100", ""]

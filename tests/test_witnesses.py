@@ -41,6 +41,7 @@ ECHO = {
     "pipeline",
     "name",
     "space",
+    "set",
     "prefer",
     "objective",
     "strategy",

@@ -155,11 +155,13 @@ POOL = {"--hardware": "-g l4"}
 IMAGE = "pixart-sigma -g h100-sxm --height 256 --width 256 --launch-us 0"
 VIDEO = "wan2.1-1.3b -g h100-sxm --height 256 --width 256 --launch-us 0 --steps 50"
 SEARCH = "--launch-us 0 -g h100-sxm"
+WRITTEN = "spaces new dit -o {out}/new.yaml"
 DITS, TINY = f"{{dits}} {SEARCH}", f"{{space}} {SEARCH}"
 SPACE_RUN = {
     **EXECUTION,
     "--data-parallel": "--data-parallel 2",
     "--zero": refused("--zero 1"),
+    "--set": ("", "--set workload.batch_size=3"),
     "--hardware": "-g l4",
     "--weights": ("-g h100-sxm,l4", "-g h100-sxm,l4 --weights h100-sxm=0.9,l4=0.1"),
     **PROFILES,
@@ -207,6 +209,7 @@ VERBS: dict[str, Verb] = {
         {
             "--hardware": "-g l4",
             "--checkpointing": ("--phase train", "--phase train --checkpointing"),
+            "--set": at("explain {space}:1", "", "--set workload.batch_size=3"),
             "--storage": refused("--storage {store}", base="explain done:1"),
             "--allow-code": refused("--allow-code", base="explain {mine}:tower -g h100-sxm"),
             **JSON,
@@ -339,9 +342,24 @@ VERBS: dict[str, Verb] = {
         {"--differing": "--differing", **JSON, "--profiles": "--profiles {profiles}"},
     ),
     "models list": Verb("models list", JSON),
+    "doctor": Verb("doctor", {**JSON, "--profiles": "--profiles {profiles}"}),
     "models show": Verb("models show bert-base", JSON),
+    "models fields": Verb("models fields decoder", JSON),
     "spaces list": Verb("spaces list", JSON),
     "spaces show": Verb("spaces show {space}", JSON),
+    "spaces new": Verb(
+        "spaces new dit",
+        {
+            "--output": files("--output {out}/new.yaml"),
+            "--like": "--like dit-b-2",
+            "--hardware": "-g t4",
+            "--name": "--name other",
+            "--overwrite": refused("--overwrite", base=f"{WRITTEN}; {WRITTEN}"),
+            **JSON,
+            "--profiles": refused("--profiles {profiles}", base="spaces new dit -g own-gpu"),
+        },
+    ),
+    "spaces schema": Verb("spaces schema", {"--of": "--of pipeline", **JSON}),
 }
 
 NEW = "--storage {out}/new.journal --name s"
@@ -460,7 +478,7 @@ VERBS |= {
         "ui",
         {},
         exempt=dict.fromkeys(
-            ("--model", "--hardware", "--host", "--port", "--browser", "--json", "--profiles"),
+            ("--model", "--hardware", "--storage", "--host", "--port", "--browser", "--json", "--profiles"),
             "serves until it is stopped (tests/test_ui.py, tests/browser)",
         ),
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from archsearch.cost.calibration import CORRECTIONS, CalibrationFile, read_calibration
 from archsearch.cost.correction import Correction
+from archsearch.files import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def write_calibration(calibrated: Calibrated, directory: Path, *, only: str = ""
         old = {k: fit for k, fit in (kept[name].kernels if name in kept else {}).items() if not k.startswith(only)}
         kernels = old | (files[name].kernels if name in files else {})
         paths.append(directory / f"{name}.yaml")
-        paths[-1].write_text(_yaml(file.model_copy(update={"kernels": dict(sorted(kernels.items()))})))
+        write_text(paths[-1], _yaml(file.model_copy(update={"kernels": dict(sorted(kernels.items()))})))
     origin = {
         f.serves[0]: {"source": f.source, "date": f.date, "code_version": f.code_version} for f in calibrated.files
     }
@@ -42,7 +43,7 @@ def write_calibration(calibrated: Calibrated, directory: Path, *, only: str = ""
         old_networks = json.loads(path.read_text())["kernels"] if only and path.is_file() else {}
         networks = {kernel: correction.to_json() for kernel, correction in sorted(corrections.items())}
         networks = {k: network for k, network in old_networks.items() if not k.startswith(only)} | networks
-        path.write_text(json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
+        write_text(path, json.dumps({"gpu": gpu, **origin[gpu], "kernels": networks}) + "\n")
         paths.append(path)
     return paths
 

@@ -41,6 +41,7 @@ from archsearch.bench.fit import Group
 from archsearch.bench.measurement_columns import positive_numbers, whole_numbers
 from archsearch.bench.own_tables import is_results, reuse
 from archsearch.bench.routed import Routed
+from archsearch.bench.row_checks import ATTENTION_OPS, COLLECTIVES, check_rows
 from archsearch.bench.whole_models import is_whole_model_table, tidy
 from archsearch.cost.collectives import collective_routes
 from archsearch.cost.routes import (
@@ -53,8 +54,9 @@ from archsearch.cost.routes import (
     scaled_route,
 )
 from archsearch.dtypes import DType
-from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
+from archsearch.hardware.formats import format_on
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Convolution
 from archsearch.tables import read_table
@@ -63,8 +65,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GEMM_OPS = ("linear", "bmm")
-ATTENTION_OPS = ("attention", "decode_attention")
-COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 COLLECTIVE_DIMENSIONS = ("gpus", "message_bytes")
 DIMENSIONS = {
     "linear": ("m", "n", "k"),
@@ -122,16 +122,18 @@ def route_rows(frame: pd.DataFrame) -> Iterator[Routed]:
     """Split a table by (gpu, op, dtype) and by the kernel that serves each row.
 
     Raises:
-        InvalidInputError: missing dimensions, or values that are not positive whole numbers.
+        InvalidInputError: missing dimensions, values that are not positive whole numbers, or rows that nothing can
+            have run (``check_rows``).
         UnknownNameError: unknown GPU or dtype.
         UnsupportedError: an op that this GPU cannot run in this format.
     """
     for (gpu_name, op, dtype_text), part in frame.groupby(["gpu", "op", "dtype"], sort=False):
-        gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
-        if str(dtype_text).lower() == "nvfp4" and gpu.vendor != "nvidia":
-            raise UnsupportedError(f"{gpu.id}: nvfp4 is NVIDIA's block format (Blackwell); fp4 units here take mxfp4")
+        gpu = load_gpu(str(gpu_name))
+        dtype = format_on(str(dtype_text), [gpu])
         positions = frame.index.get_indexer(part.index)
-        dims = _dimensions(part, str(op), positions)
+        labels = part.index.to_numpy(dtype=np.int64) if part.index.inferred_type == "integer" else positions
+        dims = _dimensions(part, str(op), labels)
+        check_rows(str(op), part, dims, labels)
         if "kv_dtype" in part and op in ATTENTION_OPS:
             dims["kv_share"] = _cache_share(part, dtype)
         if "buffers" in part and op != "convolution":

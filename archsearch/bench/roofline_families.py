@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archsearch.bench.fit import Group, fit
-from archsearch.bench.measurements import COLLECTIVES, group_of, route_rows
+from archsearch.bench.measurements import group_of, route_rows
 from archsearch.bench.own_tables import is_results, unserved
+from archsearch.bench.row_checks import COLLECTIVES
 from archsearch.bench.unseen import MIN_ROWS, kernel_fit, pool, rounded, thinned, unseen_rows
 from archsearch.cost.calibration import KernelFit
 from archsearch.cost.kernels.kernel_cost import KernelModel

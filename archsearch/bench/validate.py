@@ -48,7 +48,9 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
     Raises:
         ArchSearchError: see ``route_rows``.
     """
-    blind = frame.drop(columns=["latency_us", "latency_ms"], errors="ignore").reset_index(drop=True)
+    blind = frame.drop(columns=["latency_us", "latency_ms"], errors="ignore")
+    if not blind.index.is_unique:
+        blind = blind.reset_index(drop=True)  # of several files: errors then count rows of all
     if is_whole_model_table(blind.drop(columns="op")) and (blind["op"] == OP).all():
         return frame.assign(**predict_models(blind, correction=correction))
     out = {c: np.full(len(frame), np.nan) for c in ("predicted_us", "low_us", "high_us", "roofline_us")}
@@ -78,7 +80,7 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
     """A table of measurements with its predictions (see ``predict_frame``) and checked ``latency_us``.
 
     Raises:
-        InvalidInputError: the table lacks latency_us, or nothing is left of the split.
+        InvalidInputError: the table lacks latency_us, nothing is left of the split, or a row is none (``route_rows``).
     """
     frame = read_measurements(path)
     if split is not None:
@@ -89,7 +91,13 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
             raise InvalidInputError(f"{path}: no row has split {split!r}")
     if "latency_us" not in frame:
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
-    return predict_frame(frame, correction=correction).assign(latency_us=positive_numbers(frame, "latency_us", path))
+    try:
+        predicted = predict_frame(frame, correction=correction)
+    except InvalidInputError as error:
+        if not str(error).startswith("row "):
+            raise
+        raise InvalidInputError(f"{path}: {error}") from None
+    return predicted.assign(latency_us=positive_numbers(frame, "latency_us", path))
 
 
 def scores_of(predicted: pd.DataFrame, by: Sequence[str] = GROUP) -> dict[str, object]:

@@ -16,9 +16,9 @@ from archsearch.bench.measurement_columns import whole_numbers
 from archsearch.bench.roofline import op_roofline_s
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
-from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
 from archsearch.hardware.database import load_gpu
+from archsearch.hardware.formats import format_on
 from archsearch.models.registry.families import load_preset
 from archsearch.models.registry.load import load_model
 from archsearch.workload import Phase, Workload
@@ -83,7 +83,8 @@ def predict_models(frame: pd.DataFrame, *, correction: bool = True) -> dict[str,
         if str(model) in NO_FAMILY:
             out["skipped"][index] = f"{model}: {NO_FAMILY[str(model)]}"
             continue
-        gpu, dtype = load_gpu(str(gpu_name)), DType.parse(str(dtype_text))
+        gpu = load_gpu(str(gpu_name))
+        dtype = format_on(str(dtype_text), [gpu])
         batch, seq = (whole_numbers(part[c], c, OP, index).astype(np.int64) for c in ("batch", "seq"))
         workload = Workload(phase=Phase.FORWARD, batch_size=batch, seq_len=seq, dtype=dtype)
         execution = replace(BURST, attention="eager", correction=correction)

@@ -10,6 +10,7 @@ import typer
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import note, print_json
+from archsearch.files import write_text
 
 if TYPE_CHECKING:
     from archsearch.models.base import ModelConfig
@@ -49,7 +50,7 @@ def build(
         chosen = _named(model, hardware, workload)
     script = build_script(chosen.config, chosen.workload, f"{model}, built by archsearch.{chosen.about}")
     if output is not None:
-        output.write_text(script, encoding="utf-8")
+        write_text(output, script)
         note(f"wrote {output}")
     if json:
         print_json(_document(model, chosen, script))

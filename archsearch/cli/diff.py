@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as parser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ Answer = Annotated[
 
 def diff(first: Answer, second: Answer, json: Json = False, profiles: Profiles = None) -> None:
     """Compare two answers: the fields of model, workload and execution that differ, and the seconds of each."""
-    from archsearch.api import diff as compared
+    from archsearch.differences import diff as compared
 
     difference = compared(_read(first), _read(second))
     if json:
@@ -41,11 +40,9 @@ def _cell(value: object) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     from archsearch.errors import InvalidInputError
+    from archsearch.files import read_json
 
-    try:
-        document = parser.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: no JSON answer: {error}") from None
+    document = read_json(path)
     if not isinstance(document, dict):
         raise InvalidInputError(f"{path}: no answer of `estimate --json` or `pipeline estimate --json`")
     return document

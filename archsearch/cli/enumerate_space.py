@@ -9,8 +9,8 @@ import typer
 
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
-from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler
-from archsearch.cli.output import note, print_json, print_table, say, say_prices
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Scheduler, SetKeys
+from archsearch.cli.output import changes_line, note, print_json, print_table, say, say_prices
 
 SHOWN = 20
 
@@ -21,6 +21,7 @@ def enumerate_space(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the front to this .parquet, .csv or .json file.")
     ] = None,
+    set_keys: SetKeys = None,
     scheduler: Scheduler = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
@@ -32,7 +33,7 @@ def enumerate_space(
     """Evaluate every architecture of a space and keep the exact Pareto front."""
     from archsearch.search.explore.enumeration import sweep
 
-    result = sweep(execution.on(space), pool.pool, scheduler=scheduler)
+    result = sweep(execution.on(space, set_keys), pool.pool, scheduler=scheduler)
     if output is not None:
         result.write(output)
     if json:
@@ -43,6 +44,8 @@ def enumerate_space(
         f"{result.legal:,} legal, {result.valid:,} valid, "
         f"in {result.evaluation_s:.2f} s ({result.architectures_per_s:,.0f}/s)"
     )
+    if result.space.changes:
+        say(f"  set         {changes_line(result.space.changes)}")
     say(f"  execution   {result.space.execution.line()}")
     for reason, count in sorted(result.rejected.items(), key=lambda item: -item[1])[:5]:
         say(f"  {count:,} rejected: {reason}")

@@ -9,7 +9,17 @@ import typer
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowCode, Checkpointing, Gpu, Json, Profiles, WorkloadOptions
-from archsearch.cli.output import gibibytes, millions, milliseconds, note, print_json, print_table, rate, say
+from archsearch.cli.output import (
+    gibibytes,
+    millions,
+    milliseconds,
+    note,
+    note_assumed,
+    print_json,
+    print_table,
+    rate,
+    say,
+)
 
 if TYPE_CHECKING:
     from archsearch.api import EstimateResult
@@ -44,6 +54,7 @@ def estimate(
         **workload.fields,
         **execution.changes,
     )
+    execution.note_idle()
     if json:
         print_json(result.to_dict())
     else:
@@ -52,9 +63,9 @@ def estimate(
 
 def _print(result: EstimateResult) -> None:
     from archsearch.cost.execution import Execution
+    from archsearch.hardware import load_gpu
 
-    if result.assumed:
-        note(f"assumed {', '.join(result.assumed)}")
+    note_assumed(result.assumed, [load_gpu(result.hardware)])
     work = result.workload
     shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("phase", "dtype"))
     gpus = f"{result.gpus} x " if result.gpus > 1 else ""

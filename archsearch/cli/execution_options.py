@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from archsearch.cli.groups import option, option_name, said
+from archsearch.cli.options import keys_set
+from archsearch.cli.output import note
 from archsearch.cost.execution import ExecutionFields
 
 if TYPE_CHECKING:
@@ -34,13 +36,20 @@ class ExecutionOptions:
         """The options that were given."""
         return [option_name(name) for name in said(self)]
 
-    def on(self, space: str) -> SearchSpace:
-        """A space by name or file, run as was said, or as it says itself.
+    def note_idle(self) -> None:
+        """Say what of it changes nothing where one model runs alone: what stands beside a pipeline's graph launches
+        its own kernels, a model in a graph launches none."""
+        if self.changes.get("cuda_graphs") and self.changes.get("launch_us"):
+            graphs, launch = option_name("cuda_graphs"), option_name("launch_us")
+            note(f"{launch} has no effect beside {graphs}: a replayed graph launches all its kernels at once")
+
+    def on(self, space: str, keys: list[str] | None = None) -> SearchSpace:
+        """A space by name or file, with keys set as ``--set`` says, run as was said, or as it says itself.
 
         Raises:
-            UnknownNameError, InvalidInputError: no such space, or what was said names no execution.
+            UnknownNameError, InvalidInputError: no such space or key, or what was said names no execution.
         """
         from archsearch.search.space.space import load_space
 
-        loaded = load_space(space)
+        loaded = load_space(space).with_keys(keys_set(keys))
         return loaded.with_execution(self.execution, self.changes) if self.flags else loaded

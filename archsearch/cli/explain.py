@@ -8,8 +8,18 @@ import typer
 
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
-from archsearch.cli.options import AllowCode, Checkpointing, Json, Pool, Profiles, Storage, WorkloadOptions
-from archsearch.cli.output import print_json, say
+from archsearch.cli.options import (
+    AllowCode,
+    Checkpointing,
+    Json,
+    Pool,
+    Profiles,
+    SetKeys,
+    Storage,
+    WorkloadOptions,
+    keys_set,
+)
+from archsearch.cli.output import note_assumed, print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.answers.explain import Explanation
@@ -22,6 +32,7 @@ def explain(
     ],
     hardware: Pool = None,
     checkpointing: Checkpointing = False,
+    set_keys: SetKeys = None,
     storage: Storage = None,
     allow_code: AllowCode = False,
     json: Json = False,
@@ -33,24 +44,36 @@ def explain(
     """Explain an architecture on a GPU. A study's architecture is explained in the study's terms and workload."""
     source, _, rank = model.rpartition(":")
     if source and rank.isascii() and rank.isdigit():
+        from archsearch.search.answers.candidates import changed_source
         from archsearch.search.answers.ranked import explain_ranked
 
         more = ["--checkpointing"] if checkpointing else []
         workload.refuse(f"{model}: a study's architecture keeps its workload and execution", *more, *execution.flags)
-        explanation: Explanation = explain_ranked(source, int(rank), hardware, storage=storage)
+        chosen = changed_source(source, keys_set(set_keys), storage) if set_keys else source
+        explanation: Explanation = explain_ranked(chosen, int(rank), hardware, storage=storage)
+    elif set_keys:
+        from archsearch.errors import InvalidInputError
+
+        raise InvalidInputError(
+            f"--set changes a space, and {model} is a model: name SPACE:RANK, or use its own options"
+        )
     else:
         from archsearch.api import explain as explained
         from archsearch.search.evaluate.pool_models import resolve_pool
 
+        pool = resolve_pool(hardware)
         explanation = explained(
             model,
-            resolve_pool(hardware),
+            pool,
             checkpointing=checkpointing,
             execution=execution.execution,
             allow_code=allow_code,
             **workload.fields,
             **execution.changes,
         )
+        execution.note_idle()
+        if not json:
+            note_assumed(explanation.assumed, pool.gpus)
     if json:
         print_json(explanation.to_dict())
     else:

@@ -6,62 +6,60 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
 
-from archsearch.cli import (
-    bench,
-    build,
-    diff,
-    enumerate_space,
-    estimate,
-    explain,
-    hardware,
-    models,
-    pipeline,
-    quality,
-    recommend,
-    report,
-    serve,
-    spaces,
-    ui,
-    validate,
-)
-from archsearch.cli import study as study_verbs
 from archsearch.cli.groups import option_name
 from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
+from archsearch.cli.verbs import VERBS
 from archsearch.errors import ArchSearchError
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="archsearch",
-    help="Design transformers for the GPU they will run on.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(hardware.app, name="hardware")
-app.add_typer(models.app, name="models")
-app.add_typer(spaces.app, name="spaces")
-app.add_typer(study_verbs.app, name="study")
-app.add_typer(bench.app, name="bench")
-app.add_typer(pipeline.app, name="pipeline")
-app.add_typer(serve.app, name="serve")
-app.command("estimate")(estimate.estimate)
-app.command("enumerate")(enumerate_space.enumerate_space)
-app.command("build")(build.build)
-app.command("diff")(diff.diff)
-app.command("recommend")(recommend.recommend)
-app.command("explain")(explain.explain)
-app.command("report")(report.report)
-app.command("validate")(validate.validate)
-app.command("quality")(quality.quality)
-app.command("ui")(ui.ui)
+COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
+"""Set by a shell that asks for completions."""
+
+
+@cache
+def application(verb: str | None = None) -> typer.Typer:
+    """The command line with all verbs, or with the one of that name; of an empty name, with verbs that are listed and
+    no more."""
+    app = typer.Typer(
+        name="archsearch",
+        help="Design transformers for the GPU they will run on.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for known in VERBS:
+        if verb == "":
+            known.list_in(app)
+        elif verb in (None, known.name):
+            known.attach(app)
+    return app
+
+
+def _asked(arguments: Sequence[str]) -> str | None:
+    """What ``application`` needs for these arguments: a verb that comes first is the only one, and the root's help
+    lists them."""
+    if COMPLETION_VARIABLE in os.environ:
+        return None
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return ""
+    return next((known.name for known in VERBS if known.name == arguments[0]), None)
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """``app`` is the whole command line, made when it is first asked for."""
+    if name == "app":
+        return application()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _version(value: bool) -> None:
@@ -72,7 +70,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -83,7 +80,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 on success, 2 with one line on stderr for a user's mistake."""
+    """Run the command line and exit: 0 on success, 2 with a line on stderr for each of a user's mistakes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? for a box line, not a traceback
@@ -106,7 +103,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        status = application(_asked(given))(args=given, standalone_mode=False)
         sys.stdout.flush()
         return int(status) if isinstance(status, int) else 0
     except ArchSearchError as error:
@@ -129,7 +127,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(message: str) -> int:
     lines = (" ".join(line.split()) for line in message.splitlines())  # a file's problems come one a line
-    print(f"archsearch: {'; '.join(line for line in lines if line)}", file=sys.stderr)
+    print("\n".join(f"archsearch: {line}" for line in lines if line), file=sys.stderr)
     return USER_MISTAKE
 
 

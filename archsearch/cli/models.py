@@ -1,4 +1,4 @@
-"""``archsearch models``: presets."""
+"""``archsearch models``: presets, and the fields of their families."""
 
 from __future__ import annotations
 
@@ -42,3 +42,21 @@ def show(
 
     print(yaml.safe_dump(document, sort_keys=False), end="")
     print(f"# {int(config.parameters()):,} parameters")
+
+
+@app.command("fields")
+def list_fields(
+    family: Annotated[str, typer.Argument(help="A family; `archsearch models list` shows it beside each preset.")],
+    json: Json = False,
+) -> None:
+    """List the fields of a family: type, default, meaning."""
+    from archsearch.models.family_fields import family_fields
+    from archsearch.models.registry.families import get_family
+
+    found = family_fields(family, get_family(family))
+    if json:
+        print_json([field.to_dict() for field in found])
+        return
+    table = [(f.name, f.type, "required" if f.default is None else f.default, f.meaning) for f in found]
+    columns = ("field", "type", "default", "meaning")
+    print_table(f"fields of family {family}", columns, table, left=columns)

@@ -71,6 +71,15 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Enumerate on the workers of this Dask scheduler."),
 ]
+SetKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A key of the space's file set otherwise: workload.batch_size=8, dimensions.num_layers.choices=[12,24]; "
+        "repeatable.",
+    ),
+]
 Correction = Annotated[
     bool,
     typer.Option("--correction/--no-correction", help="Learned correction of matrix products, or mechanism alone."),
@@ -88,6 +97,19 @@ AllowCode = Annotated[
         "--allow-code", callback=_use_code, help="Run the code that MODEL (module:function) or its study names."
     ),
 ]
+
+
+def keys_set(texts: list[str] | None) -> dict[str, object]:
+    """What ``--set`` says.
+
+    Raises:
+        InvalidInputError: no KEY=VALUE, or no YAML value.
+    """
+    if not texts:
+        return {}
+    from archsearch.search.space.changes import parse_changes
+
+    return parse_changes(texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
@@ -16,7 +16,7 @@ from archsearch.cli.table import drawn_table
 from archsearch.errors import ArchSearchError
 
 if TYPE_CHECKING:
-    from archsearch.hardware import Quotes
+    from archsearch.hardware import GpuSpec, Quotes
 
 LEAST_WIDTH = 40
 
@@ -57,6 +57,17 @@ def worded(value: object) -> str:
     return value.spelled(option_name) if isinstance(value, ArchSearchError) else str(value)
 
 
+def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
+    """A line on stderr with what was assumed (``name=value``), and why where it is not the usual format."""
+    from archsearch.dtypes import DType
+
+    without = [gpu.id for gpu in gpus if not gpu.supports(DType.BF16)]
+    other = (f"dtype={DType.FP16.value}", f"dtype={DType.FP32.value}")
+    why = f" (no {DType.BF16.value} on {', '.join(without)})" if without else ""
+    if assumed:
+        note(f"assumed {', '.join(item + why if item in other else item for item in assumed)}")
+
+
 def note(text: str) -> None:
     """A line for people on stderr, folded at words where that is a terminal."""
     print(folded(text, sys.stderr), file=sys.stderr)
@@ -84,6 +95,11 @@ def _folded(line: str, width: int) -> list[str]:
     below = " " * (label.end() if label else lead + 2)
     whole = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
+
+
+def changes_line(changes: Mapping[str, object]) -> str:
+    """What was set in a space's file, as ``--set`` takes it."""
+    return ", ".join(f"{key}={json.dumps(value, default=str)}" for key, value in changes.items())
 
 
 def say_prices(quotes: Quotes, give: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.invocation import command_line
-from archsearch.cli.output import GIVE_PRICE, gibibytes, note, print_json, print_table, say, say_prices
+from archsearch.cli.output import GIVE_PRICE, gibibytes, note, note_assumed, print_json, print_table, say, say_prices
 
 if TYPE_CHECKING:
     from archsearch.hardware.spec import GpuSpec
@@ -65,9 +65,9 @@ def _placement(e: PipelineEstimate) -> dict[str, Any]:
 
 def _print(e: PipelineEstimate, d: dict[str, Any]) -> None:
     from archsearch.cost.execution import Execution
+    from archsearch.hardware import load_gpu
 
-    if d["assumed"]:
-        note(f"assumed {', '.join(d['assumed'])}")
+    note_assumed(d["assumed"], [load_gpu(d["hardware"])])
     for missing in d["not_costed"]:
         note(f"no family for {missing}: its weights are counted, its time is not")
     r = d["request"]
@@ -148,7 +148,17 @@ def answer_fits(pipeline: str, where: str, plan_on: Callable[[GpuSpec], Plan], j
         return
     print_table(
         f"{pipeline}: where it fits",
-        ("GPU", "GiB", "fits as asked", "s", "fastest that fits", "text encoders", "tiled", "s ", "why not"),
+        (
+            "GPU",
+            "GiB",
+            "fits as asked",
+            "s as asked",
+            "fastest that fits",
+            "text encoders",
+            "tiled",
+            "s then",
+            "why not",
+        ),
         [
             (
                 r["gpu"],
@@ -317,11 +327,12 @@ def answer_student(plan: Plan, gpu: GpuSpec, share: float, output: Path | None, 
 
     import yaml
 
+    from archsearch.files import write_text
     from archsearch.search.explore.students import find_student
 
     found = find_student(plan, gpu, share)
     if output is not None:
-        output.write_text(yaml.safe_dump(found.config, sort_keys=False), encoding="utf-8")
+        write_text(output, yaml.safe_dump(found.config, sort_keys=False))
     if json:
         print_json({**asdict(found), "execution": plan.deployment.step_execution.to_dict()})
         return

@@ -9,8 +9,8 @@ import typer
 
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
-from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, Storage
-from archsearch.cli.output import print_json
+from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
+from archsearch.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from archsearch.search.evaluate.result import SearchResult
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 ATTRIBUTES = (
-    *("space", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
+    *("space", "set", "family", "pipeline", "hardware", "provenance", "objectives", "prefer", "per", "workload"),
     *("execution", "quality", "gains", "pool"),
     *("dimensions_pay", "one_for_all", "energy_basis", "prices", "unpriced", "training", "lifetime"),
-    *("exact", "front"),
+    *("exact", "front", "study"),
 )
 """Attributes of a table of recommendations that the JSON answer has."""
 
@@ -68,6 +68,7 @@ def recommend(
             "pipeline for `pipeline`).",
         ),
     ] = Format.TABLE,
+    set_keys: SetKeys = None,
     storage: Storage = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
@@ -83,7 +84,7 @@ def recommend(
     _refuse_two(top, rank, json, output_format)
     whole_file = output_format in (Format.HF, Format.YAML, Format.PIPELINE)
     frame = recommended(
-        _source(source, execution, storage) if execution.flags else source,
+        _source(source, set_keys, execution, storage) if set_keys or execution.flags else source,
         pool.pool,
         max_latency_ms=max_latency_ms,
         max_parameters=max_parameters,
@@ -96,7 +97,9 @@ def recommend(
         storage=storage,
     )
     result = as_result(frame)
-    _answer(result if rank is None else _only(result, rank), Format.JSON if json else output_format)
+    plain = not any((max_latency_ms, max_parameters, max_memory_gib, where, reference, prefer, execution.flags))
+    wanted = result if rank is None else _only(result, rank)
+    _answer(wanted, Format.JSON if json else output_format, _explained(source, pool.hardware) if plain else None)
 
 
 def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Format) -> None:
@@ -113,7 +116,12 @@ def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Fo
         raise InvalidInputError(f"--json and --format {output_format.value} are two documents: give one of both")
 
 
-def _answer(result: SearchResult, output_format: Format) -> None:
+def _explained(source: str, hardware: str | None) -> str:
+    """The call that tells what each neighbour of a recommendation loses, but for its rank."""
+    return f"archsearch explain {source}:{{rank}}" + (f" --hardware {hardware}" if hardware else "")
+
+
+def _answer(result: SearchResult, output_format: Format, explained: str | None) -> None:
     from archsearch.cli import exports
     from archsearch.cli.recommend_table import beside_records, print_recommendations
 
@@ -128,7 +136,10 @@ def _answer(result: SearchResult, output_format: Format) -> None:
     elif output_format is Format.PIPELINE:
         print(exports.pipeline_text(result), end="")
     else:
-        print_recommendations(result, _records(result))
+        records = _records(result)
+        print_recommendations(result, records)
+        if explained is not None:
+            say(f"what each neighbour loses: {explained.format(rank=records[0]['rank'])}")
 
 
 def _records(result: SearchResult) -> list[dict[str, object]]:
@@ -138,23 +149,23 @@ def _records(result: SearchResult) -> list[dict[str, object]]:
     return [record | class_fields(result, row) for row, record in enumerate(result.records(), start=1)]
 
 
-def _source(source: str, execution: ExecutionOptions, storage: str | None) -> SearchSpace:
-    """A space, run as was said.
+def _source(source: str, keys: list[str] | None, execution: ExecutionOptions, storage: str | None) -> SearchSpace:
+    """A space with keys set otherwise, run as was said.
 
     Raises:
-        InvalidInputError: a study, which keeps how it ran.
+        InvalidInputError: a study, which keeps its space and how it ran.
     """
     from archsearch.errors import InvalidInputError
-    from archsearch.search.answers.candidates import resolve_source
+    from archsearch.search.answers.candidates import changed_source, resolve_source
     from archsearch.search.space.space import SearchSpace
 
-    resolved = resolve_source(source, storage)
+    resolved = changed_source(source, keys_set(keys), storage) if keys else resolve_source(source, storage)
     if not isinstance(resolved, SearchSpace):
         raise InvalidInputError(
             f"study {source!r} keeps how its architectures ran: leave out {', '.join(execution.flags)}, or name its "
             "space"
         )
-    return resolved.with_execution(execution.execution, execution.changes)
+    return resolved.with_execution(execution.execution, execution.changes) if execution.flags else resolved
 
 
 def _only(result: SearchResult, rank: int) -> SearchResult:

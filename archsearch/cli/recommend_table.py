@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from archsearch.cli.output import (
+    changes_line,
     gibibytes,
     millions,
     milliseconds,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from archsearch.search.evaluate.result import SearchResult
     from archsearch.search.evaluate.setting import Setting
 
+MOST_TWINS = 4
+"""Ranks of near twins that a line names."""
 Record = dict[str, Any]
 """One architecture as plain values: its config, its metrics, and by GPU what differs between GPUs."""
 
@@ -32,6 +35,10 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     exact = "exact front" if advice.exact else "front of the sampled architectures"
     size = f"{advice.front} architectures, prefers {advice.prefer}"
     say(f"{setting.space} on {', '.join(setting.pool.ids)}: {workload}; {exact}, {size}")
+    if setting.changes:
+        say(f"set: {changes_line(setting.changes)}")
+    if result.study is not None:
+        say(f"from study {result.study.name}, nothing was enumerated again (`archsearch study delete` removes it)")
     say(f"execution: {setting.execution.line()}")
     shown = {str(record["rank"]): record for record in records}
     for beside in beside_records(result).values():
@@ -39,7 +46,7 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
             shown.setdefault(str(beside["name"]), beside)
     _print_comparison(shown, setting, advice)
     for record in records:
-        say(f"{record['rank']}. {record['why']}")
+        say(f"{record['rank']}. {record['why']}{_twins(record['twins'])}")
     for difference in dict.fromkeys(r["hf_difference"] for r in records if r["hf_difference"]):
         ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
         say(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
@@ -73,6 +80,14 @@ def _print_compared(setting: Setting, advice: Advice) -> None:
     else:
         missing = f"no second proxy of another base or source than {setting.quality.proxy}"
         say(f"ranks by quality are not compared: {missing} speaks for family {setting.family}")
+
+
+def _twins(ranks: Sequence[int]) -> str:
+    """How many near twins an architecture has, and how to see them."""
+    if not ranks:
+        return ""
+    shown = ", ".join(map(str, ranks[:MOST_TWINS])) + (" ..." if len(ranks) > MOST_TWINS else "")
+    return f"; and {len(ranks)} near twin{'s' if len(ranks) > 1 else ''} (--rank {shown})"
 
 
 def _known(provenance: Mapping[str, str]) -> str:
@@ -163,6 +178,8 @@ def _column(record: Record, setting: Setting, advice: Advice) -> dict[str, objec
             cells["training, 80 % band"] = f"{record['training_hours_low']:.4g}-{record['training_hours_high']:.4g}"
         cells["training, USD"] = _usd(record["training_usd"])
         cells["training layout"] = record["training_layout"]
+        if "training_memory_share" in record:
+            cells["training memory"] = f"{record['training_memory_share']:.0%} of each GPU"
     if "lifetime_usd" in record:
         cells["lifetime, USD"] = _usd(record["lifetime_usd"])
     for gpu in gpu_ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -222,11 +222,16 @@ def _print(d: dict[str, Any]) -> None:
         how = {name: value for name, value in d["run"].items() if value not in (False, 0.0, 1)}
         say(f"  run         {', '.join(f'{name} {value}' for name, value in how.items())}")
     say(f"  response    p50 {r['p50']:.4g} s, p95 {r['p95']:.4g} s, p99 {r['p99']:.4g} s, mean {r['mean']:.4g} s")
+    if d["service_level"] and not d.get("kept_at_high_end", True):
+        say(f"  high end    {_beyond(d)}")
     if d.get("usd_per_hour") is not None:
         say(f"  price       {d['usd_per_hour']:.4g} USD/h, {d['usd_per_output']:.4g} USD per output")
     elif d["unpriced"]:
         say("  price       unknown: fleets without a price are compared by their number of GPUs")
     say_prices(Quotes.from_dict(d), GIVE_PRICE)
+    if d.get("usd_per_hour") is not None and d["unpriced"]:
+        give = " ".join(f"--price {gpu}=USD" for gpu in d["unpriced"])
+        say(f"  cheapest    of the kinds that have a price, without {', '.join(d['unpriced'])}: add {give}")
     for reason in d.get("roofline", {}).values():
         note(reason)
     say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
@@ -261,6 +266,15 @@ def _print(d: dict[str, Any]) -> None:
             [(a["fleet"], a["gpus"], a["p95"], a["usd_per_hour"]) for a in d["alternatives"]],
             left=("fleet",),
         )
+
+
+def _beyond(d: Mapping[str, Any]) -> str:
+    """What the fleet does where all takes as long as the upper end of the band says."""
+    slow = d["response_high_s"]
+    if slow is None:
+        return "the level is met on the central estimate; at the upper end of the 80 % band these GPUs cannot keep up"
+    reached = ", ".join(f"{name[:3]} {slow[name[:3]]:.4g} s" for name in d["service_level"])
+    return f"the level is met on the central estimate, not at the upper end of the 80 % band: {reached} there"
 
 
 def _level(limits: dict[str, float]) -> str:

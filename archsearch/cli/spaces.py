@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.options import Json
-from archsearch.cli.output import print_json, print_table
+from archsearch.cli.options import Json, Profiles
+from archsearch.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 app = typer.Typer(help="Search spaces.", no_args_is_help=True)
 
@@ -37,3 +42,81 @@ def show(space: Annotated[str, typer.Argument(help="A space's name or YAML file.
         print_json(loaded.record.model_dump(mode="json"))
     else:
         print(loaded.source_text, end="")
+
+
+@app.command("new")
+def new(
+    family: Annotated[str, typer.Argument(help="A model family; `archsearch models list` shows them.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.yaml", help="Write it there, not to stdout.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="MODEL", help="The model it lies around (default: a plain preset).")
+    ] = None,
+    hardware: Annotated[
+        str, typer.Option("--hardware", "-g", metavar="GPU,...", help="The GPUs that it names.")
+    ] = "h100-sxm",
+    name: Annotated[str | None, typer.Option("--name", help="The space's name (default: the file's).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json: Json = False,
+    profiles: Profiles = None,
+) -> None:
+    """Write a commented space that runs as it is: every key with what it means, its type and its default."""
+    from archsearch.errors import InvalidInputError
+    from archsearch.search.space.new_space import new_space
+    from archsearch.search.space.space import space_from_text
+
+    if output is not None and output.exists() and not overwrite:
+        raise InvalidInputError(f"{output} exists: choose another file, or replace it (--overwrite)")
+    text = new_space(family, like=like, hardware=hardware, name=name or (None if output is None else output.stem))
+    space = space_from_text(text, str(output or "new space"))
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    if json:
+        written = {"text": text} if output is None else {"output": str(output)}
+        print_json({"name": space.name, "family": family, "cells": space.size, **written})
+    elif output is None:
+        print(text, end="")
+    else:
+        note(f"wrote {output}: {space.size} combinations around {space.record.baseline}")
+        note(f"next: archsearch enumerate {output}")
+
+
+class File(StrEnum):
+    """Files whose keys can be listed."""
+
+    SPACE = "space"
+    PIPELINE = "pipeline"
+    GPU = "gpu"
+
+
+@app.command("schema")
+def schema(
+    of: Annotated[File, typer.Option("--of", help="A space's file, a pipeline's, or a GPU's profile.")] = File.SPACE,
+    json: Json = False,
+) -> None:
+    """List every key of a file: type, default, meaning. --json gives its JSON Schema, for editors."""
+    from archsearch.yaml_keys import keys_of, sections_of
+
+    record = _record(of)
+    if json:
+        print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()})
+        return
+    columns = ("key", "type", "default", "meaning")
+    for section, keys in {f"keys of a {of.value} file": record, **sections_of(record)}.items():
+        rows = [(k.name, k.kind, "required" if k.required else k.default, k.meaning) for k in keys_of(keys)]
+        print_table(section, columns, rows, left=columns)
+
+
+def _record(of: File) -> type[BaseModel]:
+    if of is File.PIPELINE:
+        from archsearch.pipeline.pipeline_record import PipelineRecord
+
+        return PipelineRecord
+    if of is File.GPU:
+        from archsearch.hardware.spec import GpuSpec
+
+        return GpuSpec
+    from archsearch.search.space.schema import SpaceRecord
+
+    return SpaceRecord

@@ -17,9 +17,10 @@ from archsearch.cli.options import (
     PoolOptions,
     Profiles,
     Scheduler,
+    SetKeys,
     Storage,
 )
-from archsearch.cli.output import note, print_json, print_table
+from archsearch.cli.output import changes_line, note, print_json, print_table
 
 if TYPE_CHECKING:
     from archsearch.search.explore.fidelity import Fidelity
@@ -105,6 +106,7 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study of the same name.")] = False,
+    set_keys: SetKeys = None,
     scheduler: Scheduler = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
@@ -117,14 +119,11 @@ def run(
     """Search a space on a GPU or pool and store the study."""
     from archsearch.api import run_study
     from archsearch.errors import InvalidInputError
-    from archsearch.search.studies.storage import delete_study, study_names
     from archsearch.search.studies.study import study_record, summarize_study
 
     if overwrite and name is None:
         raise InvalidInputError("--overwrite replaces the study of a name: give --name")
-    chosen, searched, gpus = fidelity.fidelity, execution.on(space), pool.pool
-    if overwrite and name in study_names(storage):
-        delete_study(str(name), storage)
+    chosen, searched, gpus = fidelity.fidelity, execution.on(space, set_keys), pool.pool
     study = run_study(
         searched,
         gpus,
@@ -133,6 +132,7 @@ def run(
         storage=storage,
         name=name,
         seed=seed,
+        overwrite=overwrite,
         scheduler=scheduler,
         fidelity=chosen,
         allow_code=allow_code,
@@ -153,6 +153,7 @@ def create(
     storage: Storage = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
     seed: Seed = 0,
+    set_keys: SetKeys = None,
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
@@ -165,7 +166,7 @@ def create(
     from archsearch.search.studies.study import create_study, summarize_study
 
     study = create_study(
-        execution.on(space),
+        execution.on(space, set_keys),
         pool.pool,
         strategy=strategy,
         storage=storage,
@@ -299,26 +300,36 @@ def export(
 
 
 @app.command("delete")
-def delete(name: Name, storage: Storage = None, json: Json = False) -> None:
-    """Delete a stored study."""
-    from archsearch.search.studies.storage import delete_study
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Studies; see `archsearch study list`.")],
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """Delete stored studies: all that are named, or none where one of them does not exist."""
+    from archsearch.search.studies.storage import delete_study, require_study
 
-    delete_study(name, storage)
+    chosen = list(dict.fromkeys(names))
+    for name in chosen:
+        require_study(name, storage)
+    for name in chosen:
+        delete_study(name, storage)
     if json:
-        print_json({"deleted": name})
+        print_json({"deleted": chosen[0] if len(chosen) == 1 else chosen})
     else:
-        note(f"deleted {name}")
+        note(f"deleted {', '.join(chosen)}")
 
 
 def _show(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    rows = [(key, _cell(value)) for key, value in summary.items()]
+    rows = [(key, _cell(key, value)) for key, value in summary.items() if key != "set" or value]
     print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
 
 
-def _cell(value: object) -> object:
+def _cell(name: str, value: object) -> object:
+    if isinstance(value, dict) and name == "set":
+        return changes_line(value)
     if isinstance(value, dict):
         from archsearch.cost.execution import Execution
 

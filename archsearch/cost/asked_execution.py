@@ -129,11 +129,12 @@ def with_changes(base: Execution, changes: Mapping[str, object], where: str = "e
 
 
 def _from_file(path: Path, workload: Workload) -> Execution:
+    from archsearch.files import read_text
     from archsearch.yaml_records import load_text
 
     try:
-        values = load_text(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = load_text(read_text(path))
+    except (InvalidInputError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidInputError(f"{{execution}} {path}: cannot be read: {reason}", field="execution") from None
     if isinstance(values, dict) and isinstance(values.get("execution"), dict):

@@ -21,7 +21,7 @@ from archsearch.cost.rewrites import rewritten
 from archsearch.dtypes import DType
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MemoryOp, Op, OpList
-from archsearch.segments import segments_of
+from archsearch.segments import RECOMPUTED, segments_of
 
 NEEDED_BACKWARD = 2.0 / 2.5
 """Of the work of attention's backward pass, what is no recomputation of scores."""
@@ -57,7 +57,7 @@ def bounds(ops: OpList | Sequence[Op], gpu: GpuSpec, execution: Execution) -> Bo
 
 def needed_flops(op: Op) -> Floats:
     """FLOPs of one call that the model needs."""
-    if op.name.endswith(".recomputed"):
+    if op.name.endswith(RECOMPUTED):
         return as_float(0.0)
     if isinstance(op, Attention):
         return as_float(op.executed_flops()) * (NEEDED_BACKWARD if op.backward else 1.0)

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import Column, Count, FloatArray, Floats, Ints, Mask, as_float
 from archsearch.cost.estimate import KernelCost, OpCost, Provenance, SegmentCost
-from archsearch.ops import Op
-from archsearch.segments import Overlap
+from archsearch.ops import Op, weighted_total
+from archsearch.segments import RECOMPUTED, Overlap
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -95,9 +95,11 @@ def either(mask: Mask, first: OpCost, second: OpCost, op: Op) -> OpCost:
 def exposed(cost: SegmentCost, overlap: Overlap, before: Sequence[SegmentCost]) -> SegmentCost:
     """What shows of a segment that runs beside a call of an earlier one, in which the host launches it."""
     beside = next(part for part in before if part.name == overlap.beside)
+    second = [item for item in beside.breakdown if item.name.endswith(RECOMPUTED)]
+    again = weighted_total((item.cost.latency_s for item in second), (item.count for item in second)) / beside.gpu_s
 
     def shown(seconds: FloatArray) -> Floats:
-        return overlap.exposed_s(seconds, beside.latency_s)
+        return overlap.exposed_s(seconds, beside.latency_s, again)
 
     seconds = as_float(cost.gpu_s)
     share = np.divide(shown(seconds), seconds, out=np.ones_like(shown(seconds)), where=seconds > 0)

@@ -17,7 +17,6 @@ see.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -33,6 +32,7 @@ from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError
+from archsearch.files import read_json
 from archsearch.hardware.spec import GpuSpec
 from archsearch.yaml_records import line_of
 
@@ -180,7 +180,8 @@ def corrected(
     held by, while it is learned from the time at the clock of the mechanism.
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
-    next multiple, so that what misalignment costs is the mechanism's to say.
+    next multiple, so that what misalignment costs is the mechanism's to say. Scales were found in every call; products
+    with ``static`` ones take the factor of the same with those.
     """
     time = predict(dims)
 
@@ -188,7 +189,8 @@ def corrected(
         answer = predict(shapes)
         return correction.log_factor(gemm_features(gpu, dtype, shapes, answer)), np.log(at_its_clock(answer))
 
-    widths = _rounded_up(dims) if uses_matrix_units(gpu, dtype) else dims
+    measured = {name: value for name, value in dims.items() if name != "static"}
+    widths = _rounded_up(measured) if uses_matrix_units(gpu, dtype) else measured
     factor = np.exp(leashed(widths, time.latency_s.shape, learned))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
     floor = work / gpu.peak_flops(dtype)
@@ -212,12 +214,9 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """
     if not path.is_file():
         return {}
-    try:
-        raw = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise InvalidInputError(f"{path}:{line}: not a correction file: {error}") from None
-    kernels = raw.get("kernels") if isinstance(raw, dict) else None
+    raw = read_json(path)
+    raw = raw if isinstance(raw, dict) else {}
+    kernels = raw.get("kernels")
     if not isinstance(kernels, dict):
         raise InvalidInputError(f"{path}:1: not a correction file: it has no mapping kernels")
     if unknown := sorted(set(raw) - {"kernels", *DESCRIBED}):

@@ -122,9 +122,9 @@ class Execution:
     ``fused_qkv`` merges projections of one input into one product. Activations of 8- and 4-bit products are quantized
     by one ``kernel`` before each product, ``fused`` into what produces them, or ``eager``, a kernel a step
     (``quantization``, see ``cost/quantization.py``; ``auto``: a kernel in prefill, decode and training, else fused
-    where ``compiled``, eager where not), with scales of every call or calibrated ones (``scaling``: ``dynamic``,
-    ``static``), one per ``tensor``, ``row`` or ``block`` (``granularity``; ``auto``: a row in int8 and in a serving
-    engine, a tensor in fp8, a block in fp4). ``launch_us`` is the host's time per launch in
+    where ``compiled``, eager where not, but in fp4), with scales of every call or calibrated ones (``scaling``:
+    ``dynamic``, ``static``), one per ``tensor``, ``row`` or ``block`` (``granularity``; ``auto``: a row in int8 and
+    in a serving engine, a tensor in fp8, a block in fp4). ``launch_us`` is the host's time per launch in
     microseconds (None: the modelled time of ``cost/host.yaml``; 0: kernels back to back). ``clock`` is ``burst`` (as a
     benchmark of single kernels meets it), ``sustained`` (what the power limit leaves under continuous load) or a locked
     clock in MHz; ``power_limit_w`` is a limit below the board's own. ``correction`` applies the learned correction of
@@ -214,7 +214,8 @@ class Execution:
         if workload.linear_dtype.itemsize < 2:
             if self.quantization == "auto":
                 own = is_served(workload) or workload.phase is Phase.TRAIN
-                chosen["quantization"] = "kernel" if own else "fused" if self.compiled else "eager"
+                plain = "kernel" if workload.linear_dtype is DType.FP4 else "eager"  # fp4 has no kernel a step
+                chosen["quantization"] = "kernel" if own else "fused" if self.compiled else plain
             if self.granularity == "auto":
                 by_format = {DType.INT8: "row", DType.FP4: "block"}
                 default = "row" if chosen.get("quantization", self.quantization) == "kernel" else "tensor"

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
@@ -22,8 +24,10 @@ import numpy as np
 from archsearch.arrays import Count, Dim, Floats, Ints, Mask, as_float
 from archsearch.cost.execution import Execution, is_served
 from archsearch.cost.replicas import with_replicas
+from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
+from archsearch.routed_experts import Experts
 from archsearch.segments import UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, SegmentedOps, segments_of
 from archsearch.workload import Phase, Workload
 
@@ -70,9 +74,27 @@ def laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpL
     Of a grid, architectures that ``layout_rules`` exclude are priced as if the rest were rounded: leave them out.
 
     Raises:
-        UnsupportedError: a layout that no architecture of the config has, with the reason.
+        UnsupportedError: a layout that no architecture of the config has, or a format that none of its layers runs in,
+            with the reason.
         InvalidInputError: a stage of ZeRO where nothing is trained.
     """
+    ops = _laid_out(config, workload, execution)
+    if workload.linear_dtype.weight_itemsize < 2 and not any(map(partial(_runs_in, workload.linear_dtype), _all(ops))):
+        text = f"{{dtype}} {workload.dtype.value} is of linear layers in blocks, and {_name(config)} has none"
+        raise UnsupportedError(f"{text}: all of it would run in bf16; use bf16, fp16 or fp32", field="dtype")
+    return ops
+
+
+def _runs_in(dtype: DType, op: Op) -> bool:
+    return isinstance(op, MatMul | Experts) and op.dtype is dtype
+
+
+def _all(ops: OpList) -> Iterator[Op]:
+    """Operations of all segments."""
+    return chain.from_iterable(segment.ops for segment in segments_of(ops))
+
+
+def _laid_out(config: Lowerable, workload: Workload, execution: Execution) -> OpList:
     if execution.zero and workload.phase is not Phase.TRAIN:
         text = f"{{zero}} has no effect on phase {workload.phase.value}: add {{phase}} train"
         raise InvalidInputError(text, field=("zero", "phase"))

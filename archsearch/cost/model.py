@@ -27,7 +27,7 @@ from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.launches import Kernel, fused_backends, is_over_a_cache, kernels_of, runs_fused
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
-from archsearch.cost.quantization import ScaledMatMul, least_seconds
+from archsearch.cost.quantization import ScaledMatMul, StaticMatMul, check_quantizing, least_seconds
 from archsearch.cost.remember import PriceCache
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
@@ -70,7 +70,7 @@ def price_on(
     Raises:
         UnsupportedError, InvalidInputError: see ``CostModel.price``.
     """
-    chosen = chosen_execution(workload, execution).resolved(workload)
+    chosen = _resolved(workload, execution)
     ops = laid_out(config, workload, chosen)
     spread = whole_run_spread(config, workload)
     return {name: model.estimate(ops, chosen, spread) for name, model in models.items()}
@@ -103,7 +103,7 @@ class CostModel:
             UnsupportedError: the GPU has no units or kernel for what is asked, or the model no such layout.
             InvalidInputError: a workload that the model cannot take, or a clock that the GPU does not have.
         """
-        chosen = chosen_execution(workload, execution).resolved(workload)
+        chosen = _resolved(workload, execution)
         if self.cache is not None:
             key = (config, workload, chosen, spread)
             return self.cache.call(key, lambda: self._price(config, workload, chosen, spread))
@@ -246,6 +246,8 @@ class CostModel:
                 route = prepared_route(self.gpu, kernel.dtype, flat, kernel.rate)
                 cost = reshaped(self.route_cost(route, execution), shape)
                 return no_faster(cost, least_seconds(kernel, self.gpu, execution))
+            if isinstance(kernel, StaticMatMul):
+                flat["static"] = np.array(1.0)
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)
             return reshaped(self.route_cost(route, execution), shape)
         if isinstance(kernel, Convolution):
@@ -320,6 +322,17 @@ def _predict(route: Route, dims: Dims, known: Known, at_its_clock: Callable[[Ker
         return corrected(route.gpu, route.dtype, dims, mechanism, known.correction, at_its_clock)
     time = mechanism(dims)
     return KernelTime(latency_s=at_its_clock(time), bound=time.bound, details=time.details)
+
+
+def _resolved(workload: Workload, execution: Execution | None) -> Execution:
+    """What a model runs in, with every default filled in.
+
+    Raises:
+        UnsupportedError: scales that no kernels have.
+    """
+    chosen = chosen_execution(workload, execution).resolved(workload)
+    check_quantizing(chosen, workload)
+    return chosen
 
 
 def _rows(dims: Dims, index: slice) -> dict[str, FloatArray]:

@@ -2,7 +2,8 @@
 ``granularity``.
 
 ``kernel``: one kernel before each product, as serving engines run it and tables of products measure it: the product's
-own time holds it. The other two take it out of the product and list what runs instead:
+own time holds it, a scale for each row (fp4: each block), or none to find where scales are ``static``. Other scales
+were not measured with it. The other two take it out of the product and list what runs instead:
 
 * ``fused``, what torch.compile makes of it: the scale of a row, or one that is known before (``static``), is applied by
   the kernel that produces the activations, which then writes 8 bits instead of 16; products that read the same tensor
@@ -10,14 +11,14 @@ own time holds it. The other two take it out of the product and list what runs i
   cast are kernels of their own. So is the cast of what attention or a product leaves, which no compiler fuses into.
   int8 products with the scales in their epilogue are Triton's, slower than the library's.
 * ``eager``, torchao without a compiler: every step is a kernel over the whole tensor, for every product anew
-  (``quantization.yaml`` counts them). int8 products turn their weights around in every call, since
-  ``safe_int_mm`` passes a contiguous right side, and then run a kernel that loads it against its grain.
+  (``quantization.yaml`` counts them; fp4 has no such kernels). int8 products turn their weights around in every call,
+  since ``safe_int_mm`` passes a contiguous right side, and then run a kernel that loads it against its grain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +31,11 @@ from archsearch.cost.execution import Execution
 from archsearch.cost.kernels.bandwidth import memory_class
 from archsearch.cost.routes import PERSISTENT_ROW
 from archsearch.dtypes import DType
+from archsearch.errors import UnsupportedError
 from archsearch.hardware.source import Source
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Attention, FusedGroup, MatMul, MemoryOp, Op, OpList
+from archsearch.workload import Workload
 from archsearch.yaml_records import Record, parse_record
 
 CONSTANTS_FILE = Path(__file__).with_name("quantization.yaml")
@@ -57,6 +60,7 @@ class QuantizationRecord(Record):
     """What ``quantization.yaml`` holds; the file says what each field means."""
 
     eager: dict[DType, StepsRecord]
+    block: int = Field(ge=1)
     compiled_int8_rate: Annotated[float, Field(gt=0, le=1)]
     row_major_int8_per_clock: PositiveFloat
     host_int8_per_s: PositiveFloat
@@ -69,6 +73,12 @@ class QuantizationRecord(Record):
 def quantization_record() -> QuantizationRecord:
     """The constants of quantized execution."""
     return parse_record(QuantizationRecord, CONSTANTS_FILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticMatMul(MatMul):
+    """A product after its own kernel that quantizes with scales known before: its time holds that cast and no search
+    for a scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +102,35 @@ def quantized(ops: OpList, execution: Execution) -> OpList:
     found = tuple(ops)
     if not any(map(_is_quantized, found)):
         return ops
+    if how in ("auto", "kernel"):
+        return OpList(tuple(_static(op) if isinstance(op, MatMul) and _is_quantized(op) else op for op in found))
     return OpList(tuple(_eager(found, execution) if how == "eager" else _fused(found, execution)))
+
+
+def check_quantizing(execution: Execution, workload: Workload) -> None:
+    """Refuse scales that no known kernels have.
+
+    Args:
+        execution: resolved for the workload.
+
+    Raises:
+        UnsupportedError: see the module's text.
+    """
+    dtype, how, scale = workload.linear_dtype, execution.quantization, execution.granularity
+    if dtype.itemsize >= DType.BF16.itemsize:
+        return
+    if how == "eager" and dtype not in quantization_record().eager:
+        text = f"{{quantization}} eager: no eager kernels quantize {dtype.value}; use {{quantization}} kernel or fused"
+        raise UnsupportedError(text, field="quantization")
+    if execution.scaling == "static":
+        return
+    if dtype is DType.FP4 and scale != "block":
+        text = f"{{granularity}} {scale}: {dtype.value} has a scale for each block; use {{granularity}} block"
+        raise UnsupportedError(text, field="granularity")
+    if how == "kernel" and dtype is not DType.FP4 and scale != "row":
+        text = f"{{granularity}} {scale}: the kernel before a product finds a scale for each row of {dtype.value}"
+        more = "; use {granularity} row, or {quantization} fused or eager"
+        raise UnsupportedError(text + more, field=("granularity", "quantization"))
 
 
 def copies(op: Op) -> int:
@@ -104,6 +142,10 @@ def copies(op: Op) -> int:
 
 def _is_quantized(op: Op) -> bool:
     return isinstance(op, MatMul) and op.weights and op.dtype.itemsize < 2 and not isinstance(op, ScaledMatMul)
+
+
+def _static(op: MatMul) -> StaticMatMul:
+    return StaticMatMul(**{f.name: getattr(op, f.name) for f in fields(MatMul)})
 
 
 def _kernel(op: MatMul, name: str, kind: str, steps: Sequence[tuple[float, float]], count: Count) -> MemoryOp:
@@ -124,8 +166,10 @@ def _kernel(op: MatMul, name: str, kind: str, steps: Sequence[tuple[float, float
 
 
 def _scales(op: MatMul, granularity: str, kernels: int) -> MemoryOp:
-    """Kernels over the scales alone: one a row, or one in all."""
-    rows = np.asarray(op.batch) * np.asarray(op.m) if granularity == "row" else 1
+    """Kernels over the scales alone: one a row, one a block of a row, or one in all."""
+    each_row = np.asarray(op.batch) * np.asarray(op.m)
+    blocks = -(-np.asarray(op.k) // quantization_record().block)
+    rows = {"row": each_row, "block": each_row * blocks}.get(granularity, 1)
     each = float(kernels)
     return MemoryOp(
         name=f"{op.name}.scales",
@@ -217,7 +261,7 @@ def _fused(ops: Sequence[Op], execution: Execution) -> Iterator[Op]:
 
 def _at_once(op: MatMul, execution: Execution) -> bool:
     """Whether the producer of activations can write them quantized: their scales are known, or are its own rows'."""
-    if op.dtype is DType.FP4 or execution.quantization == "kernel":
+    if op.dtype is DType.FP4:
         return False  # packed by a kernel of torchao's own
     return execution.scaling == "static" or execution.granularity != "tensor"
 

@@ -40,8 +40,6 @@ GATHERED_LAYERS = 2
 """Layers whose weights a GPU holds whole under stage 3: the one that runs, and the next that is fetched meanwhile."""
 PASSES = 3.0
 """A training pass in forward passes: the forward pass, and two products for one in the backward pass."""
-AGAIN = 1.0
-"""Forward passes that checkpointing adds to the backward pass."""
 
 
 class Trained(Protocol):
@@ -91,14 +89,15 @@ def _exchanges(
     """What the replicas exchange in a step, a layer at a time; ``beside`` names the segment of the computation."""
     zero, layers = execution.zero, -(-np.asarray(layers_of(model)) // stages)
     payload = as_float(model.parameters()) / stages / layers * w.activation_dtype.itemsize
-    backward = 1.0 - 1.0 / (PASSES + (AGAIN if w.checkpointing else 0.0))
+    backward = 1.0 - 1.0 / PASSES  # and of layers that checkpointing runs again, all
 
     def op(kind: str, what: str) -> Collective:
         name = f"data_parallel.{what}.{kind}"
         return Collective(name=name, kind=kind, payload_bytes=payload, group_size=execution.replicas, count=layers)
 
     def hidden(name: str, share: float, calls: int, *ops: Op) -> Segment:
-        overlap = Overlap(beside=beside, share=share / stages, layers=layers)
+        again = 1.0 if share == backward else 0.0
+        overlap = Overlap(beside=beside, share=share / stages, layers=layers, share_again=again / stages)
         return Segment(name=name, ops=OpList(ops), calls=calls, overlap=overlap)
 
     if zero == 0:

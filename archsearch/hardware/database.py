@@ -86,11 +86,27 @@ def load_counted(name: str, profiles: Profiles = None) -> tuple[GpuSpec, int | N
     for index in indices:
         if gpu_id := index.names.get(key) or meant(name, index.known):
             return _hiding(gpu_id, indices), None
+    if (pool := _why_one(name, profiles)) is not None:
+        raise pool
     refused = refusal(name, [gpu for index in indices for gpu in index.known])
     if not refused.near and (family := siblings(name, directories)):
         reason = f"did you mean {', '.join(family)}?"
         raise UnknownNameError("machine", name, (), field="hardware", near=family, reason=reason)
     raise refused
+
+
+def _why_one(name: str, profiles: Profiles) -> UnknownNameError | None:
+    """The error for a pool where one GPU is asked for (``t4=8``, ``t4,l4``); None for any other name."""
+    first, mark, count = re.split("([=,])", name, maxsplit=1) if re.search("[=,]", name) else (name, "", "")
+    if not mark:
+        return None
+    try:
+        gpu = load_gpu(first.strip(), profiles)
+    except (UnknownNameError, UnsupportedError):
+        return None
+    shared = f"; GPUs that share one model are a layout, as {{tensor_parallel}} {count.strip()}"
+    reason = f"{{hardware}} is one GPU here, not a pool: write {gpu.id}{shared if count.strip().isdigit() else ''}"
+    return UnknownNameError("GPU", name, (), field=("hardware", "tensor_parallel"), near=(gpu.id,), reason=reason)
 
 
 def list_gpus(profiles: Profiles = None) -> list[GpuSpec]:
@@ -138,13 +154,15 @@ def _own(name: str, directories: Sequence[Path]) -> GpuSpec | None:
 
 
 def _of_id(key: str, directories: Sequence[Path]) -> GpuSpec | None:
-    """The GPU of an id; where only one directory is searched, no file but its own is read."""
+    """The GPU of an id; of the last directory, whose files are named by their ids, no file but its own is read."""
     if not _ID.fullmatch(key):
         return None
-    if len(directories) == 1:
-        path = directories[0] / f"{key}.yaml"
-        return _read_profile(path, directories) if path.is_file() else None
-    return next((index.specs[key] for index in _indices(directories) if key in index.specs), None)
+    *before, last = directories
+    for index in (_read_directory(directory, directories) for directory in before):
+        if key in index.specs:
+            return index.specs[key]
+    path = last / f"{key}.yaml"
+    return _read_profile(path, directories) if path.is_file() else None
 
 
 def _offered(offer: Offer, directories: Sequence[Path]) -> GpuSpec:

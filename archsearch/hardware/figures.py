@@ -93,7 +93,7 @@ def _value(dumped: Mapping[str, object], path: str) -> Value:
 
 
 def main_format(specs: Sequence[GpuSpec]) -> DType:
-    """The format in which GPUs are compared: the first of bf16, fp16 and fp32 that all have."""
+    """The format that is taken where none was said: the first of bf16, fp16 and fp32 that all of these GPUs have."""
     return next((d for d in (DType.BF16, DType.FP16) if all(spec.supports(d) for spec in specs)), DType.FP32)
 
 

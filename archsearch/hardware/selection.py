@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from archsearch.dtypes import DType
 from archsearch.errors import UnknownNameError
 from archsearch.hardware.figures import main_format
+from archsearch.hardware.formats import speaks
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ranges import require_range
 
@@ -71,13 +73,17 @@ def _filters(
     if architecture is not None:
         silicon = _known("architecture", architecture, {gpu.architecture for gpu in gpus})
         filters.append((f"is of architecture {silicon}", lambda gpu: gpu.architecture == silicon))
-    for dtype in map(DType.parse, supports):
-        filters.append((f"multiplies {dtype.value}", lambda gpu, dtype=dtype: gpu.supports(dtype)))  # type: ignore[misc]
+    for name in supports:
+        filters.append((f"multiplies {DType.parse(name).value}", partial(_multiplies, name)))
     if min_memory_gib is not None:
         require_range("min_memory_gib", min_memory_gib, 0, above=True, unit="GiB")
         least = min_memory_gib
         filters.append((f"has {least:g} GiB of usable memory", lambda gpu: gpu.memory.usable_gib >= least))
     return filters
+
+
+def _multiplies(name: str, gpu: GpuSpec) -> bool:
+    return gpu.supports(DType.parse(name)) and speaks(gpu, name)
 
 
 def _known(kind: str, name: str, names: set[str]) -> str:

@@ -16,6 +16,6 @@ name is as good as the next."""
 class Source(Record):
     """Where facts come from: a document, its address and the dotted paths of the fields that it tells."""
 
-    title: str = Field(min_length=6)
-    url: str = Field(pattern=r"^https://\S+$")
-    fields: tuple[str, ...] = Field(min_length=1)
+    title: str = Field(min_length=6, description="the document")
+    url: str = Field(pattern=r"^https://\S+$", description="its address")
+    fields: tuple[str, ...] = Field(min_length=1, description="dotted paths of the figures that it prints")

@@ -26,31 +26,31 @@ class Memory(Record):
     error correction and firmware keep). ``unified``: processor and GPU share it.
     """
 
-    type: str
-    size_gib: Annotated[float, Field(gt=0, le=4096)]
-    usable_gib: PositiveFloat
-    unified: bool = False
-    bus_width_bits: PositiveInt
-    data_rate_gbps: PositiveFloat
-    bandwidth_gb_s: PositiveFloat
+    type: str = Field(description="HBM3, GDDR6X ...")
+    size_gib: Annotated[float, Field(gt=0, le=4096)] = Field(description="what is advertised, GiB")
+    usable_gib: PositiveFloat = Field(description="what a program sees of it, GiB")
+    unified: bool = Field(default=False, description="processor and GPU share it")
+    bus_width_bits: PositiveInt = Field(description="width of the bus")
+    data_rate_gbps: PositiveFloat = Field(description="Gbit/s of one pin")
+    bandwidth_gb_s: PositiveFloat = Field(description="GB/s: bus_width_bits / 8 * data_rate_gbps")
 
 
 class Interconnect(Record):
     """GPU-to-GPU link; ``bandwidth_gb_s`` is the datasheet's total of both directions per GPU, ``domain_gpus`` how many
     GPUs reach each other by it."""
 
-    name: str
-    bandwidth_gb_s: PositiveFloat
-    domain_gpus: PositiveInt
+    name: str = Field(description="NVLink 4 ...")
+    bandwidth_gb_s: PositiveFloat = Field(description="GB/s of one GPU, both directions together")
+    domain_gpus: PositiveInt = Field(description="GPUs that reach each other by it")
 
 
 class Pcie(Record):
     """Host link; one direction's bandwidth follows from generation and lanes. ``peer_access``: whether the driver lets
     two GPUs copy to each other over it (None: not known)."""
 
-    generation: Annotated[int, Field(ge=1, le=8)]
-    lanes: Annotated[int, Field(ge=1, le=32)]
-    peer_access: bool | None = None
+    generation: Annotated[int, Field(ge=1, le=8)] = Field(description="of PCI Express")
+    lanes: Annotated[int, Field(ge=1, le=32)] = Field(description="lanes")
+    peer_access: bool | None = Field(default=None, description="the driver lets two GPUs copy to each other over it")
 
 
 class SmLimits(NamedTuple):
@@ -65,8 +65,8 @@ class SmLimits(NamedTuple):
 class Dispute(Record):
     """Other values of a figure that are about, and why the profile's stands."""
 
-    others: tuple[float | str, ...] = Field(min_length=1)
-    reason: str
+    others: tuple[float | str, ...] = Field(min_length=1, description="values that others print")
+    reason: str = Field(description="why the profile's stands")
 
 
 class GpuSpec(Record):
@@ -89,42 +89,73 @@ class GpuSpec(Record):
     that a program inferred and nobody confirmed: they are refused until somebody does.
     """
 
-    id: Id
-    name: Text
-    vendor: Vendor
-    architecture: Id
-    aliases: tuple[Text, ...] = ()
-    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
-    released: int = Field(ge=2010, le=2100)
-    form_factor: str
-    num_sms: Annotated[int, Field(ge=1, le=1_000_000)]
-    tensor_cores_per_sm: Annotated[int, Field(ge=0, le=64)]
-    flops_per_clock_per_sm: dict[DType, PositiveFloat]
-    fp32_accumulation: Literal["full", "half"] = "full"
-    tensor_rate_cap: Annotated[float, Field(gt=0, le=1)] = 1.0
-    base_clock_mhz: Clock | None = None
-    boost_clock_mhz: Clock
-    max_clock_mhz: Clock | None = None
-    sustained_clock_mhz: Clock | None = None
-    peak_tflops: dict[DType, PositiveFloat] = Field(min_length=1)
-    peak_notes: dict[DType, Reason] = Field(default={})
-    memory: Memory
-    l2_cache_mib: PositiveFloat | None = None
-    shared_memory_per_sm_kib: PositiveFloat | None = None
-    registers_per_sm: PositiveInt | None = None
-    max_threads_per_sm: PositiveInt | None = None
-    max_blocks_per_sm: PositiveInt | None = None
-    context_mib: Annotated[float, Field(ge=0)] = 0.0
-    tdp_w: Annotated[float, Field(ge=2, le=10_000)]
-    power_limit_w: tuple[PositiveFloat, PositiveFloat] | None = None
-    interconnect: Interconnect | None = None
-    pcie: Pcie | None = None
-    sources: tuple[Source, ...]
-    inferred: dict[str, Reason] = Field(default={})
-    disputed: dict[str, Dispute] = Field(default={})
-    inherited: dict[str, str] = Field(default={})
-    unchecked: tuple[DType, ...] = ()
-    notes: str = ""
+    id: Id = Field(description="lower case: vendor's name, form factor and memory where they differ; the file's name")
+    name: Text = Field(description="the product's name")
+    vendor: Vendor = Field(description="who makes it")
+    architecture: Id = Field(description="its architecture by name, or a mapping that describes a new one")
+    aliases: tuple[Text, ...] = Field(
+        default=(),
+        description="other names, what torch.cuda.get_device_name() says among them",
+    )
+    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = Field(
+        default=None,
+        description="of NVIDIA's GPUs, as 9.0",
+    )
+    released: int = Field(ge=2010, le=2100, description="year")
+    form_factor: str = Field(description="SXM5, PCIe ...")
+    num_sms: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="SMs (NVIDIA) or CUs (AMD) that are switched on",
+    )
+    tensor_cores_per_sm: Annotated[int, Field(ge=0, le=64)] = Field(description="tensor (matrix) cores of one")
+    flops_per_clock_per_sm: dict[DType, PositiveFloat] = Field(
+        description="dense FLOPs of one per clock, by format; the architecture's unless said",
+    )
+    fp32_accumulation: Literal["full", "half"] = Field(
+        default="full",
+        description="rate of tensor products that accumulate in fp32",
+    )
+    tensor_rate_cap: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="share of the silicon's tensor rates that the product leaves",
+    )
+    base_clock_mhz: Clock | None = Field(default=None, description="MHz")
+    boost_clock_mhz: Clock = Field(description="MHz, the clock that peaks are rated at")
+    max_clock_mhz: Clock | None = Field(default=None, description="MHz, the highest that the part takes")
+    sustained_clock_mhz: Clock | None = Field(default=None, description="MHz, measured under a long dense load")
+    peak_tflops: dict[DType, PositiveFloat] = Field(
+        min_length=1,
+        description="dense peaks of the datasheet by format, TFLOP/s (TOP/s of int8)",
+    )
+    peak_notes: dict[DType, Reason] = Field(
+        default={},
+        description="by format, why a peak is not SMs x rate x clock within 3 %",
+    )
+    memory: Memory = Field(description="device memory")
+    l2_cache_mib: PositiveFloat | None = Field(default=None, description="MiB of the cache that all SMs share")
+    shared_memory_per_sm_kib: PositiveFloat | None = Field(
+        default=None,
+        description="KiB; the architecture's unless said",
+    )
+    registers_per_sm: PositiveInt | None = Field(default=None, description="the architecture's unless said")
+    max_threads_per_sm: PositiveInt | None = Field(default=None, description="the architecture's unless said")
+    max_blocks_per_sm: PositiveInt | None = Field(default=None, description="the architecture's unless said")
+    context_mib: Annotated[float, Field(ge=0)] = Field(default=0.0, description="MiB that a bare context takes")
+    tdp_w: Annotated[float, Field(ge=2, le=10_000)] = Field(description="rated power, W")
+    power_limit_w: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        default=None,
+        description="[least, most] power that can be set, W",
+    )
+    interconnect: Interconnect | None = Field(default=None, description="link between GPUs")
+    pcie: Pcie | None = Field(default=None, description="link to the host")
+    sources: tuple[Source, ...] = Field(description="documents, with the figures that each prints")
+    inferred: dict[str, Reason] = Field(default={}, description="figures without a source, and how each was arrived at")
+    disputed: dict[str, Dispute] = Field(default={}, description="figures of which other values are about")
+    inherited: dict[str, str] = Field(default={}, description="set by the loader; not to be written")
+    unchecked: tuple[DType, ...] = Field(
+        default=(),
+        description="formats whose peak a program inferred and nobody confirmed",
+    )
+    notes: str = Field(default="", description="anything else")
     _generation: Architecture | None = PrivateAttr(default=None)
 
     def __hash__(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from archsearch.arrays import Flags, FloatArray, Floats, as_float
 from archsearch.errors import InvalidInputError
-from archsearch.models.field_types import field_types
+from archsearch.models.field_types import field_problems, fill_in
 from archsearch.ops import Attention, OpList
 from archsearch.workload import Workload
 
@@ -134,6 +134,9 @@ class ConfigMixin:
     plain_layer: ClassVar[str] = ""
     """The block of plain torch (``archsearch/bench/micro/model_blocks.py``) that is one of its layers, if any."""
 
+    def __post_init__(self) -> None:
+        fill_in(self)
+
     def active_parameters(self) -> Floats:
         """Parameters that one token passes through: all of them, but in a mixture of experts."""
         return self.parameters()
@@ -149,24 +152,15 @@ class ConfigMixin:
         """Build a config from field values.
 
         Raises:
-            InvalidInputError: unknown or missing fields, or values that describe no real model.
+            InvalidInputError: unknown or missing fields and values of another kind, one a line, or values that describe
+                no real model.
         """
-        names = {f.name for f in fields(cls)}
-        unknown = sorted({str(name) for name in values} - names)
-        if unknown:
-            raise InvalidInputError(
-                f"{cls.family} config has no field {', '.join(map(repr, unknown))}; fields: {', '.join(sorted(names))}"
-            )
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        kinds = field_types(cls)
-        for name, value in values.items():
-            if name in kinds and (problem := kinds[name].problem(value)):
-                raise InvalidInputError(f"{cls.family} config: {name} must be {problem}, not {value!r}", field=name)
-        try:
-            config = cls(**values)
-        except TypeError as error:
-            missing = str(error).partition("argument")[2].lstrip("s: ")
-            raise InvalidInputError(f"{cls.family} config lacks {missing or error}") from None
+        values = {str(n): tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        problems = field_problems(cls.family, cls, values)
+        if problems:
+            text = "\n".join(f"{cls.family} config{':' if p.is_value else ''} {p.told}" for p in problems)
+            raise InvalidInputError(text, field=[p.field for p in problems])
+        config = cls(**values)
         config.check()
         return config
 

@@ -31,7 +31,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, FusedGroup, MatMul, MemoryOp, Op, OpList
 from archsearch.routed_experts import Experts
-from archsearch.segments import UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, Segment, SegmentedOps
+from archsearch.segments import RECOMPUTED, UPDATE, WEIGHT_CASTS, WEIGHT_GRADIENT, Segment, SegmentedOps
 from archsearch.workload import Workload
 
 NORMS = ("layernorm", "rmsnorm")
@@ -46,7 +46,7 @@ def training_step(forward: OpList, parameters: FloatArray, w: Workload, recomput
     ``recomputed`` are forward ops that activation checkpointing runs a second time (Chen et al. 2016,
     https://arxiv.org/abs/1604.06174).
     """
-    again = tuple(replace(op, name=f"{op.name}.recomputed") for op in recomputed)
+    again = tuple(replace(op, name=f"{op.name}{RECOMPUTED}") for op in recomputed)
     backward = tuple(step for op in reversed(forward.ops) for step in _backward(op, w))
     passes = (*forward, *again)
     if w.activation_dtype.itemsize < 4:

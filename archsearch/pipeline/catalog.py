@@ -12,8 +12,8 @@ from archsearch.arrays import Dim
 from archsearch.data import data_path
 from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.models.base import ModelConfig
-from archsearch.models.registry.families import get_family
+from archsearch.models.base import Modality, ModelConfig
+from archsearch.models.registry.families import get_family, preset_family
 from archsearch.models.registry.load import load_model
 from archsearch.pipeline.pipeline_record import ComponentRecord, PipelineRecord, TextEncoderRecord
 from archsearch.quality.sampling import check_sampling
@@ -182,6 +182,13 @@ def _decoder(component: ComponentRecord, where: str) -> ModelConfig:
     return config
 
 
+def _of_one_model(preset: str) -> str:
+    """What to call for a model in place of a pipeline."""
+    text = load_model(preset).modality is Modality.CAUSAL_LANGUAGE
+    call = f"`archsearch estimate {preset} --phase {'decode' if text else 'forward'} --hardware GPU`"
+    return f"it is a model, not a pipeline of several: {call}"
+
+
 def pipeline_files() -> dict[str, Path]:
     """Pipelines by name: the user's directories in ``ARCHSEARCH_PIPELINES`` first, then what ships."""
     directories = [Path(item) for item in os.environ.get(PIPELINES_VARIABLE, "").split(os.pathsep) if item]
@@ -224,6 +231,8 @@ def load_pipeline(name_or_path: str | Path | GenerationPipeline) -> GenerationPi
     if not (text.endswith((".yaml", ".yml")) or os.sep in text):
         files = pipeline_files()
         if text not in files:
+            if preset_family(text) is not None:
+                raise UnknownNameError("pipeline", text, (), near=(), reason=_of_one_model(text))
             raise UnknownNameError("pipeline", text, files, hint="(or give the path of a YAML file)")
         path = files[text]
     if not path.is_file():

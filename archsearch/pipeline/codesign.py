@@ -15,7 +15,7 @@ at 32 for video. FLOPs and parameters are those of one pass of the transformer, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -236,7 +236,7 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
             f"pipeline {pipeline!r} has a transformer of family {template.transformer.family}, not {family}"
         )
     base = get_family(family)
-    own = [(f.name, f.type, field(default=f.default) if _has_default(f) else field()) for f in fields(base)]
+    own = [(f.name, f.type, field(default=f.default, metadata=f.metadata)) for f in fields(base)]
     defaults = {
         "num_inference_steps": template.record.defaults.steps,
         "guidance_passes": template.record.guidance.default.passes,
@@ -259,7 +259,3 @@ def pipeline_family(pipeline: str, family: str) -> type[Any]:
         frozen=True,
         kw_only=True,
     )
-
-
-def _has_default(own: Field[Any]) -> bool:
-    return own.default is not MISSING

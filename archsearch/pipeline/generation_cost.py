@@ -269,6 +269,11 @@ def _held(priced: _Priced, weights: Mapping[str, Floats], placement: Placement) 
     return priced.largest("largest_layer_bytes")
 
 
+WITHIN_NOISE = 0.05
+"""Relative difference of two latencies that no prediction tells apart: what two libraries differ by in one kernel
+(docs/accuracy.md)."""
+
+
 def placements(deployment: Deployment) -> Iterator[Deployment]:
     """Ways to need less memory, the same deployment first: tiling and slicing, a quantized text encoder, offload."""
     for placement in Placement:
@@ -289,14 +294,30 @@ def cheapest_fit(
     *,
     pricer: Pricer | None = None,
 ) -> PipelineEstimate | None:
-    """The fastest placement that fits the GPU, None where none does."""
+    """The fastest placement that fits the GPU, None where none does.
+
+    One that computes the same numbers is preferred to a faster one with quantized text encoders or a tiled decoder,
+    whose quality nobody has measured, where it takes at most ``WITHIN_NOISE`` longer.
+    """
     pricer = pricer or Pricer(gpu)
     best: PipelineEstimate | None = None
+    exact: PipelineEstimate | None = None
     for changed in dict.fromkeys(placements(deployment)):
         try:
             estimate = estimate_pipeline(pipeline, gpu, request, changed, pricer=pricer)
         except ArchSearchError:
             continue  # a decoder without tiles, a GPU without PCIe
-        if bool(np.all(estimate.fits)) and (best is None or float(estimate.latency_s) < float(best.latency_s) * 0.999):
+        if not bool(np.all(estimate.fits)):
+            continue
+        if _faster(estimate, best):
             best = estimate
-    return best
+        kept = (changed.text_encoder_dtype, changed.tiling)
+        if kept == (deployment.text_encoder_dtype, deployment.tiling) and _faster(estimate, exact):
+            exact = estimate
+    if best is None or exact is None:
+        return best
+    return exact if float(exact.latency_s) <= (1 + WITHIN_NOISE) * float(best.latency_s) else best
+
+
+def _faster(estimate: PipelineEstimate, than: PipelineEstimate | None) -> bool:
+    return than is None or float(estimate.latency_s) < float(than.latency_s) * 0.999

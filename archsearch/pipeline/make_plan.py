@@ -11,6 +11,8 @@ from archsearch.cost.asked_execution import chosen_execution
 from archsearch.cost.execution import Execution, ExecutionFields
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.hardware.figures import main_format
+from archsearch.hardware.formats import format_on
 from archsearch.hardware.spec import GpuSpec
 from archsearch.keywords import checked_call
 from archsearch.pipeline.catalog import GenerationPipeline, load_pipeline
@@ -63,7 +65,7 @@ def make_plan(
         steps: denoising steps (default: the pipeline's).
         guidance: none, cfg or distilled (default: the pipeline's).
         batch_size: images or videos in one call.
-        dtype: format of the transformer's linear layers (default: the pipeline's).
+        dtype: format of the transformer's linear layers (default: the pipeline's, or what this GPU has in its place).
         execution: how the transformer runs: an ``Execution``, a name or a file of one.
         levers: names of levers to pull.
         placement: resident, model-offload, sequential-offload, or auto: the fastest that fits this GPU.
@@ -89,7 +91,7 @@ def make_plan(
     _refuse_idle(loaded, stored, decoded)
     asked = {"height": height, "width": width, "frames": frames, "steps": steps, "guidance": guidance}
     request, assumed = make_request(loaded, batch_size=batch_size, **asked)  # type: ignore[arg-type]
-    linear = loaded.record.defaults.dtype if dtype is None else DType.parse(dtype)
+    linear = _usual_format(loaded, gpu) if dtype is None else format_on(dtype, [gpu])
     deployment = Deployment(
         dtype=linear,
         execution=chosen_execution(Workload(height=1, width=1, dtype=linear), execution, changes),
@@ -106,6 +108,12 @@ def make_plan(
     _refuse_overruled(plan, pulled, [*changes, *(name for name, value in given.items() if value is not None)])
     assumed = assumed if dtype is not None else (*assumed, f"dtype={linear.value}")
     return (placed(pulled, gpu) if placement == AUTO else pulled), assumed
+
+
+def _usual_format(pipeline: GenerationPipeline, gpu: GpuSpec) -> DType:
+    """The format of a pipeline where none is asked for: its own, or on a GPU without it the main one there."""
+    own = pipeline.record.defaults.dtype
+    return own if gpu.supports(own) else main_format([gpu])
 
 
 def placed(plan: Plan, gpu: GpuSpec) -> Plan:

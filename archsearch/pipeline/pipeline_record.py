@@ -32,10 +32,10 @@ class ComponentRecord(Record):
     ``dtype`` is the format that the pipeline runs it in, where that is not the transformer's.
     """
 
-    model: str | None = None
-    family: str | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
-    dtype: DType | None = None
+    model: str | None = Field(default=None, description="a preset or a file; or family and config")
+    family: str | None = Field(default=None, description="the model family, with config")
+    config: dict[str, Any] = Field(default_factory=dict, description="fields of the family")
+    dtype: DType | None = Field(default=None, description="format that it runs in; the request's unless said")
 
     @field_validator("dtype", mode="before")
     @classmethod
@@ -60,18 +60,22 @@ class TextEncoderRecord(ComponentRecord):
     """A text encoder: ``seq_len`` tokens per prompt, padded; run once more for the negative prompt of guidance unless
     ``negative`` is false."""
 
-    name: str
-    seq_len: PositiveInt
-    negative: bool = True
+    name: str = Field(description="how the encoder is called")
+    seq_len: PositiveInt = Field(description="tokens of a prompt, padded")
+    negative: bool = Field(default=True, description="runs once more for the negative prompt of guidance")
 
 
 class TilingRecord(Record):
     """Tiles of a decoder, in pixels along both sides or [high, wide]: its implementation's size and stride.
     ``default`` tells that the pipeline runs tiled unless told otherwise."""
 
-    size: PositiveInt | tuple[PositiveInt, PositiveInt]
-    stride: PositiveInt | tuple[PositiveInt, PositiveInt]
-    default: bool = False
+    size: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
+        description="pixels along both sides of a tile, or [high, wide]",
+    )
+    stride: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
+        description="from one tile to the next, or [down, right]; not above size",
+    )
+    default: bool = Field(default=False, description="runs tiled unless told otherwise")
 
     @property
     def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -89,17 +93,22 @@ class TilingRecord(Record):
 class DecoderRecord(ComponentRecord):
     """The autoencoder. ``denoises`` tells that its decoder takes the last denoising step (LTX-Video)."""
 
-    tiling: TilingRecord | None = None
-    denoises: bool = False
-    encodes_reference: bool = False
+    tiling: TilingRecord | None = Field(default=None, description="the tiles that its implementation cuts")
+    denoises: bool = Field(default=False, description="the decoder takes the last denoising step (LTX-Video)")
+    encodes_reference: bool = Field(
+        default=False,
+        description="the encoder runs first, over the image that is edited or continued",
+    )
 
 
 class GuidanceRecord(Record):
     """How guidance runs. ``batched`` concatenates both passes into one call of twice the batch."""
 
-    default: Guidance
-    modes: tuple[Guidance, ...] = Field(min_length=1)
-    batched: bool = True
+    default: Guidance = Field(
+        description="what runs unless told otherwise: one pass, two (cfg), or one with the scale as input (distilled)",
+    )
+    modes: tuple[Guidance, ...] = Field(min_length=1, description="what may be asked for")
+    batched: bool = Field(default=True, description="both passes run as one call of twice the batch")
 
     @model_validator(mode="after")
     def _legal(self) -> GuidanceRecord:
@@ -111,12 +120,12 @@ class GuidanceRecord(Record):
 class DefaultsRecord(Record):
     """What a request leaves open."""
 
-    height: PositiveInt
-    width: PositiveInt
-    frames: PositiveInt | None = None
-    frames_per_second: PositiveFloat | None = None
-    steps: PositiveInt
-    dtype: DType = DType.BF16
+    height: PositiveInt = Field(description="pixels")
+    width: PositiveInt = Field(description="pixels")
+    frames: PositiveInt | None = Field(default=None, description="frames; required of a video")
+    frames_per_second: PositiveFloat | None = Field(default=None, description="of the video, where that is told")
+    steps: PositiveInt = Field(description="denoising steps")
+    dtype: DType = Field(default=DType.BF16, description="format of the linear layers")
 
 
 class PipelineRecord(Record):
@@ -127,18 +136,27 @@ class PipelineRecord(Record):
     ``quality/sampling.yaml`` or a description of the same form; its guidance and steps are what the pipeline runs.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    description: str
-    modality: Literal["image", "video"]
-    text_encoders: tuple[TextEncoderRecord, ...] = ()
-    transformer: ComponentRecord
-    checkpoint: str | CheckpointRecord | None = None
-    decoder: DecoderRecord | None = None
-    guidance: GuidanceRecord
-    defaults: DefaultsRecord
-    max_steps: PositiveInt = 1000
-    not_costed: dict[str, PositiveInt] = Field(default_factory=dict)
-    references: tuple[str, ...] = ()
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="how the pipeline is called: lower case, digits and . _ -",
+    )
+    description: str = Field(description="what it is")
+    modality: Literal["image", "video"] = Field(description="what it generates")
+    text_encoders: tuple[TextEncoderRecord, ...] = Field(default=(), description="what reads the prompt")
+    transformer: ComponentRecord = Field(description="what denoises")
+    checkpoint: str | CheckpointRecord | None = Field(
+        default=None,
+        description="what samples: a name of quality/sampling.yaml, or a description of the same form",
+    )
+    decoder: DecoderRecord | None = Field(default=None, description="latents to pixels")
+    guidance: GuidanceRecord = Field(description="how guidance runs")
+    defaults: DefaultsRecord = Field(description="what a request leaves open")
+    max_steps: PositiveInt = Field(default=1000, description="most denoising steps")
+    not_costed: dict[str, PositiveInt] = Field(
+        default_factory=dict,
+        description="models that it runs and that archsearch has no family for, with their parameters: held, untimed",
+    )
+    references: tuple[str, ...] = Field(default=(), description="sources")
 
     @model_validator(mode="after")
     def _distinct(self) -> PipelineRecord:

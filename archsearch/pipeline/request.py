@@ -83,7 +83,7 @@ class Deployment:
     @property
     def base_dtype(self) -> DType:
         """Format of attention, norms, and components that are not quantized."""
-        return DType.BF16 if self.dtype.itemsize < 2 else self.dtype
+        return DType.BF16 if self.dtype.weight_itemsize < 2 else self.dtype
 
     @property
     def gpus(self) -> int:
@@ -110,7 +110,7 @@ class Deployment:
                 "replicas are `archsearch serve fleet`'s to count",
                 field="sequence_parallel",
             )
-        if self.decoder_dtype is not None and self.decoder_dtype.itemsize < 2:
+        if self.decoder_dtype is not None and self.decoder_dtype.weight_itemsize < 2:
             raise UnsupportedError(
                 f"{{decoder_dtype}} {self.decoder_dtype.value}: autoencoders run in 16 or 32 bits (bf16, fp16, fp32)",
                 field="decoder_dtype",

@@ -16,6 +16,8 @@ from archsearch.serving.fleet import FleetPlan, Group
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+GIB = 2**30
+
 
 GIB = 2**30
 

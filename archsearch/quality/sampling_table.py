@@ -28,9 +28,9 @@ MOST_STEPS = 1000
 class Source(Record):
     """Where a figure is printed."""
 
-    title: str
-    url: str
-    table: str | None = None
+    title: str = Field(description="the document")
+    url: str = Field(description="its address")
+    table: str | None = Field(default=None, description="which table or section of it")
 
     def __str__(self) -> str:
         return f"{self.title}{', ' + self.table if self.table else ''} {self.url}"
@@ -39,30 +39,40 @@ class Source(Record):
 class DefaultSampling(Record):
     """Steps and guidance that a checkpoint is used with unless told otherwise."""
 
-    steps: PositiveInt
-    guidance: GuidanceMode
+    steps: PositiveInt = Field(description="denoising steps")
+    guidance: GuidanceMode = Field(description="guidance")
 
 
 class DistillationRecord(Record):
     """What training a distilled checkpoint took, in GPU-hours."""
 
-    gpu_hours: PositiveFloat
-    gpu: str | None = None
-    source: str
+    gpu_hours: PositiveFloat = Field(description="GPU-hours")
+    gpu: str | None = Field(default=None, description="on which GPU")
+    source: str = Field(description="who says so")
 
 
 class CheckpointRecord(Record):
     """What a checkpoint is; the file's head explains the fields."""
 
-    kind: Kind = "base"
-    method: str | None = None
-    teacher: str | None = None
-    family: str | None = None
-    models: tuple[str, ...] = ()
-    guidance: tuple[GuidanceMode, ...] = Field(default=("none", "cfg"), min_length=1)
-    steps: tuple[PositiveInt, PositiveInt] = (1, MOST_STEPS)
-    sampling: DefaultSampling | None = None
-    training: DistillationRecord | None = None
+    kind: Kind = Field(default="base", description="what is distilled of it: nothing, the guidance, or the steps")
+    method: str | None = Field(default=None, description="how the steps were distilled; required of step-distilled")
+    teacher: str | None = Field(default=None, description="the checkpoint that it was distilled from")
+    family: str | None = Field(default=None, description="the model family")
+    models: tuple[str, ...] = Field(default=(), description="presets that it is of")
+    guidance: tuple[GuidanceMode, ...] = Field(
+        default=("none", "cfg"),
+        min_length=1,
+        description="guidance that it runs with",
+    )
+    steps: tuple[PositiveInt, PositiveInt] = Field(
+        default=(1, MOST_STEPS),
+        description="[least, most] steps that it is made for",
+    )
+    sampling: DefaultSampling | None = Field(
+        default=None,
+        description="steps and guidance that it is used with unless told otherwise",
+    )
+    training: DistillationRecord | None = Field(default=None, description="what the distillation took")
 
     @model_validator(mode="after")
     def _whole(self) -> CheckpointRecord:
@@ -81,10 +91,13 @@ Row = tuple[str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode
 class SamplingRecord(Record):
     """A table of measured samplings: ``rows`` in the order of ``columns``, each with one of ``sources``."""
 
-    checkpoints: dict[str, CheckpointRecord] = Field(default_factory=dict)
-    sources: dict[str, Source] = Field(default_factory=dict)
-    columns: tuple[str, ...] = COLUMNS
-    rows: tuple[Row, ...] = ()
+    checkpoints: dict[str, CheckpointRecord] = Field(default_factory=dict, description="checkpoints by name")
+    sources: dict[str, Source] = Field(
+        default_factory=dict,
+        description="where figures are printed, by a name that rows use",
+    )
+    columns: tuple[str, ...] = Field(default=COLUMNS, description="what a row holds, in this order")
+    rows: tuple[Row, ...] = Field(default=(), description="one measured figure a row, in the order of columns")
 
     @model_validator(mode="after")
     def _sourced(self) -> SamplingRecord:

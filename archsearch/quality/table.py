@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from archsearch.models.base import ModelConfig
+from archsearch.models.field_types import missing_fields
 
 _OWN_COLUMNS = ("tokens", "family", "parameters", "low", "high", "in_range", "proxy")
 _WHOLE_MODELS = ("parameters", "flops")
@@ -279,10 +280,10 @@ def _build(family: str, values: Mapping[str, Any], law: QualityProxy) -> ModelCo
     bad = [n for n in broken if not np.all(np.isfinite(values[n]) & (values[n] > 0))]
     if bad:
         raise InvalidInputError(f"{family} config: {bad[0]} must be positive numbers")
-    try:
-        config = cls(**values)
-    except TypeError as error:
-        raise InvalidInputError(f"{family} config lacks {str(error).partition('argument')[2].lstrip('s: ')}") from None
+    missing = missing_fields(family, cls, values)
+    if missing:
+        raise InvalidInputError(f"{family} config {missing[0].told}")
+    config = cls(**values)
     for requirement in config.requirements():
         tolerated = any(word in requirement.reason for word in _TOLERATED) and "at least" not in requirement.reason
         if not tolerated and not np.all(requirement.holds):

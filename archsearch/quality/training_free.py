@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError
+from archsearch.files import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,7 @@ def scores(
     if missing:
         known |= _compute(shape, missing, settings, device)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known, sort_keys=True))
+        write_text(file, json.dumps(known, sort_keys=True))
     return {name: known[name] for name in wanted}
 
 

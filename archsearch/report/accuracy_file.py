@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsearch.errors import UnsupportedError
+from archsearch.files import replacing, write_text
 from archsearch.report.accuracy import accuracy_info
 from archsearch.report.accuracy_html import accuracy_page
 from archsearch.report.accuracy_png import draw_png
-from archsearch.report.files import check_path, write_text, write_whole
+from archsearch.report.files import check_path
 from archsearch.report.web_page import render
 
 if TYPE_CHECKING:
@@ -51,4 +52,5 @@ def write_accuracy_report(
     if path.suffix.lower() == ".html":
         write_text(path, render(accuracy_page(info, command)))
     else:
-        write_whole(path, lambda temporary: draw_png(info, temporary))
+        with replacing(path) as draft:
+            draw_png(info, draft)

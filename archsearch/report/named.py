@@ -35,16 +35,11 @@ def kinds_of(source: str, storage: str | None = None) -> tuple[Kind, ...]:
 
 def _kind_of_file(path: Path) -> Kind:
     """By the keys that only one kind of file has."""
-    from archsearch.yaml_records import load_text
+    from archsearch.yaml_records import read_mapping
 
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file; name a space's, a model's or a pipeline's YAML")
-    try:
-        values = load_text(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InvalidInputError(f"{path}: no mapping; a report is of a space's, a model's or a pipeline's YAML")
+    values = read_mapping(path)
     if "transformer" in values:
         return Kind.PIPELINE
     return Kind.SPACE if "dimensions" in values else Kind.MODEL

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archsearch.report.files import check_path, write_text
+from archsearch.files import write_text
+from archsearch.report.files import check_path
 from archsearch.report.web_page import Page, render
 
 
@@ -15,4 +16,6 @@ def write_page(page: Page, path: Path) -> int:
         InvalidInputError: a suffix other than .html, no such directory, or a file that cannot be written.
     """
     check_path(path)
-    return write_text(path, render(page))
+    text = render(page)
+    write_text(path, text)
+    return len(text.encode())

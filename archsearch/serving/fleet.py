@@ -71,7 +71,8 @@ class Replica:
     ``batch_s`` are seconds by batch size, ``usd_per_hour`` a GPU's price and ``price_source`` who says so,
     ``available`` how many GPUs there are. ``mix`` are the service times of requests that are not alike; they are served
     one by one. ``video_s`` is the length of a video that a request makes, where it is one; ``execution`` how the
-    transformer runs, ``plan`` what is asked and run.
+    transformer runs, ``plan`` what is asked and run. ``high`` is how many times as long as estimated it takes at the
+    upper end of the 80 % band.
     """
 
     gpu: GpuSpec
@@ -84,6 +85,13 @@ class Replica:
     execution: Execution | None = None
     plan: Plan | None = None
     price_source: str = "given"
+    high: float = 1.0
+
+    @property
+    def slow(self) -> Replica:
+        """The same unit at the upper end of its band."""
+        mix = None if self.mix is None else Service(tuple(s * self.high for s in self.mix.seconds), self.mix.shares)
+        return replace(self, batch_s={batch: s * self.high for batch, s in self.batch_s.items()}, mix=mix, high=1.0)
 
     @property
     def watts(self) -> float:
@@ -151,6 +159,16 @@ class Fleet:
         return Quantiles.mixture([(g.rate / self.rate, g.response) for g in self.groups])
 
     @property
+    def slow_response(self) -> Quantiles | None:
+        """Response times where every unit takes as long as the upper end of its band says; None where these GPUs then
+        cannot keep up."""
+        try:
+            slow = Fleet(tuple(group(g.replica.slow, g.rate, g.number, g.limit) for g in self.groups))
+        except UnsupportedError:
+            return None
+        return slow.response
+
+    @property
     def usd_per_hour(self) -> float:
         return sum(g.usd_per_hour for g in self.groups)
 
@@ -204,9 +222,11 @@ def replica(
         each: dict[str, Any] = {"usd_per_hour": usd_per_hour, "available": available, "price_source": price_source}
         parts = [replica(p, gpu, max_batch=1, **each) for p, _ in mix]
         service = Service(tuple(p.batch_s[1] for p in parts), tuple(share for _, share in mix))
-        return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None)
+        high = max(part.high for part in parts)
+        return replace(parts[0], batch_s={1: service.mean}, mix=service, video_s=None, high=high)
     pricer = Pricer(gpu)
     seconds: dict[int, float] = {}
+    high = 1.0
     for batch in (b for b in BATCHES if b <= max_batch):
         request = replace(plan.request, batch_size=batch)
         estimate = estimate_pipeline(plan.pipeline, gpu, request, plan.deployment, pricer=pricer)
@@ -219,6 +239,7 @@ def replica(
                 )
             break
         seconds[batch] = float(estimate.latency_s)
+        high = max(high, float(estimate.total("high_s")) / seconds[batch])
     fps, frames = plan.pipeline.record.defaults.frames_per_second, plan.request.frames
     return Replica(
         gpu=gpu,
@@ -230,6 +251,7 @@ def replica(
         execution=plan.deployment.step_execution,
         plan=plan,
         price_source=price_source,
+        high=high,
     )
 
 
@@ -265,14 +287,25 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
     if min(unit.service.seconds) > level.tightest_s:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
-            f"{level.tightest_s:g} s: pull levers; `archsearch pipeline optimize PRESET --hardware {unit.gpu.id} "
-            f"--max-latency-ms {1e3 * level.tightest_s:g}` finds some"
+            f"{level.tightest_s:g} s: pull levers; `{_faster_call(unit)} --max-latency-ms "
+            f"{1e3 * level.tightest_s:g}` finds some"
         )
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]
     if not found:
         raise UnsupportedError(f"{unit.gpu.id}: {most * unit.gpus} GPUs do not keep the level at {rate:g} requests/s")
     return min(found, key=lambda g: (g.number, g.limit))
+
+
+def _faster_call(unit: Replica) -> str:
+    """The call that looks for levers on one request of a unit."""
+    if unit.plan is None:
+        return f"archsearch pipeline optimize PIPELINE --hardware {unit.gpu.id}"
+    request, usual = unit.plan.request, unit.plan.pipeline.record.defaults
+    sizes = {"height": request.height, "width": request.width, "frames": request.frames}
+    sizes |= {"steps": request.steps} if np.any(request.steps != usual.steps) else {}
+    asked = " ".join(f"--{name} {int(np.max(value))}" for name, value in sizes.items() if value is not None)
+    return f"archsearch pipeline optimize {unit.plan.pipeline.name} --hardware {unit.gpu.id} {asked}"
 
 
 def _least(unit: Replica, rate: float, level: ServiceLevel, limit: int, most: int) -> Group | None:

@@ -51,6 +51,7 @@ def _planned(name: str, units: Sequence[Replica], rate: float, level: ServiceLev
         "rate_per_s": rate,
         "service_level": _limits(level),
         "response_s": response(best.response),
+        **_at_the_high_end(best, level),
         "fleet": [group_row(g) for g in best.groups],
         "gpus": best.gpus,
         "usd_per_hour": finite(best.usd_per_hour),
@@ -60,6 +61,16 @@ def _planned(name: str, units: Sequence[Replica], rate: float, level: ServiceLev
         "energy_basis": ENERGY_BASIS,
         "alternatives": [_alternative(f) for f in plan.considered if f is not best],
         "refused": plan.refused,
+    }
+
+
+def _at_the_high_end(fleet: Fleet, level: ServiceLevel) -> Document:
+    """Response times where all takes as long as the upper end of the band, None where the fleet then cannot keep up;
+    and whether the level is kept there too."""
+    slow = fleet.slow_response
+    return {
+        "response_high_s": None if slow is None else response(slow),
+        "kept_at_high_end": slow is not None and level.kept(slow),
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.files import read_text
 from archsearch.serving.fleet import MAX_REPLICAS, Replica, ServiceLevel
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.simulation import Simulated, simulate_batch_servers, simulate_multi_server
@@ -42,14 +43,8 @@ def read_trace(path: Path) -> Trace:
     Raises:
         InvalidInputError: no such file or column, fewer than two arrivals, or a value that is no number.
     """
-    if not path.is_file():
-        raise InvalidInputError(f"{path}: no such file of arrivals")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path}: not a text file in UTF-8") from None
-    with io.StringIO(text, newline="") as file:
-        rows = csv.DictReader(file)
+    with io.StringIO(read_text(path), newline="") as file:
+        rows = csv.DictReader(file, skipinitialspace=True)
         if COLUMN not in (rows.fieldnames or ()):
             raise InvalidInputError(f"{path}:1: needs a column {COLUMN!r} (seconds); it has {rows.fieldnames}")
         times = []

@@ -18,6 +18,7 @@ class Controls:
 
     def __init__(self, state: State, changed: Changed) -> None:
         self.state, self._changed = state, changed
+        self._boxes: dict[str, ui.number] = {}
         with ui.element("section").classes("as-column").props('aria-label="What is asked"'):
             with ui.element("div").classes("as-card"):
                 self._models()
@@ -58,6 +59,7 @@ class Controls:
         """The numbers of the chosen model, in place of the last one's."""
         state = self.state
         self._knobs.clear()
+        self._boxes = {}
         first = [knob for knob in state.shape() if knob.first]
         rest = [knob for knob in state.shape() if not knob.first]
         with self._knobs:
@@ -106,7 +108,13 @@ class Controls:
                 slider.props(f'dense aria-label="{knob.label}, slider" data-slider={knob.name}')
                 slider.bind_value(box)
                 slider.move(target_index=1)
+            if into is self.state.changes:
+                self._boxes[knob.name] = box
             box.on_value_change(lambda event: self._number(into, knob.name, event.value))
+
+    def turn(self, name: str, value: int) -> None:
+        """Give a dimension of the model a value, as if it were typed."""
+        self._boxes[name].set_value(value)
 
     def _number(self, into: dict[str, Value], name: str, value: float | None) -> None:
         into[name] = int(value) if value is not None and value == int(value) else value
@@ -128,6 +136,7 @@ def _heading(text: str) -> None:
 
 def _choice(label: str, options: list[str], value: str, chosen: Callable[[str], None]) -> ui.select:
     select = ui.select(options, label=label, value=value, with_input=len(options) > 12)
-    select.props(f'dense outlined options-dense aria-label="{label}" data-choice="{label}"').classes("w-full q-mb-sm")
+    key = label.split()[0].lower()
+    select.props(f'dense outlined options-dense aria-label="{label}" data-choice={key}').classes("w-full q-mb-sm")
     select.on_value_change(lambda event: chosen(event.value) if event.value is not None else None)
     return select

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from threading import Lock
 
@@ -61,9 +61,9 @@ class Place:
 
 @lru_cache
 def spaces_of(family: str) -> tuple[str, ...]:
-    """The shipped spaces that search models of a family, those around whole pipelines left out."""
+    """The shipped spaces that search models of a family, alone or in a pipeline."""
     loaded = [load_space(name) for name in list_spaces()]
-    return tuple(s.name for s in loaded if s.record.family == family and s.record.pipeline is None)
+    return tuple(s.name for s in loaded if s.record.family == family)
 
 
 def nearest_space(family: str, parameters: float) -> str | None:
@@ -143,7 +143,33 @@ def run_of(space: SearchSpace) -> str:
     work = space.workload
     sizes = {n: getattr(work, n) for n in ("batch_size", "seq_len", "height", "width", "frames")}
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sizes.items() if value is not None)
-    return f"{work.phase.value}, {work.dtype.value}, {told}; {space.execution.line()}"
+    priced = f"{work.phase.value}, {work.dtype.value}, {told}; {space.execution.line()}"
+    if space.record.pipeline is None:
+        return priced
+    sampled = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sampling_of(space).items())
+    return f"whole generations of {space.record.pipeline}, this model's with {sampled}; {priced}"
+
+
+def sampling_of(space: SearchSpace) -> dict[str, object]:
+    """What a space of pipelines says of its baseline beside the transformer's own fields: how it samples."""
+    if space.record.pipeline is None:
+        return {}
+    baseline = space.record.baseline if isinstance(space.record.baseline, dict) else {}
+    stated = {**space.record.fixed, **baseline}
+    own = {field.name for field in fields(space.family_class.transformer_class)}
+    return {name: stated[name] for name in space.config_fields if name in stated and name not in own}
+
+
+def in_space(config: ModelConfig, space: SearchSpace) -> ModelConfig:
+    """A model as the space prices its own: of a pipeline the whole of it, sampled as the space's baseline is.
+
+    Raises:
+        InvalidInputError: the space does not say how its baseline is sampled.
+    """
+    if space.record.pipeline is None:
+        return config
+    whole: ModelConfig = space.family_class.from_dict({**config.to_dict(), **sampling_of(space)})
+    return whole
 
 
 def place_of(config: ModelConfig, front: Front) -> Place:
@@ -153,7 +179,7 @@ def place_of(config: ModelConfig, front: Front) -> Place:
         ArchSearchError: the space's workload is none of this model's.
     """
     evaluator = front.evaluator
-    evaluation = evaluator.evaluate_config(config)
+    evaluation = evaluator.evaluate_config(in_space(config, evaluator.space))
     row = evaluator.columns(evaluation, np.zeros(1, dtype=np.int64))
     point = (float(row[front.columns[0]][0]), float(row[front.columns[1]][0]))
     beaten = beaten_by(point, front)
@@ -200,7 +226,7 @@ def _short(value: float) -> str:
 def _title(column: str, evaluator: Evaluator) -> str:
     metric, _ = metric_and_gpu(column)
     if metric == "quality":
-        unit = evaluator.proxy.unit
+        unit = evaluator.proxy.unit.partition(",")[0]
         return f"expected {evaluator.proxy.metric}" + (f" ({unit})" if unit else "")
     words: Mapping[str, str] = {
         "throughput": f"throughput ({evaluator.space.family_class.throughput_unit})",

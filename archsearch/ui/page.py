@@ -34,12 +34,12 @@ class WhatIfPage:
             self._controls = Controls(state, self.ask)
             main = ui.element("main").classes("as-column as-answers").props("aria-live=off")
         with main:
-            self._refused = Refused()
+            self._refused = Refused(self._controls.turn)
             self._figures_box = ui.element("div").classes("as-column")
         with self._figures_box:
             self._figures, self._ops = Figures(), Ops()
             self._front = FrontPanel(self._space_chosen)
-            self._command = Command()
+            self._command = Command(state.address)
         self.ask()
 
     def ask(self) -> None:
@@ -134,7 +134,7 @@ def build(model: str | None, gpu: str | None, asked: dict[str, str], fronts: Fro
     except ArchSearchError as error:
         ui.add_css(CSS)
         with ui.element("div").classes("as-page"):
-            refused = Refused()
+            refused = Refused(lambda name, value: None)
             refused.show(Refusal((str(error),)))
             ui.link("start anew", "/")
         return
@@ -145,6 +145,7 @@ def register(model: str | None, gpu: str | None) -> None:
     """Make the page known to the server; all its visitors share the fronts."""
     fronts = Fronts()
 
-    @ui.page("/", title=TITLE, dark=None)
     def page(request: Request) -> None:
         build(model, gpu, dict(request.query_params), fronts)
+
+    ui.page("/", title=TITLE, dark=None)(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from nicegui import ui
@@ -134,15 +135,17 @@ class Ops:
 
 
 class Command:
-    """The command that gives the same figures, with a button that copies it."""
+    """The command that gives the same figures, with a button that copies it, and one for the page's address."""
 
-    def __init__(self) -> None:
-        self._script = ""
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._script, self._address = "", address
         with ui.element("div").classes("as-card"):
             with ui.row().classes("items-center justify-between no-wrap w-full"):
                 with ui.element("h2"):
                     ui.label("The same on the command line")
-                ui.button("copy", icon="content_copy", on_click=self._copy).props("flat dense no-caps size=sm")
+                with ui.row().style("gap: 4px"):
+                    ui.button("link", icon="link", on_click=self._link).props("flat dense no-caps size=sm")
+                    ui.button("copy", icon="content_copy", on_click=self._copy).props("flat dense no-caps size=sm")
             with ui.element("pre").classes("as-command").props('tabindex=0 aria-label="command" data-command'):
                 self._text = ui.label("")
 
@@ -150,15 +153,23 @@ class Command:
         self._script = answer.script
         self._text.set_text(answer.script)
 
+    def _link(self) -> None:
+        """Copy the address that leads back to this selection."""
+        query = json.dumps(f"?{self._address()}")
+        ui.run_javascript(f"navigator.clipboard.writeText(location.origin + '/' + {query})")
+        ui.notify("link copied", timeout=1200)
+
     def _copy(self) -> None:
         ui.clipboard.write(self._script)
         ui.notify("copied", timeout=1200)
 
 
 class Refused:
-    """Why there is no answer; what is shown below is then the last one's."""
+    """Why there is no answer; what is shown below is then the last one's. ``take`` is called with a remedy that is
+    chosen: a field and its value."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[str, int], None]) -> None:
+        self._take = take
         self._box = ui.element("div").classes("as-refusal").props("role=alert data-refusal")
         self._box.set_visibility(False)
 
@@ -169,9 +180,18 @@ class Refused:
             return
         with self._box:
             with ui.element("h2"):
-                ui.label("No such model")
+                ui.label("Not possible")
             for reason in refusal.reasons:
                 ui.label(reason)
+            if refusal.remedies:
+                with ui.row().classes("items-center q-mt-sm").style("gap: 8px"):
+                    ui.label("The nearest that are:")
+                    for name, value in refusal.remedies:
+                        self._remedy(name, value)
+
+    def _remedy(self, name: str, value: int) -> None:
+        button = ui.button(f"{name.replace('_', ' ')} {value}", on_click=lambda: self._take(name, value))
+        button.props(f"outline dense no-caps size=sm data-remedy={name}").classes("q-px-sm")
 
 
 class FrontPanel:
@@ -186,14 +206,17 @@ class FrontPanel:
             self._space.on_value_change(lambda event: chosen(event.value) if event.value else None)
             self._verdict = ui.label("").classes("q-mt-sm").props("data-verdict")
             self._notes = ui.element("div")
-            self._plot = ui.plotly(_drawn(None, None)).classes("w-full").style(f"height:{FRONT_HEIGHT}px")
+            self._room = ui.element("div").style(f"height:{FRONT_HEIGHT}px")  # kept free, so that nothing below moves
+            with self._room:
+                self._plot = ui.plotly(_drawn(None, None)).classes("w-full").style("height:100%")
 
     def offer(self, spaces: Sequence[str], space: str | None) -> None:
         """The spaces of the family, and the one that is shown."""
         self._space.set_options(list(spaces), value=space)
         self._space.set_visibility(bool(spaces))
+        self._room.set_visibility(bool(spaces))
         if space is None:
-            self.say("No shipped space searches this family alone: `archsearch spaces list` shows what there is.")
+            self.say("No shipped space searches this family: `archsearch spaces list` shows what there is.")
 
     def say(self, text: str) -> None:
         """A sentence in place of a picture."""

@@ -54,6 +54,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def names_of(host: str) -> tuple[str, ...]:
+    """What a browser may call a server that listens on this machine alone; anything where it listens elsewhere.
+
+    A page from the network whose name leads to this machine could else read and change what is served here.
+    """
+    return ("localhost", "127.0.0.1", "[::1]", host) if is_loopback(host) else ("*",)
+
+
 def url_of(host: str, port: int) -> str:
     """The address to open: a host that means every interface is reached by this machine's own."""
     name = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
@@ -69,10 +77,12 @@ def open_browser(url: str, after_s: float = 1.0) -> None:
 
 def serve_what_if(model: str | None, gpu: str | None, host: str, port: int) -> None:
     """Serve the what-if page until interrupted."""
-    from nicegui import ui
+    from nicegui import app, ui
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from archsearch.ui.page import TITLE, register
 
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(names_of(host)))
     register(model, gpu)
     with suppress(KeyboardInterrupt):
         ui.run(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlencode
 
-from archsearch.cost.execution import EXECUTION_NAMES
+from archsearch.cost.asked_execution import EXECUTION_NAMES
 from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import load_preset
@@ -25,6 +25,8 @@ from archsearch.ui.what_if import Selection, Value
 from archsearch.workload import WorkloadFields
 
 START_GPU, START_MODEL = "h100-sxm", "llama-3.2-1b"
+START_BATCH = 8
+"""Of ``START_MODEL``: so many sequences keep that GPU busy, so that its dimensions are what counts."""
 DEFAULT_EXECUTION = "default"
 """What a page calls the execution that is the workload's default."""
 
@@ -61,6 +63,8 @@ class State:
         if chosen != (model or START_MODEL) and chosen not in preset_choices():
             load_preset(chosen)  # or refuse it: an address opens no files
         state = cls(gpu=load_gpu(named.get("gpu") or gpu or START_GPU).id, model=chosen, own=own_model(model))
+        if chosen == START_MODEL:
+            state.sizes["batch_size"] = START_BATCH
         state.take(named)
         return state
 

@@ -33,7 +33,7 @@ body, .body--dark { background: var(--as-back) !important; color: var(--as-text)
         border-radius: 8px; padding: 12px 16px; overflow-wrap: anywhere; }
 .as-refusal h2 { margin: 0 0 4px; font-size: 15px; line-height: 1.3; font-weight: 600; color: var(--as-bad); }
 .as-stale { opacity: .35; }
-.as-knob { display: grid; grid-template-columns: minmax(0, 1fr) 96px; gap: 0 14px; align-items: center; }
+.as-knob { width: 100%; display: grid; grid-template-columns: minmax(0, 1fr) 96px; gap: 0 14px; align-items: center; }
 .as-knob .as-name { grid-column: 1 / 3; font-size: 13px; color: var(--as-muted); margin-bottom: -4px; }
 .as-knob .as-alone { grid-column: 2; }
 .as-pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 8px 12px; }

@@ -6,6 +6,7 @@ that prints them.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -21,9 +22,13 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.registry.families import get_family
 from archsearch.models.registry.load import load_model
 from archsearch.quality import default_proxy, training_features
+from archsearch.ui.knobs import model_knobs
 from archsearch.workload import Workload, WorkloadFields
 
 SLOWEST = 8
+REMEDIES = 3
+MOST_STEPS = 64
+"""Steps of a slider, the nearest first, that are tried for a remedy."""
 FILE = "my-model.yaml"
 Value = int | bool | str | float | None
 
@@ -83,9 +88,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a selection has no answer, a reason a line."""
+    """Why a selection has no answer, a reason a line. ``remedies`` are single changes of the model that would give it
+    one, the smallest first: a field and its value."""
 
     reasons: tuple[str, ...]
+    remedies: tuple[tuple[str, int], ...] = ()
 
 
 def what_if(selection: Selection) -> Answer | Refusal:
@@ -123,8 +130,33 @@ def _changed(base: ModelConfig, changes: Mapping[str, Value]) -> ModelConfig | R
         missed = _missed(family, {**base.to_dict(), **changes})
         if not missed:
             raise
-        return Refusal(missed)
+        return Refusal(missed, remedies(base, changes))
     return config
+
+
+def remedies(base: ModelConfig, changes: Mapping[str, Value]) -> tuple[tuple[str, int], ...]:
+    """Single dimensions that, moved along their sliders, make a model of one that is none: of each the nearest value,
+    and of those the ``REMEDIES`` that change least, as a ratio."""
+    family, values = get_family(base.family), {**base.to_dict(), **changes}
+    found: list[tuple[float, str, int]] = []
+    for knob in model_knobs(base):
+        now = values.get(knob.name)
+        if not knob.first or not isinstance(now, int) or now < 1:
+            continue
+        steps = range(max(knob.low, 1), knob.high + 1, knob.step)
+        for value in sorted(steps, key=lambda to, now=now: abs(to - now))[:MOST_STEPS]:  # type: ignore[misc]
+            if _is_model(family, {**values, knob.name: value}):
+                found.append((abs(math.log(value / now)), knob.name, value))
+                break
+    return tuple((name, value) for _, name, value in sorted(found)[:REMEDIES])
+
+
+def _is_model(family: type[ModelConfig], values: Mapping[str, Value]) -> bool:
+    try:
+        family.from_dict(values)  # type: ignore[attr-defined]  # every family's class has it
+    except ArchSearchError:
+        return False
+    return True
 
 
 def _missed(family: type[ModelConfig], values: Mapping[str, Value]) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
 from archsearch.plotting.bars import Bars, figure
+
 from archsearch.plotting.sources import Found
 from archsearch.report.search_report import SearchAnswer, search_answer, search_page
 from archsearch.report.web_page import Page, Picture, Points, Section, Snippet, Table, render

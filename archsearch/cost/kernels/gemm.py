@@ -24,6 +24,7 @@ from archsearch.cost.kernels.gemm_time import (
     Machine,
     Shapes,
     candidate_time,
+    search_s,
 )
 from archsearch.cost.kernels.kernel_cost import Coefficient, Dims, KernelTime
 from archsearch.cost.kernels.tiles import TileSet, tile_set
@@ -63,7 +64,8 @@ class GemmModel:
                 between two uses of the weights (default: a benchmark loop over six weight matrices), and
                 activation_reuse_bytes: the same of activations (default: this product's own operands and result).
                 With ``quantized`` among them the activations come quantized, and no time for that is in it; its value
-                is the multiply rate of the kernels that take them against the library's.
+                is the multiply rate of the kernels that take them against the library's. With ``static`` their scales
+                are known before, and the kernel that quantizes them reduces no rows.
                 A product that says nothing of the weights' reuse is a measured row: where tables time calls one by one
                 (``call_s``), the host's time is in it. A product of a model queues behind others.
         """
@@ -73,8 +75,8 @@ class GemmModel:
         if "quantized" in dims:
             load = replace(load, quantize_s=0.0, rate=load.rate * dims["quantized"])
         time = self.explain(load, machine, choose(gpu, dtype, load, machine, values), values)
-        call_s = _call_s(dims, values)
-        return replace(time, latency_s=time.latency_s + call_s) if call_s else time
+        more_s = _call_s(dims, values) - (search_s(shapes, machine, values) if "static" in dims else 0.0)
+        return replace(time, latency_s=time.latency_s + more_s) if np.any(more_s) else time
 
     def freeze(
         self, gpu: GpuSpec, dtype: DType, dims: Dims, values: Mapping[str, float]

@@ -346,11 +346,22 @@ def _dram_bytes(load: Load, c: Choice, concurrent_area: Reals, waves: Reals, v: 
     return fetched + load.out_bytes
 
 
+def search_s(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Reals | float:
+    """What of the quantization finds the scales of its rows: seconds that a product with known scales saves."""
+    if "quantize_launch_s" not in v:
+        return 0.0
+    return _quantize_time(s, machine, v) - v["quantize_launch_s"] - _quantized_move(s, machine, v)
+
+
+def _quantized_move(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Reals:
+    return s.batch * s.m * s.k * (2.0 + s.itemsize) / (v["quantize_fraction"] * machine.dram_bytes_s)
+
+
 def _quantize_time(s: Shapes, machine: Machine, v: Mapping[str, float]) -> Reals | float:
     """The dynamic activation quantization before an FP8 product: bf16 in, fp8 out."""
     if "quantize_launch_s" not in v:
         return 0.0
     rows = s.batch * s.m
-    moving = rows * s.k * (2.0 + s.itemsize) / (v["quantize_fraction"] * machine.dram_bytes_s)
+    moving = _quantized_move(s, machine, v)
     reducing = np.ceil(rows / machine.num_sms) * v["quantize_row_cycles"] / machine.clock_hz
     return v["quantize_launch_s"] + smooth_max(moving, reducing)

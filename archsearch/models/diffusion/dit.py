@@ -19,6 +19,7 @@ from archsearch.models import blocks, footprint
 from archsearch.models import diffusion_blocks as dblocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement, at_least_one
+from archsearch.models.field_types import following
 from archsearch.models.modality import ImageModel
 
 LAYOUTS = ("original", "diffusers")
@@ -28,11 +29,12 @@ LAYOUTS = ("original", "diffusers")
 class DiTConfig(ImageModel):
     """Dimensions of a DiT. Sizes may be arrays that broadcast.
 
-    ``out_channels`` is in_channels twice over in models that predict the variance as well. ``num_classes`` leaves out
-    the row for "no class". ``layout`` is ``original`` (the authors' code: queries, keys and values in one product, one
-    embedder of timestep and label for all layers) or ``diffusers`` (``DiTTransformer2DModel``: three products, and a
-    copy of the embedders in every layer, run once a layer and once more for the output, which weighs 75 M parameters
-    more in XL/2). Position tables are fixed sines, not parameters.
+    ``intermediate_size`` is 4 · hidden_size where it is left out. ``out_channels`` is in_channels twice over in models
+    that predict the variance as well. ``num_classes`` leaves out the row for "no class". ``layout`` is ``original``
+    (the authors' code: queries, keys and values in one product, one embedder of timestep and label for all layers) or
+    ``diffusers`` (``DiTTransformer2DModel``: three products, and a copy of the embedders in every layer, run once a
+    layer and once more for the output, which weighs 75 M parameters more in XL/2). Position tables are fixed sines, not
+    parameters.
     """
 
     family: ClassVar[str] = "dit"
@@ -43,7 +45,7 @@ class DiTConfig(ImageModel):
     num_layers: Dim
     hidden_size: Dim
     num_attention_heads: Dim
-    intermediate_size: Dim
+    intermediate_size: Dim = following("hidden_size", times=4)
     patch_size: Dim = 2
     in_channels: Dim = 4
     out_channels: Dim = 8

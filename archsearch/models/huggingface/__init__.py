@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.files import read_json
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import classes
 from archsearch.models.huggingface.classes.format import (
@@ -63,10 +64,7 @@ def from_hf(path: Path) -> ModelConfig:
         if not files:
             raise InvalidInputError(f"{path}: the directory has no config.json")
         path = files[0]
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: not valid JSON: {error}") from None
+    values = read_json(path)
     if not isinstance(values, dict):
         raise InvalidInputError(f"{path}: not a config: a JSON object is needed")
     return from_hf_dict(values, where=str(path))

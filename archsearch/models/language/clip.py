@@ -16,6 +16,7 @@ from archsearch.arrays import Dim, Ints, as_float
 from archsearch.models import blocks, footprint
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Requirement, at_least_one
+from archsearch.models.field_types import following
 from archsearch.models.modality import TextModel
 from archsearch.ops import FusedGroup
 
@@ -24,7 +25,8 @@ from archsearch.ops import FusedGroup
 class CLIPTextConfig(TextModel):
     """Dimensions of a CLIP text encoder. Sizes may be arrays that broadcast.
 
-    ``projection_dim`` is the width of the projected vector; 0 leaves the projection out. Positions are always learned.
+    ``intermediate_size`` is 4 · hidden_size where it is left out. ``projection_dim`` is the width of the projected
+    vector; 0 leaves the projection out. Positions are always learned.
     """
 
     family: ClassVar[str] = "clip-text"
@@ -34,7 +36,7 @@ class CLIPTextConfig(TextModel):
     num_layers: Dim
     hidden_size: Dim
     num_attention_heads: Dim
-    intermediate_size: Dim
+    intermediate_size: Dim = following("hidden_size", times=4)
     vocab_size: Dim = 49408
     max_position_embeddings: Dim = 77
     activation: str = "quick_gelu"

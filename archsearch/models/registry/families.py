@@ -49,7 +49,8 @@ def register_family(config_class: type[Assembled], presets: Path | None = None) 
     """Make a family known by its ``family`` for models, spaces and the command line of this process.
 
     Args:
-        config_class: a frozen dataclass on one of the classes of ``archsearch/models/modality.py``.
+        config_class: a frozen dataclass on one of the classes of ``archsearch/models/modality.py``. What a field means
+            stands in its metadata, ``field(metadata={"meaning": "..."})``, where no family of archsearch has it.
         presets: a YAML file of its published models, as in ``archsearch/models/presets``.
 
     Raises:

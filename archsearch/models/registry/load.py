@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError, UnknownNameError
@@ -9,7 +10,7 @@ from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import from_hf
 from archsearch.models.registry.families import family_names, get_family, load_preset, preset_family
 from archsearch.models.registry.hub import cached_config, is_hub_id
-from archsearch.yaml_records import load_text
+from archsearch.yaml_records import line_of, read_mapping
 
 
 def load_model(text: str) -> ModelConfig:
@@ -46,17 +47,17 @@ def load_model(text: str) -> ModelConfig:
 
 
 def _from_yaml(path: Path) -> ModelConfig:
-    try:
-        values = load_text(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidInputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or "family" not in values:
+    values = read_mapping(path)
+    if "family" not in values:
         raise InvalidInputError(f"{path}: needs 'family: ...' ({', '.join(family_names())}) and its config fields")
     name = str(values.pop("family"))
     if name not in family_names():
-        raise UnknownNameError("model family", name, family_names(), hint=f"(in {path})")
+        raise UnknownNameError("model family", name, family_names()).about(f"{path}:{line_of(path, 'family')}")
+    family = get_family(name)
     try:
-        config: ModelConfig = get_family(name).from_dict(values)
+        config: ModelConfig = family.from_dict(values)
     except InvalidInputError as error:
-        raise error.about(str(path)) from None
+        lines = zip_longest(str(error).splitlines(), error.fields)
+        told = [f"{path}:{line_of(path, *([] if field is None else [field]))}: {line}" for line, field in lines]
+        raise InvalidInputError("\n".join(told), field=error.fields) from None
     return config

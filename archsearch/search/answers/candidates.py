@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from archsearch.hardware import load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.ranges import require_range
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
+from archsearch.search.answers.finished import finished_study, stored_fronts
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
@@ -51,7 +53,7 @@ class Limits:
             text = "{faster_on} needs {reference}: faster than which model?"
             raise InvalidInputError(text, field=("faster_on", "reference"))
         if self.where is not None:
-            Expression.parse(self.where)
+            Expression.parse(self.where).require_condition()
         for name in ("max_latency_ms", "max_parameters", "max_memory_gib"):
             value = getattr(self, name)
             if value is not None:
@@ -183,7 +185,8 @@ def gather_candidates(
 ) -> Candidates:
     """Feasible architectures of a study or a space under limits.
 
-    A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact. A
+    A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact; without
+    limits a study that is finished answers for itself and for the space that it is named after (see ``finished``). A
     sampled study answers from its trials.
 
     Raises:
@@ -191,6 +194,8 @@ def gather_candidates(
         ArchSearchError: nothing is feasible; the text names the binding limit and the nearest architecture.
     """
     resolved = resolve_source(source, storage)
+    if isinstance(resolved, SearchSpace) and not isinstance(source, SearchSpace) and evaluator is None:
+        resolved = finished_study(resolved, hardware, storage) or resolved
     pricer = evaluator or source_evaluator(resolved, hardware, storage)
     if isinstance(resolved, SearchSpace):
         return _from_space(resolved, pricer, limits, progress)
@@ -209,6 +214,9 @@ def gather_candidates(
             )
         return _from_space(pricer.space, pricer, limits, progress)
     if record["strategy"] == "exhaustive" and analytic:
+        fronts = None if limits.any else stored_fronts(resolved, pricer)
+        if fronts is not None:
+            return Candidates(fronts, with_own_fronts(pricer, progress=progress), exact=True)
         return _from_space(pricer.space, pricer, limits, progress)
     return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
 
@@ -245,6 +253,22 @@ def resolve_source(source: optuna.Study | SearchSpace | str | Path, storage: str
     if text in space_files():  # a named space beside a storage that a variable sets
         return load_space(source)
     raise UnknownNameError("study or search space", text, [*study_names(storage), *space_files()])
+
+
+def changed_source(
+    source: optuna.Study | SearchSpace | str | Path, changes: Mapping[str, object], storage: str | None
+) -> SearchSpace:
+    """The space of a name or file with keys set to other values.
+
+    Raises:
+        UnknownNameError: the name is neither a study nor a space.
+        InvalidInputError: it is a study, which keeps its space; or as ``SearchSpace.with_keys``.
+    """
+    resolved = resolve_source(source, storage)
+    if isinstance(resolved, SearchSpace):
+        return resolved.with_keys(changes)
+    text = f"study {resolved.study_name!r} keeps its space as it ran: leave out {{set}}, or name the space"
+    raise InvalidInputError(text, field="set")
 
 
 def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:

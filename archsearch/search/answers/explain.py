@@ -71,7 +71,8 @@ class Explanation:
 
     Latencies and FLOPs are per ``per``; ``execution`` is how it runs. ``neighbours`` hold every step with its metrics
     and ``why`` it is better in the ``objectives``, loses, or is out of the question. ``space`` is None where the model
-    belongs to none; ``quotes`` are the GPUs' prices where something of it is in USD.
+    belongs to none; ``quotes`` are the GPUs' prices where something of it is in USD. ``assumed`` lists what of the
+    workload was left open (``name=value``).
     """
 
     family: str
@@ -87,6 +88,7 @@ class Explanation:
     neighbours: list[dict[str, Any]] = field(default_factory=list)
     space: str | None = None
     quotes: Quotes | None = None
+    assumed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -129,10 +131,8 @@ class Explanation:
 
 
 def _view_lines(view: GpuExplanation, per: str) -> list[str]:
-    lines = [
-        f"{view.gpu}: {view.latency_s * 1e3:.3g} ms per {per} ({view.low_s * 1e3:.3g} to {view.high_s * 1e3:.3g}, "
-        f"{view.provenance})"
-    ]
+    latency, low, high = (_three_digits(1e3 * value) for value in (view.latency_s, view.low_s, view.high_s))
+    lines = [f"{view.gpu}: {latency} ms per {per} ({low} to {high}, {view.provenance})"]
     if view.roofline:
         lines.append(f"  {view.roofline}; steps of tiles and waves are not among what is compared")
     if view.host_bound:
@@ -145,6 +145,11 @@ def _view_lines(view: GpuExplanation, per: str) -> list[str]:
         each = ", ".join(f"{name} {value:.2f}" for name, value in view.sensitivities.items())
         lines.append(f"  per cent of latency per per cent of a dimension: {each}")
     return lines + [f"  better: {_shape(item['changes'])}: {item['why']}" for item in view.better]
+
+
+def _three_digits(value: float) -> str:
+    """A number to three digits, never as a power of ten."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def _shape(changes: Mapping[str, object]) -> str:

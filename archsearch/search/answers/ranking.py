@@ -10,6 +10,7 @@ count together, each scaled to the front's range. Ties go by the knee.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -23,6 +24,8 @@ from archsearch.search.space.schema import PREFERRED, Preference, why_not_prefer
 
 TWIN_GAP = 0.05
 """Share of the front's range within which two architectures are near twins."""
+TWIN_LAYERS = 0.1
+"""Share of its layers by which one shape may differ in depth and be a near twin: 22 and 24 layers of 23."""
 _TIE = 1e-12
 
 
@@ -72,15 +75,41 @@ def preferred_order(
     return (order if weights else _baseline_first(points, order, evaluator, signs)), knee
 
 
-def spread_twins(points: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
-    """The order with near twins of an earlier point moved to the end: a short list shows real alternatives."""
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Places of a front in the order of their ranks; ``twins`` are the ranks of the near twins of each place."""
+
+    places: list[int]
+    twins: dict[int, list[int]]
+
+
+def spread_twins(
+    points: NDArray[np.float64], order: NDArray[np.int64], dimensions: Mapping[str, NDArray[np.generic]]
+) -> Ranked:
+    """The order with near twins of an earlier point behind all others: a short list shows real alternatives.
+
+    Twins are near in all objectives (``points`` [N, M]), or one shape with some layers more or less (``dimensions`` by
+    name, [N]).
+    """
     scaled = normalize(points)
+    depths = [name for name in dimensions if name.endswith("layers")]
+    shapes = list(zip(*(dimensions[name] for name in dimensions if name not in depths), strict=True))
+    layers = np.array([dimensions[name] for name in depths], dtype=float).reshape(len(depths), len(points))
     distinct: list[int] = []
-    twins: list[int] = []
+    twins: dict[int, int] = {}
     for index in order.tolist():
-        gaps = np.abs(scaled[distinct] - scaled[index]).max(axis=1)
-        (twins if (gaps < TWIN_GAP).any() else distinct).append(index)
-    return distinct + twins
+        near = np.abs(scaled[distinct] - scaled[index]).max(axis=1) < TWIN_GAP
+        if depths and shapes:
+            same = np.array([shapes[other] == shapes[index] for other in distinct], dtype=bool)
+            apart = np.abs(layers[:, distinct] - layers[:, [index]]) <= TWIN_LAYERS * layers[:, distinct]
+            near |= same & apart.all(axis=0)
+        if near.any():
+            twins[index] = distinct[int(np.argmax(near))]
+        else:
+            distinct.append(index)
+    places = [*distinct, *twins]
+    ranks = {place: rank for rank, place in enumerate(places, start=1)}
+    return Ranked(places, {of: [ranks[twin] for twin in twins if twins[twin] == of] for of in distinct})
 
 
 def _weights(signs: Mapping[str, float], weights: Mapping[str, float] | None) -> NDArray[np.float64]:

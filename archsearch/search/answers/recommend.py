@@ -65,16 +65,17 @@ def recommend(
     objective, then the others, and within each group the architecture that lies deepest below the rate at which the
     front as a whole trades one objective for another. ``weights`` ({metric: weight}, 1 for the others) say what counts
     more, and then the baseline plays no part in the order. Near twins of a better-ranked one (all objectives within
-    5 % of the front's range) only fill places that would stay empty.
+    5 % of the front's range, or one shape with a tenth of the layers more or less) rank behind all others.
 
     ``where`` is a condition on the space's names. With a ``reference`` model only architectures of at least its
     predicted quality count, and with ``faster_on`` only those that are faster than it on these GPUs;
     ``attrs["reference"]`` holds its row.
 
-    The table has the columns of an enumeration plus ``rank``, ``why`` and ``pass_flops`` (FLOPs of one pass of the
-    model, where ``flops`` are those of the run that the latency is of; ``attrs["per"]`` names both), and, where two
-    independent proxies or more speak for the family, ``quality_rank_best`` and ``quality_rank_worst``: the range of
-    its rank by quality on the front over the proxies that ``attrs["quality"]["compared"]`` names.
+    The table has the columns of an enumeration plus ``rank``, ``why``, ``twins`` (the ranks of its near twins) and
+    ``pass_flops`` (FLOPs of one pass of the model, where ``flops`` are those of the run that the latency is of;
+    ``attrs["per"]`` names both), and, where two independent proxies or more speak for the family,
+    ``quality_rank_best`` and ``quality_rank_worst``: the range of its rank by quality on the front over the proxies
+    that ``attrs["quality"]["compared"]`` names.
     ``attrs["baseline"]`` is the naive reference's row, and ``attrs["gains"]`` says how many times as fast as it each
     architecture is on each GPU, and rank 1 as rank 2: ``speedup`` with the 80 % band of the ratio (``low``, ``high``;
     errors that both share cancel) and the ``regret`` at its lower end. Where speed is an objective, ``attrs["pool"]``
@@ -114,7 +115,9 @@ def recommendation(
     on_front = np.flatnonzero(non_dominated(points))
     front = candidates.result.take(on_front)
     order, knee = preferred_order(points[on_front], signs, pricer, preferred, weights)
-    places = spread_twins(points[on_front], order)[:top]
+    dimensions = {name: front.frame[name].to_numpy() for name in pricer.space.dimensions}
+    ranked = spread_twins(points[on_front], order, dimensions)
+    places = ranked.places[:top]
     baseline = _baseline_row(pricer)
     chosen, compared = _with_ranks(pricer, front, places)
     why = reasons(chosen, pricer, baseline, knee=places.index(knee) if knee in places else -1, front=front)
@@ -132,6 +135,7 @@ def recommendation(
         pool=_pool_advice(candidates, int(on_front[places[0]])) if len(pricer.pool) > 1 and _speeds(signs) else None,
     )
     frame = chosen.frame.assign(why=why, pass_flops=_pass_flops(pricer, chosen.frame))
+    frame["twins"] = [ranked.twins.get(place, []) for place in places]
     kept = frame.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in frame])
     return replace(candidates.result, frame=kept, advice=advice)
 

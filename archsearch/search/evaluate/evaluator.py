@@ -42,7 +42,7 @@ from archsearch.search.evaluate.pool_models import LatencyModel, cost_models
 from archsearch.search.evaluate.sampling_quality import SpaceSampler
 from archsearch.search.evaluate.training_cost import TrainingCost
 from archsearch.search.pareto import objective_matrix
-from archsearch.search.space.schema import Objective
+from archsearch.search.space.sections import Objective
 from archsearch.search.space.space import Cells, SearchSpace
 
 ON_GPU = ("throughput", "latency_s", *PER_GPU_ABSOLUTE)

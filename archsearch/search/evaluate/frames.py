@@ -20,7 +20,7 @@ from archsearch.search.evaluate.metrics import ENERGY_BASIS, priced_gpus
 from archsearch.search.evaluate.result import SearchResult, as_result
 from archsearch.search.evaluate.setting import Economy, PoolView, QualityLaw, Setting
 from archsearch.search.evaluate.training_cost import layout_of
-from archsearch.search.space.schema import WorkloadRecord
+from archsearch.search.space.sections import WorkloadRecord
 from archsearch.workload import Workload
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def setting_of(evaluator: Evaluator) -> Setting:
         prefer=space.record.prefer,
         workload=space.record.workload,
         execution=space.execution,
+        changes=space.changes,
         economy=_economy(evaluator),
         quality=QualityLaw(
             proxy=proxy.name,

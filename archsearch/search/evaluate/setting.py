@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from archsearch.cost.execution import Execution
 from archsearch.errors import InvalidInputError
 from archsearch.hardware import Quotes
 from archsearch.search.evaluate.columns import per_gpu_column
-from archsearch.search.space.schema import WorkloadRecord
+from archsearch.search.space.sections import WorkloadRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Setting:
 
     ``dimensions`` are the columns of the space's dimensions and derived fields, ``config_fields`` the fields of its
     family's configs, ``fixed`` those with one value. ``objectives`` are {column: sign}, +1 where less is better.
+    ``changes`` are the keys of the space's file that were set to other values.
     """
 
     space: str
@@ -85,6 +86,7 @@ class Setting:
     execution: Execution
     economy: Economy
     quality: QualityLaw
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_usd(self) -> bool:
@@ -96,6 +98,7 @@ class Setting:
         """Plain values, as studies store them and tables carry them."""
         return {
             "space": self.space,
+            "set": dict(self.changes),
             "family": self.family,
             "pipeline": self.pipeline,
             "throughput_unit": self.throughput_unit,
@@ -135,6 +138,7 @@ class Setting:
                 workload=WorkloadRecord.model_validate(document["workload"]),
                 execution=Execution(**document.get("execution", {})),
                 economy=Economy.from_dict(document),
+                changes=document.get("set", {}),
                 quality=QualityLaw(**{n: v for n, v in document["quality"].items() if n in law}),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -163,6 +167,7 @@ class Counts:
         """Plain values: the JSON answer of ``archsearch enumerate`` but for the front."""
         return {
             "space": setting.space,
+            "set": dict(setting.changes),
             "hardware": list(setting.pool.ids),
             "weights": list(setting.pool.weights),
             "execution": setting.execution.to_dict(),

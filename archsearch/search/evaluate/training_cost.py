@@ -41,7 +41,7 @@ from archsearch.hardware import GpuSpec, load_gpu, price_of
 from archsearch.models.base import MemoryUse, ModelConfig
 from archsearch.ops import Collective, Op, OpList
 from archsearch.search.evaluate.pool_models import LatencyModel
-from archsearch.search.space.schema import TrainingRecord
+from archsearch.search.space.sections import TrainingRecord
 from archsearch.segments import Segment, SegmentedOps, segments_of
 from archsearch.workload import Workload
 

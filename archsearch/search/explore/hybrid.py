@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import knee_order, non_dominated, normalize
-from archsearch.search.space.schema import Dimension
+from archsearch.search.space.sections import Dimension
 from archsearch.search.space.space import Cells, SearchSpace
 
 COARSE_CELLS = 400_000

@@ -84,6 +84,17 @@ class Expression:
         for name in sorted(self.names - choices):
             raise UnknownNameError("field", name, choices, hint=f"(in expression {self.text!r})")
 
+    def require_condition(self) -> None:
+        """Refuse what is no condition: a number is neither kept nor broken.
+
+        Raises:
+            InvalidInputError: it compares nothing.
+        """
+        if not _is_condition(self.tree):
+            raise InvalidInputError(
+                f"{self.text!r} is a number, not a condition: compare it, for example 'num_layers <= 24'"
+            )
+
     def evaluate(self, values: Mapping[str, object]) -> Column:
         """Value over scalars or broadcastable arrays; the result holds only the axes of the names that it reads.
 
@@ -92,6 +103,18 @@ class Expression:
         """
         with np.errstate(all="ignore"):
             return np.asarray(_evaluate(self.tree, values))
+
+
+def _is_condition(node: ast.expr) -> bool:
+    """Whether a tree is true or false wherever it is evaluated: comparisons, and what and/or/not makes of them."""
+    match node:
+        case ast.Compare() | ast.Constant(value=bool()):
+            return True
+        case ast.BoolOp():
+            return all(_is_condition(value) for value in node.values)
+        case ast.UnaryOp(op=ast.Not()):
+            return _is_condition(node.operand)
+    return False
 
 
 def _refuse(node: ast.AST, text: str, what: str) -> InvalidInputError:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from archsearch.cost.asked_execution import execution_of, parse_execution
-from archsearch.cost.execution import Execution
-from archsearch.dtypes import DType
 from archsearch.errors import ArchSearchError
 from archsearch.hardware.prices import priced_gpu
-from archsearch.quality.sampling_table import SamplingRecord
 from archsearch.search.space.expressions import Expression
-from archsearch.workload import Phase, Workload
+from archsearch.search.space.sections import (
+    Budget,
+    Dimension,
+    Distillation,
+    Lifetime,
+    Objective,
+    PoolRecord,
+    QualityRecord,
+    SpaceSampling,
+    StatedExecution,
+    TrainingRecord,
+    WorkloadRecord,
+    execution_from,
+)
 from archsearch.yaml_records import Record
 
-Number = int | float
-Metric = Literal[
-    "throughput",
-    "latency_s",
-    "quality",
-    "parameters",
-    "flops",
-    "memory_bytes",
-    "energy_j",
-    "usd_per_million",
-    "training_hours",
-    "training_usd",
-    "training_energy_j",
-    "lifetime_usd",
-    "distillation_gpu_hours",
-]
 Preference = Literal["quality", "speed", "cost", "knee"]
 """What ranks first on a front."""
 PREFERRED: dict[str, tuple[str, ...]] = {
@@ -49,206 +42,18 @@ PREFERRED: dict[str, tuple[str, ...]] = {
     ),
 }
 """The objectives that a preference is about; ``knee`` is about all of them."""
-_BEST = {"throughput": "maximize"}
-MAX_CHOICES = 10_000
 
 
-def _dtype(value: object) -> DType:
+def _expression(text: str) -> str:
     try:
-        return DType.parse(str(value))
+        Expression.parse(text)
     except ArchSearchError as error:
         raise ValueError(str(error)) from None
+    return text
 
 
-class Dimension(Record):
-    """The values of one free dimension: ``choices``, or a ``range`` [low, high] (both included) with a ``step``."""
-
-    choices: tuple[Number, ...] | None = None
-    range: tuple[int, int] | None = None
-    step: PositiveInt = 1
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Dimension:
-        if (self.choices is None) == (self.range is None):
-            raise ValueError("give either 'choices: [...]' or 'range: [low, high]' with a 'step'")
-        if self.choices is not None:
-            if not self.choices:
-                raise ValueError("choices must not be empty")
-            if len(set(self.choices)) != len(self.choices):
-                raise ValueError("choices must be distinct")
-        if self.range is not None:
-            low, high = self.range
-            if low > high:
-                raise ValueError(f"range [{low}, {high}] is empty: low must not exceed high")
-            if (high - low) // self.step + 1 > MAX_CHOICES:
-                raise ValueError(f"range [{low}, {high}] has more than {MAX_CHOICES} values; use a larger step")
-            if (high - low) % self.step:
-                raise ValueError(f"range [{low}, {high}] does not end on a step of {self.step}")
-        return self
-
-    @property
-    def values(self) -> tuple[Number, ...]:
-        """All values, ascending."""
-        if self.choices is not None:
-            return tuple(sorted(self.choices))
-        assert self.range is not None
-        return tuple(range(self.range[0], self.range[1] + 1, self.step))
-
-
-class Budget(Record):
-    """Limits that every recommended architecture keeps; memory and latency hold on every GPU of the pool."""
-
-    parameters: tuple[PositiveFloat, PositiveFloat] | None = None
-    memory_gib: PositiveFloat | None = None
-    latency_ms: PositiveFloat | None = None
-    training_hours: PositiveFloat | None = None
-    training_usd: PositiveFloat | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Budget:
-        if self.parameters is not None and self.parameters[0] > self.parameters[1]:
-            raise ValueError("parameters: [min, max] with min not above max")
-        return self
-
-
-class WorkloadRecord(Record):
-    """The input that architectures are costed on; the fields of ``archsearch.models.Workload``."""
-
-    phase: Phase = Phase.FORWARD
-    batch_size: PositiveInt = 1
-    seq_len: PositiveInt | None = None
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
-    frames: PositiveInt | None = None
-    dtype: DType = DType.BF16
-
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def _parse_dtype(cls, value: object) -> DType:
-        return _dtype(value)
-
-    def workload(self) -> Workload:
-        return Workload(**{name: getattr(self, name) for name in type(self).model_fields})
-
-
-StatedExecution = str | dict[str, bool | int | float | str | None]
-"""How something runs: the name of an execution, or fields of one (``name`` starts from a named one); nothing is the
-workload's default (see ``archsearch.cost.execution``)."""
-
-
-def execution_from(value: StatedExecution, workload: Workload) -> Execution:
-    """The execution that a section stands for.
-
-    Raises:
-        UnknownNameError, InvalidInputError: it names none.
-    """
-    return parse_execution(value, workload) if isinstance(value, str) else execution_of(value, workload)
-
-
-class QualityRecord(Record):
-    """The quality proxy (the family's default if none is named), the training tokens that it assumes, and the sampler.
-
-    Without ``tokens`` every architecture is taken as trained compute-optimally.
-    """
-
-    proxy: str | None = None
-    tokens: PositiveFloat | None = None
-    num_inference_steps: PositiveInt | None = None
-    guidance: Literal["none", "cfg", "distilled"] | None = None
-    distilled: bool | None = None
-
-
-class SpaceSampling(SamplingRecord):
-    """What steps, guidance and distillation do to quality in this space: figures in the form of
-    ``quality/sampling.yaml``, each with a source, which stand before the shipped ones.
-
-    ``checkpoint`` is the one that these models are taken to sample like, where it is not the pipeline's. ``alike`` says
-    that all architectures sample alike, so that the law alone ranks them.
-    """
-
-    checkpoint: str | None = None
-    alike: bool = False
-
-
-class Distillation(Record):
-    """What distilling the steps of one architecture takes, in GPU-hours, and who says so."""
-
-    gpu_hours: PositiveFloat
-    source: str
-
-
-class TrainingRecord(Record):
-    """A training run on the GPUs of one node: what ``training_hours``, ``training_usd`` and ``lifetime_usd`` stand for.
-
-    ``tokens`` is the budget, in what the family's throughput counts (tokens, images). ``batch_size`` is sequences
-    (images) a step over all GPUs, ``micro_batch`` those of one pass on one GPU. The layouts tried are all combinations
-    of ``tensor_parallel`` and ``pipeline_parallel`` (default: 1, 2, 4, 8 for language models); what is left is data
-    parallel. ``zero`` is the stage of ZeRO: 1 spreads the optimizer's state over the data-parallel replicas, 2 the
-    gradients too, 3 the weights too (FSDP).
-    """
-
-    hardware: str
-    gpus: PositiveInt = Field(default=8, le=8)
-    tokens: PositiveFloat
-    batch_size: PositiveInt
-    micro_batch: PositiveInt = 1
-    seq_len: PositiveInt | None = None
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
-    frames: PositiveInt | None = None
-    dtype: DType = DType.BF16
-    checkpointing: bool = False
-    execution: StatedExecution = Field(default={})
-    zero: Literal[0, 1, 2, 3] = 1
-    tensor_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
-    pipeline_parallel: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
-
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def _parse_dtype(cls, value: object) -> DType:
-        return _dtype(value)
-
-    def workload(self) -> Workload:
-        """One micro-batch."""
-        sizes = {"seq_len": self.seq_len, "height": self.height, "width": self.width, "frames": self.frames}
-        form = {"batch_size": self.micro_batch, "dtype": self.dtype, "checkpointing": self.checkpointing}
-        return Workload(phase=Phase.TRAIN, **form, **sizes)  # type: ignore[arg-type]
-
-    def chosen_execution(self) -> Execution:
-        """How it runs.
-
-        Raises:
-            UnknownNameError, InvalidInputError: ``execution`` names none.
-        """
-        return execution_from(self.execution, self.workload())
-
-
-class Lifetime(Record):
-    """What a model serves over its life: so many sequences, images or videos of the workload."""
-
-    inferences: PositiveFloat
-
-
-class Objective(Record):
-    """One thing to optimise. The better direction is known for every metric and may be left out."""
-
-    metric: Metric
-    direction: Literal["minimize", "maximize"] | None = None
-
-    @property
-    def sign(self) -> float:
-        """+1 where the metric is minimised, −1 where it is maximised."""
-        direction = self.direction or _BEST.get(self.metric, "minimize")
-        return 1.0 if direction == "minimize" else -1.0
-
-
-class PoolRecord(Record):
-    """How several GPUs become objectives: ``worst`` GPU, ``weighted`` mean over the pool, capacity of a ``fleet``,
-    ``regret`` against each GPU's own optimum (see ``archsearch.search.evaluate.metrics``)."""
-
-    objectives: tuple[Literal["worst", "weighted", "fleet", "regret"], ...] = Field(
-        default=("worst", "weighted"), min_length=1
-    )
+ExpressionText = Annotated[str, AfterValidator(_expression)]
+"""An expression over the space's names."""
 
 
 class SpaceRecord(Record):
@@ -259,41 +64,60 @@ class SpaceRecord(Record):
     fields too. ``distillation`` is what ``distilled: 1`` costs, where no source of the checkpoint's student says so.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    description: str
-    family: str | None = None
-    builder: str | None = None
-    pipeline: str | None = None
-    fixed: dict[str, bool | int | float | str | None] = Field(default={})
-    dimensions: dict[str, Dimension] = Field(min_length=1)
-    derived: dict[str, str] = Field(default={})
-    constraints: tuple[str, ...] = ()
-    width_multiple: PositiveInt = 64
-    budget: Budget = Budget()
-    workload: WorkloadRecord = WorkloadRecord()
-    execution: StatedExecution = Field(default={})
-    quality: QualityRecord = QualityRecord()
-    sampling: SpaceSampling = SpaceSampling()
-    distillation: Distillation | None = None
-    objectives: tuple[Objective, ...] = (Objective(metric="quality"), Objective(metric="throughput"))
-    prefer: Preference = "knee"
-    pool: PoolRecord = PoolRecord()
-    training: TrainingRecord | None = None
-    lifetime: Lifetime | None = None
-    prices: dict[str, PositiveFloat] = Field(default={})
-    hardware: tuple[str, ...] = ()
-    baseline: str | dict[str, bool | int | float | str | None] | None = None
-    references: tuple[str, ...] = ()
-
-    @field_validator("derived", "constraints")
-    @classmethod
-    def _parse(cls, value: dict[str, str] | tuple[str, ...]) -> dict[str, str] | tuple[str, ...]:
-        for text in value.values() if isinstance(value, dict) else value:
-            try:
-                Expression.parse(text)
-            except ArchSearchError as error:
-                raise ValueError(str(error)) from None
-        return value
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$", description="how the space is called: lower case, digits and . _ -"
+    )
+    description: str = Field(description="what it is for")
+    family: str | None = Field(default=None, description="the model family (`archsearch models list`); or builder")
+    builder: str | None = Field(
+        default=None, description="module:function or FILE.py:function that builds a torch module, in place of a family"
+    )
+    pipeline: str | None = Field(
+        default=None, description="a generation pipeline around the transformer: whole generations are searched"
+    )
+    fixed: dict[str, bool | int | float | str | None] = Field(
+        default={}, description="fields of the family that do not vary"
+    )
+    dimensions: dict[str, Dimension] = Field(
+        min_length=1, description="the free dimensions: fields of the family, or helpers that an expression reads"
+    )
+    derived: dict[str, ExpressionText] = Field(default={}, description="fields computed from others, as expressions")
+    constraints: tuple[ExpressionText, ...] = Field(
+        default=(), description="conditions that every architecture must meet"
+    )
+    width_multiple: PositiveInt = Field(
+        default=64, description="what hidden_size, intermediate_size, head_dim and vocab_size must be multiples of"
+    )
+    budget: Budget = Field(default=Budget(), description="limits of every recommended architecture")
+    workload: WorkloadRecord = Field(default=WorkloadRecord(), description="what the architectures are priced on")
+    execution: StatedExecution = Field(
+        default={},
+        description="how it runs: a name (torch-compiled) or fields of an execution; the phase's default unless said",
+    )
+    quality: QualityRecord = Field(default=QualityRecord(), description="the law that predicts quality")
+    sampling: SpaceSampling = Field(
+        default=SpaceSampling(),
+        description="of pipelines: measured samplings of your own, in the form of quality/sampling.yaml",
+    )
+    distillation: Distillation | None = Field(default=None, description="of pipelines: what distilling the steps takes")
+    objectives: tuple[Objective, ...] = Field(
+        default=(Objective(metric="quality"), Objective(metric="throughput")),
+        description="what is optimised; quality and throughput unless said",
+    )
+    prefer: Preference = Field(default="knee", description="what ranks first on the front")
+    pool: PoolRecord = Field(default=PoolRecord(), description="how several GPUs become objectives")
+    training: TrainingRecord | None = Field(
+        default=None, description="the training run that training_hours, training_usd and lifetime_usd are of"
+    )
+    lifetime: Lifetime | None = Field(default=None, description="what a model serves over its life")
+    prices: dict[str, PositiveFloat] = Field(
+        default={}, description="USD per GPU-hour by GPU, before the file of prices"
+    )
+    hardware: tuple[str, ...] = Field(default=(), description="the GPUs searched for where none is named")
+    baseline: str | dict[str, bool | int | float | str | None] | None = Field(
+        default=None, description="the naive reference: a preset's name, or field values over fixed"
+    )
+    references: tuple[str, ...] = Field(default=(), description="sources")
 
     @field_validator("prices")
     @classmethod

@@ -24,10 +24,21 @@ from archsearch.arrays import Column
 from archsearch.cost.asked_execution import chosen_execution, with_changes
 from archsearch.cost.execution import Execution
 from archsearch.data import data_path
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.files import read_text
 from archsearch.models.base import ModelConfig, Requirement
+from archsearch.search.space.changes import changed_record
+from archsearch.search.space.checks import (
+    WIDTH_FIELDS,
+    SpaceProblem,
+    expression_problems,
+    field_problems,
+    refuse,
+    width_problems,
+)
 from archsearch.search.space.expressions import Expression
-from archsearch.search.space.schema import Objective, SpaceRecord, execution_from
+from archsearch.search.space.schema import SpaceRecord
+from archsearch.search.space.sections import Objective, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
 from archsearch.workload import Workload
 from archsearch.yaml_records import load_text, parse_record
@@ -37,7 +48,6 @@ if TYPE_CHECKING:
 
 SPACES_VARIABLE = "ARCHSEARCH_SPACES"
 CHUNK_CELLS = 2**18
-WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
 
 Cells = NDArray[np.int64]
 
@@ -47,12 +57,14 @@ class SearchSpace:
     """A checked space file. ``origin`` is where it was read from, ``source_text`` what it says.
 
     ``traces`` are of its builder's modules, as a study keeps them: what they tell needs no leave to run code.
+    ``changes`` are the keys of the file that were set to other values (``with_changes``), as they were given.
     """
 
     record: SpaceRecord
     origin: str
     source_text: str
     traces: StoredTraces | None = field(default=None, repr=False, compare=False)
+    changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -79,6 +91,24 @@ class SearchSpace:
     def execution(self) -> Execution:
         """How its models run."""
         return execution_from(self.record.execution, self.workload).resolved(self.workload)
+
+    def with_keys(self, changes: Mapping[str, object]) -> SearchSpace:
+        """The space with keys of its file set to other values, ``{"workload.batch_size": 8}`` (see
+        ``search.space.changes``). Its text changes with it: what a study stores is the space as it ran.
+
+        Raises:
+            InvalidInputError: a key that no space has, or values that describe no space.
+        """
+        if not changes:
+            return self
+        record, content = changed_record(cast("dict[str, object]", load_text(self.source_text)), changes)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        changed = replace(self, record=record, source_text=text, changes={**self.changes, **changes})
+        try:
+            changed.validate()
+        except ArchSearchError as error:
+            raise InvalidInputError(f"with {{set}} {', '.join(changes)}: {error}", field="set") from None
+        return changed
 
     def with_execution(
         self, execution: Execution | str | None = None, changes: Mapping[str, object] | None = None
@@ -241,41 +271,32 @@ class SearchSpace:
         values = self.field_values(dimensions)
         return {name: _plain(values[name]) for name in self.config_fields if name in values}
 
-    def validate(self) -> None:
-        """Check what the file's schema alone cannot see: field names, expressions, widths.
+    def validate(self, text: str | None = None) -> None:
+        """Check what the file's schema alone cannot see: field names, kinds of values, expressions, widths. Problems
+        have their lines where the file's ``text`` is given.
 
         Raises:
             UnknownNameError: an expression or field name that does not exist, with near matches.
-            InvalidInputError: a width off its multiple, or values that build no config.
+            InvalidInputError: a required field that is missing, a value of another kind, a width off its multiple,
+                several problems (one a line), or values that build no config.
         """
-        expressions = [*self.derived.values(), *self.constraints]
-        names = [*self.record.fixed, *self.dimensions, *self.derived]
-        read = set().union(*(expression.names for expression in expressions)) if expressions else set()
-        for expression in expressions:
-            expression.require_known(names)
+        problems = list(expression_problems(self.record))
+        if not problems:
+            self.derived.keys()  # asking for them refuses a circle
         if self.record.builder is not None and not code_allowed():
-            return  # the function's parameters are checked once it may be imported
-        for name in names:
-            if name not in self.config_fields and name not in read:
-                hint = f"(in {self.origin}; a helper that is no field must be read by an expression)"
-                raise UnknownNameError(f"{self.family} field", name, self.config_fields, hint)
-        if self.record.builder is not None:
-            return
-        self._check_widths()
-        self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
-
-    def _check_widths(self) -> None:
-        multiple = self.record.width_multiple
-        for name in WIDTH_FIELDS:
-            given = self.dimensions.get(name, self.record.fixed.get(name))
-            section = "dimensions" if name in self.dimensions else "fixed"
-            off = [] if given is None else [int(v) for v in np.ravel(np.asarray(given)) if v % multiple]
-            if off:
-                listed = ", ".join(map(str, off[:5])) + (" ..." if len(off) > 5 else "")
-                raise InvalidInputError(
-                    f"{self.origin}: {section}.{name}: {listed} not a multiple of {multiple}; "
-                    f"use multiples of {multiple} or set 'width_multiple'"
-                )
+            return refuse(problems, self.origin, text)  # the function's parameters are checked once it may be imported
+        try:
+            family = self.family_class
+        except UnknownNameError as error:
+            at = "family" if error.kind == "model family" else "pipeline"
+            return refuse([*problems, SpaceProblem((at,), error)], self.origin, text)
+        problems += field_problems(self.record, self.family, family)
+        if self.record.builder is None:
+            problems += width_problems(self.record)
+        refuse(problems, self.origin, text)
+        if self.record.builder is None:
+            self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
+        return None
 
 
 def parse_space(path: Path) -> SearchSpace:
@@ -286,13 +307,16 @@ def parse_space(path: Path) -> SearchSpace:
         UnknownNameError: it names a family, field or proxy that does not exist.
     """
     record = parse_record(SpaceRecord, path)
-    space = SearchSpace(record, str(path), path.read_text(encoding="utf-8"))
-    space.validate()
+    text = read_text(path)
+    space = SearchSpace(record, str(path), text)
+    space.validate(text)
     return space
 
 
-def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) -> SearchSpace:
-    """A space from YAML text that was checked before (as studies store it).
+def space_from_text(
+    text: str, origin: str, traces: StoredTraces | None = None, changes: Mapping[str, object] | None = None
+) -> SearchSpace:
+    """A space from YAML text that was checked before (as studies store it); ``changes`` were made in the text.
 
     Raises:
         InvalidInputError: the text is no longer a legal space.
@@ -301,7 +325,7 @@ def space_from_text(text: str, origin: str, traces: StoredTraces | None = None) 
         record = SpaceRecord.model_validate(load_text(text))
     except ValueError as error:
         raise InvalidInputError(f"{origin}: stored space is not readable by this version: {error}") from None
-    space = SearchSpace(record, origin, text, traces)
+    space = SearchSpace(record, origin, text, traces, changes or {})
     space.validate()
     return space
 

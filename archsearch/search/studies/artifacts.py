@@ -39,7 +39,8 @@ def artifact_files(study: optuna.Study, storage: str | None) -> dict[str, Path]:
     from optuna.artifacts import get_all_artifact_meta
 
     directory = artifacts_dir(study.study_name, storage)
-    paths = {Path(meta.filename).stem: directory / meta.artifact_id for meta in get_all_artifact_meta(study)}
+    tables = [meta for meta in get_all_artifact_meta(study) if Path(meta.filename).suffix == ".parquet"]
+    paths = {Path(meta.filename).stem: directory / meta.artifact_id for meta in tables}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 

@@ -199,10 +199,10 @@ def _secrets(place: str) -> list[str]:
 
 def study_names(storage: str | None = None) -> list[str]:
     """Names of the studies in a storage, or in the default directory."""
-    import optuna
-
     if storage is None:
         return sorted(path.stem for path in studies_dir().glob("*.journal"))
+    import optuna
+
     path = Path(storage).expanduser()
     if "://" not in storage and not path.exists():
         return []
@@ -227,7 +227,7 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     """
     import optuna
 
-    _require_study(name, storage)
+    require_study(name, storage)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
     except KeyError:  # a journal without records, or with others
@@ -236,7 +236,12 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
         ) from None
 
 
-def _require_study(name: str, storage: str | None) -> None:
+def require_study(name: str, storage: str | None) -> None:
+    """Refuse a name that no study of a storage has.
+
+    Raises:
+        UnknownNameError: with near names, and where was looked.
+    """
     names = study_names(storage)
     if name not in names:
         where = shown(storage) if storage else str(studies_dir())
@@ -251,7 +256,7 @@ def delete_study(name: str, storage: str | None = None) -> None:
     """
     import optuna
 
-    _require_study(name, storage)
+    require_study(name, storage)
     if storage is None:  # a file that cannot be read can still be deleted
         Path(default_storage_url(name)).unlink()
     else:

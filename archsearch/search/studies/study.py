@@ -6,6 +6,7 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.hardware import GpuPool
 from archsearch.ranges import require_range
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import setting_of
@@ -30,6 +32,7 @@ from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
 from archsearch.search.studies.storage import (
     check_name,
+    delete_study,
     free_name,
     load_study,
     open_storage,
@@ -90,11 +93,14 @@ def create_study(
     storage: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     evaluator: Evaluator | None = None,
     fidelity: Fidelity | None = None,
     allow_code: bool = False,
 ) -> optuna.Study:
     """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
+
+    ``overwrite`` deletes a study of the same name once all that was asked for has been found to be possible.
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
@@ -106,18 +112,19 @@ def create_study(
     loaded = load_space(space)
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     chosen = _strategy(strategy, loaded)
-    stem = f"{loaded.name}-{'+'.join(pricer.pool.ids)}"[:100]
-    label = check_name(name) if name else free_name(stem, storage)
+    signs = (fidelity or Fidelity()).objectives(pricer)
+    label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
     if name and name in study_names(storage):
-        raise InvalidInputError(
-            f"study {name!r} exists; continue it with `study resume {name}`, choose another name, or replace it "
-            "(`study run --overwrite`)",
-            field="name",
-        )
+        if not overwrite:
+            raise InvalidInputError(
+                f"study {name!r} exists; continue it with `archsearch study resume {name}`, choose another {{name}}, "
+                "or replace it with {overwrite}",
+                field=("name", "overwrite"),
+            )
+        delete_study(name, storage)
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # metric names are marked experimental
-        signs = (fidelity or Fidelity()).objectives(pricer)
         study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
         study.set_metric_names(list(signs))
         study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
@@ -134,6 +141,7 @@ def run_study(
     storage: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = True,
     evaluator: Evaluator | None = None,
     scheduler: str | None = None,
@@ -147,7 +155,7 @@ def run_study(
     study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
     architectures; a Dask ``scheduler`` may do the enumeration. ``trials`` (``DEFAULT_TRIALS`` where None) counts where
     the space is sampled. Equal seeds give equal
-    studies. An interrupt keeps what is done.
+    studies. An interrupt keeps what is done; an error before the first trial leaves no study.
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
@@ -160,11 +168,23 @@ def run_study(
     _refuse_idle(loaded, strategy, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     kept: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
-    study = create_study(loaded, strategy=strategy, fidelity=fidelity, **kept)
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     ways: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=seed, trials=wanted, **ways)
+    try:
+        _continue(study, pricer, storage, seed=seed, trials=wanted, **ways)
+    except Exception:
+        if not study.get_trials(deepcopy=False):
+            delete_study(study.study_name, storage)
+        raise
     keep_traces(study, storage, pricer.space)
     return study
+
+
+def study_stem(space: SearchSpace, pool: GpuPool) -> str:
+    """What a study is called where no name is given, before a number is added: as its space, what was set in it and
+    the pool."""
+    said = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in space.changes.items())
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{space.name}-{'+'.join(pool.ids)}{said}")[:100]
 
 
 def _refuse_idle(space: SearchSpace, strategy: str, scheduler: str | None, fidelity: Fidelity) -> None:

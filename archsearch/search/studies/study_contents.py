@@ -48,7 +48,9 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
 
 def study_space(study: optuna.Study, storage: str | None = None) -> SearchSpace:
     """The space of a study, from the text and the traces that the study keeps."""
-    return space_from_text(study_record(study)["space"], f"study {study.study_name}", kept_traces(study, storage))
+    record = study_record(study)
+    origin, traces = f"study {study.study_name}", kept_traces(study, storage)
+    return space_from_text(record["space"], origin, traces, record["frame"].get("set"))
 
 
 def study_evaluator(study: optuna.Study, storage: str | None = None) -> Evaluator:
@@ -118,6 +120,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
     return {
         "name": study.study_name,
         "space": record["space_name"],
+        "set": record["frame"].get("set", {}),
         "hardware": record["frame"]["hardware"],
         "execution": record["frame"].get("execution"),
         "strategy": record["strategy"],

@@ -17,6 +17,7 @@ from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembly
 from archsearch.models.base import Modality, Requirement, at_least_one
+from archsearch.models.field_types import following
 from archsearch.models.language.decoder import layers, moe
 from archsearch.models.modality import TextModel
 from archsearch.workload import Phase
@@ -26,13 +27,13 @@ from archsearch.workload import Phase
 class DecoderConfig(TextModel):
     """Dimensions of a decoder; field names as in transformers. Sizes may be arrays that broadcast.
 
-    ``head_dim`` is hidden_size / num_attention_heads where it is left out. ``attention_bias`` and ``mlp_bias`` put
-    biases on all of a part's linear layers, ``qkv_bias`` on queries, keys and values alone (Qwen2). ``qk_norm``
-    normalises each head's queries and keys (Qwen3). ``fused_qkv`` projects queries, keys and values in one product
-    (GPT-2). ``position_offset`` counts rows of the position table that no position uses, and ``scaled_queries`` is a
-    kernel of its own for attention's scale (OPT). ``parallel_residual`` runs attention and feed-forward on norms of one
-    input, and ``rotary_dim`` is how many columns of a head turn (Pythia). ``post_norms`` are norms of both branches,
-    ``scaled_embeddings`` and ``logit_softcap`` kernels at the ends (Gemma).
+    ``head_dim`` is hidden_size / num_attention_heads where it is left out, ``num_key_value_heads`` num_attention_heads.
+    ``attention_bias`` and ``mlp_bias`` put biases on all of a part's linear layers, ``qkv_bias`` on queries, keys and
+    values alone (Qwen2). ``qk_norm`` normalises each head's queries and keys (Qwen3). ``fused_qkv`` projects queries,
+    keys and values in one product (GPT-2). ``position_offset`` counts rows of the position table that no position uses,
+    and ``scaled_queries`` is a kernel of its own for attention's scale (OPT). ``parallel_residual`` runs attention and
+    feed-forward on norms of one input, and ``rotary_dim`` is how many columns of a head turn (Pythia). ``post_norms``
+    are norms of both branches, ``scaled_embeddings`` and ``logit_softcap`` kernels at the ends (Gemma).
 
     ``sliding_window`` is how many keys a token sees in local layers (0: all layers are global); of every
     ``global_attn_every_n_layers`` layers the last is global (0: none). A mixture of experts has ``num_experts`` of
@@ -51,7 +52,7 @@ class DecoderConfig(TextModel):
     num_layers: Dim
     hidden_size: Dim
     num_attention_heads: Dim
-    num_key_value_heads: Dim
+    num_key_value_heads: Dim = following("num_attention_heads")
     intermediate_size: Dim
     vocab_size: Dim
     head_dim: Dim | None = None

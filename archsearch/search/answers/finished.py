@@ -1,0 +1,88 @@
+"""Answers that a finished study already holds, so that nothing is enumerated twice.
+
+``study run SPACE`` stores the fronts that ``recommend SPACE`` would enumerate. They are used where they are still what
+enumerating would give: the same space to the letter, the same pool, fronts kept whole, and prices that have not changed
+since (another calibration or version prices differently), which a sample of the rows, priced anew, has to show.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from archsearch.errors import ArchSearchError
+from archsearch.search.evaluate.columns import per_gpu_column
+from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
+from archsearch.search.evaluate.result import SearchResult
+from archsearch.search.space.space import SearchSpace
+from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.study import FRONT_TRIALS, enumerable_cells, study_stem
+from archsearch.search.studies.study_contents import study_fidelity, study_record, study_result
+
+if TYPE_CHECKING:
+    import optuna
+
+CHECKED_ROWS = 16
+"""Architectures of a stored front that are priced anew."""
+SAME = 1e-9
+"""Relative difference of two prices that are the same."""
+OF_TRIALS = ("trial", "violation", "feasible", "on_front")
+"""Columns that an enumeration's table does not have."""
+
+
+def finished_study(space: SearchSpace, hardware: Hardware | None, storage: str | None) -> optuna.Study | None:
+    """The last study of a space on a pool that was run under its own name and can answer for it; None: there is none.
+
+    A space that is small enough to be enumerated is answered by an enumeration alone, a larger one by its trials.
+    """
+    pool = resolve_pool(hardware, space)
+    named = re.compile(re.escape(study_stem(space, pool)) + r"(-(\d+))?")
+    found = [match for name in study_names(storage) if (match := named.fullmatch(name))]
+    for match in sorted(found, key=lambda match: -int(match[2] or 1)):
+        try:
+            study = load_study(match[0], storage)
+            record = study_record(study)
+            analytic = study_fidelity(study).objective == "analytic"
+        except ArchSearchError:
+            continue  # of another program, or broken: `study list` tells
+        same = record["space"] == space.source_text and record["hardware"] == pool.to_text().split(",")
+        whole = record["strategy"] == "exhaustive" and record.get("complete")
+        sampled = record["strategy"] != "exhaustive" and space.size > enumerable_cells(space)
+        if same and analytic and (whole or sampled):
+            return study
+    return None
+
+
+def stored_fronts(study: optuna.Study, evaluator: Evaluator) -> SearchResult | None:
+    """The front of an enumerated study and those of each GPU alone; None where they were thinned out on storing, or are
+    priced differently today."""
+    if not study_record(study).get("complete"):
+        return None
+    result = study_result(study)
+    frame = result.frame
+    if frame.empty:
+        return None
+    frame = frame[(frame["front_of"] != "") & (frame["violation"] <= 0)].reset_index(drop=True)
+    labels = frame["front_of"].str.split(",").explode().value_counts()
+    if not len(frame) or labels.max() >= FRONT_TRIALS:
+        return None
+    told = {"parameters": frame["parameters"].astype(np.int64)}  # trials hold it as a float, and no shares
+    for gpu in evaluator.pool.gpus:
+        told[per_gpu_column("memory_share", gpu.id)] = frame["memory_bytes"] / gpu.available_bytes
+    fronts = result.with_frame(frame.assign(**told).drop(columns=[name for name in OF_TRIALS if name in frame]))
+    return fronts if _priced_alike(fronts, evaluator) else None
+
+
+def _priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
+    """Whether a sample of the rows, priced anew, has the objectives that were stored."""
+    rows = np.unique(np.linspace(0, len(stored) - 1, CHECKED_ROWS).astype(np.int64))
+    frame = stored.frame.iloc[rows]
+    priced = evaluator.evaluate({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
+    columns = evaluator.columns(priced, np.arange(len(rows), dtype=np.int64))
+    return all(
+        name in columns and np.allclose(frame[name].to_numpy(float), columns[name], rtol=SAME, atol=0)
+        for name in stored.setting.objectives
+    )
