@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def drawn_sections(makers: Sequence[Callable[[], Section]], progress: bool) -> tuple[Section, ...]:
     """What each maker gives, in order."""
-    from archsearch.search.explore.progress import progress_bar
+    from archsearch.progress import progress_bar
 
     sections = []
     with progress_bar("drawing the report", len(makers), enabled=progress) as advance:
