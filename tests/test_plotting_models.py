@@ -88,12 +88,18 @@ def test_latency_of_each_gpu_is_what_estimate_says():
 
 
 def test_a_gpu_that_cannot_run_it_is_named_and_all_of_them_are_refused():
-    info = latency_info("gpt2", "t4,a10")  # bf16
+    info = latency_info("gpt2", "t4,a10", dtype="bf16")
     assert info.labels == ["a10"]
     assert len(info.notes) == 1
     assert info.notes[0].startswith("t4 left out: t4 (compute capability 7.5) has no native bf16")
     with pytest.raises(UnsupportedError, match="t4 left out"):
-        latency_info("gpt2", "t4,p4")
+        latency_info("gpt2", "t4,p4", dtype="bf16")
+
+
+def test_an_open_format_is_one_that_all_the_gpus_have():
+    info = latency_info("gpt2", "t4,a10")
+    assert info.labels == ["t4", "a10"]
+    assert info.series["gpt2"][1] == archsearch.estimate("gpt2", "a10", dtype="fp16").latency_s * 1e3
 
 
 def test_answers_of_several_models_stand_side_by_side(result):

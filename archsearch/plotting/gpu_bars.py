@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.estimate_result import EstimateFields, EstimateResult
+from archsearch.hardware.figures import main_format
 from archsearch.keywords import checked_call
 from archsearch.plotting.bars import Bars, figure
 from archsearch.plotting.breakdown_tree import workload_words
@@ -182,7 +183,10 @@ def _answers(
     if hardware is None:
         raise InvalidInputError("name the GPUs that the model runs on: {hardware}", field="hardware")
     answers, refused = [], list[ArchSearchError]()
-    for gpu in resolve_pool(hardware).gpus:
+    gpus = resolve_pool(hardware).gpus
+    if fields.get("dtype") is None:
+        fields = {**fields, "dtype": main_format(gpus).value}  # one format of all, as in every answer about a pool
+    for gpu in gpus:
         try:
             answers.append(answered(source, gpu, **fields))
         except UnsupportedError as error:
