@@ -263,7 +263,8 @@ class CostModel:
             if isinstance(kernel, StaticMatMul):
                 flat["static"] = np.array(1.0)
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)
-            return reshaped(self.route_cost(route, execution), shape)
+            learned = execution.correction and not kernel.grouped
+            return reshaped(self.route_cost(route, replace(execution, correction=learned)), shape)
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)

@@ -87,6 +87,14 @@ class SearchSpace:
     def workload(self) -> Workload:
         return self.record.workload.workload()
 
+    @property
+    def format_in_file(self) -> str:
+        """The workload's format by the name that the file has for it, which may be a vendor's own (nvfp4)."""
+        content = load_text(self.source_text)
+        stated = content.get("workload") if isinstance(content, dict) else None
+        named = stated.get("dtype") if isinstance(stated, dict) else None
+        return self.workload.dtype.value if named is None else str(named)
+
     @cached_property
     def execution(self) -> Execution:
         """How its models run."""
