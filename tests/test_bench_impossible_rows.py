@@ -89,7 +89,7 @@ def test_a_space_file_may_not_ask_for_it_elsewhere_either(tmp_path: Path) -> Non
         "workload: {dtype: NVFP4, seq_len: 64}\n"
     )
     for pool in ("mi355x", "b200-sxm,mi355x"):
-        with pytest.raises(UnsupportedError, match=r"space small asks for NVFP4 \(workload\.dtype\): mi355x: nvfp4 is NV"):
+        with pytest.raises(UnsupportedError, match=r"space small asks for NVFP4 \(workload\.dtype\): mi355x: nvfp4 is"):
             archsearch.enumerate_space(path, pool)
     with pytest.raises(UnsupportedError, match="space small asks for nvfp4 "):
         archsearch.enumerate_space(path, "mi355x", set={"workload.dtype": "nvfp4"})

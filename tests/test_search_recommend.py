@@ -296,6 +296,20 @@ def test_conditions_of_the_user_can_bind(evaluator: Evaluator) -> None:
         recommend(evaluator.space, evaluator=evaluator, where="num_layers > 8", progress=False)
 
 
+def test_conditions_may_read_the_parameters(evaluator: Evaluator) -> None:
+    """As ``max_parameters`` does, and told as what binds; a name that a space lacks is refused as before."""
+    space, most = evaluator.space, 4_000_000
+    found = recommend(space, evaluator=evaluator, where=f"parameters <= {most}", top=20, progress=False)
+    limited = recommend(space, evaluator=evaluator, max_parameters=most, top=20, progress=False)
+    every = recommend(space, evaluator=evaluator, top=20, progress=False)
+    assert every["parameters"].max() > most >= found["parameters"].max()
+    assert list(found["parameters"]) == list(limited["parameters"])
+    with pytest.raises(ArchSearchError, match="parameters <= 10 binds"):
+        recommend(space, evaluator=evaluator, where="parameters <= 10", progress=False)
+    with pytest.raises(ArchSearchError, match=r"'parameter'.*did you mean parameters"):
+        recommend(space, evaluator=evaluator, where="parameter <= 10", progress=False)
+
+
 def test_sampled_studies_name_what_binds(evaluator: Evaluator, tmp_path: Path) -> None:
     """Of trials that miss two limits, each alone in some, both are named with the nearest trial that keeps the rest."""
     place = str(tmp_path / "s.journal")

@@ -11,7 +11,7 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
 from archsearch.models.base import MemoryUse, Modality, Requirement
 from archsearch.models.training import training_step
-from archsearch.ops import OpList
+from archsearch.ops import FusedGroup, MemoryOp, OpList
 from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ class TracedModel:
         if key not in self._traces:
             self._traces[key] = run(*self.build(workload), where=self.name)
         return self._traces[key]
+
+    def formats(self, workload: Workload) -> tuple[str, ...]:
+        """Formats that its products run in (without any, its other operations), whatever the workload's is."""
+        ops = self.trace(workload).ops
+        products = [op.dtype.value for op in ops if not isinstance(op, MemoryOp | FusedGroup)]
+        return tuple(dict.fromkeys(products or [op.dtype.value for op in ops]))
 
     def parameters(self) -> Floats:
         return as_float(self._any().parameters)

@@ -22,6 +22,7 @@ from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.explore.enumeration import sweep, with_own_fronts
+from archsearch.search.space.checks import PARAMETERS, condition_names
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.storage import load_study, study_names
@@ -90,7 +91,7 @@ class Limits:
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
         tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
-            Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
+            Expression.parse(self.where).require_known(condition_names(space.record))
         return tightened
 
     def reference_config(self, evaluator: Evaluator) -> ModelConfig | None:
@@ -318,8 +319,9 @@ def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> 
     if limits.where is not None:
         rule = Expression.parse(limits.where)
         space = evaluator.space
-        rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
-        names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        rule.require_known(condition_names(space.record))
+        fields = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        names = {PARAMETERS: frame["parameters"].to_numpy(), **fields}
         misses[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
     return misses
 

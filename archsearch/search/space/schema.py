@@ -99,7 +99,7 @@ class SpaceRecord(Record):
         default={}, description="fields computed from others, as expressions; a number is one"
     )
     constraints: tuple[ExpressionText, ...] = Field(
-        default=(), description="conditions that every architecture must meet"
+        default=(), description="conditions that every architecture must meet, on the space's names and parameters"
     )
     width_multiple: PositiveInt = Field(
         default=64, description="what hidden_size, intermediate_size, head_dim and vocab_size must be multiples of"

@@ -29,6 +29,7 @@ from archsearch.files import read_text
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.search.space.changes import changed_record
 from archsearch.search.space.checks import (
+    PARAMETERS,
     WIDTH_FIELDS,
     SpaceProblem,
     expression_problems,
@@ -262,8 +263,10 @@ class SearchSpace:
 
     def rules(self, values: Mapping[str, object], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
+        sized = any(PARAMETERS in rule.names for rule in self.constraints)
+        named = {PARAMETERS: config.parameters(), **values} if sized else values
         rules = [
-            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints
+            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(named)) for rule in self.constraints
         ]
         multiple = self.record.width_multiple
         for name in self.derived:
