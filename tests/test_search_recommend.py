@@ -14,12 +14,14 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameErr
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.quality import get_proxy
+from archsearch.report.search_report import search_answer
 from archsearch.search.answers.agreement import independent
 from archsearch.search.answers.diagnosis import space_bindings
 from archsearch.search.answers.explain import explain
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, to_records
+from archsearch.search.explore import enumeration
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import load_space, parse_space
@@ -308,6 +310,17 @@ def test_conditions_may_read_the_parameters(evaluator: Evaluator) -> None:
         recommend(space, evaluator=evaluator, where="parameters <= 10", progress=False)
     with pytest.raises(ArchSearchError, match=r"'parameter'.*did you mean parameters"):
         recommend(space, evaluator=evaluator, where="parameter <= 10", progress=False)
+
+
+def test_a_report_enumerates_its_space_once(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front and the recommendations come of one sweep."""
+    space, pool, swept = evaluator.space, ",".join(evaluator.pool.ids), []
+    windows = enumeration.reduce_window
+    monkeypatch.setattr(enumeration, "reduce_window", lambda *a, **k: swept.append(1) or windows(*a, **k))
+    answer = search_answer(space, pool, top=3)
+    assert len(swept) == sum(1 for _ in space.chunks())
+    assert answer.search.best is not None
+    assert len(answer.search.best) == 3
 
 
 def test_sampled_studies_name_what_binds(evaluator: Evaluator, tmp_path: Path) -> None:

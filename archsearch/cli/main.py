@@ -88,7 +88,8 @@ def root(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer; also behind a verb.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Files that were read, and progress in a pipe; also behind a verb.")
+        bool,
+        typer.Option("--verbose", "-v", help="Files read, choices made, progress in a pipe; also behind a verb."),
     ] = False,
     profiles: Profiles = None,
 ) -> None:
