@@ -319,7 +319,7 @@ def recommend(
         source: a study, a stored study's name, or a space (name, file or object), which is enumerated.
         hardware: the GPUs that a space is searched for (default: those that it names); a study has its own.
         max_latency_ms, max_parameters, max_memory_gib: limits, on every GPU.
-        where: a condition on the space's names, ``"num_layers <= 24"``.
+        where: a condition on the space's names and ``parameters``, ``"num_layers <= 24"``.
         reference: a model whose predicted quality is the least that counts; ``attrs["reference"]`` is its row.
         faster_on: GPUs on which they have to be faster than the reference.
         prefer: what ranks first: quality, speed, cost, or knee: what matches or beats the baseline in every objective,

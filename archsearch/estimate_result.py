@@ -88,6 +88,7 @@ class EstimateResult:
             (``cost.bounds``).
         breakdown: one row per op.
         unknown_ops: calls of a traced module that no rule maps, costed by their bytes.
+        formats: what the products run in: the workload's dtype, of a traced module its own.
     """
 
     model: str
@@ -119,6 +120,7 @@ class EstimateResult:
     kernels: int
     breakdown: list[OpRow]
     unknown_ops: list[UnknownOp]
+    formats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as the command line's ``--json`` prints them."""
@@ -321,6 +323,7 @@ def estimate_result(
         kernels=int(answer.total("kernels")),
         breakdown=cast("list[OpRow]", answer.rows()),  # the keys that it makes,
         unknown_ops=_unknown_ops(config, workload),
+        formats=config.formats(workload) if isinstance(config, TracedModel) else (workload.dtype.value,),
     )
 
 

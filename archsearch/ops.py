@@ -28,7 +28,8 @@ class MatMul:
     """``batch`` products C[m, n] = A[m, k] · B[k, n].
 
     ``weights`` is True where B is a parameter shared by the batch (``linear``), False for a product of two
-    activations (``bmm``). ``bias`` adds a row vector in the epilogue.
+    activations (``bmm``). ``bias`` adds a row vector in the epilogue. ``grouped`` marks products of a mixture's
+    experts, each with weights of its own: no table measures them as ``bmm``, so that nothing is learned of them.
     """
 
     name: str
@@ -40,6 +41,7 @@ class MatMul:
     count: Count = 1
     weights: bool = True
     bias: bool = False
+    grouped: bool = False
 
     @property
     def kind(self) -> str:

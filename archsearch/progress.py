@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,17 +28,21 @@ class Telling(IntEnum):
     VERBOSE = 2
 
 
+_DRAWING = Lock()
+"""Held by the one bar that is drawn."""
 _TELLING: ContextVar[Telling] = ContextVar("telling", default=Telling.USUAL)
+_TOLD: ContextVar[set[str]] = ContextVar("told", default=set())  # noqa: B039 - outside of ``telling`` nothing is told
 
 
 @contextmanager
 def telling(level: Telling) -> Iterator[None]:
     """Tell so much inside."""
-    token = _TELLING.set(level)
+    token, before = _TELLING.set(level), _TOLD.set(set())
     try:
         yield
     finally:
         _TELLING.reset(token)
+        _TOLD.reset(before)
 
 
 def is_quiet() -> bool:
@@ -45,9 +50,16 @@ def is_quiet() -> bool:
     return _TELLING.get() is Telling.QUIET
 
 
+def is_verbose() -> bool:
+    """Whether details are asked for."""
+    return _TELLING.get() is Telling.VERBOSE
+
+
 def detail(text: str) -> None:
-    """A line on stderr where details are asked for: a file that was read, a choice that was made."""
-    if _TELLING.get() is Telling.VERBOSE:
+    """A line on stderr where details are asked for: a file that was read, a choice that was made; each told once."""
+    told = _TOLD.get()
+    if is_verbose() and text not in told:
+        told.add(text)
         print(text, file=sys.stderr)
 
 
@@ -62,10 +74,10 @@ def progress_bar(description: str, total: int, *, enabled: bool = True) -> Itera
     """A bar over ``total`` units with the time left, drawn to stderr once ``DELAY_S`` has passed with work left to do.
 
     Nothing is drawn where ``enabled`` is False or nothing but the answer is told, nor, unless details are asked for,
-    where stderr is no terminal.
+    where stderr is no terminal, nor inside another bar, which tells how long all of it takes.
     """
     verbose = _TELLING.get() is Telling.VERBOSE
-    if not enabled or is_quiet() or not (verbose or sys.stderr.isatty()):
+    if not enabled or is_quiet() or not (verbose or sys.stderr.isatty()) or not _DRAWING.acquire(blocking=False):
         yield lambda units: None
         return
     shown = _Shown(description, total)
@@ -73,6 +85,7 @@ def progress_bar(description: str, total: int, *, enabled: bool = True) -> Itera
         yield shown.advance
     finally:
         shown.stop()
+        _DRAWING.release()
 
 
 class _Shown:

@@ -80,6 +80,23 @@ def test_nvidias_block_format_is_refused_on_other_silicon_by_every_verb() -> Non
             ask()
 
 
+def test_a_space_file_may_not_ask_for_it_elsewhere_either(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "name: small\ndescription: a vendor's format\nfamily: decoder\n"
+        "fixed: {vocab_size: 1024, intermediate_size: 256, num_attention_heads: 2}\n"
+        "dimensions: {hidden_size: {choices: [128, 256]}, num_layers: {choices: [2, 3]}}\n"
+        "workload: {dtype: NVFP4, seq_len: 64}\n"
+    )
+    for pool in ("mi355x", "b200-sxm,mi355x"):
+        with pytest.raises(UnsupportedError, match=r"space small asks for NVFP4 \(workload\.dtype\): mi355x: nvfp4 is"):
+            archsearch.enumerate_space(path, pool)
+    with pytest.raises(UnsupportedError, match="space small asks for nvfp4 "):
+        archsearch.enumerate_space(path, "mi355x", set={"workload.dtype": "nvfp4"})
+    assert len(archsearch.enumerate_space(path, "b200-sxm"))
+    assert len(archsearch.enumerate_space(path, "mi355x", set={"workload.dtype": "fp4"}))
+
+
 def test_a_list_of_gpus_that_multiply_a_vendors_format_holds_that_vendors() -> None:
     def makers(name: str) -> set[str]:
         found = selected(list_gpus(), supports=(name,), min_memory_gib=None, architecture=None, vendor=None)

@@ -107,6 +107,15 @@ def test_help_fits_eighty_columns(words, capsys, monkeypatch):
     assert [name for name in flags()[" ".join(words)] if name not in text] == []
 
 
+@pytest.mark.parametrize("words", ["estimate", "study run", "pipeline optimize", "serve fleet"])
+@pytest.mark.parametrize("width", [50, 60])
+def test_help_cuts_no_name_on_a_narrow_terminal(words, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run([*words.split(), "--help"]) == 0
+    told = capsys.readouterr().out.split()
+    assert [name for name in flags()[words] if not {name, f"{name},"} & set(told)] == []
+
+
 @pytest.mark.parametrize(
     ("call", "meant"),
     [

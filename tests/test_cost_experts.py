@@ -19,8 +19,9 @@ from archsearch.cost.remember import PriceCache
 from archsearch.dtypes import DType
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
+from archsearch.models.registry.load import load_model
 from archsearch.models.training import training_step
-from archsearch.ops import OpList
+from archsearch.ops import MatMul, OpList
 from archsearch.routed_experts import Experts
 from archsearch.workload import Phase, Workload
 
@@ -33,6 +34,7 @@ MIXTRAL = Experts(
     num_experts=8,
     dtype=DType.BF16,
 )
+EXPERT_PRODUCTS = ("moe.gate_up_proj", "moe.down_proj")
 EXPERT_BYTES = 3 * 4096 * 14336 * 2
 
 
@@ -208,6 +210,33 @@ def test_what_no_kernel_is_known_for_is_refused() -> None:
         CostModel(load_gpu("h100-sxm")).estimate([replace(MIXTRAL, dtype=DType.FP32)], BURST)
     with pytest.raises(UnsupportedError, match="bf16"):
         CostModel(load_gpu("v100-pcie-32gb")).estimate([MIXTRAL], BURST)
+
+
+@pytest.mark.parametrize("gpu", ["b200-sxm", "h100-sxm", "a100-sxm-80gb", "l40s"])
+@pytest.mark.parametrize("phase", [Phase.DECODE, Phase.PREFILL])
+def test_more_sequences_make_no_mixture_faster(gpu: str, phase: Phase) -> None:
+    """Batches whose copies the eight experts share evenly: one grouped product each, of more rows."""
+    model, price = load_model("mixtral-8x7b"), CostModel(load_gpu(gpu))
+    work = [Workload(batch_size=4 * 2**i, seq_len=128, phase=phase) for i in range(6)]
+    estimates = [price.price(model, w) for w in work]
+    products = [[row["latency_s"] for row in e.rows() if row["name"] in EXPERT_PRODUCTS] for e in estimates]
+    assert np.all(np.diff([float(e.latency_s) for e in estimates]) > 0)
+    assert np.all(np.diff(np.array(products), axis=0) >= -1e-12)
+
+
+def test_nothing_learned_of_other_products_is_said_of_grouped_ones() -> None:
+    """Of these sizes both the learned factor and its absence show in a plain product's time."""
+    price, sizes = CostModel(load_gpu("b200-sxm")), {"m": 4, "n": 28672, "k": 4096, "batch": 8}
+    plain = MatMul(name="p", dtype=DType.BF16, weights=False, **sizes)
+    mechanism = replace(BURST, correction=False)
+    times = {
+        (grouped, how): float(price.estimate([replace(plain, grouped=grouped)], execution).latency_s)
+        for grouped in (False, True)
+        for how, execution in (("learned", BURST), ("mechanism", mechanism))
+    }
+    assert times[True, "learned"] == times[True, "mechanism"] == times[False, "mechanism"] != times[False, "learned"]
+    step = training_step(OpList((replace(plain, grouped=True),)), 1e9, Workload(batch_size=1, phase=Phase.TRAIN))
+    assert all(op.grouped for op in step if isinstance(op, MatMul))
 
 
 # ---------------------------------------------------------------- tables

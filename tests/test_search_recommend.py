@@ -14,12 +14,14 @@ from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameErr
 from archsearch.hardware import load_gpu
 from archsearch.models.registry.families import get_family, load_preset
 from archsearch.quality import get_proxy
+from archsearch.report.search_report import search_answer
 from archsearch.search.answers.agreement import independent
 from archsearch.search.answers.diagnosis import space_bindings
 from archsearch.search.answers.explain import explain
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.frames import config_of, to_records
+from archsearch.search.explore import enumeration
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import load_space, parse_space
@@ -294,6 +296,31 @@ def test_conditions_of_the_user_can_bind(evaluator: Evaluator) -> None:
         ArchSearchError, match=r"constraint: num_layers > 8 binds. The nearest that keeps all else: hid"
     ):
         recommend(evaluator.space, evaluator=evaluator, where="num_layers > 8", progress=False)
+
+
+def test_conditions_may_read_the_parameters(evaluator: Evaluator) -> None:
+    """As ``max_parameters`` does, and told as what binds; a name that a space lacks is refused as before."""
+    space, most = evaluator.space, 4_000_000
+    found = recommend(space, evaluator=evaluator, where=f"parameters <= {most}", top=20, progress=False)
+    limited = recommend(space, evaluator=evaluator, max_parameters=most, top=20, progress=False)
+    every = recommend(space, evaluator=evaluator, top=20, progress=False)
+    assert every["parameters"].max() > most >= found["parameters"].max()
+    assert list(found["parameters"]) == list(limited["parameters"])
+    with pytest.raises(ArchSearchError, match="parameters <= 10 binds"):
+        recommend(space, evaluator=evaluator, where="parameters <= 10", progress=False)
+    with pytest.raises(ArchSearchError, match=r"'parameter'.*did you mean parameters"):
+        recommend(space, evaluator=evaluator, where="parameter <= 10", progress=False)
+
+
+def test_a_report_enumerates_its_space_once(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front and the recommendations come of one sweep."""
+    space, pool, swept = evaluator.space, ",".join(evaluator.pool.ids), []
+    windows = enumeration.reduce_window
+    monkeypatch.setattr(enumeration, "reduce_window", lambda *a, **k: swept.append(1) or windows(*a, **k))
+    answer = search_answer(space, pool, top=3)
+    assert len(swept) == sum(1 for _ in space.chunks())
+    assert answer.search.best is not None
+    assert len(answer.search.best) == 3
 
 
 def test_sampled_studies_name_what_binds(evaluator: Evaluator, tmp_path: Path) -> None:

@@ -70,6 +70,24 @@ def test_key_value_heads_left_out_are_the_heads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(config.num_key_value_heads, [[2], [4]])
 
 
+def test_a_plain_number_is_a_derived_field(tmp_path: Path) -> None:
+    """``head_dim: 64`` is an expression as ``"64"`` is; true is no number."""
+    path = tmp_path / "small.yaml"
+    text = (
+        "name: small\ndescription: heads of 64\nfamily: decoder\nfixed: {vocab_size: 1024, intermediate_size: 64}\n"
+        "dimensions: {hidden_size: {choices: [128, 256]}, num_layers: {choices: [2, 3]}}\n"
+        "derived: {head_dim: 64, num_attention_heads: hidden_size // head_dim}\n"
+    )
+    path.write_text(text)
+    space = parse_space(path)
+    config = space.build(space.field_values(space.mesh()))
+    np.testing.assert_array_equal(config.head_dim, 64)
+    np.testing.assert_array_equal(config.num_attention_heads, [[2], [4]])
+    path.write_text(text.replace("head_dim: 64,", "head_dim: true,"))
+    with pytest.raises(InvalidInputError, match=r"small\.yaml:6: derived"):
+        parse_space(path)
+
+
 TRAINED = {"hardware": "h100-sxm", "tokens": 1e9, "batch_size": 8}
 
 

@@ -207,6 +207,22 @@ def test_estimate_runs_code_only_when_allowed(code: str, capsys: pytest.CaptureF
     assert cli(["estimate", f"{code}:mlp", "-g", "H100", "--allow-code", "--json"]) == 0
 
 
+def test_an_answer_is_headed_by_the_formats_of_the_module(
+    code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A module in torch's own fp32, which takes no format from the workload, whose is bf16; and one that does."""
+    (tmp_path / "plain.py").write_text(
+        "import torch\ndef mlp(batch_size=8):\n    return torch.nn.Linear(256, 256), (torch.empty(batch_size, 256),)\n"
+    )
+    plain = f"{tmp_path / 'plain.py'}:mlp"
+    result = archsearch.estimate(plain, "H100", allow_code=True)
+    assert (result.formats, result.workload["dtype"]) == (("fp32",), "bf16")
+    assert cli(["estimate", plain, "-g", "H100", "--allow-code"]) == 0
+    assert ":mlp on h100-sxm: forward, fp32, batch_size 1" in capsys.readouterr().out.splitlines()[0]
+    assert archsearch.estimate(f"{code}:mlp", "H100", allow_code=True).formats == ("bf16",)
+    assert archsearch.estimate("bert-base", "H100", dtype="fp8").formats == ("fp8",)
+
+
 def test_training_is_three_times_the_products(code: str) -> None:
     model = load_traced(f"{code}:mlp")
     forward, train = (model.lower(Workload(phase=p, batch_size=8)).flops() for p in (Phase.FORWARD, Phase.TRAIN))

@@ -19,6 +19,7 @@ from archsearch.bench.whole_models import OP, is_whole_model_table, predict_mode
 from archsearch.cost.execution import BURST
 from archsearch.cost.model import CostModel
 from archsearch.errors import InvalidInputError
+from archsearch.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ class Score:
     within_band: float
 
 
-def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFrame:
+def predict_frame(frame: pd.DataFrame, *, correction: bool = True, progress: bool = False) -> pd.DataFrame:
     """The table with ``predicted_us, low_us, high_us, provenance, bound, roofline_us``; ``latency_us`` is not read.
 
     ``roofline_us`` is the same row under datasheet peaks alone. ``correction=False`` predicts by mechanism alone, as
@@ -63,20 +64,24 @@ def predict_frame(frame: pd.DataFrame, *, correction: bool = True) -> pd.DataFra
         for where, learned in ((~strange, correction), (strange, False))
         for routed in route_rows(blind.iloc[served[where]])
     ]
-    for routed, among, learned in routed_rows:
-        rows = among[routed.index]
-        cost = CostModel(routed.route.gpu).route_cost(routed.route, replace(BURST, correction=learned))
-        out["predicted_us"][rows] = cost.latency_s * 1e6
-        out["low_us"][rows] = cost.low_s * 1e6
-        out["high_us"][rows] = cost.high_s * 1e6
-        out["roofline_us"][rows] = routed_roofline_s(routed) * 1e6
-        provenance[rows] = cost.provenance.value
-        bound[rows] = cost.bound
+    with progress_bar("predicting rows", len(served), enabled=progress) as advance:
+        for routed, among, learned in routed_rows:
+            rows = among[routed.index]
+            cost = CostModel(routed.route.gpu).route_cost(routed.route, replace(BURST, correction=learned))
+            out["predicted_us"][rows] = cost.latency_s * 1e6
+            out["low_us"][rows] = cost.low_s * 1e6
+            out["high_us"][rows] = cost.high_s * 1e6
+            out["roofline_us"][rows] = routed_roofline_s(routed) * 1e6
+            provenance[rows] = cost.provenance.value
+            bound[rows] = cost.bound
+            advance(len(rows))
     reasons = {"skipped": skipped} if (skipped != "").any() else {}
     return frame.assign(**out, provenance=provenance, bound=bound, **reasons)
 
 
-def predicted_table(path: str | Path, *, split: str | None = None, correction: bool = True) -> pd.DataFrame:
+def predicted_table(
+    path: str | Path, *, split: str | None = None, correction: bool = True, progress: bool = False
+) -> pd.DataFrame:
     """A table of measurements with its predictions (see ``predict_frame``) and checked ``latency_us``.
 
     Raises:
@@ -92,7 +97,7 @@ def predicted_table(path: str | Path, *, split: str | None = None, correction: b
     if "latency_us" not in frame:
         raise InvalidInputError(f"{path}: lacks the column latency_us to compare with")
     try:
-        predicted = predict_frame(frame, correction=correction)
+        predicted = predict_frame(frame, correction=correction, progress=progress)
     except InvalidInputError as error:
         if not str(error).startswith("row "):
             raise

@@ -73,7 +73,7 @@ def _print(result: EstimateResult) -> None:
     work = result.workload
     shape = ", ".join(f"{k} {v}" for k, v in work.items() if k not in ("phase", "dtype"))
     gpus = f"{result.gpus} x " if result.gpus > 1 else ""
-    say(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {work['dtype']}, {shape}")
+    say(f"{result.model} on {gpus}{result.hardware}: {work['phase']}, {'/'.join(result.formats)}, {shape}")
     say(f"  execution   {Execution(**result.execution).line()}")
     say(
         f"  latency     {milliseconds(result.latency_s)} ms  (80 % band {milliseconds(result.latency_low_s)} to "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -25,11 +26,22 @@ COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
 """Set by a shell that asks for completions."""
 
 
+LEAST_FOR_PANELS = 72
+"""Characters of a terminal's line from which help is drawn in panels; in narrower ones their columns cut the options'
+names, and plain lines have room for them."""
+
+
+def has_room() -> bool:
+    """Whether the terminal (COLUMNS, or what it says) has room for panels."""
+    return shutil.get_terminal_size().columns >= LEAST_FOR_PANELS
+
+
 @cache
-def application(verb: str | None = None) -> typer.Typer:
+def application(verb: str | None = None, *, panels: bool = True) -> typer.Typer:
     """The command line with all verbs, or with the one of that name; of an empty name, with verbs that are listed and
-    no more."""
+    no more. Help is drawn in ``panels``, or as plain lines."""
     app = typer.Typer(
+        rich_markup_mode="rich" if panels else None,
         name="archsearch",
         help="Design transformers for the GPU they will run on.",
         no_args_is_help=True,
@@ -76,7 +88,8 @@ def root(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer; also behind a verb.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Files that were read, and progress in a pipe; also behind a verb.")
+        bool,
+        typer.Option("--verbose", "-v", help="Files read, choices made, progress in a pipe; also behind a verb."),
     ] = False,
     profiles: Profiles = None,
 ) -> None:
@@ -130,7 +143,8 @@ def _told(words: list[str]) -> tuple[list[str], Telling]:
 def _run(arguments: Sequence[str]) -> int:
     try:
         given = list(arguments)
-        status = application(_asked(given))(args=given, prog_name="archsearch", standalone_mode=False)
+        app = application(_asked(given), panels=has_room())
+        status = app(args=given, prog_name="archsearch", standalone_mode=False)
         sys.stdout.flush()
         return int(status) if isinstance(status, int) else 0
     except ArchSearchError as error:

@@ -88,7 +88,7 @@ SetKeys = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A key of the space's file set otherwise: workload.batch_size=8, dimensions.num_layers.choices=[12,24]; "
+        help="A key of the space's file set otherwise, such as workload.batch_size=8 or fixed.num_layers=12; "
         "repeatable.",
     ),
 ]

@@ -232,7 +232,7 @@ def answer_optimum(
     from archsearch.pipeline.make_plan import parse_retained
     from archsearch.pipeline.optimize import optimize
 
-    found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained))
+    found = optimize(plan, pricer.gpu, goal, pricer=pricer, retained=parse_retained(retained), progress=True)
     d = optimum_document(found)
     if report is not None:
         from archsearch.report.lever_table import lever_rows

@@ -49,7 +49,8 @@ def recommend(
     max_parameters: Annotated[float | None, typer.Option(help="Parameter limit.")] = None,
     max_memory_gib: Annotated[float | None, typer.Option(help="Memory limit, in GiB.")] = None,
     where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Condition on the dimensions, e.g. 'num_layers <= 24'.")
+        str | None,
+        typer.Option(metavar="CONDITION", help="Condition on dimensions and parameters, e.g. 'num_layers <= 24'."),
     ] = None,
     reference: Annotated[
         str | None, typer.Option(metavar="MODEL", help="At least this model's predicted quality; shown beside.")

@@ -43,7 +43,7 @@ def validate(
         raise InvalidInputError("--by names no column; write --by gpu,op,dtype, or leave it out")
     for path in report or ():
         check_report_path(path)
-    predicted = predicted_table(file, split=split, correction=correction)
+    predicted = predicted_table(file, split=split, correction=correction, progress=True)
     answer = scores_of(predicted, columns)
     if output is not None:
         write_table(predicted, output)

@@ -19,6 +19,7 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
 from archsearch.hardware.spec import GpuSpec
+from archsearch.progress import detail
 from archsearch.yaml_records import Record, line_of, parse_record
 
 REMEMBERED_LOOKUPS = 1024
@@ -155,16 +156,19 @@ class Calibration:
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
                 if (level, key, kernel) in self._published:
-                    return Known(fit=fit, provenance=Provenance.ANALYTIC)
+                    return _told(Known(fit=fit, provenance=Provenance.ANALYTIC), kernel, gpu, f"{level} {key}")
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
-                return _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
+                known = _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
+                return _told(known, kernel, gpu, f"{level} {key}")
         nearest = () if kernel in POOLED else gpu.generation.nearest
         places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
         kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
         # a relative measured near comes before the kernel itself measured farther off
-        borrowed = next((fit for level, key in places for name in kin if (fit := self._fit(level, key, name))), None)
+        found = ((f"{level} {key}", self._fit(level, key, name)) for level, key in places for name in kin)
+        place, borrowed = next(((place, fit) for place, fit in found if fit), ("", None))
         if borrowed:  # a generation's correction says nothing of another's library: only coefficients go that far
-            return _relieved(Known(fit=borrowed, provenance=Provenance.ANALYTIC), kernel, gpu)
+            known = _relieved(Known(fit=borrowed, provenance=Provenance.ANALYTIC), kernel, gpu)
+            return _told(known, kernel, gpu, place)
         if kernel in RELATIVES:
             return Known(fit=self.lookup(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
@@ -177,6 +181,14 @@ class Calibration:
             return None
         found = (read_corrections(folder / f"{fit.correction}.json").get(kernel) for folder in self._corrections)
         return next((correction for correction in found if correction is not None), None)
+
+
+def _told(known: Known, kernel: str, gpu: GpuSpec, place: str) -> Known:
+    """The answer; where details are asked for, told: from which level, and whether with a correction."""
+    whose = "all GPUs" if place == "default *" else place
+    learned = "with" if known.correction is not None else "without"
+    detail(f"{kernel} on {gpu.id}: coefficients of {whose} ({known.provenance.value}), {learned} a learned correction")
+    return known
 
 
 def _relieved(known: Known, kernel: str, gpu: GpuSpec) -> Known:

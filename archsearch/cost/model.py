@@ -47,6 +47,7 @@ from archsearch.errors import UnsupportedError
 from archsearch.hardware.spec import GpuSpec
 from archsearch.linear_attention import GatedDeltaNet
 from archsearch.ops import Attention, Collective, Convolution, MatMul, MemoryOp, Op, OpList, weighted_total
+from archsearch.progress import detail, is_verbose
 from archsearch.routed_experts import Experts
 from archsearch.segments import Segment, segments_of
 from archsearch.workload import Workload
@@ -263,7 +264,8 @@ class CostModel:
             if isinstance(kernel, StaticMatMul):
                 flat["static"] = np.array(1.0)
             route = gemm_route(self.gpu, kernel.dtype, flat, weights=kernel.weights)
-            return reshaped(self.route_cost(route, execution), shape)
+            learned = execution.correction and not kernel.grouped
+            return reshaped(self.route_cost(route, replace(execution, correction=learned)), shape)
         if isinstance(kernel, Convolution):
             route, shape = convolution_route(self.gpu, kernel)
             return reshaped(self.route_cost(route, execution), shape)
@@ -304,6 +306,7 @@ class CostModel:
         found = []
         for named in fused_backends(self.gpu, AttentionChoice(execution.attention), execution.torch):
             routes = attention_routes(self.gpu, op.dtype, flat, named)
+            detail(f"attention on {self.gpu.id}: tried {', '.join(route.kernel for _, route in routes)}")
             parts = [(index, self.route_cost(r, execution)) for index, r in routes]
             found.append(joined(parts, int(np.prod(shape))))
         return reshaped(fastest(found), shape)
@@ -346,6 +349,8 @@ def _resolved(workload: Workload, execution: Execution | None) -> Execution:
     """
     chosen = chosen_execution(workload, execution).resolved(workload)
     check_quantizing(chosen, workload)
+    if is_verbose():
+        detail(f"{workload.phase.value} in {workload.dtype.value}, execution {chosen.line()}")
     return chosen
 
 

@@ -57,7 +57,9 @@ def load_gpu(name: str, profiles: Profiles = None) -> GpuSpec:
 
     Args:
         name: any of these.
-        profiles: directories of profiles that come before the shipped ones (default: ``ARCHSEARCH_PROFILES``).
+        profiles: directories of profiles that come before the shipped ones (default: ``ARCHSEARCH_PROFILES``). Only
+            profiles and architectures are read there: calibrations in their folder ``calibration`` hold where
+            ``ARCHSEARCH_PROFILES`` (``--profiles``) names the directory, since they are of all GPUs of a run.
 
     Returns:
         Every figure of the GPU.

@@ -22,10 +22,16 @@ def format_on(text: str, gpus: Iterable[GpuSpec]) -> DType:
     """
     dtype = DType.parse(text)
     for gpu in gpus:
-        if not speaks(gpu, text):
-            reason = f"{gpu.id}: {NVIDIA_ONLY} is NVIDIA's block format (Blackwell); fp4 units here take mxfp4"
-            raise UnsupportedError(f"{{dtype}} {reason}: use fp4", field="dtype")
+        if (reason := why_foreign(gpu, text)) is not None:
+            raise UnsupportedError(f"{{dtype}} {reason}", field="dtype")
     return dtype
+
+
+def why_foreign(gpu: GpuSpec, text: str) -> str | None:
+    """Why a GPU has no format of this name, which is another vendor's, and what to use; None where it may."""
+    if speaks(gpu, text):
+        return None
+    return f"{gpu.id}: {NVIDIA_ONLY} is NVIDIA's block format (Blackwell); fp4 units here take mxfp4: use fp4"
 
 
 def speaks(gpu: GpuSpec, text: str) -> bool:

@@ -25,6 +25,7 @@ from archsearch.pipeline.levers import build, levers, refusals
 from archsearch.pipeline.plan import Plan
 from archsearch.pipeline.request import Deployment
 from archsearch.pipeline.stages import denoise_stage
+from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
 
 OBJECTIVES = ("latency", "cost", "energy")
@@ -116,6 +117,7 @@ def optimize(
     pricer: Pricer | None = None,
     retained: Mapping[str, float] | None = None,
     known: Mapping[str, Lever] | None = None,
+    progress: bool = False,
 ) -> Optimum:
     """The legal combination that keeps the goal's limits and minimises its objective.
 
@@ -126,6 +128,7 @@ def optimize(
         pricer: keeps what is priced from call to call.
         retained: lever → share of quality left that the user states, in place of what is known of it.
         known: the levers to choose from, else those that ship.
+        progress: show a progress bar on stderr.
 
     Returns:
         The best combination, the plan without levers, and what each lever gains.
@@ -134,7 +137,7 @@ def optimize(
         ArchSearchError: no combination keeps the limits; the text names the nearest.
     """
     known = levers() if known is None else known
-    return _Optimizer(plan, gpu, goal, pricer or Pricer(gpu), dict(retained or {}), known).run()
+    return _Optimizer(plan, gpu, goal, pricer or Pricer(gpu), dict(retained or {}), known).run(progress=progress)
 
 
 def _less(one: Option | None, other: Option, objective: str) -> Option:
@@ -179,7 +182,7 @@ class _Optimizer:
         self.settings: dict[Hashable, tuple[Lever, ...]] = {}
         """The fastest free levers by what a call of the transformer rests on."""
 
-    def run(self) -> Optimum:
+    def run(self, *, progress: bool = False) -> Optimum:
         """The best of all combinations; raises as ``optimize`` does."""
         goal = self.goal
         baseline = self.option(())
@@ -187,8 +190,7 @@ class _Optimizer:
         nearest: Option | None = None
         judged = legal = unknown = 0
         for roles in (set(Role) - {Role.PLACEMENT}, set(Role)):
-            for outer in self.combinations(roles):
-                option = self.fastest(outer)
+            for option in self.judged(roles, progress=progress):
                 judged += 1
                 if option is None:
                     continue
@@ -210,6 +212,14 @@ class _Optimizer:
         best = min(near, key=lambda o: (o.loss, len(o.levers), o.value(goal.objective)))
         steps = tuple(self.path(best))
         return Optimum(baseline, best, steps, judged, legal, unknown, self.plan, self.stated)
+
+    def judged(self, roles: set[Role], *, progress: bool) -> Iterator[Option | None]:
+        """The fastest of each combination of levers of these roles, with a bar over them; None where none is legal."""
+        found = list(self.combinations(roles))
+        with progress_bar(f"combinations of levers on {self.gpu.id}", len(found), enabled=progress) as advance:
+            for outer in found:
+                yield self.fastest(outer)
+                advance(1)
 
     def legal(self, chosen: Sequence[Lever]) -> bool:
         """Whether a combination is legal."""

@@ -97,9 +97,10 @@ def found(
         table = as_result(source)  # type: ignore[arg-type]
         return _marked(table, best if best is not None or table.advice is None else table, None)
     resolved = resolve_source(source, storage)  # type: ignore[arg-type]
-    pricer = source_evaluator(resolved, hardware, storage)
+    pricer, swept = source_evaluator(resolved, hardware, storage), None
     if isinstance(resolved, SearchSpace):
         swept = sweep(resolved, evaluator=pricer, progress=progress, sample=SAMPLE_ROWS)
+        pricer = swept.evaluator
         cells = np.unique(np.concatenate([swept.front_cells, swept.sample_cells]))
         whole = swept.result(cells)
     else:
@@ -107,7 +108,7 @@ def found(
             raise InvalidInputError("{hardware} has no effect on a study, which has its own", field="hardware")
         whole = _stored(resolved, storage)
     if best is None and top > 0:
-        best = recommendation(resolved, top=top, storage=storage, progress=progress, evaluator=pricer)
+        best = recommendation(resolved, top=top, storage=storage, progress=progress, evaluator=pricer, swept=swept)
     return _marked(whole, best, pricer)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch._ops import OpOverload
 
+    from archsearch.progress import Advance
+
 KernelOp = MatMul | Attention | Convolution | MemoryOp
 Tensors = Sequence["torch.Tensor"]
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
@@ -249,8 +251,8 @@ class _WholeKernels:
 
 
 @contextmanager
-def recording(module: torch.nn.Module) -> Iterator[Recorder]:
-    """Record what runs inside; the path follows the module's children."""
+def recording(module: torch.nn.Module, advance: Advance) -> Iterator[Recorder]:
+    """Record what runs inside; the path follows the module's children, each of which ``advance`` is told of."""
     import torch
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -263,6 +265,7 @@ def recording(module: torch.nn.Module) -> Iterator[Recorder]:
 
     def leave(*_: object) -> None:
         recorder.path.pop()
+        advance(1)
 
     hooks = []
     for name, child in module.named_modules():

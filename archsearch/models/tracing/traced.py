@@ -11,7 +11,8 @@ from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import footprint
 from archsearch.models.base import MemoryUse, Modality, Requirement
 from archsearch.models.training import training_step
-from archsearch.ops import OpList
+from archsearch.ops import Collective, FusedGroup, MemoryOp, OpList
+from archsearch.progress import progress_bar
 from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class TracedModel:
             self._traces[key] = run(*self.build(workload), where=self.name)
         return self._traces[key]
 
+    def formats(self, workload: Workload) -> tuple[str, ...]:
+        """Formats that its products run in (without any, its other operations), whatever the workload's is."""
+        ops = [op for op in self.trace(workload).ops if not isinstance(op, Collective)]
+        products = [op.dtype.value for op in ops if not isinstance(op, MemoryOp | FusedGroup)]
+        return tuple(dict.fromkeys(products or [op.dtype.value for op in ops]))
+
     def parameters(self) -> Floats:
         return as_float(self._any().parameters)
 
@@ -121,7 +128,8 @@ def run(module: torch.nn.Module, inputs: Inputs, where: str) -> Trace:
     from archsearch.models.tracing.record import recording
 
     module = module.eval()
-    with recording(module) as recorder:
+    bar = progress_bar(f"tracing {where}", sum(1 for _ in module.modules()))
+    with bar as advance, recording(module, advance) as recorder:
         try:
             output = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
         except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:

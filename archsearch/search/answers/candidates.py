@@ -21,7 +21,8 @@ from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
-from archsearch.search.explore.enumeration import sweep, with_own_fronts
+from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
+from archsearch.search.space.checks import PARAMETERS, condition_names
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.storage import load_study, study_names
@@ -90,7 +91,7 @@ class Limits:
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
         tightened = replace(space, record=space.record.model_copy(update=update))
         if self.where is not None:
-            Expression.parse(self.where).require_known([*space.record.fixed, *space.dimensions, *space.derived])
+            Expression.parse(self.where).require_known(condition_names(space.record))
         return tightened
 
     def reference_config(self, evaluator: Evaluator) -> ModelConfig | None:
@@ -182,8 +183,9 @@ def gather_candidates(
     storage: str | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    swept: Sweep | None = None,
 ) -> Candidates:
-    """Feasible architectures of a study or a space under limits.
+    """Feasible architectures of a study or a space under limits; ``swept`` is that space, where it was enumerated.
 
     A space, and the space of an exhaustive study, is enumerated under the limits, so the answer is exact; without
     limits a study that is finished answers for itself and for the space that it is named after (see ``finished``). A
@@ -198,7 +200,7 @@ def gather_candidates(
         resolved = finished_study(resolved, hardware, storage) or resolved
     pricer = evaluator or source_evaluator(resolved, hardware, storage)
     if isinstance(resolved, SearchSpace):
-        return _from_space(resolved, pricer, limits, progress)
+        return _from_space(resolved, pricer, limits, progress, swept)
     record = study_record(resolved)
     analytic = study_fidelity(resolved).objective == "analytic"
     if hardware is not None and resolve_pool(hardware).members != pricer.pool.members:
@@ -271,9 +273,12 @@ def changed_source(
     raise InvalidInputError(text, field="set")
 
 
-def _from_space(space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool) -> Candidates:
+def _from_space(
+    space: SearchSpace, evaluator: Evaluator, limits: Limits, progress: bool, swept: Sweep | None = None
+) -> Candidates:
     pricer = evaluator.on(limits.tighten(space), limits.bounds(evaluator)) if limits.any else evaluator
-    swept = sweep(pricer.space, progress=progress, evaluator=pricer)
+    if swept is None or limits.any:
+        swept = sweep(pricer.space, progress=progress, evaluator=pricer)
     if not len(swept.front_cells):
         conditions = () if limits.where is None else (limits.where,)
         raise ArchSearchError(why_nothing(swept, conditions, progress=progress))
@@ -318,8 +323,9 @@ def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> 
     if limits.where is not None:
         rule = Expression.parse(limits.where)
         space = evaluator.space
-        rule.require_known([*space.record.fixed, *space.dimensions, *space.derived])
-        names = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        rule.require_known(condition_names(space.record))
+        fields = space.field_values({name: frame[name].to_numpy() for name in space.dimensions})
+        names = {PARAMETERS: frame["parameters"].to_numpy(), **fields}
         misses[f"condition {limits.where}"] = np.where(np.broadcast_to(rule.evaluate(names), len(frame)), 0.0, np.inf)
     return misses
 

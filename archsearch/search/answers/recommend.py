@@ -27,6 +27,7 @@ from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pool_models import Hardware
 from archsearch.search.evaluate.pools import dimension_costs, price_of_one
 from archsearch.search.evaluate.result import SearchResult
+from archsearch.search.explore.enumeration import Sweep
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import SearchSpace
 from archsearch.search.space.user_code import with_leave
@@ -104,11 +105,15 @@ def recommendation(
     storage: str | None = None,
     progress: bool = True,
     evaluator: Evaluator | None = None,
+    swept: Sweep | None = None,
 ) -> SearchResult:
-    """As ``recommend``, with the limits as one value, as a record with ``advice``. Raises as it does."""
+    """As ``recommend``, with the limits as one value, as a record with ``advice``; of a space without limits that was
+    enumerated already, from what was ``swept``. Raises as it does."""
     require_range("top", top, 1, whole=True)
     limits = limits or Limits()
-    candidates = gather_candidates(source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator)
+    candidates = gather_candidates(
+        source, hardware, limits, storage=storage, progress=progress, evaluator=evaluator, swept=swept
+    )
     pricer, signs = candidates.evaluator, candidates.result.setting.objectives
     preferred = checked_preference(prefer, weights, pricer, signs)
     points = objective_matrix(_columns(candidates.result.frame), signs)

@@ -18,7 +18,7 @@ from archsearch.arrays import Column, FloatArray, as_float
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
-from archsearch.errors import UnknownNameError, UnsupportedError
+from archsearch.errors import UnknownNameError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
@@ -38,6 +38,7 @@ from archsearch.search.evaluate.metrics import (
     refuse_idle_prices,
     refuse_unpriced,
 )
+from archsearch.search.evaluate.pool_formats import refuse_unsupported
 from archsearch.search.evaluate.pool_models import LatencyModel, cost_models
 from archsearch.search.evaluate.sampling_quality import SpaceSampler
 from archsearch.search.evaluate.training_cost import TrainingCost
@@ -93,7 +94,7 @@ class Evaluator:
     ) -> None:
         self.space = space
         self.pool = pool
-        _refuse_unsupported(space, pool)
+        refuse_unsupported(space, pool)
         self.training = training or _training_cost(space)
         trainer = self.training.gpu if self.training else None
         refuse_idle_prices(space.record, pool, trainer)
@@ -385,14 +386,3 @@ def _training_cost(space: SearchSpace) -> TrainingCost | None:
         record = record.model_copy(update=sizes)
     splittable = bool(space.family_class.tensor_parallel_fields)
     return TrainingCost(record, splittable=splittable, prices=space.record.prices)
-
-
-def _refuse_unsupported(space: SearchSpace, pool: GpuPool) -> None:
-    dtype = space.workload.dtype
-    for gpu in pool.gpus:
-        if not gpu.supports(dtype):
-            common = [d.value for d in type(dtype) if all(g.supports(d) for g in pool.gpus)]
-            raise UnsupportedError(
-                f"space {space.name} asks for {dtype.value}: {gpu.why_unsupported(dtype)}; "
-                f"set workload.dtype to one that the whole pool has ({', '.join(common)}) or leave {gpu.id} out"
-            )

@@ -16,6 +16,8 @@ from archsearch.yaml_records import Location, line_of_text
 WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
 SECTIONS = ("fixed", "dimensions", "derived")
 """The sections that name fields of the family's config."""
+PARAMETERS = "parameters"
+"""What conditions may read beside the space's names: the parameters of the whole model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,19 @@ def _place(at: Location, origin: str, text: str | None) -> str:
     return f"{where}: {'.'.join(map(str, at))}" if at else where
 
 
+def condition_names(record: SpaceRecord) -> list[str]:
+    """Names that a condition of a space may read."""
+    return [*(name for section in SECTIONS for name in getattr(record, section)), PARAMETERS]
+
+
 def expression_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:
     """Names in expressions that are none of the space's."""
-    known = [name for section in SECTIONS for name in getattr(record, section)]
+    of_conditions = condition_names(record)
     texts: dict[Location, str] = {("derived", name): text for name, text in record.derived.items()}
     texts |= {("constraints", i): text for i, text in enumerate(record.constraints)}
     for at, text in texts.items():
         try:
-            Expression.parse(text).require_known(known)
+            Expression.parse(text).require_known(of_conditions if at[0] == "constraints" else of_conditions[:-1])
         except UnknownNameError as error:
             yield SpaceProblem(at, error)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from archsearch.errors import ArchSearchError
 from archsearch.hardware.prices import priced_gpu
@@ -52,8 +60,14 @@ def _expression(text: str) -> str:
     return text
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 ExpressionText = Annotated[str, AfterValidator(_expression)]
 """An expression over the space's names."""
+DerivedText = Annotated[ExpressionText, BeforeValidator(_number_as_text)]
+"""An expression, or a number, which is one too."""
 
 
 class SpaceRecord(Record):
@@ -81,9 +95,11 @@ class SpaceRecord(Record):
     dimensions: dict[str, Dimension] = Field(
         min_length=1, description="the free dimensions: fields of the family, or helpers that an expression reads"
     )
-    derived: dict[str, ExpressionText] = Field(default={}, description="fields computed from others, as expressions")
+    derived: dict[str, DerivedText] = Field(
+        default={}, description="fields computed from others, as expressions; a number is one"
+    )
     constraints: tuple[ExpressionText, ...] = Field(
-        default=(), description="conditions that every architecture must meet"
+        default=(), description="conditions that every architecture must meet, on the space's names and parameters"
     )
     width_multiple: PositiveInt = Field(
         default=64, description="what hidden_size, intermediate_size, head_dim and vocab_size must be multiples of"

@@ -29,6 +29,7 @@ from archsearch.files import read_text
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.search.space.changes import changed_record
 from archsearch.search.space.checks import (
+    PARAMETERS,
     WIDTH_FIELDS,
     SpaceProblem,
     expression_problems,
@@ -86,6 +87,14 @@ class SearchSpace:
     @cached_property
     def workload(self) -> Workload:
         return self.record.workload.workload()
+
+    @property
+    def format_in_file(self) -> str:
+        """The workload's format by the name that the file has for it, which may be a vendor's own (nvfp4)."""
+        content = load_text(self.source_text)
+        stated = content.get("workload") if isinstance(content, dict) else None
+        named = stated.get("dtype") if isinstance(stated, dict) else None
+        return self.workload.dtype.value if named is None else str(named)
 
     @cached_property
     def execution(self) -> Execution:
@@ -254,8 +263,10 @@ class SearchSpace:
 
     def rules(self, values: Mapping[str, object], config: ModelConfig) -> tuple[Requirement, ...]:
         """What makes a cell a legal architecture: the family's requirements and the space's own constraints."""
+        sized = any(PARAMETERS in rule.names for rule in self.constraints)
+        named = {PARAMETERS: config.parameters(), **values} if sized else values
         rules = [
-            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(values)) for rule in self.constraints
+            Requirement(reason=f"constraint: {rule.text}", holds=rule.evaluate(named)) for rule in self.constraints
         ]
         multiple = self.record.width_multiple
         for name in self.derived:

@@ -71,6 +71,7 @@ def _products(c: ExpertFields, a: Assembly, name: str, copies: Dim, in_features:
                     batch=np.maximum(batch, 1),
                     dtype=a.w.linear_dtype,
                     weights=False,
+                    grouped=True,
                     count=np.minimum(batch, 1),
                 )
             )
