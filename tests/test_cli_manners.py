@@ -86,6 +86,7 @@ def test_an_idle_launch_time_is_said(ask, capsys):
 
 
 BUDGET = "modernbert-base-budget"
+OWN_PRICE = "t4: {usd_per_hour: 40, provider: mine, date: 2026-11-01, url: 'https://example.com'}\n"
 
 
 def test_a_finished_study_answers_for_its_space_as_enumerating_it_would(ask, monkeypatch, tmp_path):
@@ -107,8 +108,14 @@ def test_a_finished_study_answers_for_its_space_as_enumerating_it_would(ask, mon
 def test_a_study_that_is_priced_differently_today_does_not_answer(ask, monkeypatch, tmp_path):
     monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path))
     ask("study", "run", BUDGET, "-g", "t4")
-    monkeypatch.setattr("archsearch.search.answers.finished._priced_alike", lambda *_: False)
-    assert ask("recommend", BUDGET, "-g", "t4")["exact"]
+    before = ask("recommend", BUDGET, "-g", "t4")
+    prices = tmp_path / "own" / "prices"
+    prices.mkdir(parents=True)
+    (prices / "on_demand.yaml").write_text(OWN_PRICE)
+    after = ask("recommend", BUDGET, "-g", "t4", "--profiles", str(prices.parent))
+    assert ("study" in before, "study" in after) == (True, False)
+    cheap, dear = (answer["recommendations"][0]["usd_per_million"]["t4"] for answer in (before, after))
+    assert dear > 10 * cheap
 
 
 def test_a_study_that_fails_leaves_nothing_and_several_are_deleted_at_once(capsys, ask, monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ from archsearch.hardware import load_gpu
 from archsearch.models.base import ModelConfig
 from archsearch.ranges import require_range
 from archsearch.search.answers.diagnosis import why_no_trial, why_nothing
-from archsearch.search.answers.finished import finished_study, stored_fronts
+from archsearch.search.answers.finished import finished_study, priced_alike, stored_fronts
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.limits import Bound
@@ -296,6 +296,11 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
     frame = result.frame
     if frame.empty:
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
+    if study_fidelity(study).objective == "analytic" and not priced_alike(result, evaluator):
+        raise ArchSearchError(
+            f"study {study.study_name!r} was priced with other profiles, calibrations or prices than today's, and one "
+            "answer would mix both: ask with those, or run its space again (`archsearch study run`)"
+        )
     misses = _stored_misses(study, frame) | _limit_misses(limits, evaluator, frame)
     worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
     if not (worst <= 0).any():

@@ -73,16 +73,17 @@ def stored_fronts(study: optuna.Study, evaluator: Evaluator) -> SearchResult | N
     for gpu in evaluator.pool.gpus:
         told[per_gpu_column("memory_share", gpu.id)] = frame["memory_bytes"] / gpu.available_bytes
     fronts = result.with_frame(frame.assign(**told).drop(columns=[name for name in OF_TRIALS if name in frame]))
-    return fronts if _priced_alike(fronts, evaluator) else None
+    return fronts if priced_alike(fronts, evaluator) else None
 
 
-def _priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
-    """Whether a sample of the rows, priced anew, has the objectives that were stored."""
+def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
+    """Whether a sample of the rows, priced anew, has the figures that were stored: of objectives, and of all else that
+    an answer shows (prices, energy, memory, bands)."""
     rows = np.unique(np.linspace(0, len(stored) - 1, CHECKED_ROWS).astype(np.int64))
     frame = stored.frame.iloc[rows]
     priced = evaluator.evaluate({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
     columns = evaluator.columns(priced, np.arange(len(rows), dtype=np.int64))
-    return all(
-        name in columns and np.allclose(frame[name].to_numpy(float), columns[name], rtol=SAME, atol=0)
-        for name in stored.setting.objectives
+    both = [name for name, values in columns.items() if name in frame and np.asarray(values).dtype.kind in "iuf"]
+    return set(stored.setting.objectives) <= set(both) and all(
+        np.allclose(frame[name].to_numpy(float), columns[name], rtol=SAME, atol=0, equal_nan=True) for name in both
     )
