@@ -113,6 +113,7 @@ def create_study(
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     chosen = _strategy(strategy, loaded)
     signs = (fidelity or Fidelity()).objectives(pricer)
+    record = _record(pricer, chosen, seed, fidelity or Fidelity())  # what cannot be priced fails before a study is made
     label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
     if name and name in study_names(storage):
         if not overwrite:
@@ -127,7 +128,7 @@ def create_study(
         warnings.simplefilter("ignore")  # metric names are marked experimental
         study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
         study.set_metric_names(list(signs))
-        study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
+        study.set_user_attr(RECORD, record)
     return study
 
 
