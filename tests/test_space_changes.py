@@ -154,3 +154,16 @@ def test_a_baseline_that_cannot_be_priced_is_named_and_leaves_no_study(small: Pa
         run_study(small, "a10", storage=storage, name="orphan", overwrite=True, set=changes, progress=False)
     assert before > 0
     assert len(load_study("orphan", storage).trials) == before
+
+
+def test_an_enumeration_without_anything_valid_fails_with_counts_and_leaves_no_study(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = str(tmp_path / "studies.db")
+    call = ["study", "run", str(small), "-g", "a10", "--name", "none", "--storage", storage]
+    assert run([*call, "--set", "budget.parameters=[1, 2]"]) == 2
+    out, error = capsys.readouterr()
+    assert "no architecture of small is valid on a10: of 12, " in error
+    assert "budget: parameters at most 2 (12)" in error
+    assert "next:" not in out + error
+    assert study_names(storage) == []
