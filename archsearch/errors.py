@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Self
 
+READABLE = 60
+"""Names that an error lists whole: a family's fields are fewer, the published models more."""
+SHOWN = 12
+"""Names that it shows of more."""
+
 
 class ArchSearchError(Exception):
     """Base of every error that is the caller's to mend; its text says what, where and what to do.
@@ -77,11 +82,18 @@ class UnknownNameError(ArchSearchError):
         self.kind = kind
         self.name = name
         self.near = tuple(near)
-        listed = reason or (f"did you mean {', '.join(self.near)}?" if self.near else f"known: {', '.join(choices)}")
+        listed = reason or (f"did you mean {', '.join(self.near)}?" if self.near else f"known: {_listed(choices)}")
         super().__init__(self._told(listed) + (f" {hint}" if hint else ""), field=field)
 
     def _told(self, listed: str) -> str:
         return f"unknown {self.kind} {self.name!r}: {listed}"
+
+
+def _listed(names: list[str]) -> str:
+    """All names, or the first of them and their number where nobody would read them all."""
+    if len(names) <= READABLE:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN])}, ... ({len(names)} names in all)"
 
 
 class AmbiguousNameError(UnknownNameError):

@@ -11,6 +11,7 @@ import pytest
 from verbs import asker
 
 import archsearch
+from archsearch.cli import recommend
 from archsearch.cli.main import run
 from archsearch.dtypes import DType
 from archsearch.hardware import load_gpu
@@ -167,6 +168,33 @@ def test_the_call_that_explains_the_neighbours_runs_as_printed(ask, capsys):
     assert call is not None
     assert run(call[1].split()) == 0
     assert "num_layers 17 -> 16: predicted loss +0.0108 (worse)" in capsys.readouterr().out
+
+
+def test_that_call_says_what_was_set(ask, capsys):
+    text = ask("recommend", BUDGET, "-g", "t4", "--top", "1", "--set", "workload.batch_size=2", as_text=True)
+    call = re.search(r"what each neighbour loses: archsearch (.+)", text)
+    assert call is not None
+    assert call[1].endswith(":1 --hardware t4 --set workload.batch_size=2")
+    assert recommend._explained("s.yaml", None, ["budget.parameters=[1, 2]"]).endswith(
+        "s.yaml:{rank} --set 'budget.parameters=[1, 2]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            "report gpt2-shape:1",
+            "archsearch report gpt2-shape` reports on the search, `archsearch explain gpt2-shape:1",
+        ),
+        ("explain gpt2-shape", "gpt2-shape is a space, which holds many architectures: name one, gpt2-shape:1"),
+        ("report qqqq", "names in all) (`archsearch study list`, `spaces list`, `models list`"),
+    ],
+)
+def test_a_search_and_its_architectures_are_told_apart(call, told, capsys):
+    text = refused(capsys, *call.split())
+    assert told in text
+    assert len(text) < 800
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from archsearch.cli.main import run
 from archsearch.errors import InvalidInputError
 from archsearch.search.space.changes import known_keys, parse_changes
 from archsearch.search.space.space import SearchSpace, parse_space
+from archsearch.search.studies.storage import load_study, study_names
 from archsearch.search.studies.study import study_space, summarize_study
 
 SMALL = """name: small
@@ -84,6 +85,7 @@ def test_values_are_yaml() -> None:
     [
         ("batch_size=8", "no key of a space file; did you mean workload.batch_size, training.batch_size"),
         ("workload.batchsize=8", "no key of a space file; did you mean workload.batch_size"),
+        ("budget.parameters=3e8", "budget.parameters: write [min, max], for example"),
         ("zzz=8", "no key of a space file; known: name, description, family"),
         ("workload.batch_size=many", "--set workload.batch_size: Input should be a valid integer"),
         ("workload.dtype=fp17", "unknown dtype 'fp17'"),
@@ -139,3 +141,29 @@ def test_studies_keep_what_was_set_and_are_told_apart(small: Path, tmp_path: Pat
 def test_nothing_set_is_the_space_itself(small: Path) -> None:
     space: SearchSpace = parse_space(small)
     assert space.with_keys({}) is space
+
+
+def test_a_baseline_that_cannot_be_priced_is_named_and_leaves_no_study(small: Path, tmp_path: Path) -> None:
+    storage, changes = str(tmp_path / "studies.db"), {"baseline": "gpt2-medium", "workload.seq_len": 2048}
+    with pytest.raises(InvalidInputError, match=r"baseline gpt2-medium: seq_len 2048 exceeds .* name another baseline"):
+        run_study(small, "a10", storage=storage, name="orphan", set=changes, progress=False)
+    assert study_names(storage) == []
+    kept = run_study(small, "a10", storage=storage, name="orphan", progress=False)
+    before = len(kept.trials)
+    with pytest.raises(InvalidInputError, match="baseline gpt2-medium"):
+        run_study(small, "a10", storage=storage, name="orphan", overwrite=True, set=changes, progress=False)
+    assert before > 0
+    assert len(load_study("orphan", storage).trials) == before
+
+
+def test_an_enumeration_without_anything_valid_fails_with_counts_and_leaves_no_study(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = str(tmp_path / "studies.db")
+    call = ["study", "run", str(small), "-g", "a10", "--name", "none", "--storage", storage]
+    assert run([*call, "--set", "budget.parameters=[1, 2]"]) == 2
+    out, error = capsys.readouterr()
+    assert "no architecture of small is valid on a10: of 12, " in error
+    assert "budget: parameters at most 2 (12)" in error
+    assert "next:" not in out + error
+    assert study_names(storage) == []

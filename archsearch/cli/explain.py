@@ -64,6 +64,7 @@ def explain(
             f"--set changes a space, and {model} is a model: name SPACE:RANK, or use its own options"
         )
     else:
+        _refuse_search(model, storage)
         from archsearch.api import explain as explained
         from archsearch.search.evaluate.pool_models import resolve_pool
 
@@ -84,3 +85,20 @@ def explain(
         print_json(explanation.to_dict())
     else:
         say("\n".join(explanation.lines()))
+
+
+def _refuse_search(model: str, storage: str | None) -> None:
+    """Refuse a study or a space where one of its architectures is to be named.
+
+    Raises:
+        InvalidInputError: how to name the first.
+    """
+    from archsearch.errors import ArchSearchError, InvalidInputError
+    from archsearch.report.named import Kind, kinds_of
+
+    try:
+        kinds = kinds_of(model, storage)
+    except ArchSearchError:
+        return  # no name at all, or a file that is not in order: told where it is read
+    if Kind.MODEL not in kinds and kinds[0] in (Kind.STUDY, Kind.SPACE):
+        raise InvalidInputError(f"{model} is a {kinds[0].value}, which holds many architectures: name one, {model}:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,7 +107,9 @@ def recommend(
     result = as_result(frame)
     plain = not any((max_latency_ms, max_parameters, max_memory_gib, where, reference, prefer, execution.flags))
     wanted = result if rank is None else _only(result, rank)
-    _answer(wanted, Format.JSON if json else output_format, _explained(source, pool.hardware) if plain else None)
+    _answer(
+        wanted, Format.JSON if json else output_format, _explained(source, pool.hardware, set_keys) if plain else None
+    )
 
 
 def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Format) -> None:
@@ -123,9 +126,13 @@ def _refuse_two(top: int | None, rank: int | None, json: bool, output_format: Fo
         raise InvalidInputError(f"--json and --format {output_format.value} are two documents: give one of both")
 
 
-def _explained(source: str, hardware: str | None) -> str:
+def _explained(source: str, hardware: str | None, set_keys: list[str] | None) -> str:
     """The call that tells what each neighbour of a recommendation loses, but for its rank."""
-    return f"archsearch explain {source}:{{rank}}" + (f" --hardware {hardware}" if hardware else "")
+    said = [
+        *(("--hardware", hardware) if hardware else ()),
+        *(part for key in set_keys or () for part in ("--set", key)),
+    ]
+    return " ".join((f"archsearch explain {source}:{{rank}}", *map(shlex.quote, said)))
 
 
 def _answer(result: SearchResult, output_format: Format, explained: str | None) -> None:
@@ -146,7 +153,7 @@ def _answer(result: SearchResult, output_format: Format, explained: str | None) 
         records = _records(result)
         print_recommendations(result, records)
         if explained is not None:
-            say(f"what each neighbour loses: {explained.format(rank=records[0]['rank'])}")
+            say(f"what each neighbour loses: {explained.replace('{rank}', str(records[0]['rank']))}")
 
 
 def _records(result: SearchResult) -> list[dict[str, object]]:

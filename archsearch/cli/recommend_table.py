@@ -49,7 +49,7 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
         say(f"{record['rank']}. {record['why']}{_twins(record['twins'])}")
     for difference in dict.fromkeys(r["hf_difference"] for r in records if r["hf_difference"]):
         ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
-        say(f"no published class is {ranks}: {difference} (`archsearch build` writes a plain module)")
+        say(f"no published class is like rank {ranks}: {difference} (`archsearch build` writes a plain module)")
     _print_gains([gain for gain in advice.gains if gain.rank == records[0]["rank"]])
     if advice.pool is not None:
         _print_own_choices(advice.pool)

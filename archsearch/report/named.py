@@ -28,6 +28,12 @@ def kinds_of(source: str, storage: str | None = None) -> tuple[Kind, ...]:
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         return (_kind_of_file(path),)
+    search, _, rank = source.rpartition(":")
+    if search and rank.isascii() and rank.isdigit():
+        raise InvalidInputError(
+            f"{source} is one architecture of a search: `archsearch report {search}` reports on the search, "
+            f"`archsearch explain {source}` on this one"
+        )
     if path.suffix == ".json" or path.is_dir() or ":" in source:
         return (Kind.MODEL,)
     return _kinds_of_name(source, storage)
@@ -66,7 +72,9 @@ def _kinds_of_name(name: str, storage: str | None) -> tuple[Kind, ...]:
         return kinds
     if is_hub_id(name):
         return (Kind.MODEL,)
-    raise UnknownNameError("study, space, model or pipeline", name, [*studies, *spaces, *preset_names(), *pipelines])
+    known = [*studies, *spaces, *preset_names(), *pipelines]
+    lists = "(`archsearch study list`, `spaces list`, `models list` and `pipeline list` show all)"
+    raise UnknownNameError("study, space, model or pipeline", name, known, hint=lists)
 
 
 def chosen_kind(source: str, kind: Kind | None, storage: str | None = None) -> tuple[Kind, tuple[Kind, ...]]:

@@ -18,10 +18,11 @@ from archsearch.arrays import Column, FloatArray, as_float
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
-from archsearch.errors import UnknownNameError
+from archsearch.errors import ArchSearchError, UnknownNameError, UnsupportedError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
+from archsearch.search.evaluate.baseline import baseline_error, baseline_of
 from archsearch.search.evaluate.columns import Columns, per_gpu_column
 from archsearch.search.evaluate.evaluation import Evaluation
 from archsearch.search.evaluate.limits import (
@@ -325,25 +326,19 @@ class Evaluator:
         config = self.baseline_config()
         if config is None:
             return None
-        return self.columns(self.evaluate_config(config), np.zeros(1, dtype=np.int64))
+        try:
+            return self.columns(self.evaluate_config(config), np.zeros(1, dtype=np.int64))
+        except ArchSearchError as error:
+            raise baseline_error(self.space, error) from None
 
     def baseline_config(self) -> ModelConfig | None:
-        """The space's naive reference: a preset, or dimension values over the fixed fields.
+        """The space's naive reference; None where it has none.
 
         Raises:
             UnknownNameError: no such preset.
             InvalidInputError: the values describe no real model.
         """
-        baseline = self.space.record.baseline
-        if baseline is None:
-            return None
-        if isinstance(baseline, str):
-            from archsearch.models.registry.families import load_preset
-
-            preset: ModelConfig = load_preset(baseline)
-            return preset
-        config: ModelConfig = self.space.family_class.from_dict({**self.space.record.fixed, **baseline})
-        return config
+        return baseline_of(self.space)
 
     @cached_property
     def objective_columns(self) -> dict[str, float]:

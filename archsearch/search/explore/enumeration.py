@@ -116,6 +116,16 @@ class Sweep:
         """How the latencies on each GPU are known, by their least-known part."""
         return self.counts.provenance
 
+    def excluded(self) -> str:
+        """What to say where nothing is valid: how many architectures each reason excludes."""
+        reasons = sorted(self.rejected.items(), key=lambda item: -item[1])
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons if count)
+        return (
+            f"no architecture of {self.space.name} is valid on {', '.join(self.pool.ids)}: of {self.architectures}, "
+            f"{self.legal} are legal and none is left; excluded by: {told}. "
+            "`archsearch recommend` on the space names the nearest"
+        )
+
     @property
     def architectures_per_s(self) -> float:
         return self.counts.architectures_per_s

@@ -87,6 +87,13 @@ class Budget(Record):
     training_hours: PositiveFloat | None = Field(default=None, description="most hours of the training run")
     training_usd: PositiveFloat | None = Field(default=None, description="highest price of the training run, USD")
 
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _two(cls, value: object) -> object:
+        if value is not None and (not isinstance(value, list | tuple) or len(value) != 2):
+            raise ValueError("write [min, max], for example [2.5e8, 3.0e8]")
+        return value
+
     @model_validator(mode="after")
     def _ordered(self) -> Budget:
         if self.parameters is not None and self.parameters[0] > self.parameters[1]:

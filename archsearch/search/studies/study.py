@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
 from archsearch.hardware import GpuPool
 from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
@@ -113,6 +113,7 @@ def create_study(
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     chosen = _strategy(strategy, loaded)
     signs = (fidelity or Fidelity()).objectives(pricer)
+    record = _record(pricer, chosen, seed, fidelity or Fidelity())  # what cannot be priced fails before a study is made
     label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
     if name and name in study_names(storage):
         if not overwrite:
@@ -127,7 +128,7 @@ def create_study(
         warnings.simplefilter("ignore")  # metric names are marked experimental
         study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
         study.set_metric_names(list(signs))
-        study.set_user_attr(RECORD, _record(pricer, chosen, seed, fidelity or Fidelity()))
+        study.set_user_attr(RECORD, record)
     return study
 
 
@@ -151,16 +152,16 @@ def run_study(
     """Search a space on a pool and return the stored study.
 
     ``auto`` enumerates spaces of up to 5 million cells and samples larger ones with ``hybrid``: the front of a
-    coarsened space seeds the study, NSGA-II refines it. An exhaustive
-    study stores the exact front, the fronts of each GPU alone, and a uniform sample of the other valid
-    architectures; a Dask ``scheduler`` may do the enumeration. ``trials`` (``DEFAULT_TRIALS`` where None) counts where
-    the space is sampled. Equal seeds give equal
-    studies. An interrupt keeps what is done; an error before the first trial leaves no study.
+    coarsened space seeds the study, NSGA-II refines it. An exhaustive study stores the exact front, the fronts of each
+    GPU alone, and a uniform sample of the other valid architectures; a Dask ``scheduler`` may do the enumeration.
+    ``trials`` (``DEFAULT_TRIALS`` where None) counts where the space is sampled. Equal seeds give equal studies. An
+    interrupt keeps what is done; an error before the first trial leaves no study.
 
     Raises:
         UnknownNameError: unknown space, GPU, strategy, proxy or preset.
         InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
         UnsupportedError: a GPU cannot run the workload's dtype, or ``gp`` without PyTorch.
+        ArchSearchError: an enumeration found nothing valid; the text counts what each reason excludes.
     """
     wanted = DEFAULT_TRIALS if trials is None else trials
     require_range("trials", wanted, 1, whole=True)
@@ -181,8 +182,7 @@ def run_study(
 
 
 def study_stem(space: SearchSpace, pool: GpuPool) -> str:
-    """What a study is called where no name is given, before a number is added: as its space, what was set in it and
-    the pool."""
+    """What a study is called where no name is given, but for a number: space, pool and what was set."""
     said = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in space.changes.items())
     return re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{space.name}-{'+'.join(pool.ids)}{said}")[:100]
 
@@ -260,6 +260,8 @@ def _continue(
             return
         sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
         swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+        if not swept.valid:
+            raise ArchSearchError(swept.excluded())
         _store_sweep(study, swept, storage, progress)
 
 
