@@ -76,6 +76,7 @@ class Recorder:
         self._ids: dict[int, int] = {}
         self._next = 0
         self._wholes: set[int] = set()
+        self._counts: dict[int, int] = {}
 
     def __torch_dispatch__(
         self,
@@ -104,9 +105,21 @@ class Recorder:
         if _name(func) in ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive"):
             raise UnsupportedError(f"aten::{_name(func)} in {self.where() or 'the module'}: {_REFUSED}")
         self._record(func, args, kwargs or {}, out)
-        if _name(func) == "all":
-            self._wholes.add(self._id(out))
+        self._note_wholes(_name(func), args, out)
         return out
+
+    def _note_wholes(self, kind: str, args: aten.Arguments, out: object) -> None:
+        """Keep which results say that something holds for all of a mask: ``all``, or a count that is its size."""
+        import torch
+
+        if not isinstance(out, torch.Tensor):
+            return
+        if kind == "sum" and args[0].dtype == torch.bool:
+            self._counts[self._id(out)] = args[0].numel()
+        elif kind == "all" or (
+            kind == "eq" and isinstance(args[1], int) and self._counts.get(self._id(args[0])) == args[1]
+        ):
+            self._wholes.add(self._id(out))
 
     def where(self) -> str:
         """The module that runs, layers' indices left out."""
