@@ -37,6 +37,8 @@ USES = {
     "dask": "--scheduler",
 }
 """What each extra is for; those for working on archsearch itself are left out."""
+USES_OF_ONE = {"nvidia-ml-py": "bench: the GPU's clocks and power while it measures"}
+"""What a package is for that only a part of its extra's jobs needs."""
 VARIABLES = (
     *("ARCHSEARCH_HOME", "ARCHSEARCH_PROFILES", "ARCHSEARCH_SPACES", "ARCHSEARCH_PIPELINES", "ARCHSEARCH_STORAGE"),
     *("ARCHSEARCH_ALLOW_CODE", "XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "NO_COLOR"),
@@ -210,10 +212,16 @@ def _count(folder: Path, pattern: str) -> int:
     return sum(1 for _ in folder.glob(pattern)) if folder.is_dir() else 0
 
 
+def _needed_for(extra: Extra) -> str:
+    """What does not work while packages of an extra are missing."""
+    single = [USES_OF_ONE.get(name) for name in extra.missing]
+    return extra.used_for if None in single else ", ".join(use for use in single if use is not None)
+
+
 def _missing(extras: list[Extra], gpus: list[SeenGpu]) -> list[dict[str, str]]:
     """What is not here and how to get it."""
     found = [
-        {"what": f"{', '.join(extra.missing)} ({extra.used_for})", "get": extra.install}
+        {"what": f"{', '.join(extra.missing)} ({_needed_for(extra)})", "get": extra.install}
         for extra in extras
         if extra.missing
     ]

@@ -80,6 +80,12 @@ def test_a_shell_completes_the_last_gpu_of_a_list_and_names_of_all_kinds(monkeyp
     (tmp_path / "studies" / "mine.journal").touch()
     assert completion.complete_source("m") == ["marketing-4k", "mine", "modernbert-base-budget"]
     assert completion.complete_pipeline("flux-d") == ["flux-dev"]
+    assert completion.complete_reported("flux-d") == ["flux-dev"]
+    assert completion.complete_design("mine") == ["mine"]
+    assert completion.complete_family("flux") == ["flux"]
+    assert completion.complete_dtype("b") == ["bf16"]
+    assert completion.complete_preference("k") == ["knee"]
+    assert completion.complete_lever("compil") == ["compile"]
 
 
 def test_the_shell_asks_the_command_line(monkeypatch, capsys):

@@ -139,6 +139,13 @@ def test_prices_decide_and_pools_mix_where_numbers_are_short():
     assert "one request alone takes 4 s" in str(plan.refused["l40s"])
 
 
+def test_fleets_without_a_price_come_last():
+    kinds = [unit("mi210", price=None, b1=2.0), unit("l40s", price=1.0, b1=4.0), unit("h100-sxm", price=9.0, b1=2.0)]
+    priced = [f.usd_per_hour != float("inf") for f in plan_fleet(kinds, 2.0, ServiceLevel(p95_s=20.0)).ordered]
+    assert priced == sorted(priced, reverse=True)
+    assert set(priced) == {True, False}
+
+
 def test_cost_and_energy_are_what_the_groups_spend():
     fleet = Fleet((group(unit(), 3.0, 8, 1),))
     assert fleet.usd_per_hour == 8 * 4.0

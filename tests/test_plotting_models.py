@@ -222,7 +222,7 @@ def test_pictures_are_files_without_a_browser(result, tmp_path):
     page = save(info, tmp_path / "c.html").read_text()
     assert "Plotly.newPlot" in page
     changed = plot_breakdown(result).update_layout(title="mine")
-    with pytest.raises(UnsupportedError, match=r"not as archsearch drew it.*save its record"):
+    with pytest.raises(UnsupportedError, match=r"not as archsearch drew it.*save the record"):
         save(changed, tmp_path / "d.png")
     with pytest.raises(InvalidInputError, match=r"written as \.png"):
         save(info, tmp_path / "e.gif")

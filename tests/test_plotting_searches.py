@@ -22,6 +22,7 @@ from archsearch.plotting import (
     save,
     stages_info,
 )
+from archsearch.plotting.static_parallel import static_parallel
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.explore.enumeration import sweep
 from archsearch.search.studies.study import run_study
@@ -49,8 +50,22 @@ def test_lines_are_the_rows_and_say_which_are_recommended(tables):
     assert list(lines.dimensions[1]["values"]) == front["num_layers"].tolist()
     with pytest.raises(InvalidInputError, match="two columns"):
         parallel_info(front, columns=["quality"])
-    with pytest.raises(UnsupportedError, match="no picture of a ParallelInfo"):
-        save(info, "a.png")
+
+
+def test_parallel_axes_are_written_without_a_browser(tables, tmp_path):
+    front, _ = tables
+    info = parallel_info(front)
+    assert save(plot_parallel(front), tmp_path / "figure.svg").exists()
+    save(info, tmp_path / "record.svg")
+    lines = static_parallel(info).axes[0].collections
+    assert sum(len(group.get_segments()) for group in lines) == len(front)
+    (top,) = {
+        round(max(float(line[0, 1]) for line in group.get_segments()), 9) for group in lines if group.get_segments()
+    }
+    assert top == 1.0
+    assert len(info.axes) == len(static_parallel(info).axes[0].get_xticklabels())
+    with pytest.raises(InvalidInputError, match="picture first"):
+        save(str(tmp_path / "a.svg"), info)
 
 
 def test_recommendations_are_compared_gpu_by_gpu(tables):

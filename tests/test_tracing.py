@@ -171,6 +171,29 @@ def test_work_that_depends_on_values_is_refused() -> None:
         traced(Choosy(), meta(4, 64))
 
 
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.abs().max() > 10:
+            return x
+        return x @ x.T
+
+
+def test_a_branch_on_values_is_refused_with_its_line() -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"test_tracing\.py:\d+: if x\.abs\(\)\.max\(\) > 10:.*depends on the values"
+    ):
+        traced(Branching(), meta(64, 64))
+
+
+class Masked(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if (x == 1).all() else x @ x.T
+
+
+def test_a_mask_is_taken_as_whole() -> None:
+    assert traced(Masked(), meta(64, 64)).ops.flops() == 0
+
+
 CODE = """
 import torch
 from torch import nn

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from archsearch.cli.completion import complete_design
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, Pool, Profiles, Storage, WorkloadOptions
 from archsearch.cli.output import note, print_json
@@ -24,6 +25,7 @@ def build(
         typer.Argument(
             metavar="MODEL|STUDY:RANK|SPACE:RANK",
             help="A preset, a config.json, an archsearch YAML, or a recommendation of a stored study or a space.",
+            autocompletion=complete_design,
         ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it (default: stdout).")] = None,

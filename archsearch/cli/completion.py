@@ -44,6 +44,46 @@ def complete_model(incomplete: str) -> list[str]:
     return _starting(incomplete, preset_names())
 
 
+def complete_design(incomplete: str) -> list[str]:
+    """What has an architecture: published models, studies and spaces."""
+    return sorted({*complete_model(incomplete), *complete_source(incomplete)})
+
+
+def complete_reported(incomplete: str) -> list[str]:
+    """What a report is of: studies, spaces, models and pipelines."""
+    return sorted({*complete_design(incomplete), *complete_pipeline(incomplete)})
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """Families of models."""
+    from archsearch.models.registry.families import family_names
+
+    return _starting(incomplete, family_names())
+
+
+def complete_dtype(incomplete: str) -> list[str]:
+    """Number formats."""
+    from archsearch.dtypes import DType
+
+    return _starting(incomplete, DType)
+
+
+def complete_preference(incomplete: str) -> list[str]:
+    """What a recommendation ranks first by."""
+    from typing import get_args
+
+    from archsearch.search.space.schema import Preference
+
+    return _starting(incomplete, get_args(Preference))
+
+
+def complete_lever(incomplete: str) -> list[str]:
+    """Levers of pipelines."""
+    from archsearch.pipeline.levers import levers
+
+    return _starting(incomplete, levers())
+
+
 def complete_pipeline(incomplete: str) -> list[str]:
     """Names of pipelines."""
     from archsearch.pipeline.catalog import pipeline_files

@@ -8,6 +8,9 @@ from typing import Any
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import print_json, print_table, say
 
+EXTRA_WIDTH = 11
+"""Columns of an extra's name with its brackets: as wide as the other lines' names."""
+
 
 def doctor(json: Json = False, profiles: Profiles = None) -> None:
     """Show what is installed, this machine's GPUs, where data lies, and what is missing with how to get it."""
@@ -20,7 +23,7 @@ def doctor(json: Json = False, profiles: Profiles = None) -> None:
     say(f"archsearch {found['archsearch']}, Python {found['python']}, {found['platform']}")
     say(f"  installed   {_versions(found['packages']) or 'not as a package: it runs from the path'}")
     for extra in found["extras"]:
-        say(f"  [{extra['extra']}]  {_versions(extra['packages'])}")
+        say(f"  {'[' + extra['extra'] + ']':<{EXTRA_WIDTH}} {_versions(extra['packages'])}")
     for gpu in found["gpus"]:
         known = ", ".join(f"{kernel} {word}" for kernel, word in gpu["known"].items())
         say(f"  GPU         {gpu['device']}: {gpu['profile'] or 'no profile'}{f' ({known})' if known else ''}")

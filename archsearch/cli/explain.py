@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.completion import complete_model
+from archsearch.cli.completion import complete_design
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import (
@@ -33,7 +33,7 @@ def explain(
         typer.Argument(
             metavar="MODEL|STUDY:RANK",
             help="A model, or a study's (or space's) rank-th architecture.",
-            autocompletion=complete_model,
+            autocompletion=complete_design,
         ),
     ],
     hardware: Pool = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from archsearch.cli.completion import complete_dtype, complete_lever
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import option, said
 
@@ -31,9 +32,10 @@ class RequestOptions:
     guidance: Annotated[
         str | None, option("--guidance", text="none, cfg (two passes a step), distilled (one).", panel=ASKED)
     ] = None
-    dtype: Annotated[str | None, option("--dtype", text="Format of the transformer's linear layers.", panel=ASKED)] = (
-        None
-    )
+    dtype: Annotated[
+        str | None,
+        option("--dtype", text="Format of the transformer's linear layers.", panel=ASKED, completed=complete_dtype),
+    ] = None
     lever: Annotated[
         list[str] | None,
         option(
@@ -41,6 +43,7 @@ class RequestOptions:
             text="Pull a lever (`pipeline levers`); feature-cache=0.5 sets its number.",
             metavar="NAME[=N]",
             panel=ASKED,
+            completed=complete_lever,
         ),
     ] = None
 

@@ -38,9 +38,16 @@ SPELLINGS = {
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 
-def option(*names: str, text: str, panel: str, metavar: str | None = None) -> OptionInfo:
-    """An option of a group; ``panel`` is where ``--help`` shows it."""
-    return cast("OptionInfo", typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel))
+def option(
+    *names: str,
+    text: str,
+    panel: str,
+    metavar: str | None = None,
+    completed: Callable[[str], list[str]] | None = None,
+) -> OptionInfo:
+    """An option of a group; ``panel`` is where ``--help`` shows it, ``completed`` what a shell offers."""
+    made = typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel, autocompletion=completed)
+    return cast("OptionInfo", made)
 
 
 def option_name(field: str) -> str:

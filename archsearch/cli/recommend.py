@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.completion import complete_source
+from archsearch.cli.completion import complete_preference, complete_source
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
@@ -61,7 +61,11 @@ def recommend(
     ] = None,
     prefer: Annotated[
         str | None,
-        typer.Option("--prefer", help="What ranks first: quality, speed, cost or knee (default: what the space says)."),
+        typer.Option(
+            "--prefer",
+            help="What ranks first: quality, speed, cost or knee (default: what the space says).",
+            autocompletion=complete_preference,
+        ),
     ] = None,
     top: Annotated[
         int | None,

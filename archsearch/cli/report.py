@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.completion import complete_reported
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped, option_name
 from archsearch.cli.invocation import command_line
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 @grouped
 def report(
     source: Annotated[
-        str, typer.Argument(metavar="STUDY|SPACE|MODEL|PIPELINE", help="What to report on, by name or file.")
+        str,
+        typer.Argument(
+            metavar="STUDY|SPACE|MODEL|PIPELINE",
+            help="What to report on, by name or file.",
+            autocompletion=complete_reported,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Where to (default: SOURCE-report.html).")

@@ -236,8 +236,11 @@ def _print(d: dict[str, Any]) -> None:
         say("  price       unknown: fleets without a price are compared by their number of GPUs")
     say_prices(Quotes.from_dict(d), GIVE_PRICE)
     if d.get("usd_per_hour") is not None and d["unpriced"]:
-        give = " ".join(f"--price {gpu}=USD" for gpu in d["unpriced"])
-        say(f"  cheapest    of the kinds that have a price, without {', '.join(d['unpriced'])}: add {give}")
+        serving = {word for other in d.get("alternatives", []) for word in other["fleet"].split()}
+        able = [gpu for gpu in d["unpriced"] if gpu in serving or gpu not in d.get("refused", {})]
+        give = " ".join(f"--price {gpu}=USD" for gpu in able)
+        if able:
+            say(f"  cheapest    of the kinds that have a price, without {', '.join(able)}: add {give}")
     for reason in d.get("roofline", {}).values():
         note(reason)
     say(f"  energy      {d['energy_j_per_output']:.4g} J per output (TDP while working)")
@@ -248,6 +251,8 @@ def _print(d: dict[str, Any]) -> None:
     if d.get("simulation"):
         s = d["simulation"]
         say(f"  simulated   p50 {s['p50']:.4g} s, p95 {s['p95']:.4g} s, p99 {s['p99']:.4g} s, mean {s['mean']:.4g} s")
+    for reason in d.get("refused", {}).values():
+        say(f"  refused     {worded(reason)}")
     columns = ("pipeline", "GPU", "replicas", "GPUs", "batch limit", "mean batch", "requests/s", "utilisation", "USD/h")
     rows = [
         (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.completion import complete_space
+from archsearch.cli.completion import complete_family, complete_space
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
 
@@ -50,7 +50,9 @@ def show(
 
 @app.command("new")
 def new(
-    family: Annotated[str, typer.Argument(help="A model family; `archsearch models list` shows them.")],
+    family: Annotated[
+        str, typer.Argument(help="A model family; `archsearch models list` shows them.", autocompletion=complete_family)
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.yaml", help="Write it there, not to stdout.")
     ] = None,

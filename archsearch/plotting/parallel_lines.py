@@ -131,11 +131,21 @@ def plot_parallel(
     return draw_parallel(info, theme)
 
 
+def kinds_of(info: ParallelInfo) -> list[int]:
+    """[N] what each line is: 2 recommended, 1 of the front, 0 beaten by it."""
+    return [2 if rank else 1 if front else 0 for rank, front in zip(info.rank, info.on_front, strict=True)]
+
+
+def legend_note(info: ParallelInfo) -> str:
+    """What colours mean, and what was left out."""
+    return "; ".join(["orange: recommended, blue: the front, grey: beaten by it", *info.notes])
+
+
 def draw_parallel(info: ParallelInfo, theme: str = "light") -> go.Figure:
     """The figure of what ``parallel_info`` gave."""
     import plotly.graph_objects as go
 
-    kinds = [2 if rank else 1 if front else 0 for rank, front in zip(info.rank, info.on_front, strict=True)]
+    kinds = kinds_of(info)
     order = np.argsort(kinds, kind="stable")  # what stands out is drawn last
     scale = [[0, look.MUTED], [0.5, look.FRONT], [1, look.RECOMMENDED]]
     figure = go.Figure()
@@ -148,6 +158,5 @@ def draw_parallel(info: ParallelInfo, theme: str = "light") -> go.Figure:
         labelangle=-15,
         unselected={"line": {"opacity": 0.05}},
     )
-    note = "; ".join(["orange: recommended, blue: the front, grey: beaten by it", *info.notes])
-    figure = look.titled(figure, info.title, note, theme, info)
+    figure = look.titled(figure, info.title, legend_note(info), theme, info)
     return figure.update_layout(margin={"t": 160, "l": 80, "r": 60})

@@ -18,6 +18,7 @@ from archsearch.plotting.front_info import FrontInfo
 from archsearch.plotting.parallel_lines import ParallelInfo, draw_parallel
 from archsearch.plotting.proxy_ranks import ProxiesInfo, draw_proxies
 from archsearch.plotting.sensitivity_curves import SensitivityInfo, draw_sensitivity
+from archsearch.plotting.static_parallel import static_parallel
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 Info = FrontInfo | Bars | BreakdownInfo | SensitivityInfo | ProxiesInfo | ParallelInfo
 """What a picture shows, as numbers."""
 _Drawing = Callable[..., Any]
-_DRAWN: dict[type[Any], tuple[_Drawing, _Drawing | None]] = {
+_DRAWN: dict[type[Any], tuple[_Drawing, _Drawing]] = {
     FrontInfo: (draw_front, static.static_front),
     Bars: (draw_bars, static.static_bars),
     BreakdownInfo: (draw_breakdown, static.static_breakdown),
     SensitivityInfo: (draw_sensitivity, static.static_sensitivity),
     ProxiesInfo: (draw_proxies, static.static_proxies),
-    ParallelInfo: (draw_parallel, None),
+    ParallelInfo: (draw_parallel, static_parallel),
 }
-"""By record: what draws it with Plotly, and with matplotlib, where that has such a picture."""
+"""By record: what draws it with Plotly, and with matplotlib."""
 STATIC = (".png", ".svg", ".pdf")
 
 
@@ -72,9 +73,11 @@ def save(picture: Info | go.Figure, path: str | Path, *, theme: str = "light") -
 
     Raises:
         InvalidInputError: another suffix, something that is no picture, or a path that cannot be written.
-        UnsupportedError: what is needed is not installed, or the record has no static picture.
+        UnsupportedError: what is needed is not installed.
         UnknownNameError: no such theme.
     """
+    if not isinstance(path, str | Path):
+        raise InvalidInputError(f"a {type(path).__name__} is no path: save(picture, path) takes the picture first")
     target = Path(path)
     if target.suffix not in (*STATIC, ".html"):
         raise InvalidInputError(f"{path}: a picture is written as {', '.join(STATIC)} or .html")
@@ -90,7 +93,7 @@ def save(picture: Info | go.Figure, path: str | Path, *, theme: str = "light") -
     return target
 
 
-def _of(info: Info) -> tuple[_Drawing, _Drawing | None]:
+def _of(info: Info) -> tuple[_Drawing, _Drawing]:
     if type(info) not in _DRAWN:
         names = ", ".join(kind.__name__ for kind in _DRAWN)
         raise InvalidInputError(f"{type(info).__name__} is no picture; draw and save take {names}")
@@ -99,9 +102,6 @@ def _of(info: Info) -> tuple[_Drawing, _Drawing | None]:
 
 def _save_static(info: Info, target: Path, theme: str) -> None:
     drawing = _of(info)[1]
-    if drawing is None:
-        kind = type(info).__name__
-        raise UnsupportedError(f"{target.name}: matplotlib has no picture of a {kind}; write it as .html")
     metadata = {"Date": None} if target.suffix == ".svg" else {"CreationDate": None} if target.suffix == ".pdf" else {}
     drawing(info, theme).savefig(target, metadata=metadata)
 
@@ -116,7 +116,7 @@ def _save_figure(figure: go.Figure, target: Path) -> None:
         figure.write_html(target)
         return
     info, theme = look.shown(figure)
-    if info is not None and _of(info)[1] is not None and draw(info, theme).to_json() == figure.to_json():
+    if info is not None and draw(info, theme).to_json() == figure.to_json():
         _save_static(info, target, theme)
         return
     try:
@@ -126,6 +126,6 @@ def _save_figure(figure: go.Figure, target: Path) -> None:
     except Exception as error:  # kaleido's and choreographer's own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(
-            f"{target.name}: this figure is not as archsearch drew it, or matplotlib has no such picture, and Plotly "
-            f"cannot write it here ({reason}); save its record (save(front_info(...), path)), or write .html"
+            f"{target.name}: this figure is not as archsearch drew it, and Plotly cannot write it here ({reason}); "
+            "save the record that it was drawn from (front_info, parallel_info, ...), or write .html"
         ) from None

@@ -48,11 +48,11 @@ def new_figure(title: str, note: str, theme: str, height: float = HEIGHT) -> Fig
     FigureCanvasAgg(figure)
     lines = "\n".join(textwrap.wrap(note, 130))
     heading = f"{title}\n{lines}" if lines else title
-    figure.suptitle(_plain(heading), fontsize=9, color=paper.ink, x=0.01, ha="left")
+    figure.suptitle(plain_text(heading), fontsize=9, color=paper.ink, x=0.01, ha="left")
     return figure
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A text without matplotlib's mathematics: a dollar is a dollar."""
     return text.replace("$", r"\$")
 
@@ -97,7 +97,7 @@ def static_front(info: FrontInfo, theme: str = "light") -> Figure:
     ink = look.theme_of(theme).ink
     for x, y, label in zip(info.recommended.x, info.recommended.y, info.recommended.labels, strict=True):
         axis.annotate(label.partition(".")[0], (x, y), (4, 5), textcoords="offset points", fontsize=8, color=ink)
-    axis.set(xlabel=_plain(info.x_title), ylabel=_plain(info.y_title))
+    axis.set(xlabel=plain_text(info.x_title), ylabel=plain_text(info.y_title))
     _dress(axis, theme)
     return figure
 
@@ -139,7 +139,7 @@ def static_bars(info: Bars, theme: str = "light") -> Figure:
         at = places if info.stacked else places - 0.4 + width * (number + 0.5)
         error = None if info.stacked else _reach(info, name, values)
         base = bottom if info.stacked else None
-        axis.bar(at, values, width, bottom=base, color=look.colour(number), label=_plain(name))
+        axis.bar(at, values, width, bottom=base, color=look.colour(number), label=plain_text(name))
         if error is not None:
             axis.errorbar(at, values, yerr=error, fmt="none", ecolor=ink, capsize=2)
         bottom = bottom + np.nan_to_num(np.asarray(values)) if info.stacked else bottom
@@ -148,9 +148,9 @@ def static_bars(info: Bars, theme: str = "light") -> Figure:
         axis.errorbar(places, info.totals, yerr=whole, fmt="none", ecolor=ink, capsize=3)
     for number, (name, values) in enumerate(info.limits.items()):
         color = limit_colour(number)
-        axis.hlines(values, places - 0.45, places + 0.45, color=color, linewidth=3, label=_plain(name), zorder=3)
-    axis.set_xticks(places, [_plain("\n".join(label_lines(label))) for label in info.labels])
-    axis.set_ylabel(_plain(info.unit))
+        axis.hlines(values, places - 0.45, places + 0.45, color=color, linewidth=3, label=plain_text(name), zorder=3)
+    axis.set_xticks(places, [plain_text("\n".join(label_lines(label))) for label in info.labels])
+    axis.set_ylabel(plain_text(info.unit))
     _dress(axis, theme)
     return figure
 
@@ -175,7 +175,7 @@ def static_breakdown(info: BreakdownInfo, theme: str = "light") -> Figure:
         axis.barh(place, tile.seconds * 1e3, color=colours[tile.bound], label=label)
         end = (tile.seconds * 1e3, place)
         axis.annotate(_beside(tile), end, (4, -3), textcoords="offset points", fontsize=7, color=ink)
-    axis.set_yticks(range(len(shown)), [_plain(tile.name) for tile in shown])
+    axis.set_yticks(range(len(shown)), [plain_text(tile.name) for tile in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(0, max((tile.seconds for tile in shown), default=1.0) * 1.45e3)
     axis.set_xlabel("ms")

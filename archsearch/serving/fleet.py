@@ -288,7 +288,7 @@ def size(unit: Replica, rate: float, level: ServiceLevel) -> Group:
         raise UnsupportedError(
             f"{unit.gpu.id}: one request alone takes {unit.batch_s[1]:.3g} s, longer than the level of "
             f"{level.tightest_s:g} s: pull levers; `{_faster_call(unit)} --max-latency-ms "
-            f"{1e3 * level.tightest_s:g}` finds some"
+            f"{1e3 * level.tightest_s:g}` tells which keep it, if any do"
         )
     most = MAX_REPLICAS if unit.available is None else unit.available // unit.gpus
     found = [g for limit in unit.limits() if (g := _least(unit, rate, level, limit, most)) is not None]
@@ -357,9 +357,13 @@ class FleetPlan:
     considered: tuple[Fleet, ...]
     refused: Mapping[str, UnsupportedError]
 
+    @property
+    def ordered(self) -> list[Fleet]:
+        """The cheapest first; fleets with a kind without a price after all others."""
+        return [self.best, *sorted((f for f in self.considered if f is not self.best), key=_worth)]
+
     def _repr_html_(self) -> str:
         """What a notebook shows: the fleets, the cheapest first, and why kinds were left out."""
-        ordered = [self.best, *sorted((f for f in self.considered if f is not self.best), key=_worth)]
         rows = [
             (
                 " + ".join(f"{g.number * g.replica.gpus} {g.replica.gpu.id}" for g in fleet.groups),
@@ -367,7 +371,7 @@ class FleetPlan:
                 f"{fleet.response.quantile(0.5):.4g}",
                 f"{fleet.response.quantile(0.95):.4g}",
             )
-            for fleet in ordered
+            for fleet in self.ordered
         ]
         left_out = [(f"{gpu} left out", reason) for gpu, reason in self.refused.items()]
         table = table_html(("fleet", "USD per hour", "p50 (s)", "p95 (s)"), rows)

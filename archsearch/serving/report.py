@@ -59,7 +59,7 @@ def _planned(name: str, units: Sequence[Replica], rate: float, level: ServiceLev
         "usd_per_video_s": _per_video_s(units, finite(best.usd_per_output)),
         "energy_j_per_output": best.energy_j_per_output,
         "energy_basis": ENERGY_BASIS,
-        "alternatives": [_alternative(f) for f in plan.considered if f is not best],
+        "alternatives": [_alternative(f) for f in plan.ordered[1:]],
         "refused": plan.refused,
     }
 

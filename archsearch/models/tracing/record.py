@@ -2,18 +2,20 @@
 
 Attention and torch's RMSNorm are intercepted above dispatch, where the meta device would take them apart although they
 are one kernel on a GPU. Views cost nothing. Storages are followed from birth to death, which gives the peak of live
-bytes and tells which kernel's result another one reads. Where a module asks whether something holds for its tensors
-(transformers: is the whole mask 1?), the answer is yes, and the place is noted; other values are not to be had.
+bytes and tells which kernel's result another one reads. Where a module asks whether something holds for all of a
+tensor (transformers: is the whole mask 1?), the answer is yes, and the place is noted; other values are not to be had.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archsearch.errors import UnsupportedError
@@ -75,6 +77,8 @@ class Recorder:
         self.parameters = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
         self._ids: dict[int, int] = {}
         self._next = 0
+        self._wholes: set[int] = set()
+        self._counts: dict[int, int] = {}
 
     def __torch_dispatch__(
         self,
@@ -86,6 +90,8 @@ class Recorder:
         import torch
 
         if _name(func) == "_local_scalar_dense" and args[0].dtype == torch.bool:
+            if self._id(args[0]) not in self._wholes:
+                raise UnsupportedError(f"{self.where() or 'the module'}{_asking()}: {_REFUSED}")
             self.assumed.append(self.where())
             return True
         try:
@@ -101,7 +107,21 @@ class Recorder:
         if _name(func) in ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive"):
             raise UnsupportedError(f"aten::{_name(func)} in {self.where() or 'the module'}: {_REFUSED}")
         self._record(func, args, kwargs or {}, out)
+        self._note_wholes(_name(func), args, out)
         return out
+
+    def _note_wholes(self, kind: str, args: aten.Arguments, out: object) -> None:
+        """Keep which results say that something holds for all of a mask: ``all``, or a count that is its size."""
+        import torch
+
+        if not isinstance(out, torch.Tensor):
+            return
+        if kind == "sum" and args[0].dtype == torch.bool:
+            self._counts[self._id(out)] = args[0].numel()
+        elif kind == "all" or (
+            kind == "eq" and isinstance(args[1], int) and self._counts.get(self._id(args[0])) == args[1]
+        ):
+            self._wholes.add(self._id(out))
 
     def where(self) -> str:
         """The module that runs, layers' indices left out."""
@@ -276,6 +296,15 @@ def recording(module: torch.nn.Module, advance: Advance) -> Iterator[Recorder]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _asking() -> str:
+    """The line that asks: the last of a file that is neither torch's nor this package's."""
+    ours = str(Path(__file__).parent)
+    for frame in reversed(traceback.extract_stack()):
+        if "/torch/" not in frame.filename and not frame.filename.startswith(ours):
+            return f" ({frame.filename}:{frame.lineno}: {frame.line})"
+    return ""
 
 
 def _name(func: OpOverload) -> str:
