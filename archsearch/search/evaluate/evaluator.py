@@ -18,7 +18,7 @@ from archsearch.arrays import Column, FloatArray, as_float
 from archsearch.cost.layouts import layout_rules
 from archsearch.cost.memory import memory_on
 from archsearch.cost.model import price_on
-from archsearch.errors import ArchSearchError, UnknownNameError, UnsupportedError
+from archsearch.errors import ArchSearchError, UnknownNameError
 from archsearch.hardware import GpuPool
 from archsearch.models.base import ModelConfig, Requirement
 from archsearch.quality import QualityProxy, default_proxy, get_proxy, list_proxies, training_features
