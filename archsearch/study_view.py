@@ -16,6 +16,7 @@ from archsearch.plotting.front import plot_front
 from archsearch.plotting.gpu_bars import plot_latency_per_gpu, plot_memory
 from archsearch.plotting.parallel_lines import plot_parallel
 from archsearch.plotting.proxy_ranks import plot_proxies
+from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.space.expressions import Expression
 from archsearch.search.studies.storage import load_study
 from archsearch.search.studies.study_contents import study_frame, study_record, summarize_study
@@ -219,10 +220,9 @@ def _where(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
     if where is None:
         return frame
     condition = Expression.parse(where)
-    fixed = {name: value for name, value in frame.attrs["fixed"].items() if isinstance(value, int | float)}
+    table = SearchResult.from_frame(frame)
+    fixed = {name: value for name, value in table.attributes()["fixed"].items() if isinstance(value, int | float)}
     columns = {str(name): frame[name].to_numpy() for name in frame.columns if _usable(frame, name)}
     condition.require_known([*fixed, *columns])
     kept = np.broadcast_to(np.asarray(condition.evaluate({**fixed, **columns}), dtype=bool), len(frame))
-    chosen = frame[kept].reset_index(drop=True)
-    chosen.attrs = dict(frame.attrs)
-    return chosen
+    return table.with_frame(frame[kept].reset_index(drop=True)).to_frame()

@@ -69,7 +69,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.Captu
     bad = tmp_path / "bad.json"
     bad.write_text("{")
     assert cli(["diff", str(bad), str(bad)]) == 2
-    assert "no JSON answer" in capsys.readouterr().err
+    assert "bad.json:1: not valid JSON" in capsys.readouterr().err
 
 
 def test_the_verb_reads_what_the_verbs_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_formats_that_no_layer_runs_in_are_refused(dtype: str) -> None:
         with pytest.raises(UnsupportedError, match=f"{dtype} is of linear layers in blocks, and {family} has none"):
             archsearch.estimate(name, "h100-sxm", dtype=dtype)
     with pytest.raises(UnsupportedError, match=f"{dtype}: autoencoders run in 16 or 32 bits"):
-        make_plan("flux-dev", "h100-sxm", decoder_dtype=dtype)
+        make_plan("flux-dev", archsearch.load_gpu("h100-sxm"), decoder_dtype=dtype)
 
 
 def test_what_stands_beside_a_transformer_of_4_bit_weights_keeps_its_16_bits() -> None:

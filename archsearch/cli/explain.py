@@ -101,4 +101,7 @@ def _refuse_search(model: str, storage: str | None) -> None:
     except ArchSearchError:
         return  # no name at all, or a file that is not in order: told where it is read
     if Kind.MODEL not in kinds and kinds[0] in (Kind.STUDY, Kind.SPACE):
-        raise InvalidInputError(f"{model} is a {kinds[0].value}, which holds many architectures: name one, {model}:1")
+        raise InvalidInputError(
+            f"{model} is a {kinds[0].value}, which holds many architectures: name one, {model}:1, as `archsearch "
+            f"recommend {model}` ranks them"
+        )

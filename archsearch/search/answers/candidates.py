@@ -197,7 +197,7 @@ def gather_candidates(
     """
     resolved = resolve_source(source, storage)
     if isinstance(resolved, SearchSpace) and not isinstance(source, SearchSpace) and evaluator is None:
-        resolved = finished_study(resolved, hardware, storage) or resolved
+        resolved = _answering_study(resolved, hardware, storage) or resolved
     pricer = evaluator or source_evaluator(resolved, hardware, storage)
     if isinstance(resolved, SearchSpace):
         return _from_space(resolved, pricer, limits, progress, swept)
@@ -221,6 +221,17 @@ def gather_candidates(
             return Candidates(fronts, with_own_fronts(pricer, progress=progress), exact=True)
         return _from_space(pricer.space, pricer, limits, progress)
     return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
+
+
+def _answering_study(space: SearchSpace, hardware: Hardware | None, storage: str | None) -> optuna.Study | None:
+    """The study that answers for its space (``finished_study``), unless it samples it and is priced differently today;
+    of an enumerated one ``stored_fronts`` sees to that."""
+    study = finished_study(space, hardware, storage)
+    if study is None or study_record(study)["strategy"] == "exhaustive":
+        return study
+    stored = study_result(study)
+    alike = len(stored) > 0 and priced_alike(stored, source_evaluator(study, hardware, storage))
+    return study if alike else None
 
 
 def source_evaluator(
@@ -296,11 +307,6 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
     frame = result.frame
     if frame.empty:
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
-    if study_fidelity(study).objective == "analytic" and not priced_alike(result, evaluator):
-        raise ArchSearchError(
-            f"study {study.study_name!r} was priced with other profiles, calibrations or prices than today's, and one "
-            "answer would mix both: ask with those, or run its space again (`archsearch study run`)"
-        )
     misses = _stored_misses(study, frame) | _limit_misses(limits, evaluator, frame)
     worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
     if not (worst <= 0).any():

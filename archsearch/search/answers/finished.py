@@ -8,9 +8,10 @@ since (another calibration or version prices differently), which a sample of the
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsearch.errors import ArchSearchError
 from archsearch.search.evaluate.columns import per_gpu_column
@@ -24,6 +25,7 @@ from archsearch.search.studies.study_contents import study_fidelity, study_recor
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 CHECKED_ROWS = 16
 """Architectures of a stored front that are priced anew."""
@@ -69,11 +71,29 @@ def stored_fronts(study: optuna.Study, evaluator: Evaluator) -> SearchResult | N
     labels = frame["front_of"].str.split(",").explode().value_counts()
     if not len(frame) or labels.max() >= FRONT_TRIALS:
         return None
-    told = {"parameters": frame["parameters"].astype(np.int64)}  # trials hold it as a float, and no shares
+    # trials hold whole numbers as floats, and no shares
+    told = {name: np.rint(frame[name]).astype(np.int64) for name in ("parameters", "memory_bytes")}
     for gpu in evaluator.pool.gpus:
         told[per_gpu_column("memory_share", gpu.id)] = frame["memory_bytes"] / gpu.available_bytes
-    fronts = result.with_frame(frame.assign(**told).drop(columns=[name for name in OF_TRIALS if name in frame]))
-    return fronts if priced_alike(fronts, evaluator) else None
+    kept = [name for name in frame if name not in OF_TRIALS]
+    last = kept.index("proxy") if "proxy" in kept else len(kept)  # shares stand before it, as enumerating has them
+    order = [*kept[:last], *(name for name in told if name not in kept), *kept[last:]]
+    fronts = result.with_frame(frame.assign(**told)[order])
+    if not priced_alike(fronts, evaluator):
+        return None
+    # what is stored is rounded, which makes and breaks ties: the rows have the figures that enumerating gives
+    anew = _priced_anew(fronts.frame, evaluator)
+    return fronts.with_frame(
+        fronts.frame.assign(**{name: anew[name] for name in fronts.frame if name in anew and name not in told})
+    )
+
+
+def _priced_anew(frame: pd.DataFrame, evaluator: Evaluator) -> dict[str, NDArray[Any]]:
+    """The figures of the architectures of a table, by column: those of numbers, each of shape [N]."""
+    priced = evaluator.evaluate({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
+    columns = evaluator.columns(priced, np.arange(len(frame), dtype=np.int64))
+    arrays = {str(name): np.asarray(values) for name, values in columns.items()}
+    return {name: values for name, values in arrays.items() if values.dtype.kind in "iuf"}
 
 
 def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
@@ -81,9 +101,8 @@ def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
     an answer shows (prices, energy, memory, bands)."""
     rows = np.unique(np.linspace(0, len(stored) - 1, CHECKED_ROWS).astype(np.int64))
     frame = stored.frame.iloc[rows]
-    priced = evaluator.evaluate({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
-    columns = evaluator.columns(priced, np.arange(len(rows), dtype=np.int64))
-    both = [name for name, values in columns.items() if name in frame and np.asarray(values).dtype.kind in "iuf"]
+    columns = _priced_anew(frame, evaluator)
+    both = [name for name in columns if name in frame]
     return set(stored.setting.objectives) <= set(both) and all(
         np.allclose(frame[name].to_numpy(float), columns[name], rtol=SAME, atol=0, equal_nan=True) for name in both
     )
