@@ -95,7 +95,10 @@ REFUSED = {
         Selection(gpu="l4", model="llama-3.2-1b", changes={"hidden_size": 2000, "head_dim": None}),
         "num_attention_heads must divide hidden_size",
     ),
-    "a format that the GPU lacks": (Selection(gpu="t4", model="bert-base"), "no native bf16"),
+    "a format that the GPU lacks": (
+        Selection(gpu="t4", model="bert-base", workload={"dtype": "bf16"}),
+        "no native bf16",
+    ),
     "no number": (Selection(gpu="l4", model="bert-base", changes={"num_layers": None}), "a whole number, not None"),
     "half a layer": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 1.5}), "a whole number, not 1.5"),
     "too large": (Selection(gpu="l4", model="bert-base", changes={"num_layers": 10**12}), "at most 2147483648"),
