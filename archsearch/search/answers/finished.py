@@ -2,12 +2,13 @@
 
 ``study run SPACE`` stores the fronts that ``recommend SPACE`` would enumerate. They are used where they are still what
 enumerating would give: the same space to the letter, the same pool, fronts kept whole, and prices that have not changed
-since (another calibration or version prices differently), which a sample of the rows, priced anew, has to show.
+since (another calibration or version prices otherwise), which the rows, priced anew, have to show (some of a sample).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHECKED_ROWS = 16
-"""Architectures of a stored front that are priced anew."""
+"""Architectures of a sampled study that are priced anew."""
 SAME = 1e-9
 """Relative difference of two prices that are the same."""
 OF_TRIALS = ("trial", "violation", "feasible", "on_front")
@@ -79,10 +80,10 @@ def stored_fronts(study: optuna.Study, evaluator: Evaluator) -> SearchResult | N
     last = kept.index("proxy") if "proxy" in kept else len(kept)  # shares stand before it, as enumerating has them
     order = [*kept[:last], *(name for name in told if name not in kept), *kept[last:]]
     fronts = result.with_frame(frame.assign(**told)[order])
-    if not priced_alike(fronts, evaluator):
+    anew = _priced_anew(fronts.frame, evaluator)
+    if not _agree(fronts.frame, anew, fronts.setting.objectives):
         return None
     # what is stored is rounded, which makes and breaks ties: the rows have the figures that enumerating gives
-    anew = _priced_anew(fronts.frame, evaluator)
     return fronts.with_frame(
         fronts.frame.assign(**{name: anew[name] for name in fronts.frame if name in anew and name not in told})
     )
@@ -101,8 +102,12 @@ def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
     an answer shows (prices, energy, memory, bands)."""
     rows = np.unique(np.linspace(0, len(stored) - 1, CHECKED_ROWS).astype(np.int64))
     frame = stored.frame.iloc[rows]
-    columns = _priced_anew(frame, evaluator)
-    both = [name for name in columns if name in frame]
-    return set(stored.setting.objectives) <= set(both) and all(
-        np.allclose(frame[name].to_numpy(float), columns[name], rtol=SAME, atol=0, equal_nan=True) for name in both
+    return _agree(frame, _priced_anew(frame, evaluator), stored.setting.objectives)
+
+
+def _agree(stored: pd.DataFrame, anew: Mapping[str, NDArray[Any]], objectives: Collection[str]) -> bool:
+    """Whether rows have the same figures as priced anew: the objectives, and whatever else both have."""
+    both = [name for name in anew if name in stored]
+    return set(objectives) <= set(both) and all(
+        np.allclose(stored[name].to_numpy(float), anew[name], rtol=SAME, atol=0, equal_nan=True) for name in both
     )
