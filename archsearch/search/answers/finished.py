@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from archsearch.errors import ArchSearchError
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
+from archsearch.search.evaluate.frames import with_named_layouts
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.space.space import SearchSpace
@@ -90,11 +91,14 @@ def stored_fronts(study: optuna.Study, evaluator: Evaluator) -> SearchResult | N
 
 
 def _priced_anew(frame: pd.DataFrame, evaluator: Evaluator) -> dict[str, NDArray[Any]]:
-    """The figures of the architectures of a table, by column: those of numbers, each of shape [N]."""
+    """The figures of the architectures of a table, by column of shape [N]: those of numbers, and training layouts."""
+    import pandas as pd
+
     priced = evaluator.evaluate({name: frame[name].to_numpy() for name in evaluator.space.dimensions})
     columns = evaluator.columns(priced, np.arange(len(frame), dtype=np.int64))
     arrays = {str(name): np.asarray(values) for name, values in columns.items()}
-    return {name: values for name, values in arrays.items() if values.dtype.kind in "iuf"}
+    numbers = with_named_layouts(pd.DataFrame({k: array for k, array in arrays.items() if array.dtype.kind in "iuf"}))
+    return {str(name): numbers[name].to_numpy() for name in numbers}
 
 
 def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
@@ -108,6 +112,11 @@ def priced_alike(stored: SearchResult, evaluator: Evaluator) -> bool:
 def _agree(stored: pd.DataFrame, anew: Mapping[str, NDArray[Any]], objectives: Collection[str]) -> bool:
     """Whether rows have the same figures as priced anew: the objectives, and whatever else both have."""
     both = [name for name in anew if name in stored]
-    return set(objectives) <= set(both) and all(
-        np.allclose(stored[name].to_numpy(float), anew[name], rtol=SAME, atol=0, equal_nan=True) for name in both
-    )
+    return set(objectives) <= set(both) and all(_same(stored[name], anew[name]) for name in both)
+
+
+def _same(stored: pd.Series[Any], anew: NDArray[Any]) -> bool:
+    """Whether two columns [N] agree: numbers to the rounding of what is stored, text wholly."""
+    if anew.dtype.kind not in "iuf":
+        return bool((stored.to_numpy() == anew).all())
+    return bool(np.allclose(stored.to_numpy(float), anew, rtol=SAME, atol=0, equal_nan=True))
