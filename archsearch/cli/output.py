@@ -105,7 +105,14 @@ def _folded(line: str, width: int) -> list[str]:
     label = re.match(r"\s*\S[^.:]{0,16}?\s{2,}", line)
     below = " " * (label.end() if label else lead + 2)
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
+    room = width - len(below)
+    parted = re.sub(r"\S+", lambda word: _AT_COMMAS.sub(f",{_CUT}", word[0]) if len(word[0]) > room else word[0], line)
+    lines = textwrap.wrap(parted.replace(_CUT, f"{_CUT} "), width, subsequent_indent=below, **whole)  # type: ignore[arg-type]
+    return [told.replace(f"{_CUT} ", "").replace(_CUT, "") for told in lines] or [""]
+
+
+_AT_COMMAS, _CUT = re.compile(r",(?=\S)"), "\0"
+"""A list without spaces that has no room in a line is folded behind its commas; where, a sign marks that no text has."""
 
 
 def changes_line(changes: Mapping[str, object]) -> str:

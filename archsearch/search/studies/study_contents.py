@@ -18,7 +18,7 @@ from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
-from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.storage import load_study, study_call, study_names
 from archsearch.search.studies.traces import kept_traces
 from archsearch.tables import write_table
 
@@ -172,7 +172,7 @@ def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
         reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
         return dict.fromkeys(LISTED) | {
             "name": name,
-            "problem": f"cannot be read ({reason}); `archsearch study delete`",
+            "problem": f"cannot be read ({reason}); {study_call(f'delete {name}', storage)}",
         }
 
 
