@@ -148,7 +148,7 @@ def _answer(result: SearchResult, output_format: Format, explained: str | None) 
         shown = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
         print_json({**shown, **beside_records(result), "recommendations": _records(result)})
     elif output_format is Format.HF:
-        print_json(exports.hf_documents(result))
+        print_json(exports.hf_documents(result), versioned=False)
     elif output_format is Format.YAML:
         print(exports.yaml_text(result), end="")
     elif output_format is Format.PIPELINE:

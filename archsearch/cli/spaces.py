@@ -43,7 +43,7 @@ def show(
 
     loaded = load_space(space)
     if json:
-        print_json(loaded.record.model_dump(mode="json"))
+        print_json(loaded.record.model_dump(mode="json"), versioned=False)
     else:
         print(loaded.source_text, end="")
 
@@ -106,7 +106,8 @@ def schema(
 
     record = _record(of)
     if json:
-        print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()})
+        document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
+        print_json(document, versioned=False)
         return
     columns = ("key", "type", "default", "meaning")
     for section, keys in {f"keys of a {of.value} file": record, **sections_of(record)}.items():
