@@ -112,7 +112,7 @@ def _folded(line: str, width: int) -> list[str]:
 
 
 _AT_COMMAS, _CUT = re.compile(r",(?=\S)"), "\0"
-"""A list without spaces that has no room in a line is folded behind its commas; where, a sign marks that no text has."""
+"""A list without spaces that has no room in a line is folded behind its commas; a sign that no text has marks where."""
 
 
 def changes_line(changes: Mapping[str, object]) -> str:

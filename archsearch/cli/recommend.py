@@ -161,7 +161,8 @@ def _answer(result: SearchResult, output_format: Format, explained: str | None) 
         records = _records(result)
         print_recommendations(result, records)
         if explained is not None:
-            say(f"what each neighbour loses: {explained.replace(f':{RANK}', f':{records[0]['rank']}', 1)}")
+            told = explained.replace(f":{RANK}", f":{records[0]['rank']}", 1)
+            say(f"what each neighbour loses: {told}")
 
 
 def _records(result: SearchResult) -> list[dict[str, object]]:

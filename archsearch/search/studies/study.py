@@ -136,7 +136,8 @@ def _is_there(name: str, storage: str | None, overwrite: bool) -> bool:
     there = check_name(name) in study_names(storage)
     if there and not overwrite:
         raise InvalidInputError(
-            f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, choose another {{name}}, "
+            f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, "
+            "choose another {name}, "
             "or replace it with {overwrite}",
             field=("name", "overwrite"),
         )
