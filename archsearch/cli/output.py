@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
 from archsearch.cli.table import drawn_table
-from archsearch.errors import ArchSearchError
+from archsearch.errors import ArchSearchError, printable, shortened
 from archsearch.progress import is_quiet
 from archsearch.version import JSON_SCHEMA
 
@@ -64,7 +64,7 @@ def finite(value: object) -> object:
 
 def worded(value: object) -> str:
     """A value as a text; an error names the options that it is about."""
-    return value.spelled(option_name) if isinstance(value, ArchSearchError) else str(value)
+    return value.spelled(option_name) if isinstance(value, ArchSearchError) else printable(str(value))
 
 
 def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
@@ -81,12 +81,12 @@ def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
 def note(text: str) -> None:
     """A line for people on stderr, folded at words where that is a terminal; none where only the answer is told."""
     if not is_quiet():
-        print(folded(text, sys.stderr), file=sys.stderr)
+        print(folded(shortened(printable(text)), sys.stderr), file=sys.stderr)
 
 
 def say(text: str) -> None:
     """A line for people on stdout, folded at words where that is a terminal."""
-    print(folded(text, sys.stdout))
+    print(folded(printable(text), sys.stdout))
 
 
 def folded(text: str, stream: Terminal) -> str:

@@ -56,6 +56,11 @@ class EqualSizes:
     measured: Floats
     groups: tuple[NDArray[np.intp], ...]
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of equal size whose measured qualities differ."""
+        return sum(_pairs(self.measured[g]) for g in self.groups)
+
     def agreement(self, predicted: ArrayLike) -> Agreement:
         """Figures of predictions [N], smaller is better.
 
@@ -67,7 +72,7 @@ class EqualSizes:
         models = sum(len(g) for g in self.groups if len(g) >= SMALLEST_GROUP)
         intervals = list(zip(low.tolist(), high.tolist(), strict=True))
         return Agreement(
-            pairs=sum(_pairs(self.measured[g]) for g in self.groups),
+            pairs=self.pairs,
             models=models,
             spearman=float(value[0]),
             spearman_interval=intervals[0],
