@@ -63,6 +63,12 @@ def detail(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def remark(text: str) -> None:
+    """A line on stderr that one should know beside an answer; none where only the answer is told."""
+    if not is_quiet():
+        print(text, file=sys.stderr)
+
+
 class Advance(Protocol):
     """Reports finished units of work."""
 

@@ -27,7 +27,7 @@ from archsearch.search.space.space import load_space
 from archsearch.search.studies import storage as storage_module
 from archsearch.search.studies.ledger import insert
 from archsearch.search.studies.storage import load_study
-from archsearch.search.studies.study import create_study, resume_study, run_study, study_frame, summarize_study
+from archsearch.search.studies.study import create_study, run_study, study_frame, summarize_study
 
 pytest_plugins = ("search_fakes",)
 
@@ -192,7 +192,7 @@ def test_a_users_trainer_needs_leave(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="add allow_code"):
         run_study(str(tiny), name="u", fidelity=fidelity, **options)
     assert not (tmp_path / "log").exists()
-    study = resume_study("u", allow_code=True, **options)
+    study = run_study(str(tiny), name="u", fidelity=fidelity, allow_code=True, **options)  # the name is free
     assert len(study_frame(study)) == 4
     assert len((tmp_path / "log").read_text().splitlines()) == 4
     for missing in ("nowhere.py:train", f"{script}:nothing", "no"):

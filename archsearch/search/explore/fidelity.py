@@ -200,6 +200,17 @@ def work(
             advance(1)
 
 
+def require_evaluation(evaluator: Evaluator, fidelity: Fidelity, *, allow_code: bool) -> None:
+    """Refuse what this machine cannot measure or train, before a trial is queued for it.
+
+    Raises:
+        UnsupportedError: a trainer's code without ``allow_code``, no such device here, or torch is missing.
+        InvalidInputError: there is no such trainer.
+    """
+    if fidelity.objective != "analytic":
+        _evaluation(evaluator, fidelity, allow_code, None, None)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Tries one architecture: ``metrics`` from a config and a report; ``on`` says what device answers."""
