@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
@@ -14,6 +15,8 @@ from archsearch.search.space.schema import SpaceRecord
 from archsearch.yaml_records import Location, line_of_text
 
 WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
+MOST_CELLS = 2**62
+"""Combinations of a space: cells are numbered by 64-bit integers."""
 SECTIONS = ("fixed", "dimensions", "derived")
 """The sections that name fields of the family's config."""
 PARAMETERS = "parameters"
@@ -94,6 +97,14 @@ def _kind_problems(record: SpaceRecord, config_class: type[HasFields]) -> Iterat
             if bad:
                 value, told = bad[0]
                 yield SpaceProblem((*section, name), InvalidInputError(f"must be {told}, not {value!r}"))
+
+
+def size_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:
+    """More combinations than cells can be numbered."""
+    size = math.prod(len(dimension.values) for dimension in record.dimensions.values())
+    if size > MOST_CELLS:
+        text = f"over {MOST_CELLS:.2g} combinations of values; use fewer dimensions, or larger steps"
+        yield SpaceProblem(("dimensions",), InvalidInputError(text))
 
 
 def width_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:
