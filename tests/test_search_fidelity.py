@@ -21,7 +21,9 @@ from archsearch.hardware import GpuPool
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore import fidelity as module
-from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, release_dead, waiting_trials, work
+from archsearch.search.explore import liveness
+from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, waiting_trials, work
+from archsearch.search.explore.liveness import release_dead
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import load_space
 from archsearch.search.studies import storage as storage_module
@@ -247,7 +249,7 @@ def test_heartbeats_release_a_silent_worker(
     assert taken is not None
     study._storage.record_heartbeat(taken)
     study._storage.set_trial_system_attr(
-        taken, module.WORKER, "elsewhere/1/1"
+        taken, liveness.WORKER, "elsewhere/1/1"
     )  # another machine: no process to look at
     release_dead(study)
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
@@ -259,16 +261,16 @@ def test_heartbeats_release_a_silent_worker(
 def test_journals_release_a_silent_worker(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(module, "GRACE_S", 1.0)
+    monkeypatch.setattr(liveness, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(liveness, "GRACE_S", 1.0)
     fidelity = Fidelity(objective="benchmark")
     place = str(tmp_path / "s.journal")
     study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
     insert(study, waiting_trials(evaluator, candidates(evaluator, 2, 1.0, 0, progress=False)))
     taken = study._pop_waiting_trial_id()
     assert taken is not None
-    study._storage.set_trial_system_attr(taken, module.WORKER, "elsewhere/1/1")
-    study._storage.set_trial_system_attr(taken, module.BEAT, time.time())
+    study._storage.set_trial_system_attr(taken, liveness.WORKER, "elsewhere/1/1")
+    study._storage.set_trial_system_attr(taken, liveness.BEAT, time.time())
     release_dead(study)
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
 

@@ -231,7 +231,10 @@ VERBS: dict[str, Verb] = {
             **with_base(EXECUTION, "enumerate", tensor_parallel=TINY, pipeline_parallel=TINY, fused_qkv=TINY),
             **narrow("enumerate"),
         },
-        exempt={"--scheduler": "needs a Dask scheduler (tests/services)"},
+        exempt={
+            "--scheduler": "needs a Dask scheduler (tests/services)",
+            "--long": "lets what takes over an hour go on (tests/test_bad_input.py)",
+        },
     ),
     "build": Verb(
         "build {space}:1",

@@ -256,15 +256,15 @@ def _append_whole(path: str, data: bytes) -> None:
     """Append bytes and have them on the disk; where anything fails, the file ends as it did."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
     try:
-        end = os.fstat(descriptor).st_size
+        end, rest = os.fstat(descriptor).st_size, memoryview(data)
         try:
-            rest = memoryview(data)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
-        except BaseException:
-            with suppress(OSError):
-                os.ftruncate(descriptor, end)
+        except BaseException as error:
+            if rest or isinstance(error, OSError):  # an interrupt after the last byte leaves it whole
+                with suppress(OSError):
+                    os.ftruncate(descriptor, end)
             raise
     finally:
         os.close(descriptor)

@@ -119,7 +119,9 @@ def _rows_in_session(session: Session, study_id: int, trials: Sequence[FrozenTri
 
     studies, table = models.StudyModel, models.TrialModel
     # an update takes the row (SQLite: the file) from the start; "select for update" takes nothing in SQLite
-    session.execute(update(studies).where(studies.study_id == study_id).values(study_name=studies.study_name))
+    held = session.execute(update(studies).where(studies.study_id == study_id).values(study_name=studies.study_name))
+    if not cast("int", getattr(held, "rowcount", 1)):
+        raise KeyError(study_id)  # as Optuna's storages tell a study that is no more
     keys = [key_of(trial) for trial in trials]
     known = _known_keys(session, study_id, [key for key in keys if key is not None])
     counted = session.query(func.count(table.trial_id)).filter(table.study_id == study_id)

@@ -22,17 +22,18 @@ from archsearch.search.explore.fidelity import (
     Fidelity,
     candidates,
     make_pruner,
-    release_dead,
     require_evaluation,
     waiting_trials,
     work,
 )
 from archsearch.search.explore.hybrid import spread
+from archsearch.search.explore.liveness import release_dead
 from archsearch.search.explore.samplers import BatchSearch, cell_trials
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
+from archsearch.search.studies.endings import telling_ends
 from archsearch.search.studies.start import (
     LARGEST_SEED,
     create_study,
@@ -126,7 +127,8 @@ def run_study(
         swept = _swept(pricer, seed, progress, scheduler)  # the old study stays until there is what replaces it
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     try:
-        _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
+        with telling_ends(study, storage):
+            _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
     except BaseException:
         with suppress(Exception):  # what failed is told, not what cannot be cleared away after it
             if not study.get_trials(deepcopy=False):
@@ -184,7 +186,8 @@ def resume_study(
     pricer = evaluator or study_evaluator(study, storage)
     chosen = record["seed"] if seed is None else seed
     ways: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=chosen, trials=trials, until=until, **ways)
+    with telling_ends(study, storage):
+        _continue(study, pricer, storage, seed=chosen, trials=trials, until=until, **ways)
     keep_traces(study, storage, pricer.space)
     return study
 
