@@ -261,7 +261,7 @@ class _WholeKernels:
         import torch.nn.functional as F
 
         whole = F.scaled_dot_product_attention
-        F.scaled_dot_product_attention = self._attention
+        F.scaled_dot_product_attention = self._attention  # type: ignore[assignment]  # the same call, typed by what it reads
         try:
             yield
         finally:

@@ -74,5 +74,5 @@ def _like(config: ModelConfig, width: int, heads: int, layers: int, groups: int)
     for name, value in own.items():
         if name.endswith("_layers") and "every" not in name and name != "num_layers" and value:
             values[name] = max(1, round(value * layers / own["num_layers"]))
-    made: ModelConfig = replace(config, **values)  # type: ignore[type-var]  # configs are dataclasses
+    made: ModelConfig = replace(config, **values)
     return made if all(bool(np.all(rule.holds)) for rule in made.requirements()) else None
