@@ -152,3 +152,16 @@ def test_a_baseline_of_another_size_is_told_as_such(ask, tmp_path):
         assert ("against it sizes are compared, not shapes" in text) is told
         page = ask("report", space, "-o", str(tmp_path / "r.html"))
         assert any("a difference of size, not of shape" in line for line in page["headline"]) is told
+
+
+def test_what_a_fleet_printed_is_reported_on(ask, capsys, tmp_path):
+    sized = ask("serve", "fleet", "pixart-sigma", "-g", "h100-sxm", "--rate", "1", "--height", "256", "--width", "256")
+    printed, page = write_text(tmp_path / "fleet.json", json.dumps(sized)), tmp_path / "fleet.html"
+    told = ask("report", str(printed), "-o", str(page))
+    assert told["kind"] == "fleet"
+    assert told["headline"][0].startswith("1 h100-sxm serve 1 requests/s of pixart-sigma")
+    assert page.stat().st_size == told["bytes"]
+    assert "leave out --hardware" in refused(capsys, "report", str(printed), "-g", "t4")
+    broken = {**sized, "rate_per_s": "many"}
+    line = refused(capsys, "report", str(write_text(tmp_path / "broken.json", json.dumps(broken))))
+    assert 'rate_per_s: "many" is no number' in line
