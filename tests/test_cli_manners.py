@@ -136,7 +136,7 @@ def test_a_study_that_fails_leaves_nothing_and_several_are_deleted_at_once(capsy
     assert [study["name"] for study in ask("study", "list")] == ["one"]  # what replaces it has to be possible
     ask("study", "create", BUDGET, "-g", "t4", "--name", "two", "--strategy", "random")
     assert "'nix'" in refused(capsys, "study", "delete", "one", "nix")
-    assert ask("study", "delete", "one", "two") == {"deleted": ["one", "two"]}
+    assert ask("study", "delete", "one", "two") == {"schema": 1, "deleted": ["one", "two"]}
     assert ask("study", "list") == []
 
 
@@ -176,7 +176,7 @@ def test_that_call_says_what_was_set(ask, capsys):
     assert call is not None
     assert call[1].endswith(":1 --hardware t4 --set workload.batch_size=2")
     assert recommend._explained("s.yaml", None, ["budget.parameters=[1, 2]"]).endswith(
-        "s.yaml:{rank} --set 'budget.parameters=[1, 2]'"
+        "s.yaml:RANK --set 'budget.parameters=[1, 2]'"
     )
 
 

@@ -462,7 +462,12 @@ VERBS |= {
     ),
     "study list": Verb("study list --storage {store}", {"--storage": "--storage {out}/other.journal", **JSON}),
     "study show": Verb(
-        "study show done --storage {store}", {"--storage": refused("--storage {out}/other.journal"), **JSON}
+        "study show done --storage {store}",
+        {
+            "--storage": refused("--storage {out}/other.journal"),
+            "--profiles": at("study show own --storage {store}", "", "--profiles {profiles}"),
+            **JSON,
+        },
     ),
     "study export": Verb(
         "study export done --storage {store} -o {out}/rows.csv",

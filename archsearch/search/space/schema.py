@@ -183,6 +183,8 @@ class SpaceRecord(Record):
                 if name in seen:
                     raise ValueError(f"{name!r} stands in both {seen[name]!r} and {section!r}")
                 seen[name] = section
+        if not self.objectives:
+            raise ValueError("objectives must name at least one metric")
         if len({objective.metric for objective in self.objectives}) != len(self.objectives):
             raise ValueError("objectives must name different metrics")
         return self

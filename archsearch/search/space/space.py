@@ -32,6 +32,7 @@ from archsearch.search.space.checks import (
     PARAMETERS,
     WIDTH_FIELDS,
     SpaceProblem,
+    cell_problems,
     expression_problems,
     field_problems,
     refuse,
@@ -296,7 +297,7 @@ class SearchSpace:
             InvalidInputError: a required field that is missing, a value of another kind, a width off its multiple,
                 several problems (one a line), or values that build no config.
         """
-        problems = [*size_problems(self.record), *expression_problems(self.record)]
+        problems = [*cell_problems(self.record), *expression_problems(self.record)]
         if not problems:
             self.derived.keys()  # asking for them refuses a circle
         if self.record.builder is not None and not code_allowed():
@@ -308,7 +309,7 @@ class SearchSpace:
             return refuse([*problems, SpaceProblem((at,), error)], self.origin, text)
         problems += field_problems(self.record, self.family, family)
         if self.record.builder is None:
-            problems += width_problems(self.record)
+            problems += [*width_problems(self.record), *size_problems(self.record, family)]
         refuse(problems, self.origin, text)
         if self.record.builder is None:
             self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))
