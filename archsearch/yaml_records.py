@@ -133,8 +133,10 @@ def parse_records(model: type[AnyRecord], path: Path) -> dict[str, AnyRecord]:
     Raises:
         InvalidInputError: every problem of the file, one a line: ``file:line: name.field: what is wrong``.
     """
-    named: Any = {str(name): (model, ...) for name in read_mapping(path)}
-    return dict(parse_record(create_model("Records", __base__=Record, **named), path))
+    detail(f"read {path}")
+    content = read_mapping(path)
+    named: Any = {str(name): (model, ...) for name in content}
+    return dict(record_of(create_model("Records", __base__=Record, **named), content, path))
 
 
 def line_of(path: Path, *location: str | int) -> int:

@@ -305,6 +305,36 @@ class TestParsedCache:
         assert repr(parsed_files.parsed_mapping(path)) == repr(read_mapping(path))
         assert not place.exists()
 
+    def test_files_that_nobody_asked_for_stay_while_they_are_as_they_were(self, place, profile):
+        """Two processes that read one file each throw out none of the other's, but what is gone."""
+        other = profile.with_name("other.yaml")
+        for path in (profile, other):
+            path.write_text(f"id: {path.stem}\n")
+            self.again()
+            parsed_files.parsed_mapping(path)
+            parsed_files.keep_parsed()
+        assert set(json.loads(place.read_text())["files"]) == {str(profile), str(other)}
+        other.unlink()
+        third = profile.with_name("third.yaml")
+        third.write_text("id: third\n")
+        self.again()
+        parsed_files.parsed_mapping(third)
+        parsed_files.keep_parsed()
+        assert set(json.loads(place.read_text())["files"]) == {str(profile), str(third)}
+
+    def test_kinds_keep_their_own(self, place, profile):
+        """A preset that is new throws no profile away."""
+        parsed_files.parsed_mapping(profile)
+        parsed_files.keep_parsed()
+        before = place.read_text()
+        preset = profile.with_name("preset.yaml")
+        preset.write_text("tiny: {hidden_size: 8}\n")
+        parsed_files.parsed_mapping(preset, "presets")
+        parsed_files.keep_parsed("presets")
+        assert place.read_text() == before
+        kept = json.loads(parsed_files.cache_place("presets").read_text())["files"]
+        assert {path: content for path, (_, content) in kept.items()} == {str(preset): {"tiny": {"hidden_size": 8}}}
+
     def test_listing_is_the_same_with_and_without(self, place):
         def listed():
             self.again()

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from archsearch import yaml_records
 from archsearch.cli.main import run
+from archsearch.cost import calibration as calibrations
 from archsearch.cost.calibration import Calibration, read_calibration
 from archsearch.cost.correction import read_corrections
 from archsearch.errors import InvalidInputError
+from archsearch.hardware import parsed as parsed_files
+from archsearch.models.registry import presets
 
 SHIPPED = Path("hardware_profiles/calibration")
 KERNEL = "gemm/16bit"
@@ -158,3 +162,64 @@ def test_negative_scales_and_crossed_ranges_are_no_correction(networks: Any, tmp
         path.write_text(json.dumps(set_at(networks, (*NETWORK, name), worse)))
         with pytest.raises(InvalidInputError, match="scale must be above 0, and low not above high"):
             read_corrections(path)
+
+
+class TestSecondProcess:
+    """What an answer reads again in every process is parsed in the first only."""
+
+    @pytest.fixture
+    def parsed(self, tmp_path, monkeypatch) -> list[str]:
+        """The names of the files that were parsed as YAML, in a home of its own."""
+        monkeypatch.setenv("ARCHSEARCH_HOME", str(tmp_path / "home"))
+        names: list[str] = []
+
+        def counted(path: Path) -> dict[str, object]:
+            names.append(path.name)
+            return yaml_records.read_mapping(path)
+
+        monkeypatch.setattr(parsed_files, "read_mapping", counted)
+        return names
+
+    def again(self) -> None:
+        """As another process would begin."""
+        for remembered in (parsed_files._kept, calibrations._load, presets.read_presets):
+            remembered.cache_clear()
+
+    def test_calibrations_are_parsed_once(self, parsed):
+        folders = ((SHIPPED.resolve(), 0),)
+        self.again()
+        first = [read_calibration(file) for file in sorted(SHIPPED.resolve().glob("*.yaml"))]
+        parsed.clear()
+        self.again()
+        calibrations._load(folders)
+        assert sorted(parsed) == sorted(file.name for file in SHIPPED.glob("*.yaml"))
+        parsed.clear()
+        self.again()
+        calibrations._load(folders)
+        assert parsed == []
+        assert [read_calibration(file) for file in sorted(SHIPPED.resolve().glob("*.yaml"))] == first
+
+    def test_a_calibration_that_changed_is_parsed_again(self, parsed, tmp_path):
+        file = tmp_path / "h100-sxm.yaml"
+        text = (SHIPPED / "h100-sxm.yaml").read_text()
+        file.write_text(text)
+        for _ in range(2):
+            self.again()
+            calibrations._load(((tmp_path, 0),))
+        assert parsed == [file.name]
+        worse = yaml.safe_load(text)
+        worse["kernels"][KERNEL]["coefficients"]["rate_fraction"] = 1.7
+        file.write_text(yaml.safe_dump(worse))
+        self.again()
+        with pytest.raises(InvalidInputError, match=r"h100-sxm\.yaml:\d+: .*rate_fraction"):
+            calibrations._load(((tmp_path, 0),))
+
+    def test_presets_are_parsed_once(self, parsed):
+        path = presets.PRESETS_DIR / "encoder.yaml"
+        self.again()
+        first = presets.read_presets(path)
+        self.again()
+        assert presets.read_presets(path) == first
+        assert parsed == [path.name]
+        told = yaml.safe_load(path.read_text())
+        assert {name: {"source": p.source, **p.values} for name, p in first.items()} == told

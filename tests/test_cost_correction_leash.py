@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from archsearch.arrays import Floats
 from archsearch.cost.calibration import Calibration
-from archsearch.cost.correction_leash import LEASH, WIDTHS, leashed
+from archsearch.cost.correction_leash import LEASH, WIDTHS, Lattices, leashed
 from archsearch.cost.execution import BURST
+from archsearch.cost.kernels.kernel_cost import Dims
 from archsearch.cost.model import CostModel
 from archsearch.cost.routes import gemm_route
 from archsearch.dtypes import DType
@@ -142,3 +144,27 @@ def test_a_shape_has_one_answer_alone_and_among_others() -> None:
         together = times("h100-sxm", DType.BF16, m, n, k)
         alone = [times("h100-sxm", DType.BF16, m, n[i : i + 1], k[i : i + 1])[0] for i in range(n.size)]
         np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_remembered_lattices_are_those_that_learning_gives() -> None:
+    """To the last bit, whatever was asked for before; and another owner's are not taken for them."""
+    asked: list[int] = []
+
+    def learned(d: Dims, scale: float = 1.0) -> tuple[Floats, Floats]:
+        asked.append(np.broadcast_shapes(*(np.shape(v) for v in d.values()))[0])
+        sizes = np.log(d["n"] * d["k"]) + 0.0 * d["m"]
+        return scale * np.sin(3 * sizes) * np.log(d["m"]) / 9, sizes
+
+    rng = np.random.default_rng(3)
+    memory = Lattices()
+    lattice = WIDTHS.size**2
+    for m in ((8, 8, 64), (64, 8, 512), (512,)):
+        dims = {name: rng.integers(32, 9000, len(m)).astype(float) for name in "nk"} | {"m": np.array(m, float)}
+        wanted = leashed(dims, (len(m),), learned)
+        asked.clear()
+        assert (leashed(dims, (len(m),), learned, partial(memory.of, "own")) == wanted).all()
+        fresh = {(8, 8, 64): 2, (64, 8, 512): 1, (512,): 0}[m]
+        assert sum(asked) == fresh * lattice
+    theirs = partial(learned, scale=2.0)
+    dims = {"m": np.array([512.0]), "n": np.array([100.0]), "k": np.array([900.0])}
+    assert leashed(dims, (1,), theirs, partial(memory.of, "theirs")) == leashed(dims, (1,), theirs)

@@ -18,12 +18,14 @@ from archsearch.cli.groups import option_name
 from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.cli.verbs import VERBS
-from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.errors import ArchSearchError, InvalidInputError, printable, shortened
 from archsearch.progress import Telling, telling
 
 USER_MISTAKE = 2
 INTERRUPTED, TERMINATED = 130, 143
 """What a shell answers for a process that SIGINT or SIGTERM ended."""
+MOST_PROBLEMS = 30
+"""Lines of what is wrong with a file; nobody reads more before mending these."""
 
 COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
 """Set by a shell that asks for completions."""
@@ -188,8 +190,10 @@ def _interrupted() -> int:
 
 
 def _fail(message: str) -> int:
-    lines = (" ".join(line.split()) for line in message.splitlines())  # a file's problems come one a line
-    print("\n".join(f"archsearch: {line}" for line in lines if line), file=sys.stderr)
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]  # a file's problems, one a line
+    if len(lines) > MOST_PROBLEMS:
+        lines[MOST_PROBLEMS:] = [f"... and {len(lines) - MOST_PROBLEMS} more"]
+    print("\n".join(f"archsearch: {shortened(printable(line))}" for line in lines), file=sys.stderr)
     return USER_MISTAKE
 
 

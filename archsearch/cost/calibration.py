@@ -18,9 +18,10 @@ from archsearch.cost.remember import Remembered
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
+from archsearch.hardware.parsed import keep_parsed, parsed_mapping
 from archsearch.hardware.spec import GpuSpec
 from archsearch.progress import detail
-from archsearch.yaml_records import Record, line_of, parse_record
+from archsearch.yaml_records import Record, line_of, record_of
 
 REMEMBERED_LOOKUPS = 1024
 CORRECTIONS = "corrections"
@@ -214,7 +215,8 @@ def read_calibration(path: Path) -> CalibrationFile:
         InvalidInputError: it is not YAML, does not fit the schema, names a kernel family or a coefficient that no
             kernel model has, or a value beyond what the model allows; every problem with file, line and field.
     """
-    file = parse_record(CalibrationFile, path)
+    detail(f"read {path}")
+    file = record_of(CalibrationFile, parsed_mapping(path, "calibrations"), path)
     problems: list[tuple[tuple[str, ...], str]] = []
     for kernel, fit in file.kernels.items():
         if unknown := unknown_family(kernel):
@@ -238,4 +240,5 @@ def _changed(folder: Path) -> int:
 def _load(folders: tuple[tuple[Path, int], ...]) -> Calibration:
     """Folders in order, with the times that they last changed (the cache's second key)."""
     files = [read_calibration(file) for folder, _ in folders for file in sorted(folder.glob("*.yaml"))]
+    keep_parsed("calibrations")
     return Calibration(files, [folder / CORRECTIONS for folder, _ in reversed(folders)])

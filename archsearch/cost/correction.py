@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from archsearch.arrays import Floats
-from archsearch.cost.correction_leash import leashed
+from archsearch.cost.correction_leash import Recall, leashed
 from archsearch.cost.kernels.kernel_cost import Dims, KernelTime
 from archsearch.cost.kernels.tiles import uses_matrix_units
 from archsearch.dtypes import DType
@@ -173,11 +173,13 @@ def corrected(
     predict: Callable[[Dims], KernelTime],
     correction: Correction,
     at_its_clock: Callable[[KernelTime], Floats] = lambda time: time.latency_s,
+    lattices: Recall | None = None,
 ) -> KernelTime:
     """The mechanism's time (``predict`` of ``dims``) with the learned factor, never below the datasheet's rate.
 
     ``at_its_clock`` is the mechanism's time as the board's clock has it: what the factor multiplies, and what it is
-    held by, while it is learned from the time at the clock of the mechanism.
+    held by, while it is learned from the time at the clock of the mechanism. ``lattices`` remembers what was learned
+    (``correction_leash.leashed``).
 
     ``details`` names the factor. Widths on tensor cores were measured in multiples of 32; others take the factor of the
     next multiple, so that what misalignment costs is the mechanism's to say. Scales were found in every call; products
@@ -191,7 +193,7 @@ def corrected(
 
     measured = {name: value for name, value in dims.items() if name != "static"}
     widths = _rounded_up(measured) if uses_matrix_units(gpu, dtype) else measured
-    factor = np.exp(leashed(widths, time.latency_s.shape, learned))
+    factor = np.exp(leashed(widths, time.latency_s.shape, learned, lattices))
     work = 2 * np.asarray(dims["m"], dtype=np.float64) * dims["n"] * dims["k"] * dims.get("batch", 1.0)
     floor = work / gpu.peak_flops(dtype)
     latency = np.maximum(time.latency_s * factor, np.minimum(floor, time.latency_s))

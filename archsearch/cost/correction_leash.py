@@ -19,7 +19,9 @@ Waves stay: they are the mechanism's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from threading import Lock
 
 import numpy as np
 
@@ -37,23 +39,88 @@ CONTEXTS = 32
 """Lattices of ``WIDTHS`` squared products costed at a time."""
 
 
-def leashed(dims: Dims, shape: tuple[int, ...], learned: Callable[[Dims], tuple[Floats, Floats]]) -> Floats:
+REMEMBERED_LATTICES = 2048
+"""Of 6 KB each."""
+Learned = Callable[[Dims], tuple[Floats, Floats]]
+"""log factor and log of the mechanism's time of products [S]."""
+Context = Mapping[str, Floats]
+"""All dimensions of products but n and k, each of shape [C, 1, 1], or [1, 1, 1] where all C share it."""
+Recall = Callable[[Context, Learned], Floats]
+"""Lattices of contexts from what was learned."""
+
+
+class Lattices:
+    """The lattices that were learned before, at most ``REMEMBERED_LATTICES``, by whose they are and their context.
+
+    All ops of a model have few sizes of m and batch, and each asks for the whole lattice of them. Safe between threads
+    (two that miss at once learn the same one twice); a copy in another process starts empty.
+    """
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[Hashable, Floats] = OrderedDict()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Lattices], tuple[()]]:
+        return type(self), ()
+
+    def of(self, whose: Hashable, context: Context, learned: Learned) -> Floats:
+        """The lattices of C contexts: [C, N, K]. Those that nobody asked for yet are learned.
+
+        Args:
+            whose: what the answer of ``learned`` depends on beside the context.
+        """
+        count = _size(context)
+        if count > REMEMBERED_LATTICES // 2:  # they would drive each other out
+            return _learned(context, learned)
+        names = tuple(context)
+        columns = [np.broadcast_to(value.ravel(), count).tolist() for value in context.values()]
+        keys = [(whose, names, row) for row in zip(*columns, strict=True)]
+        with self._lock:
+            found = {key: self._tables[key] for key in keys if key in self._tables}
+        fresh = [i for i, key in enumerate(keys) if key not in found]
+        if fresh:
+            for i, table in zip(fresh, _learned(_part(context, fresh), learned), strict=True):
+                found[keys[i]] = table.copy()
+        with self._lock:
+            for key in keys:
+                self._tables[key] = found[key]
+                self._tables.move_to_end(key)
+            while len(self._tables) > REMEMBERED_LATTICES:
+                self._tables.popitem(last=False)
+        return np.stack([found[key] for key in keys])
+
+
+def leashed(
+    dims: Dims,
+    shape: tuple[int, ...],
+    learned: Learned,
+    lattices: Recall | None = None,
+) -> Floats:
     """log factor of products of shape [S].
 
     Args:
         dims: of the products; n and k as far as the factor is to depend on them.
         learned: log factor and log of the mechanism's time of products.
+        lattices: what remembers the lattices of ``learned`` (``Lattices.of``); None: they are learned anew.
     """
     n, k = (np.broadcast_to(np.asarray(dims[c], dtype=np.float64), shape) for c in "nk")
     context, which = _contexts(dims, shape)
-    count = max(value.shape[0] for value in context.values())
-    starts = range(0, count, CONTEXTS)
-    tables = np.concatenate([_tables(_part(context, slice(i, i + CONTEXTS)), learned) for i in starts])
+    tables = (lattices or _learned)(context, learned)
     (i, u), (j, v) = _place(n), _place(k)
     below = tables[which, i, j] * (1 - v) + tables[which, i, j + 1] * v
     above = tables[which, i + 1, j] * (1 - v) + tables[which, i + 1, j + 1] * v
     answer: Floats = below * (1 - u) + above * u
     return answer
+
+
+def _learned(context: Context, learned: Learned) -> Floats:
+    """The lattices of all contexts, some at a time."""
+    starts = range(0, _size(context), CONTEXTS)
+    return np.concatenate([_tables(_part(context, slice(i, i + CONTEXTS)), learned) for i in starts])
+
+
+def _size(context: Context) -> int:
+    return max(len(value) for value in context.values())
 
 
 def _place(widths: Floats) -> tuple[Ints, Floats]:
@@ -78,18 +145,17 @@ def _contexts(dims: Dims, shape: tuple[int, ...]) -> tuple[dict[str, Floats], In
     return picked, which.reshape(shape)
 
 
-def _part(context: dict[str, Floats], rows: slice) -> dict[str, Floats]:
+def _part(context: Context, rows: slice | list[int]) -> dict[str, Floats]:
     return {name: value if value.shape[0] == 1 else value[rows] for name, value in context.items()}
 
 
-def _tables(context: dict[str, Floats], learned: Callable[[Dims], tuple[Floats, Floats]]) -> Floats:
+def _tables(context: Context, learned: Learned) -> Floats:
     """Log factors of every context on the lattice of widths, on the leash: [C, N, K].
 
     Half way between the least lattice above what was learned that is on the leash, and the greatest below: both are on
     it, and so is their mean.
     """
-    count = max(value.shape[0] for value in context.values())
-    size = (count, WIDTHS.size, WIDTHS.size)
+    size = (_size(context), WIDTHS.size, WIDTHS.size)
     lattice = {**context, "n": WIDTHS[None, :, None], "k": WIDTHS[None, None, :]}
     flat = {
         name: value.ravel() if value.size == 1 else np.broadcast_to(value, size).ravel()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from archsearch.cost.clocks import slow_down
 from archsearch.cost.collectives import collective_cost, served_custom
 from archsearch.cost.combine import either, exposed, fastest, in_sequence, joined, no_faster, reshaped, scaled
 from archsearch.cost.correction import corrected
+from archsearch.cost.correction_leash import Lattices, Recall
 from archsearch.cost.delta_routes import delta_net_route
 from archsearch.cost.estimate import Estimate, KernelCost, OpCost, Provenance, SegmentCost
 from archsearch.cost.execution import BURST, AttentionChoice, Execution
@@ -28,7 +30,7 @@ from archsearch.cost.launches import Kernel, fused_backends, is_over_a_cache, ke
 from archsearch.cost.layouts import Lowerable, laid_out
 from archsearch.cost.legality import check_execution
 from archsearch.cost.quantization import ScaledMatMul, StaticMatMul, check_quantizing, least_seconds
-from archsearch.cost.remember import PriceCache, shape_key
+from archsearch.cost.remember import PriceCache, of_a_kernel, shape_key
 from archsearch.cost.rewrites import rewritten
 from archsearch.cost.routes import (
     Route,
@@ -90,6 +92,7 @@ class CostModel:
         self.gpu = gpu
         self.calibration = calibration or Calibration.load()
         self.cache = cache
+        self._lattices = Lattices()
 
     def price(
         self, config: Lowerable, workload: Workload, execution: Execution | None = None, spread: float | None = None
@@ -150,7 +153,8 @@ class CostModel:
             slower = slow_down(self.gpu, known, route.kernel, time.bound, time.latency_s, execution)
             return time.latency_s * slower
 
-        time = _predict_chunks(route, used, at_its_clock)
+        recall = partial(self._lattices.of, (route.kernel, route.dtype, of_a_kernel(execution)))
+        time = _predict_chunks(route, partial(_predict, route, used, at_its_clock, recall))
         low, high = _band(time, known.fit)
         cost = KernelCost(
             latency_s=time.latency_s,
@@ -312,15 +316,15 @@ class CostModel:
         return reshaped(fastest(found), shape)
 
 
-def _predict_chunks(route: Route, known: Known, at_its_clock: Callable[[KernelTime], Floats]) -> KernelTime:
-    """Predict in chunks of ``CHUNK`` shapes on all cores (NumPy frees the lock), in constant memory."""
+def _predict_chunks(route: Route, predict: Callable[[Dims], KernelTime]) -> KernelTime:
+    """``predict`` in chunks of ``CHUNK`` shapes on all cores (NumPy frees the lock), in constant memory."""
     size = max((np.size(v) for v in route.dims.values()), default=1)
     if size <= CHUNK:
-        return _predict(route, route.dims, known, at_its_clock)
+        return predict(route.dims)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread a chunk, none inside
         starts = range(0, size, CHUNK)
         rows = (_rows(route.dims, slice(i, i + CHUNK)) for i in starts)
-        parts = list(pool.map(lambda dims: _predict(route, dims, known, at_its_clock), rows))
+        parts = list(pool.map(predict, rows))
     return KernelTime(
         latency_s=np.concatenate([p.latency_s for p in parts]),
         bound=np.concatenate([p.bound for p in parts]),
@@ -328,7 +332,9 @@ def _predict_chunks(route: Route, known: Known, at_its_clock: Callable[[KernelTi
     )
 
 
-def _predict(route: Route, dims: Dims, known: Known, at_its_clock: Callable[[KernelTime], Floats]) -> KernelTime:
+def _predict(
+    route: Route, known: Known, at_its_clock: Callable[[KernelTime], Floats], recall: Recall, dims: Dims
+) -> KernelTime:
     fitted = known.fit.coefficients  # those of a relative may be more, those of an older calibration fewer
     values = {c.name: fitted.get(c.name, c.start) for c in route.model.coefficients}
 
@@ -336,7 +342,7 @@ def _predict(route: Route, dims: Dims, known: Known, at_its_clock: Callable[[Ker
         return route.model.predict(route.gpu, route.dtype, shapes, values)
 
     if known.correction is not None:
-        return corrected(route.gpu, route.dtype, dims, mechanism, known.correction, at_its_clock)
+        return corrected(route.gpu, route.dtype, dims, mechanism, known.correction, at_its_clock, recall)
     time = mechanism(dims)
     return KernelTime(latency_s=at_its_clock(time), bound=time.bound, details=time.details)
 

@@ -10,6 +10,9 @@ Three things can be remembered, each in an object that somebody made and holds, 
   cut comes with the same arrays again: its answer is kept, in at most ``REMEMBERED_BYTES``. Combinations of levers
   share most of their calls: whole estimates of scalar models are kept too, and segments that say whose they are.
 
+A ``CostModel`` without one remembers only the tables that its learned corrections make of themselves
+(``correction_leash.Lattices``).
+
 What files hold is kept by ``functools.lru_cache`` on the path and the time at which it last changed.
 
 Keys of kernels hold every field of the execution but those of ``NOT_OF_A_KERNEL``, which decide what kernels run and
@@ -171,9 +174,13 @@ def _size(cost: KernelCost) -> int:
     return 3 * int(np.asarray(cost.latency_s).nbytes) + sum(int(np.asarray(v).nbytes) for v in cost.details.values())
 
 
+def of_a_kernel(execution: Execution) -> tuple[Hashable, ...]:
+    """What the time of one kernel rests on in how it runs."""
+    return tuple(getattr(execution, name) for name in _IN_KEYS)
+
+
 def _digest(route: Route, execution: Execution) -> bytes:
-    run = tuple(getattr(execution, name) for name in _IN_KEYS)
-    digest = hashlib.blake2b(f"{route.kernel} {route.dtype.value} {run}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{route.kernel} {route.dtype.value} {of_a_kernel(execution)}".encode(), digest_size=16)
     for name, values in route.dims.items():
         array = np.ascontiguousarray(values)
         digest.update(f"{name}{array.shape}{array.dtype}".encode())

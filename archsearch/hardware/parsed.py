@@ -1,26 +1,30 @@
-"""Files of profiles and architectures as they were parsed before: a cache that makes listing them all quick.
+"""Files of profiles, of calibrations and of presets as they were parsed before: a cache that makes answers quick.
 
-Parsing 140 YAML files takes 0.15 s, reading the same from one file of JSON 5 ms. The cache is a convenience: a file
-that has changed is parsed anew, a cache that is missing, broken or cannot be written is done without, and what JSON
-cannot say exactly is not kept.
+Parsing 140 YAML files takes 0.15 s, reading the same from one file of JSON 5 ms. Each kind of file has a cache of its
+own, so that listing GPUs reads no coefficients and a change of one leaves the others. The cache is a convenience: a
+file that has changed is parsed anew, a cache that is missing, broken or cannot be written is done without, and what
+JSON cannot say exactly is not kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from archsearch.data import data_path, user_cache_dir
+from archsearch.errors import InvalidInputError
+from archsearch.files import write_text
 from archsearch.yaml_records import read_mapping
 
 FORMAT = 1
 """Raised when the cache's own form changes."""
+MOST_FILES = 1000
+Kind = Literal["profiles", "calibrations", "presets"]
 Stamp = list[int]
 """What changes with a file: times of its content and of its entry in nanoseconds, size in bytes, number."""
 
@@ -35,13 +39,13 @@ class _Kept:
     changed: bool = False
 
 
-def parsed_mapping(path: Path) -> dict[str, object]:
-    """The mapping a YAML file holds, as ``read_mapping`` gives it.
+def parsed_mapping(path: Path, kind: Kind = "profiles") -> dict[str, object]:
+    """The mapping a YAML file holds, as ``read_mapping`` gives it; ``kind`` says whose cache may know it.
 
     Raises:
         InvalidInputError: the file cannot be read, is not YAML, repeats a key or holds no mapping.
     """
-    kept = _kept(cache_place())
+    kept = _kept(cache_place(kind))
     kept.asked.add(str(path))
     stamp = _stamp(path)
     known = kept.entries.get(str(path))
@@ -54,30 +58,31 @@ def parsed_mapping(path: Path) -> dict[str, object]:
     return dict(content)
 
 
-def keep_parsed() -> None:
-    """Write what was asked for, in one step, if any of it was parsed anew; done without where the place cannot be
-    written. Files that were not asked for, of another folder, are left out: the cache does not grow."""
-    kept = _kept(cache_place())
+def keep_parsed(kind: Kind = "profiles") -> None:
+    """Write what is known of a kind, in one step, if any of it was parsed anew.
+
+    Done without where the place cannot be written. Files that are gone or have changed are left out, and those that
+    were not asked for beyond ``MOST_FILES``: the cache does not grow.
+    """
+    kept = _kept(cache_place(kind))
     if not kept.changed:
         return
     kept.changed = False
-    files = {path: entry for path, entry in kept.entries.items() if path in kept.asked}
-    try:
+    others = [p for p, (stamp, _) in kept.entries.items() if p not in kept.asked and stamp == _stamp(Path(p))]
+    names = [*(p for p in kept.entries if p in kept.asked), *others][:MOST_FILES]
+    text = json.dumps({"format": FORMAT, "files": {name: kept.entries[name] for name in names}})
+    with suppress(OSError, InvalidInputError):
         kept.place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=kept.place.parent, delete=False, encoding="utf-8") as draft:
-            json.dump({"format": FORMAT, "files": files}, draft)
-        os.replace(draft.name, kept.place)
-    except OSError:
-        return
+        write_text(kept.place, text)
 
 
-def cache_place() -> Path:
-    """Where this installation's cache lies: several on one machine each keep their own, which none throws away."""
+def cache_place(kind: Kind = "profiles") -> Path:
+    """Where this installation's cache of a kind lies: several on one machine each keep their own."""
     own = hashlib.sha256(str(data_path("hardware_profiles")).encode()).hexdigest()[:12]
-    return user_cache_dir() / f"parsed_profiles-{own}.json"
+    return user_cache_dir() / f"parsed_{kind}-{own}.json"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _kept(place: Path) -> _Kept:
     """The cache that lies at a place; empty where there is none that can be read."""
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, RootModel
 
 from archsearch.errors import InvalidInputError
-from archsearch.yaml_records import Record, line_of, near_names, parse_record
+from archsearch.hardware.parsed import keep_parsed, parsed_mapping
+from archsearch.progress import detail
+from archsearch.yaml_records import Record, line_of, near_names, record_of
 
 PRESETS_DIR = Path(__file__).parents[1] / "presets"
 
@@ -39,7 +41,10 @@ def read_presets(path: Path) -> Mapping[str, Preset]:
     Raises:
         InvalidInputError: a preset without a source, or whose source is no address; with file, line and field.
     """
-    return parse_record(_Presets, path).root
+    detail(f"read {path}")
+    presets = record_of(_Presets, parsed_mapping(path, "presets"), path).root
+    keep_parsed("presets")
+    return presets
 
 
 def check_fields(path: Path, name: str, known: Collection[str]) -> None:

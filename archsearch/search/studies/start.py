@@ -25,7 +25,14 @@ from archsearch.search.explore.samplers import directions, make_sampler, require
 from archsearch.search.space.space import SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.places import check_name
-from archsearch.search.studies.storage import delete_study, free_name, open_storage, storage_errors, study_names
+from archsearch.search.studies.storage import (
+    delete_study,
+    free_name,
+    open_storage,
+    storage_errors,
+    study_call,
+    study_names,
+)
 from archsearch.search.studies.study_contents import RECORD
 from archsearch.version import version
 
@@ -73,9 +80,7 @@ def create_study(
         require_sampler(chosen, len(signs))
     record = _record(pricer, chosen, seed, way)  # what cannot be priced fails before a study is made
     label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
-    if name and name in study_names(storage):
-        if not overwrite:
-            raise _taken(name)
+    if name and is_there(name, storage, overwrite):
         delete_study(name, storage)
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), _at_once(place), warnings.catch_warnings():
@@ -83,7 +88,7 @@ def create_study(
         try:
             study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
         except optuna.exceptions.DuplicatedStudyError:  # another process was quicker
-            raise _taken(label) from None
+            raise _taken(label, storage) from None
         study.set_metric_names(list(signs))
         study.set_user_attr(RECORD, record)
     return study
@@ -97,9 +102,21 @@ def _at_once(place: optuna.storages.BaseStorage) -> AbstractContextManager[None]
     return backend.exclusive() if isinstance(backend, LockedJournal) else nullcontext()
 
 
-def _taken(name: str) -> InvalidInputError:
+def is_there(name: str, storage: str | None, overwrite: bool) -> bool:
+    """Whether a study of that name is stored.
+
+    Raises:
+        InvalidInputError: it is, and nothing may be overwritten.
+    """
+    there = check_name(name) in study_names(storage)
+    if there and not overwrite:
+        raise _taken(name, storage)
+    return there
+
+
+def _taken(name: str, storage: str | None) -> InvalidInputError:
     return InvalidInputError(
-        f"study {name!r} exists; continue it with `archsearch study resume {name}`, choose another {{name}}, "
+        f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, choose another {{name}}, "
         "or replace it with {overwrite}",
         field=("name", "overwrite"),
     )
@@ -127,22 +144,27 @@ def require_run(
     """
     require_seed(seed)
     space = evaluator.space
-    chosen = _strategy(strategy, space)
-    enumerated = fidelity.objective == "analytic" and chosen == "exhaustive"
+    enumerated = is_enumerated(space, strategy, fidelity)
     if scheduler is not None and not enumerated:
         text = "{scheduler} spreads an enumeration; this study samples its space: leave it out"
         raise InvalidInputError(text, field="scheduler")
     require_evaluation(evaluator, fidelity, allow_code=allow_code)
+    _record(evaluator, strategy, seed, fidelity)  # what cannot be priced
     if scheduler is not None:
         require_cluster(evaluator, scheduler)
     elif fidelity.objective == "analytic" and not enumerated:
-        make_sampler(chosen, seed, len(space.dimensions), len(evaluator.objective_columns))
+        make_sampler(_strategy(strategy, space), seed, len(space.dimensions), len(evaluator.objective_columns))
 
 
 def study_stem(space: SearchSpace, pool: GpuPool) -> str:
     """What a study is called where no name is given, but for a number: space, pool and what was set."""
     said = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in space.changes.items())
     return re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{space.name}-{'+'.join(pool.ids)}{said}")[:100]
+
+
+def is_enumerated(space: SearchSpace, strategy: str, fidelity: Fidelity) -> bool:
+    """Whether such a study enumerates its space, or samples it, measures or trains."""
+    return fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
 
 
 def _strategy(strategy: str, space: SearchSpace) -> str:

@@ -34,7 +34,14 @@ from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
 from archsearch.search.studies.endings import telling_ends
-from archsearch.search.studies.start import LARGEST_SEED, create_study, require_run, require_seed
+from archsearch.search.studies.start import (
+    LARGEST_SEED,
+    create_study,
+    is_enumerated,
+    is_there,
+    require_run,
+    require_seed,
+)
 from archsearch.search.studies.storage import delete_study, load_study, mend_storage, storage_errors
 from archsearch.search.studies.study_contents import (
     RECORD,
@@ -114,11 +121,14 @@ def run_study(
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     require_run(pricer, strategy, fidelity or Fidelity(), seed, scheduler, allow_code=allow_code)
     kept: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
-    study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     ways: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    swept: Sweep | None = None
+    if name and is_there(name, storage, overwrite) and is_enumerated(loaded, strategy, fidelity or Fidelity()):
+        swept = _swept(pricer, seed, progress, scheduler)  # the old study stays until there is what replaces it
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     try:
         with telling_ends(study, storage):
-            _continue(study, pricer, storage, seed=seed, trials=wanted, **ways)
+            _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
     except BaseException:
         with suppress(Exception):  # what failed is told, not what cannot be cleared away after it
             if not study.get_trials(deepcopy=False):
@@ -126,6 +136,19 @@ def run_study(
         raise
     keep_traces(study, storage, pricer.space)
     return study
+
+
+def _swept(evaluator: Evaluator, seed: int, progress: bool, scheduler: str | None) -> Sweep:
+    """The whole space with the sample that a study keeps.
+
+    Raises:
+        ArchSearchError: nothing is valid.
+    """
+    sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
+    swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+    if not swept.valid:
+        raise ArchSearchError(swept.excluded())
+    return swept
 
 
 @with_leave
@@ -180,6 +203,7 @@ def _continue(
     until: int | None = None,
     scheduler: str | None = None,
     allow_code: bool = False,
+    swept: Sweep | None = None,
 ) -> None:
     fidelity = study_fidelity(study)
     if fidelity.objective != "analytic":
@@ -192,11 +216,7 @@ def _continue(
         if strategy != "exhaustive":
             _sample(study, evaluator, strategy, seed, trials, progress, until)
             return
-        sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
-        swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
-        if not swept.valid:
-            raise ArchSearchError(swept.excluded())
-        _store_sweep(study, swept, storage, progress)
+        _store_sweep(study, swept or _swept(evaluator, seed, progress, scheduler), storage, progress)
 
 
 def _try_candidates(
