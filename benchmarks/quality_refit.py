@@ -68,6 +68,7 @@ FORMS_TRIED: dict[str, tuple[str, ...]] = {
     "kept": tuple(TERMS),
     "without heads": tuple(t for t in TERMS if "head" not in t),
     "without depth": tuple(t for t in TERMS if "depth" not in t),
+    "width instead of depth": (*(t for t in TERMS if "depth" not in t), "width_weight"),
     **{f"with {name}": (*TERMS, name) for name in EXTRA},
 }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +70,16 @@ def test_exchanging_the_two_turns_the_sign() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(InvalidInputError, match="proxy 'kaplan': it is known of depth"):
         advantage(get_proxy("kaplan"), BASE, BASE)
-    with pytest.raises(InvalidInputError, match="noise must be 0 or more, not -1"):
+    with pytest.raises(InvalidInputError, match="noise of a difference must be 0 or more, not -1"):
         advantage(get_proxy("depth-aware"), BASE, BASE, noise=-1.0)
     with pytest.raises(InvalidInputError, match="needs 'num_layers'"):
         advantage(get_proxy("depth-aware"), BASE, {k: v for k, v in BASE.items() if k != "num_layers"})
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the tables lie beside a checkout")
-def test_the_coefficients_are_fitted_and_hold_what_they_never_saw() -> None:
-    sys.path.insert(0, str(CHECKOUT / "benchmarks"))
-    try:
-        spec = importlib.util.spec_from_file_location("quality_bands", CHECKOUT / "benchmarks" / "quality_bands.py")
-        assert spec is not None
-        assert spec.loader is not None
-        bands: Any = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(bands)
-    finally:
-        sys.path.pop(0)
+def test_the_coefficients_are_fitted_and_hold_what_they_never_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(CHECKOUT / "benchmarks")
+    bands: Any = importlib.import_module("quality_bands")
     record = advantage_records()["depth-aware"]
     tables = {table.name: table for table in bands.load_tables(SHARED)}
     depth, size = bands.fit([tables[name] for name in bands.FITTED])

@@ -79,7 +79,7 @@ def advantage(proxy: QualityProxy, features: Features, baseline: Features, noise
         known = ", ".join(advantage_records())
         raise InvalidInputError(f"no band of differences for quality proxy {proxy.name!r}: it is known of {known}")
     if noise is not None and not 0 <= noise < np.inf:
-        raise InvalidInputError(f"{{noise}} must be 0 or more, not {noise:g}", field="noise")
+        raise InvalidInputError(f"the noise of a difference must be 0 or more, not {noise:g}")
     ours, theirs = proxy.predict(features).value, proxy.predict(baseline).value
     (layers, size), (base_layers, base_size) = _place(proxy, features), _place(proxy, baseline)
     noise = record.noise if noise is None else noise
