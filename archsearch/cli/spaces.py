@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archsearch.cli.completion import complete_family, complete_space
+from archsearch.cli.invocation import next_call
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
 
@@ -85,7 +86,7 @@ def new(
         print(text, end="")
     else:
         note(f"wrote {output}: {space.size} combinations around {space.record.baseline}")
-        note(f"next: archsearch enumerate {output}")
+        note(f"next: {next_call('enumerate', str(output), carried=('--profiles',))}")
 
 
 class File(StrEnum):

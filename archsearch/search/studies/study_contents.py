@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import ArchSearchError, InvalidInputError
-from archsearch.hardware import GpuPool
+from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.hardware import GpuPool, load_gpu
+from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import HIDDEN, with_named_layouts
+from archsearch.search.evaluate.frames import HIDDEN, with_named_layouts, with_whole_counts
 from archsearch.search.evaluate.result import SearchResult, StoredStudy
 from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
-from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.storage import load_study, study_call, study_names
 from archsearch.search.studies.traces import kept_traces
 from archsearch.tables import write_table
 
@@ -81,12 +83,32 @@ def study_result(study: optuna.Study, *, front_only: bool = False) -> SearchResu
     result = SearchResult(frame, setting, study=StoredStudy(study.study_name, record.get("baseline")))
     if frame.empty:
         return result
-    frame = with_named_layouts(frame)
+    frame = with_named_layouts(with_whole_counts(frame)).assign(**_memory_shares(frame, setting))
     points = np.stack([sign * frame[name].to_numpy(float) for name, sign in setting.objectives.items()], axis=1)
     feasible = frame["violation"] <= 0
     points[~feasible.to_numpy()] = np.nan
     frame = frame.assign(proxy=record["proxy"], feasible=feasible, on_front=non_dominated(points))
     return result.with_frame(frame[frame["on_front"]].reset_index(drop=True) if front_only else frame)
+
+
+def _memory_shares(frame: pd.DataFrame, setting: Setting) -> dict[str, pd.Series]:
+    """Columns of the share of each GPU's memory, which trials do not store; without a GPU whose profile is not here."""
+    unknown = unknown_gpus(setting.pool.ids)
+    available = {gpu_id: load_gpu(gpu_id).available_bytes for gpu_id in setting.pool.ids if gpu_id not in unknown}
+    return {per_gpu_column("memory_share", gpu_id): frame["memory_bytes"] / size for gpu_id, size in available.items()}
+
+
+def unknown_gpus(ids: Sequence[str]) -> list[str]:
+    """GPUs of a study whose profiles are not here (a user's, which ``--profiles`` names)."""
+    return [gpu_id for gpu_id in ids if not _is_known(gpu_id)]
+
+
+def _is_known(gpu_id: str) -> bool:
+    try:
+        load_gpu(gpu_id)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def _trials_frame(study: optuna.Study, setting: Setting) -> pd.DataFrame:
@@ -122,6 +144,7 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "space": record["space_name"],
         "set": record["frame"].get("set", {}),
         "hardware": record["frame"]["hardware"],
+        "unknown_gpus": unknown_gpus(record["frame"]["hardware"]),
         "execution": record["frame"].get("execution"),
         "strategy": record["strategy"],
         "objective": study_fidelity(study).objective,
@@ -161,7 +184,7 @@ def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
         reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
         return dict.fromkeys(LISTED) | {
             "name": name,
-            "problem": f"cannot be read ({reason}); `archsearch study delete`",
+            "problem": f"cannot be read ({reason}); {study_call(f'delete {name}', storage)}",
         }
 
 
