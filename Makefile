@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser lint format docs site notebooks dist bench clean
+.PHONY: help demo test test-services faults test-browser lint format docs site notebooks dist bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ test: $(VENV)/.installed-tests ## run the tests
 test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL, gRPC and Dask
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
+
+faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/faults $(FAULTS)
 
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
