@@ -22,10 +22,10 @@ from archsearch.errors import ArchSearchError, InvalidInputError, printable, sho
 from archsearch.progress import Telling, telling
 
 USER_MISTAKE = 2
-INTERRUPTED, TERMINATED = 130, 143
-"""What a shell answers for a process that SIGINT or SIGTERM ended."""
 MOST_PROBLEMS = 30
 """Lines of what is wrong with a file; nobody reads more before mending these."""
+INTERRUPTED, TERMINATED = 130, 143
+"""What a shell answers for a process that SIGINT or SIGTERM ended."""
 
 COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
 """Set by a shell that asks for completions."""

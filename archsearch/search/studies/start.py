@@ -116,8 +116,8 @@ def is_there(name: str, storage: str | None, overwrite: bool) -> bool:
 
 def _taken(name: str, storage: str | None) -> InvalidInputError:
     return InvalidInputError(
-        f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, choose another {{name}}, "
-        "or replace it with {overwrite}",
+        f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, choose another "
+        "{name}, or replace it with {overwrite}",
         field=("name", "overwrite"),
     )
 
@@ -144,12 +144,13 @@ def require_run(
     """
     require_seed(seed)
     space = evaluator.space
+    chosen = _strategy(strategy, space)
     enumerated = is_enumerated(space, strategy, fidelity)
     if scheduler is not None and not enumerated:
         text = "{scheduler} spreads an enumeration; this study samples its space: leave it out"
         raise InvalidInputError(text, field="scheduler")
+    _record(evaluator, chosen, seed, fidelity)  # a baseline that cannot be priced is named
     require_evaluation(evaluator, fidelity, allow_code=allow_code)
-    _record(evaluator, strategy, seed, fidelity)  # what cannot be priced
     if scheduler is not None:
         require_cluster(evaluator, scheduler)
     elif fidelity.objective == "analytic" and not enumerated:
@@ -163,7 +164,7 @@ def study_stem(space: SearchSpace, pool: GpuPool) -> str:
 
 
 def is_enumerated(space: SearchSpace, strategy: str, fidelity: Fidelity) -> bool:
-    """Whether such a study enumerates its space, or samples it, measures or trains."""
+    """Whether such a study holds the whole space."""
     return fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
 
 

@@ -237,7 +237,7 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=opened)
     except KeyError:  # a journal without records, or with others
-        raise InvalidInputError(f"study {name!r}: {_other_contents(name, opened)}") from None
+        raise InvalidInputError(f"study {name!r}: {_other_contents(name, opened, storage)}") from None
 
 
 def mend_storage(name: str, storage: str | None) -> None:
@@ -255,13 +255,13 @@ def mend_storage(name: str, storage: str | None) -> None:
         LockedJournal(str(path)).mend()
 
 
-def _other_contents(name: str, opened: optuna.storages.BaseStorage) -> str:
+def _other_contents(name: str, opened: optuna.storages.BaseStorage, storage: str | None) -> str:
     """What a storage holds that should hold this study."""
     import optuna
 
     held = sorted(optuna.get_all_study_names(opened))
     if not held:
-        return f"its storage holds no study; {study_call(f'delete {name}', None)} removes it"
+        return f"its storage holds no study; {study_call(f'delete {name}', storage)} removes it"
     return (
         f"its file holds the study {held[0]!r} (it was renamed or copied): give it the name {held[0]}.journal, or "
         f"read it with --storage"
