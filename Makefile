@@ -19,7 +19,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 AUDIT_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser fuzz lint format docs site notebooks dist audit test-lowest \
+.PHONY: help demo test test-services test-browser faults fuzz lint format docs site notebooks dist audit test-lowest \
   test-installs bench clean
 
 help: ## list the targets
@@ -59,6 +59,10 @@ test: $(VENV)/.installed-tests ## run the tests
 test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL, gRPC and Dask
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
+
+faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/faults $(FAULTS)
 
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
