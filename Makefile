@@ -17,10 +17,13 @@ LOWEST_TESTS := tests/test_cli.py tests/test_plotting_front.py tests/test_plotti
   tests/test_ui.py tests/test_ui_study.py
 PYTHONS ?= python3.11 python3.12 python3.13
 AUDIT_FLAGS ?=
+EXAMPLES ?= 1000
+COVERED ?= 90
+EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser fuzz lint format docs site notebooks dist audit test-lowest \
-  test-installs bench clean
+.PHONY: help demo test test-services test-browser faults fuzz lint format docs site notebooks dist audit properties coverage \
+  mutants test-lowest test-installs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +63,10 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
 
+faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/faults $(FAULTS)
+
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
 	$(BIN)/python -m pytest -n 0 -m browser tests/browser
@@ -95,6 +102,18 @@ $(VENV)/.installed-checks: $(VENV)/.installed-services $(VENV)/.installed-browse
 
 audit: $(VENV)/.installed-checks ## bandit, licences and known vulnerabilities of what is installed
 	$(BIN)/python checks/audit.py $(AUDIT_FLAGS)
+
+properties: $(VENV)/.installed-tests ## what holds of every price, on EXAMPLES random models and boards for each property
+	PROPERTIES=$(EXAMPLES) $(BIN)/python -m pytest -n 0 --hypothesis-show-statistics tests/test_invariants.py
+
+coverage: $(VENV)/.installed-checks ## branch coverage of the tests; fails under COVERED percent
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 0
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --sort=cover --fail-under=$(COVERED)
+
+mutants: $(VENV)/.installed-checks ## do the tests notice wrong code? EACH mutants of each module of cost/ and search/
+	$(BIN)/python checks/mutants.py --each $(EACH)
 
 $(LOWEST)/.installed: pyproject.toml requirements/lowest.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
