@@ -25,8 +25,8 @@ def report(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY|SPACE|MODEL|PIPELINE|FLEET.json",
-            help="What to report on, by name or file; of a fleet what `serve --json` printed.",
+            metavar="STUDY|SPACE|MODEL|PIPELINE",
+            help="What to report on, by name or file; of a fleet the FILE.json that `serve --json` printed.",
             autocompletion=complete_reported,
         ),
     ],
