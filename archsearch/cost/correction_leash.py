@@ -120,7 +120,7 @@ def _learned(context: Context, learned: Learned) -> Floats:
 
 
 def _size(context: Context) -> int:
-    return max(value.shape[0] for value in context.values())
+    return max(len(value) for value in context.values())
 
 
 def _place(widths: Floats) -> tuple[Ints, Floats]:

@@ -28,6 +28,7 @@ from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.storage import load_study, study_names
 from archsearch.search.studies.study import ENUMERABLE_CELLS
 from archsearch.search.studies.study_contents import study_evaluator, study_fidelity, study_record, study_result
+from archsearch.search.studies.trial_table import trial_table
 
 if TYPE_CHECKING:
     import optuna
@@ -307,7 +308,7 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> C
     frame = result.frame
     if frame.empty:
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
-    misses = _stored_misses(study, frame) | _limit_misses(limits, evaluator, frame)
+    misses = _stored_misses(study, frame, result.setting.objectives) | _limit_misses(limits, evaluator, frame)
     worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
     if not (worst <= 0).any():
         raise ArchSearchError(why_no_trial(study.study_name, misses, frame, evaluator))
@@ -341,10 +342,7 @@ def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> 
     return misses
 
 
-def _stored_misses(study: optuna.Study, frame: pd.DataFrame) -> dict[str, ArrayLike]:
+def _stored_misses(study: optuna.Study, frame: pd.DataFrame, objectives: Mapping[str, float]) -> dict[str, ArrayLike]:
     """Misses [N] of the study's own limits, as its trials keep them; one column where they keep no names."""
-    trials = study.get_trials(deepcopy=False)
-    kept = [trials[number].constraints for number in frame["trial"]]
-    names = list(dict.fromkeys(name for constraints in kept for name in constraints))
-    misses: dict[str, ArrayLike] = {str(name): np.array([float(c.get(name, -1.0)) for c in kept]) for name in names}
+    misses: dict[str, ArrayLike] = dict(trial_table(study, objectives).constraints)
     return misses or {"the study's budget": frame["violation"].to_numpy(float)}

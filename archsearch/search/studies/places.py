@@ -1,10 +1,13 @@
-"""Where studies and their tables lie on this machine."""
+"""Where studies and their tables lie on this machine, and where a study what is needed to repeat it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from archsearch.data import user_data_dir
+
+RECORD = "archsearch"
+"""User attribute of a study under which archsearch keeps what is needed to repeat it."""
 
 
 def studies_dir() -> Path:

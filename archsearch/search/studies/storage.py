@@ -71,11 +71,9 @@ def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.stor
             raise UnknownNameError("study", name, study_names(storage), hint=f"(looked in {place})")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".journal", ".log"):
-            from optuna.storages import JournalStorage
+            from archsearch.search.studies.lazy_journal import LazyJournal
 
-            from archsearch.search.studies.ledger import LockedJournal
-
-            return JournalStorage(LockedJournal(str(path)))
+            return LazyJournal(path)
         if path.suffix not in (".db", ".sqlite", ".sqlite3"):
             raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
         return _open_database(f"sqlite:///{path}")

@@ -30,6 +30,8 @@ from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
+from archsearch.search.studies.listing import list_studies
+from archsearch.search.studies.places import RECORD
 from archsearch.search.studies.storage import (
     check_name,
     delete_study,
@@ -40,9 +42,7 @@ from archsearch.search.studies.storage import (
     study_names,
 )
 from archsearch.search.studies.study_contents import (
-    RECORD,
     export_study,
-    list_studies,
     study_evaluator,
     study_fidelity,
     study_frame,
