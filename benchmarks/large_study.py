@@ -46,14 +46,14 @@ def make_study(trials: int, storage: str | None, name: str = NAME, space: str = 
     """Store a study of random architectures of a space, no two alike."""
     import numpy as np
 
-    from archsearch.hardware import GpuPool
     from archsearch.search.evaluate.evaluator import Evaluator
+    from archsearch.search.evaluate.pool_models import resolve_pool
     from archsearch.search.explore.samplers import cell_trials
     from archsearch.search.space.space import load_space
     from archsearch.search.studies.ledger import insert
     from archsearch.search.studies.study import create_study
 
-    evaluator = Evaluator(load_space(space), GpuPool.weighted(GPU))
+    evaluator = Evaluator(load_space(space), resolve_pool(GPU))
     study = create_study(space, GPU, strategy="random", storage=storage, name=name)
     rng = np.random.default_rng(0)
     stored = 0
