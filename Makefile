@@ -9,7 +9,7 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser lint format docs site notebooks bench clean
+.PHONY: help demo test test-services test-browser lint format docs site notebooks dist bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ site: $(VENV)/.installed-tests ## the documentation as a site in build/site; fai
 
 notebooks: $(VENV)/.installed-tests ## execute the notebooks and store what they print and draw
 	$(BIN)/python benchmarks/notebooks.py
+
+dist: $(VENV)/.installed-tests ## wheel and sdist in dist/, built twice; fails where the builds differ by a byte
+	$(BIN)/python checks/build_twice.py
 
 bench: $(VENV)/.installed-tests ## speed of starting, costing and searching
 	$(BIN)/python benchmarks/cold_start.py

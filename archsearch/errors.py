@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Self
 
@@ -10,6 +12,35 @@ READABLE = 60
 """Names that an error lists whole: a family's fields are fewer, the published models more."""
 SHOWN = 12
 """Names that it shows of more."""
+LONGEST_ECHO = 200
+"""Characters of one quoted value or one word that an error repeats."""
+_HEAD, _TAIL = 80, 40
+"""Characters that are kept of a longer one."""
+_LONG = re.compile(
+    rf"(?<!\w)'[^'\n]{{{LONGEST_ECHO},}}'(?!\w)|(?<!\w)\"[^\"\n]{{{LONGEST_ECHO},}}\"(?!\w)|\S{{{LONGEST_ECHO},}}"
+)
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows and does not obey: control characters and those that turn the direction of writing
+    are escaped (lines' ends stay), and what one cannot encode is."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one if one == "\n" or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(one)
+        for one in text
+    )
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def shortened(text: str) -> str:
+    """A text in which no quoted value and no word is longer than ``LONGEST_ECHO``."""
+    if len(text) <= LONGEST_ECHO:
+        return text
+    return _LONG.sub(lambda found: f"{found.group()[:_HEAD]}...{found.group()[-_TAIL:]}", text)
 
 
 class ArchSearchError(Exception):
@@ -17,7 +48,8 @@ class ArchSearchError(Exception):
 
     ``field`` names the argument (or arguments) that the error is about, as Python spells it. Where the text mentions
     one, it stands in braces, ``"{launch_us} must be a number from 0"``: the text of the error has the plain name, and
-    the command line puts its own spelling there (``spelled``).
+    the command line puts its own spelling there (``spelled``). What it repeats of the caller's is cut where it is long,
+    and escaped where a terminal would obey it.
     """
 
     def __init__(self, text: str, *, field: str | Iterable[str] = ()) -> None:
@@ -35,7 +67,7 @@ class ArchSearchError(Exception):
         text = self._template
         for name in self.fields:
             text = text.replace(f"{{{name}}}", spelling(name))
-        return text
+        return shortened(printable(text))
 
     def about(self, place: str) -> Self:
         """The same error, its text preceded by where it arose."""

@@ -19,7 +19,8 @@ from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedEr
 from archsearch.hardware import GpuSpec
 from archsearch.hardware.figures import main_format
 from archsearch.hardware.formats import format_on
-from archsearch.models.base import Modality, ModelConfig
+from archsearch.models.base import ModelConfig
+from archsearch.models.modality import sizes_read
 from archsearch.models.registry.load import load_model
 from archsearch.models.tracing import TracedModel, is_builder, load_traced
 from archsearch.notebook_html import facts_html, gibibytes, milliseconds, table_html
@@ -240,13 +241,9 @@ def _refuse_idle(sizes: Mapping[str, int | None], config: ModelConfig) -> None:
     Raises:
         InvalidInputError: the first of them.
     """
-    read = set(config.default_sizes)
-    if not read or config.modality is Modality.TRACED:
+    read = sizes_read(config)
+    if not read:
         return
-    if hasattr(config, "text_seq_len"):
-        read.add("seq_len")
-    if "height" in read:
-        read.add("frames")  # an image model says itself that it makes one
     for name, value in sizes.items():
         if value is not None and name not in {*read, "batch_size"}:
             others = [other for other in sizes if other in read]

@@ -20,9 +20,6 @@ from archsearch.hardware import GpuSpec, load_gpu, profiles_dirs
 from archsearch.search.studies.places import studies_dir
 from archsearch.version import version
 
-SCHEMA = 1
-"""Version of the keys of all ``--json`` documents (docs/cli.md): it grows where a key changes its meaning or goes, not
-where one is added."""
 USES = {
     "torch": "bench, verify, tracing of your own modules, the sampler gp",
     "flash": "measuring FlashAttention",
@@ -88,11 +85,10 @@ class Place:
 
 
 def examination() -> dict[str, object]:
-    """All that ``archsearch doctor`` tells, as plain values; ``schema`` is the version of all verbs' keys."""
+    """All that ``archsearch doctor`` tells, as plain values."""
     extras = installed_extras()
     gpus = seen_gpus()
     return {
-        "schema": SCHEMA,
         "archsearch": version(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -4,6 +4,7 @@
     python benchmarks/quality.py --train               # trains the decoders first (CPU, half an hour)
     python benchmarks/quality.py --train --device cuda
     python benchmarks/quality.py --only ranks|decoders|diffusion|residuals
+    python benchmarks/quality.py --only order|regret|terms --evidence ../shared/quality_tables
 
 Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results. With ``--only``
 it prints one table and writes nothing; scores at initialisation, which take torch a minute, are then those on file.
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import quality_equal_size
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -253,8 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", action="store_true", help="train the decoders first")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--no-training-free", action="store_true", help="leave out what needs torch")
-    parser.add_argument("--only", choices=TABLES, help="print one table, and write nothing")
+    parser.add_argument("--only", choices=[*TABLES, *quality_equal_size.TABLES], help="print one table, write nothing")
+    parser.add_argument("--evidence", type=Path, help="folder of published tables, for order, regret and terms")
     args = parser.parse_args(arguments)
+    if args.only in quality_equal_size.TABLES:
+        print(quality_equal_size.TABLES[args.only](args.evidence))
+        return
     if args.only:
         print(TABLES[args.only]())
         return

@@ -136,7 +136,7 @@ def test_a_study_that_fails_leaves_nothing_and_several_are_deleted_at_once(capsy
     assert [study["name"] for study in ask("study", "list")] == ["one"]  # what replaces it has to be possible
     ask("study", "create", BUDGET, "-g", "t4", "--name", "two", "--strategy", "random")
     assert "'nix'" in refused(capsys, "study", "delete", "one", "nix")
-    assert ask("study", "delete", "one", "two") == {"deleted": ["one", "two"]}
+    assert ask("study", "delete", "one", "two") == {"schema": 1, "deleted": ["one", "two"]}
     assert ask("study", "list") == []
 
 

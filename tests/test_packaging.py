@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
@@ -89,6 +90,8 @@ def test_wheel_carries_the_licence_and_no_tests(installed):
     (record,) = site.glob("archsearch-*.dist-info/RECORD")
     files = [line.split(",")[0] for line in record.read_text().splitlines()]
     assert any(name.endswith("licenses/LICENSE") for name in files)
+    assert any(name.endswith("licenses/NOTICE") for name in files)
+    assert "archsearch/py.typed" in files
     assert {name.split("/")[0] for name in files if ".dist-info" not in name and "/bin/" not in name} == {"archsearch"}
 
 
@@ -148,3 +151,42 @@ def test_every_base_dependency_is_used():
     """pyarrow is what pandas writes Parquet with; it is the one dependency that no line imports."""
     used = {name for _, name in imports(top_level_only=False)} | {"pyarrow"}
     assert declared(PROJECT["dependencies"]) - used == set()
+
+
+def test_two_builds_are_the_same_bytes(tmp_path):
+    """Of another folder, with other times and modes of files, and a wheel that is made from the sdist."""
+    command = [sys.executable, str(CHECKOUT / "checks" / "build_twice.py"), "--out", str(tmp_path / "dist")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.suffix for path in (tmp_path / "dist").iterdir()) == [".gz", ".whl"]
+
+
+def test_hosted_ci_runs_the_targets_of_the_local_one():
+    """The workflow is a matrix of make's targets, and ``.ci/run`` calls make with a list of them."""
+    local = re.findall(r"^make (.+)$", (CHECKOUT / ".ci" / "run").read_text(), re.MULTILINE)
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text())
+    job = workflow["jobs"]["target"]
+    assert job["strategy"]["matrix"]["target"] == " ".join(local).split()
+    assert any(step.get("run", "").startswith("make ${{ matrix.target }}") for step in job["steps"])
+
+
+def calibration_sources() -> set[str]:
+    """Tables that shipped coefficients say they were fitted on."""
+    folder = CHECKOUT / "hardware_profiles" / "calibration"
+    texts = [path.read_text() for path in (*folder.glob("*.yaml"), *folder.glob("corrections/*.json"))]
+    return {name for text in texts for name in re.findall(r"[\w-]+\.csv", text)}
+
+
+def test_notice_names_every_table_that_coefficients_were_fitted_on():
+    tables = calibration_sources()
+    assert "gemm_tensor_core.csv" in tables
+    notice = (CHECKOUT / "NOTICE").read_text()
+    assert {name for name in tables if name not in notice} == set()
+
+
+def test_notice_gives_every_source_a_licence_or_says_that_it_is_unknown():
+    """A source is a paragraph with an address; the line below the address is its licence."""
+    lines = [line.strip() for line in (CHECKOUT / "NOTICE").read_text().splitlines()]
+    addresses = [number for number, line in enumerate(lines) if line.startswith("https://")]
+    assert len(addresses) >= 15
+    assert [lines[n] for n in addresses if not re.search(r"[Ll]icen[sc]e", lines[n + 1])] == []

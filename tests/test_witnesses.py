@@ -19,6 +19,7 @@ import typer
 from witness_files import make_files
 from witnesses import ANSWER, FILES, IDLE, REASON, REFUSED, TEXT, VERBS, Witness
 
+from archsearch.cli.answer_keys import answers
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.generation import PlacementOptions, RequestOptions
 from archsearch.cli.groups import options_of as options_of_group
@@ -168,6 +169,8 @@ def _call(line: str, as_json: bool, files: dict[str, str], out: Path, capsys: An
         text, errors = printed.out.replace(str(out), "OUT"), printed.err
         if status:
             break
+        if as_json and "--format hf" not in part:
+            assert answers().faults(verb_of(part), json.loads(printed.out)) == [], f"docs/reference/json.md: {part}"
         before = before or text
     if "copy.journal" in os.listdir(out):
         os.unlink(out / "copy.journal")
@@ -178,6 +181,12 @@ def _call(line: str, as_json: bool, files: dict[str, str], out: Path, capsys: An
     }
     shutil.rmtree(out)
     return Outcome(status, text if len(line.split(";")) == 1 else (before or ""), errors, found)
+
+
+def verb_of(call: str) -> str:
+    """The verb of a call, of one word or two."""
+    words = call.split()
+    return " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS else words[0]
 
 
 def lines_of(verb: str, witness: Witness) -> tuple[str, str]:

@@ -34,7 +34,7 @@ class ExecutionOptions:
     @property
     def flags(self) -> list[str]:
         """The options that were given."""
-        return [option_name(name) for name in said(self)]
+        return [option_name(name, value) for name, value in said(self).items()]
 
     def note_idle(self) -> None:
         """Say what of it changes nothing where one model runs alone: what stands beside a pipeline's graph launches

@@ -50,9 +50,11 @@ def option(
     return cast("OptionInfo", made)
 
 
-def option_name(field: str) -> str:
-    """A field of the library as the command line's option: ``launch_us`` is ``--launch-us``."""
-    return SPELLINGS.get(field, (f"--{field.replace('_', '-')}",))[0].partition("/")[0]
+def option_name(field: str, value: object = None) -> str:
+    """A field of the library as the command line's option: ``launch_us`` is ``--launch-us``. Of a pair the one that
+    stands for the ``value``: ``compiled`` False is ``--eager``."""
+    on, _, off = SPELLINGS.get(field, (f"--{field.replace('_', '-')}",))[0].partition("/")
+    return (off or f"--no-{on.removeprefix('--')}") if value is False else on
 
 
 def grouped(verb: Verb) -> Verb:

@@ -21,6 +21,21 @@ def command_line() -> str:
     return without_password(shlex.join(["archsearch", *_WORDS.get()]))
 
 
+ALLOW_CODE = "--allow-code"
+CARRIED = ("--storage", "--profiles", ALLOW_CODE)
+"""What of a call holds for the call that follows from it: where its studies lie, whose profiles, leave to run code."""
+
+
+def next_call(*words: str, carried: Sequence[str] = CARRIED) -> str:
+    """A call that follows from this one, as a line for a shell: the words, and what this call said of ``carried``."""
+    said, given = _WORDS.get(), []
+    for place, word in enumerate(said):
+        name, equals, value = word.partition("=")
+        if name in carried:
+            given += [name] if name == ALLOW_CODE else [name, value if equals else said[place + 1]]
+    return without_password(shlex.join(["archsearch", *words, *given]))
+
+
 def without_password(text: str) -> str:
     """A text whose addresses have no password."""
     return _PASSWORD.sub(r"\1:PASSWORD@", text)

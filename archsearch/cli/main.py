@@ -16,10 +16,12 @@ from archsearch.cli.groups import option_name
 from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.cli.verbs import VERBS
-from archsearch.errors import ArchSearchError, InvalidInputError
+from archsearch.errors import ArchSearchError, InvalidInputError, printable, shortened
 from archsearch.progress import Telling, telling
 
 USER_MISTAKE = 2
+MOST_PROBLEMS = 30
+"""Lines of what is wrong with a file; nobody reads more before mending these."""
 INTERRUPTED = 130
 
 COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
@@ -166,8 +168,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    lines = (" ".join(line.split()) for line in message.splitlines())  # a file's problems come one a line
-    print("\n".join(f"archsearch: {line}" for line in lines if line), file=sys.stderr)
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]  # a file's problems, one a line
+    if len(lines) > MOST_PROBLEMS:
+        lines[MOST_PROBLEMS:] = [f"... and {len(lines) - MOST_PROBLEMS} more"]
+    print("\n".join(f"archsearch: {shortened(printable(line))}" for line in lines), file=sys.stderr)
     return USER_MISTAKE
 
 

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
 from archsearch.cli.table import drawn_table
-from archsearch.errors import ArchSearchError
+from archsearch.errors import ArchSearchError, printable, shortened
 from archsearch.progress import is_quiet
+from archsearch.version import JSON_SCHEMA
 
 if TYPE_CHECKING:
     from archsearch.hardware import GpuSpec, Quotes
 
 LEAST_WIDTH = 40
+
+SCHEMA_KEY = "schema"
+"""The key of every answer that is a JSON object and says which version its keys are of."""
 
 
 GIVE_PRICE = "give --price {gpu}=USD"
@@ -32,9 +36,14 @@ class Terminal(Protocol):
     def isatty(self) -> bool: ...
 
 
-def print_json(document: object) -> None:
-    """One JSON document on stdout; NaN and infinity become null."""
-    json.dump(finite(document), sys.stdout, indent=2, allow_nan=False)
+def print_json(document: object, *, versioned: bool = True) -> None:
+    """One JSON document on stdout; NaN and infinity become null.
+
+    An object says first which version its keys are of (``schema``); not where it is a file of another's format, which
+    has no such key (``versioned=False``). A list stays a list.
+    """
+    told = {SCHEMA_KEY: JSON_SCHEMA, **document} if versioned and isinstance(document, dict) else document
+    json.dump(finite(told), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
 
@@ -55,7 +64,7 @@ def finite(value: object) -> object:
 
 def worded(value: object) -> str:
     """A value as a text; an error names the options that it is about."""
-    return value.spelled(option_name) if isinstance(value, ArchSearchError) else str(value)
+    return value.spelled(option_name) if isinstance(value, ArchSearchError) else printable(str(value))
 
 
 def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
@@ -72,12 +81,12 @@ def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
 def note(text: str) -> None:
     """A line for people on stderr, folded at words where that is a terminal; none where only the answer is told."""
     if not is_quiet():
-        print(folded(text, sys.stderr), file=sys.stderr)
+        print(folded(shortened(printable(text)), sys.stderr), file=sys.stderr)
 
 
 def say(text: str) -> None:
     """A line for people on stdout, folded at words where that is a terminal."""
-    print(folded(text, sys.stdout))
+    print(folded(printable(text), sys.stdout))
 
 
 def folded(text: str, stream: Terminal) -> str:
@@ -96,7 +105,14 @@ def _folded(line: str, width: int) -> list[str]:
     label = re.match(r"\s*\S[^.:]{0,16}?\s{2,}", line)
     below = " " * (label.end() if label else lead + 2)
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(line, width, subsequent_indent=below, **whole) or [""]  # type: ignore[arg-type]
+    room = width - len(below)
+    parted = re.sub(r"\S+", lambda word: _AT_COMMAS.sub(f",{_CUT}", word[0]) if len(word[0]) > room else word[0], line)
+    lines = textwrap.wrap(parted.replace(_CUT, f"{_CUT} "), width, subsequent_indent=below, **whole)  # type: ignore[arg-type]
+    return [told.replace(f"{_CUT} ", "").replace(_CUT, "") for told in lines] or [""]
+
+
+_AT_COMMAS, _CUT = re.compile(r",(?=\S)"), "\0"
+"""A list without spaces that has no room in a line is folded behind its commas; a sign that no text has marks where."""
 
 
 def changes_line(changes: Mapping[str, object]) -> str:

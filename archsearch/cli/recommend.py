@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from archsearch.cli.completion import complete_preference, complete_source
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped
+from archsearch.cli.invocation import next_call
 from archsearch.cli.options import AllowStudyCode, Json, PoolOptions, Profiles, SetKeys, Storage, keys_set
 from archsearch.cli.output import print_json, say
 
@@ -136,7 +136,11 @@ def _explained(source: str, hardware: str | None, set_keys: list[str] | None) ->
         *(("--hardware", hardware) if hardware else ()),
         *(part for key in set_keys or () for part in ("--set", key)),
     ]
-    return " ".join((f"archsearch explain {source}:{{rank}}", *map(shlex.quote, said)))
+    return next_call("explain", f"{source}:{RANK}", *said)
+
+
+RANK = "RANK"
+"""Stands for a rank in a call that is told of each."""
 
 
 def _answer(result: SearchResult, output_format: Format, explained: str | None) -> None:
@@ -148,7 +152,7 @@ def _answer(result: SearchResult, output_format: Format, explained: str | None) 
         shown = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
         print_json({**shown, **beside_records(result), "recommendations": _records(result)})
     elif output_format is Format.HF:
-        print_json(exports.hf_documents(result))
+        print_json(exports.hf_documents(result), versioned=False)
     elif output_format is Format.YAML:
         print(exports.yaml_text(result), end="")
     elif output_format is Format.PIPELINE:
@@ -157,7 +161,8 @@ def _answer(result: SearchResult, output_format: Format, explained: str | None) 
         records = _records(result)
         print_recommendations(result, records)
         if explained is not None:
-            say(f"what each neighbour loses: {explained.replace('{rank}', str(records[0]['rank']))}")
+            told = explained.replace(f":{RANK}", f":{records[0]['rank']}", 1)
+            say(f"what each neighbour loses: {told}")
 
 
 def _records(result: SearchResult) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from archsearch.cli.invocation import next_call
 from archsearch.cli.output import (
     changes_line,
     gibibytes,
@@ -38,7 +39,8 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     if setting.changes:
         say(f"set: {changes_line(setting.changes)}")
     if result.study is not None:
-        say(f"from study {result.study.name}, nothing was enumerated again (`archsearch study delete` removes it)")
+        removal = next_call("study", "delete", result.study.name, carried=("--storage",))
+        say(f"from study {result.study.name}, nothing was enumerated again (`{removal}` removes it)")
     say(f"execution: {setting.execution.line()}")
     shown = {str(record["rank"]): record for record in records}
     for beside in beside_records(result).values():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archsearch.cli.completion import complete_family, complete_space
+from archsearch.cli.invocation import next_call
 from archsearch.cli.options import Json, Profiles
 from archsearch.cli.output import note, print_json, print_table
 
@@ -43,7 +44,7 @@ def show(
 
     loaded = load_space(space)
     if json:
-        print_json(loaded.record.model_dump(mode="json"))
+        print_json(loaded.record.model_dump(mode="json"), versioned=False)
     else:
         print(loaded.source_text, end="")
 
@@ -85,7 +86,7 @@ def new(
         print(text, end="")
     else:
         note(f"wrote {output}: {space.size} combinations around {space.record.baseline}")
-        note(f"next: archsearch enumerate {output}")
+        note(f"next: {next_call('enumerate', str(output), carried=('--profiles',))}")
 
 
 class File(StrEnum):
@@ -106,7 +107,8 @@ def schema(
 
     record = _record(of)
     if json:
-        print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()})
+        document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
+        print_json(document, versioned=False)
         return
     columns = ("key", "type", "default", "meaning")
     for section, keys in {f"keys of a {of.value} file": record, **sections_of(record)}.items():

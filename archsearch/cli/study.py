@@ -11,6 +11,7 @@ import typer
 from archsearch.cli.completion import complete_space, complete_study
 from archsearch.cli.execution_options import ExecutionOptions
 from archsearch.cli.groups import grouped, option, said
+from archsearch.cli.invocation import next_call
 from archsearch.cli.options import (
     STORAGE_VARIABLE,
     AllowStudyCode,
@@ -124,6 +125,7 @@ def run(
     """Search a space on a GPU or pool and store the study."""
     from archsearch.api import run_study
     from archsearch.errors import InvalidInputError
+    from archsearch.search.answers.candidates import refuse_infeasible
     from archsearch.search.studies.study import study_record, summarize_study
 
     if overwrite and name is None:
@@ -143,11 +145,12 @@ def run(
         allow_code=allow_code,
     )
     _show(summarize_study(study), json)
+    refuse_infeasible(study, storage)
     enumerated = study_record(study)["strategy"] == "exhaustive" and chosen.objective == "analytic"
     if trials is not None and enumerated:
         note(f"--trials {trials} counts where a space is sampled: this one was enumerated, every architecture of it")
     if not json:
-        note(f"next: archsearch recommend {study.study_name}")
+        note(f"next: {next_call('recommend', study.study_name)}")
 
 
 @app.command("create")
@@ -181,7 +184,8 @@ def create(
     )
     _show(summarize_study(study), json)
     if not json:
-        note(f"next, on each machine: archsearch study worker {study.study_name} --storage ... --seed 1 --until 1000")
+        call = next_call("study", "worker", study.study_name, "--seed", "1", "--until", "1000")
+        note(f"next, in every process with a seed of its own: {call}")
 
 
 @app.command("resume")
@@ -196,10 +200,12 @@ def resume(
 ) -> None:
     """Add architectures to a stored study."""
     from archsearch.api import resume_study
+    from archsearch.search.answers.candidates import refuse_infeasible
     from archsearch.search.studies.study import summarize_study
 
     study = resume_study(name, trials=trials, until=until, storage=storage, allow_code=allow_code)
     _show(summarize_study(study), json)
+    refuse_infeasible(study, storage)
 
 
 @app.command("worker")
@@ -264,7 +270,7 @@ def list_all(storage: Storage = None, json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, storage: Storage = None, json: Json = False) -> None:
+def show(name: Name, storage: Storage = None, json: Json = False, profiles: Profiles = None) -> None:
     """Show what a study searched and found."""
     from archsearch.search.studies.listing import summary_of
 

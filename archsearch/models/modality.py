@@ -11,10 +11,22 @@ from archsearch.arrays import Dim, Floats, Ints, as_float
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.models import blocks
 from archsearch.models.assembly import Assembled
-from archsearch.models.base import Modality
+from archsearch.models.base import Modality, ModelConfig
 from archsearch.workload import Phase, Workload
 
 _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
+
+
+def sizes_read(model: ModelConfig | type[ModelConfig]) -> frozenset[str]:
+    """Sizes of a workload that a family reads, the batch apart; none where a torch module's builder says."""
+    read = set(model.default_sizes)
+    if not read or model.modality is Modality.TRACED:
+        return frozenset()
+    if hasattr(model, "text_seq_len") or "text_seq_len" in getattr(model, "__dataclass_fields__", {}):
+        read.add("seq_len")
+    if "height" in read:
+        read.add("frames")  # an image model says itself that it makes one
+    return frozenset(read)
 
 
 class TextModel(Assembled):

@@ -158,6 +158,7 @@ _FEATURES: dict[str, Callable[[ModelConfig, Workload], Floats]] = {
     "attention_parameters": lambda c, w: attention_parameters(c),
     "mlp_parameters": lambda c, w: mlp_parameters(c),
     "attention_width": lambda c, w: attention_width(c),
+    "head_dim": lambda c, w: attention_width(c) / _size(c, "num_attention_heads"),
     "mlp_to_attention": lambda c, w: mlp_parameters(c) / attention_parameters(c),
     "width_ratio": lambda c, w: _size(c, "hidden_size") / np.sqrt(non_embedding_parameters(c)),
     "aspect_ratio": lambda c, w: _size(c, "hidden_size") / _size(c, "num_layers"),

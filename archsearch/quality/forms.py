@@ -90,6 +90,20 @@ def width_factor(c: Constants, x: Features) -> Floats:
     return 1.0 + c["width_weight"] * hollow(x["hidden_size"] / np.sqrt(weights), c["width_optimum"])
 
 
+def depth_factor(c: Constants, x: Features) -> Floats:
+    """(1 + k ln(L/L*)^2)(1 + m max(0, ln(h/d))^2 + n max(0, ln(d/h))^2): too few or too many layers L, and heads of a
+    width d below or above h."""
+    depth = np.log(x["num_layers"] / c["depth_optimum"])
+    head = np.log(x["head_dim"] / c["head_optimum"])
+    heads = c["head_weight"] * np.maximum(-head, 0.0) ** 2 + c["wide_head_weight"] * np.maximum(head, 0.0) ** 2
+    return (1.0 + c["depth_weight"] * depth**2) * (1.0 + heads)
+
+
+def _depth(c: Constants, x: Features) -> Floats:
+    """Chinchilla's loss of the effective parameters, times the factor of depth and of heads."""
+    return _loss(c, effective_parameters(c, x), x["tokens"]) * depth_factor(c, x)
+
+
 def _shape(c: Constants, x: Features) -> Floats:
     """Chinchilla's loss of the effective parameters, times the conditional law's factor of width."""
     return _loss(c, effective_parameters(c, x), x["tokens"]) * width_factor(c, x)
@@ -125,6 +139,7 @@ def _total(c: Constants, x: Features) -> Floats:
 _LAYERS = ("attention_parameters", "mlp_parameters", "embedding_parameters")
 _LOSS = ("E", "A", "B", "alpha", "beta")
 _WIDTH = ("width_weight", "width_optimum")
+_DEPTH = ("depth_weight", "depth_optimum", "head_optimum", "head_weight", "wide_head_weight")
 FORMS: dict[str, Form] = {
     "chinchilla": Form(_chinchilla, _LOSS, ("parameters", "tokens"), lambda c, x: x["parameters"]),
     "kaplan": Form(
@@ -149,6 +164,12 @@ FORMS: dict[str, Form] = {
         _shape,
         (*_LOSS, *_WIDTH, "attention_share", "substitution"),
         (*_LAYERS, "hidden_size", "tokens"),
+        effective_parameters,
+    ),
+    "depth": Form(
+        _depth,
+        (*_LOSS, *_DEPTH, "attention_share", "substitution"),
+        (*_LAYERS, "num_layers", "head_dim", "tokens"),
         effective_parameters,
     ),
     "power": Form(_power, ("intercept",), (), lambda c, x: x["parameters"], open=True),

@@ -46,7 +46,7 @@ class Table(Record):
 class LawRecord(Record):
     """One entry of ``laws*.yaml``. ``families`` names families, or modalities that stand for all their families."""
 
-    form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "power", "crossed", "compute"]
+    form: Literal["chinchilla", "kaplan", "aspect", "conditional", "shape", "depth", "power", "crossed", "compute"]
     metric: str
     unit: str
     families: tuple[str, ...]

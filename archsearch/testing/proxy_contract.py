@@ -35,6 +35,7 @@ TYPICAL: Mapping[str, float] = {
     "aspect_ratio": 40.0,
     "num_layers": 24.0,
     "hidden_size": 1024.0,
+    "head_dim": 64.0,
     "queries_per_kv": 1.0,
     "tokens": 1e10,
     "flops": 5e10,

@@ -30,6 +30,7 @@ from archsearch.models.huggingface.classes.format import (
     Format,
     Values,
 )
+from archsearch.models.huggingface.json_kinds import check_kinds, shown
 
 OURS = "_archsearch"
 """Key of a written ``config.json`` with what the class's own keys do not tell; libraries pass over private keys."""
@@ -76,7 +77,7 @@ def from_hf_dict(values: Values, where: str = "config") -> ModelConfig:
     if kind is None:
         raise InvalidInputError(f"{where}: names neither model_type nor _class_name, so it is no Hugging Face config")
     if not isinstance(kind, str):
-        raise InvalidInputError(f"{where}: model_type must be a text, not {kind!r}")
+        raise InvalidInputError(f"{where}: model_type must be a text, not {shown(kind)}")
     if kind not in formats():
         raise UnknownNameError("model_type", str(kind), formats(), hint=f"(in {where})")
     layout = formats()[kind]
@@ -90,6 +91,7 @@ def from_hf_dict(values: Values, where: str = "config") -> ModelConfig:
         value = values.get(key)
         result[ours] = default if value is None else value
     _complete(result, where)
+    check_kinds(values, result, layout, where)
     layout.complete(result, values, where)
     result |= _untold(values, layout, where)
     try:
@@ -172,7 +174,7 @@ def _untold(values: Values, layout: Format[Any], where: str) -> Fields:
     config = ours.get("config", {}) if isinstance(ours, dict) else None
     if not isinstance(config, dict) or not set(config) <= set(layout.unwritten):
         raise InvalidInputError(
-            f"{where}: {OURS}.config may hold {', '.join(layout.unwritten) or 'nothing'}, not {json.dumps(config)[:80]}"
+            f"{where}: {OURS}.config may hold {', '.join(layout.unwritten) or 'nothing'}, not {shown(config)}"
         )
     return config
 
@@ -193,9 +195,9 @@ def _refuse_unknown(values: Values, layout: Format[Any], where: str) -> None:
         if key in layout.legal:
             if value not in layout.legal[key]:
                 legal = " or ".join(json.dumps(v) for v in layout.legal[key])
-                wrong.append(f"{key}={json.dumps(value)[:60]} is not supported, only {legal}")
+                wrong.append(f"{key}={shown(value)} is not supported, only {legal}")
         elif value and key not in expected:
-            wrong.append(f"{key}={json.dumps(value)[:60]} is not supported; remove it if it changes no dimension")
+            wrong.append(f"{key}={shown(value)} is not supported; remove it if it changes no dimension")
     if wrong:
         raise UnsupportedError(f"{where}: {'; '.join(wrong)}")
 
@@ -203,18 +205,19 @@ def _refuse_unknown(values: Values, layout: Format[Any], where: str) -> None:
 def _head_fields(values: Values, layout: Format[Any], where: str) -> Mapping[str, object]:
     names = values.get("architectures") or [None]
     name = names[0] if isinstance(names, list) else names
-    if name not in layout.heads:
+    if not isinstance(name, str | None) or name not in layout.heads:
         heads = ", ".join(str(k) for k in layout.heads if k)
-        raise UnsupportedError(f"{where}: architectures={json.dumps(names)} is not supported, only {heads}")
+        raise UnsupportedError(f"{where}: architectures={shown(names)} is not supported, only {heads}")
     return layout.heads[name]
 
 
 def _complete(result: Fields, where: str) -> None:
     """What one key alone does not say, in all transformers configs alike."""
     if "activation" in result:
-        if result["activation"] not in ACTIVATION_OF:
+        activation = result["activation"]
+        if not isinstance(activation, str) or activation not in ACTIVATION_OF:
             names = ", ".join(ACTIVATION_OF)
-            raise UnsupportedError(f"{where}: activation {result['activation']!r} is not supported, only {names}")
+            raise UnsupportedError(f"{where}: activation {shown(activation)} is not supported, only {names}")
         result["activation"] = ACTIVATION_OF[result["activation"]]
     if result.get("num_key_value_heads", 1) is None:
         result["num_key_value_heads"] = result["num_attention_heads"]

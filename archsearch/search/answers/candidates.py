@@ -25,7 +25,7 @@ from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
 from archsearch.search.space.checks import PARAMETERS, condition_names
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
-from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.storage import load_study, study_call, study_names
 from archsearch.search.studies.study import ENUMERABLE_CELLS
 from archsearch.search.studies.study_contents import study_evaluator, study_fidelity, study_record, study_result
 from archsearch.search.studies.trial_table import trial_table
@@ -221,7 +221,7 @@ def gather_candidates(
         if fronts is not None:
             return Candidates(fronts, with_own_fronts(pricer, progress=progress), exact=True)
         return _from_space(pricer.space, pricer, limits, progress)
-    return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits)
+    return _from_trials(resolved, with_own_fronts(pricer, progress=progress), limits, storage)
 
 
 def _answering_study(space: SearchSpace, hardware: Hardware | None, storage: str | None) -> optuna.Study | None:
@@ -303,16 +303,29 @@ def _from_space(
     return Candidates(result.with_frame(frame), swept.evaluator, exact=True)
 
 
-def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits) -> Candidates:
+def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits, storage: str | None) -> Candidates:
     result = study_result(study)
     frame = result.frame
     if frame.empty:
-        raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with `study resume`")
-    misses = _stored_misses(study, frame, result.setting.objectives) | _limit_misses(limits, evaluator, frame)
+        call = study_call(f"resume {study.study_name}", storage)
+        raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with {call}")
+    misses = _stored_misses(study, result) | _limit_misses(limits, evaluator, frame)
     worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
     if not (worst <= 0).any():
         raise ArchSearchError(why_no_trial(study.study_name, misses, frame, evaluator))
     return Candidates(result.with_frame(frame[worst <= 0].reset_index(drop=True)), evaluator, exact=False)
+
+
+def refuse_infeasible(study: optuna.Study, storage: str | None) -> None:
+    """Say what binds where trials of a study are finished and none is feasible.
+
+    Raises:
+        ArchSearchError: none is; the text names the binding limit and the nearest architecture.
+    """
+    result = study_result(study)
+    if len(result) and not result.frame["feasible"].any():
+        misses = _stored_misses(study, result)
+        raise ArchSearchError(why_no_trial(study.study_name, misses, result.frame, study_evaluator(study, storage)))
 
 
 def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> dict[str, ArrayLike]:
@@ -342,7 +355,7 @@ def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> 
     return misses
 
 
-def _stored_misses(study: optuna.Study, frame: pd.DataFrame, objectives: Mapping[str, float]) -> dict[str, ArrayLike]:
-    """Misses [N] of the study's own limits, as its trials keep them; one column where they keep no names."""
-    misses: dict[str, ArrayLike] = dict(trial_table(study, objectives).constraints)
-    return misses or {"the study's budget": frame["violation"].to_numpy(float)}
+def _stored_misses(study: optuna.Study, result: SearchResult) -> dict[str, ArrayLike]:
+    """Misses [N] of the study's own limits by the rows of its table; one column where its trials keep no names."""
+    misses: dict[str, ArrayLike] = dict(trial_table(study, result.setting.objectives).constraints)
+    return misses or {"the study's budget": result.frame["violation"].to_numpy(float)}

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 HIDDEN = ("tokens", "latency_worst", "latency_weighted", "latency_fleet")
 """Columns that a table leaves out: throughput's views say the same. What is an objective is always shown."""
 
+WHOLE = ("parameters", "memory_bytes")
+"""Columns that count."""
+
 
 def columns_result(evaluator: Evaluator, columns: Columns) -> SearchResult:
     """A table from metric columns [N], with what its rows have in common."""
@@ -38,12 +41,14 @@ def columns_result(evaluator: Evaluator, columns: Columns) -> SearchResult:
     shown = {name: value for name, value in columns.items() if name not in hidden}
     for gpu in evaluator.pool.gpus:
         shown[per_gpu_column("memory_share", gpu.id)] = columns["memory_bytes"] / gpu.available_bytes
-    frame = pd.DataFrame(shown)
-    for name in ("parameters", "flops", "memory_bytes"):
-        frame[name] = np.rint(frame[name]).astype("int64") if name != "flops" else frame[name]
-    frame = with_named_layouts(frame)
+    frame = with_named_layouts(with_whole_counts(pd.DataFrame(shown)))
     frame["proxy"] = evaluator.proxy.name
     return SearchResult(frame, setting_of(evaluator))
+
+
+def with_whole_counts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Parameters and bytes as whole numbers, which columns of metrics and stored trials have as floats."""
+    return frame.assign(**{name: np.rint(frame[name]).astype("int64") for name in WHOLE if name in frame})
 
 
 def with_named_layouts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -38,10 +38,10 @@ class Student:
     what is better."""
 
     config: dict[str, Any]
-    parameters: float
+    parameters: int
     latency_s: float
     quality: float
-    teacher_parameters: float
+    teacher_parameters: int
     teacher_latency_s: float
     teacher_quality: float
     proxy: str
@@ -77,10 +77,10 @@ def find_student(plan: Plan, gpu: GpuSpec, share: float) -> Student:
     names = {f.name for f in fields(plan.pipeline.transformer)}
     return Student(
         config={"family": plan.pipeline.transformer.family} | {k: v for k, v in chosen.items() if k in names},
-        parameters=float(best["parameters"]),
+        parameters=int(best["parameters"]),
         latency_s=float(best[latency]),
         quality=float(best["quality"]),
-        teacher_parameters=float(teacher["parameters"][0]),
+        teacher_parameters=int(teacher["parameters"][0]),
         teacher_latency_s=teacher_s,
         teacher_quality=float(teacher["quality"][0]),
         proxy=evaluator.proxy.name,

@@ -8,6 +8,7 @@ leaves ``range`` and ``step`` and the other way round, and null takes a key away
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
@@ -39,11 +40,19 @@ def parse_changes(texts: Sequence[str]) -> dict[str, object]:
         if key in changes:
             raise InvalidInputError(f"{{set}} {key}: given twice", field="set")
         try:
-            changes[key] = load_text(value)
+            changes[key] = _number(load_text(value))
         except ValueError as error:
             reason = " ".join(str(error).split())
             raise InvalidInputError(f"{{set}} {key}: {value!r} is not YAML: {reason}", field="set") from None
     return changes
+
+
+_POWER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+def _number(value: object) -> object:
+    """A number such as 1e12, which YAML takes for a text."""
+    return float(value) if isinstance(value, str) and _POWER.fullmatch(value) else value
 
 
 def changed_record(content: Content, changes: Mapping[str, object]) -> tuple[SpaceRecord, Content]:

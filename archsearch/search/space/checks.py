@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.models.base import ModelConfig
 from archsearch.models.field_types import HasFields, all_fields_of, field_types, missing_fields
+from archsearch.models.modality import sizes_read
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.schema import SpaceRecord
+from archsearch.workload import SIZES
 from archsearch.yaml_records import Location, line_of_text
 
 WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
@@ -94,6 +97,16 @@ def _kind_problems(record: SpaceRecord, config_class: type[HasFields]) -> Iterat
             if bad:
                 value, told = bad[0]
                 yield SpaceProblem((*section, name), InvalidInputError(f"must be {told}, not {value!r}"))
+
+
+def size_problems(record: SpaceRecord, config_class: type[ModelConfig]) -> Iterator[SpaceProblem]:
+    """Sizes of the workload that nothing of the family reads; what a pipeline's parts read is the pipeline's to say."""
+    read = sizes_read(config_class) if record.pipeline is None else frozenset()
+    listed = ", ".join(name for name in SIZES if name in read)
+    for name in SIZES:
+        if read and name not in {*read, "batch_size"} and getattr(record.workload, name) is not None:
+            text = f"has no effect on family {record.family}, which has {listed}: leave it out"
+            yield SpaceProblem(("workload", name), InvalidInputError(text))
 
 
 def width_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:

@@ -118,6 +118,7 @@ class SpaceRecord(Record):
     distillation: Distillation | None = Field(default=None, description="of pipelines: what distilling the steps takes")
     objectives: tuple[Objective, ...] = Field(
         default=(Objective(metric="quality"), Objective(metric="throughput")),
+        min_length=1,
         description="what is optimised; quality and throughput unless said",
     )
     prefer: Preference = Field(default="knee", description="what ranks first on the front")

@@ -35,6 +35,7 @@ from archsearch.search.space.checks import (
     expression_problems,
     field_problems,
     refuse,
+    size_problems,
     width_problems,
 )
 from archsearch.search.space.expressions import Expression
@@ -303,7 +304,7 @@ class SearchSpace:
             return refuse([*problems, SpaceProblem((at,), error)], self.origin, text)
         problems += field_problems(self.record, self.family, family)
         if self.record.builder is None:
-            problems += width_problems(self.record)
+            problems += [*width_problems(self.record), *size_problems(self.record, family)]
         refuse(problems, self.origin, text)
         if self.record.builder is None:
             self.build(self.field_values(self.decode(np.zeros(1, dtype=np.int64))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from archsearch.errors import ArchSearchError
 from archsearch.search.studies.kept_tables import KeptStudy, kept_studies
 from archsearch.search.studies.places import RECORD, default_storage_url
-from archsearch.search.studies.storage import load_study, study_names
+from archsearch.search.studies.storage import load_study, study_call, study_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
         reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
         return dict.fromkeys(LISTED) | {
             "name": name,
-            "problem": f"cannot be read ({reason}); `archsearch study delete`",
+            "problem": f"cannot be read ({reason}); {study_call(f'delete {name}', storage)}",
         }
 
 

@@ -12,6 +12,7 @@ times. Passwords in URLs stay out of every message (``shown``).
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from archsearch.search.studies.places import artifacts_dir, default_storage_url,
 if TYPE_CHECKING:
     import optuna
 
+JOURNALS, DATABASES = (".journal", ".log"), (".db", ".sqlite", ".sqlite3")
+"""Suffixes of storages that are files."""
 HEARTBEAT_S = 30
 GRACE_S = 120
 MAX_RETRIES = 3
@@ -66,17 +69,27 @@ def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.stor
             return _open_proxy(place)
         if "://" in place:
             return _open_database(place)
-        path = Path(place).expanduser()
+        path = _storage_path(place)
         if not create and not path.exists():
             raise UnknownNameError("study", name, study_names(storage), hint=f"(looked in {place})")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in (".journal", ".log"):
+        if path.suffix in JOURNALS:
             from archsearch.search.studies.lazy_journal import LazyJournal
 
             return LazyJournal(path)
-        if path.suffix not in (".db", ".sqlite", ".sqlite3"):
-            raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
         return _open_database(f"sqlite:///{path}")
+
+
+def _storage_path(place: str) -> Path:
+    """The file of a storage that is no URL.
+
+    Raises:
+        InvalidInputError: its suffix says no kind of storage.
+    """
+    path = Path(place).expanduser()
+    if path.suffix not in (*JOURNALS, *DATABASES):
+        raise InvalidInputError(f"storage {shown(place)!r}: give a URL, or a path ending in .journal or .db")
+    return path
 
 
 def _open_database(url: str) -> optuna.storages.BaseStorage:
@@ -154,6 +167,11 @@ def serve_proxy(storage: str, host: str, port: int) -> None:
             raise InvalidInputError(f"cannot listen on {host}:{port}: {error}") from None
 
 
+def study_call(words: str, storage: str | None) -> str:
+    """A call about stored studies as a text names it, with where they lie unless that is the default."""
+    return f"`archsearch study {words}{f' --storage {shlex.quote(shown(storage))}' if storage else ''}`"
+
+
 def shown(place: str) -> str:
     """A storage's name without its password."""
     for pattern in (_QUERY_PASSWORD, _PASSWORD):
@@ -201,8 +219,7 @@ def study_names(storage: str | None = None) -> list[str]:
         return sorted(path.stem for path in studies_dir().glob("*.journal"))
     import optuna
 
-    path = Path(storage).expanduser()
-    if "://" not in storage and not path.exists():
+    if "://" not in storage and not _storage_path(storage).exists():
         return []
     with storage_errors(storage):
         return sorted(optuna.get_all_study_names(open_storage(storage, "any", create=False)))
@@ -230,7 +247,8 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
     except KeyError:  # a journal without records, or with others
         raise InvalidInputError(
-            f"study {name!r}: its storage holds no study (empty or broken); `archsearch study delete {name}` removes it"
+            f"study {name!r}: its storage holds no study (empty or broken); {study_call(f'delete {name}', storage)} "
+            "removes it"
         ) from None
 
 
@@ -243,7 +261,7 @@ def require_study(name: str, storage: str | None) -> None:
     names = study_names(storage)
     if name not in names:
         where = shown(storage) if storage else str(studies_dir())
-        raise UnknownNameError("study", name, names, hint=f"(in {where}; `archsearch study list` shows all)")
+        raise UnknownNameError("study", name, names, hint=f"(in {where}; {study_call('list', storage)} shows all)")
 
 
 def delete_study(name: str, storage: str | None = None) -> None:

@@ -39,6 +39,7 @@ from archsearch.search.studies.storage import (
     load_study,
     open_storage,
     storage_errors,
+    study_call,
     study_names,
 )
 from archsearch.search.studies.study_contents import (
@@ -115,13 +116,7 @@ def create_study(
     signs = (fidelity or Fidelity()).objectives(pricer)
     record = _record(pricer, chosen, seed, fidelity or Fidelity())  # what cannot be priced fails before a study is made
     label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
-    if name and name in study_names(storage):
-        if not overwrite:
-            raise InvalidInputError(
-                f"study {name!r} exists; continue it with `archsearch study resume {name}`, choose another {{name}}, "
-                "or replace it with {overwrite}",
-                field=("name", "overwrite"),
-            )
+    if name and _is_there(name, storage, overwrite):
         delete_study(name, storage)
     place = open_storage(storage, label, create=True)
     with storage_errors(storage), warnings.catch_warnings():
@@ -130,6 +125,23 @@ def create_study(
         study.set_metric_names(list(signs))
         study.set_user_attr(RECORD, record)
     return study
+
+
+def _is_there(name: str, storage: str | None, overwrite: bool) -> bool:
+    """Whether a study of that name is stored.
+
+    Raises:
+        InvalidInputError: it is, and nothing may be overwritten.
+    """
+    there = check_name(name) in study_names(storage)
+    if there and not overwrite:
+        raise InvalidInputError(
+            f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, "
+            "choose another {name}, "
+            "or replace it with {overwrite}",
+            field=("name", "overwrite"),
+        )
+    return there
 
 
 @with_leave
@@ -169,10 +181,13 @@ def run_study(
     _refuse_idle(loaded, strategy, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
     kept: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
-    study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     ways: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
+    swept: Sweep | None = None
+    if name and _is_there(name, storage, overwrite) and _enumerated(loaded, strategy, fidelity or Fidelity()):
+        swept = _swept(pricer, seed, progress, scheduler)  # the old study stays until there is what replaces it
+    study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     try:
-        _continue(study, pricer, storage, seed=seed, trials=wanted, **ways)
+        _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
     except Exception:
         if not study.get_trials(deepcopy=False):
             delete_study(study.study_name, storage)
@@ -193,10 +208,26 @@ def _refuse_idle(space: SearchSpace, strategy: str, scheduler: str | None, fidel
     Raises:
         InvalidInputError: with what to do.
     """
-    enumerated = fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
-    if scheduler is not None and not enumerated:
+    if scheduler is not None and not _enumerated(space, strategy, fidelity):
         text = "{scheduler} spreads an enumeration; this study samples its space: leave it out"
         raise InvalidInputError(text, field="scheduler")
+
+
+def _enumerated(space: SearchSpace, strategy: str, fidelity: Fidelity) -> bool:
+    return fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
+
+
+def _swept(evaluator: Evaluator, seed: int, progress: bool, scheduler: str | None) -> Sweep:
+    """The whole space with the sample that a study keeps.
+
+    Raises:
+        ArchSearchError: nothing is valid.
+    """
+    sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
+    swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
+    if not swept.valid:
+        raise ArchSearchError(swept.excluded())
+    return swept
 
 
 @with_leave
@@ -247,6 +278,7 @@ def _continue(
     until: int | None = None,
     scheduler: str | None = None,
     allow_code: bool = False,
+    swept: Sweep | None = None,
 ) -> None:
     fidelity = study_fidelity(study)
     if fidelity.objective != "analytic":
@@ -258,11 +290,7 @@ def _continue(
         if strategy != "exhaustive":
             _sample(study, evaluator, strategy, seed, trials, progress, until)
             return
-        sample: dict[str, Any] = {"sample": SAMPLE_ROWS, "seed": seed}
-        swept = sweep(evaluator.space, progress=progress, evaluator=evaluator, scheduler=scheduler, **sample)
-        if not swept.valid:
-            raise ArchSearchError(swept.excluded())
-        _store_sweep(study, swept, storage, progress)
+        _store_sweep(study, swept or _swept(evaluator, seed, progress, scheduler), storage, progress)
 
 
 def _strategy(strategy: str, space: SearchSpace) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError
-from archsearch.hardware import GpuPool
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.hardware import GpuPool, load_gpu
+from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import with_named_layouts
+from archsearch.search.evaluate.frames import with_named_layouts, with_whole_counts
 from archsearch.search.evaluate.result import SearchResult, StoredStudy
 from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
@@ -78,12 +80,21 @@ def study_result(study: optuna.Study, *, front_only: bool = False) -> SearchResu
     result = SearchResult(frame, setting, study=StoredStudy(study.study_name, record.get("baseline")))
     if frame.empty:
         return result
-    frame = with_named_layouts(frame)
+    frame = with_named_layouts(with_whole_counts(frame)).assign(**_memory_shares(frame, setting))
     points = np.stack([sign * frame[name].to_numpy(float) for name, sign in setting.objectives.items()], axis=1)
     feasible = frame["violation"] <= 0
     points[~feasible.to_numpy()] = np.nan
     frame = frame.assign(proxy=record["proxy"], feasible=feasible, on_front=non_dominated(points))
     return result.with_frame(frame[frame["on_front"]].reset_index(drop=True) if front_only else frame)
+
+
+def _memory_shares(frame: pd.DataFrame, setting: Setting) -> dict[str, pd.Series]:
+    """Columns of the share of each GPU's memory, which trials do not store; without a GPU whose profile is not here."""
+    shares = {}
+    for gpu_id in setting.pool.ids:
+        with suppress(UnknownNameError):
+            shares[per_gpu_column("memory_share", gpu_id)] = frame["memory_bytes"] / load_gpu(gpu_id).available_bytes
+    return shares
 
 
 def summarize_study(study: optuna.Study) -> dict[str, Any]:

@@ -12,8 +12,12 @@ from archsearch.models.huggingface.classes.format import Document, Fields, Forma
 
 _RESIDUAL, _ATTENDING = "ResBlock", "EfficientViTBlock"
 _DOWNSAMPLING = {"conv": "Conv", "pixel_unshuffle": "pixel_unshuffle"}
-_PAIRED = ("block_types", "block_out_channels", "qkv_multiscales")
-"""Keys that the encoder and the decoder have each, and must agree on."""
+_PAIRED = {
+    "block_types": str | tuple[str, ...],
+    "block_out_channels": tuple[int, ...],
+    "qkv_multiscales": tuple[tuple[int, ...], ...],
+}
+"""Keys that the encoder and the decoder have each, and must agree on, with their kinds."""
 
 
 def _refuse(where: str, key: str, value: object, only: str) -> None:
@@ -97,10 +101,11 @@ FORMATS = {
             "upsample_block_type": ("upsample_block_type", "pixel_shuffle"),
         },
         legal={"encoder_out_shortcut": (True,), "decoder_in_shortcut": (True,), "decoder_conv_act_fn": ("relu",)},
-        examined=(
-            *(f"{half}_{key}" for half in ("encoder", "decoder") for key in _PAIRED),
-            *("decoder_norm_types", "decoder_act_fns", "downsample_block_type"),
-        ),
+        examined={
+            **{f"{half}_{key}": kind for half in ("encoder", "decoder") for key, kind in _PAIRED.items()},
+            **dict.fromkeys(("decoder_norm_types", "decoder_act_fns"), str | tuple[str, ...]),
+            "downsample_block_type": str,
+        },
         immaterial=("scaling_factor",),
         complete=_complete,
         finish=_finish,

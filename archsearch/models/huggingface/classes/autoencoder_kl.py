@@ -35,7 +35,7 @@ FORMATS = {
             "mid_block_add_attention": ("mid_block_add_attention", True),
         },
         legal={"act_fn": ("silu", "swish")},
-        examined=tuple(_BLOCKS),
+        examined=dict.fromkeys(_BLOCKS, tuple[str, ...]),
         immaterial=("scaling_factor", "shift_factor", "latents_mean", "latents_std", "force_upcast"),
         complete=_complete,
         finish=_finish,

@@ -26,7 +26,7 @@ FORMATS = {
             "max_position_embeddings": ("max_position_embeddings", 77),
             "activation": ("hidden_act", "quick_gelu"),
         },
-        examined=("projection_dim",),
+        examined={"projection_dim": int},
         immaterial=("initializer_factor",),
         heads={"CLIPTextModelWithProjection": {}, "CLIPTextModel": {}, None: {}},
         library="transformers",

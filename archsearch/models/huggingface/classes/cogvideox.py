@@ -66,7 +66,7 @@ FORMATS = {
             "norm_elementwise_affine": (True,),
             "use_learned_positional_embeddings": (False,),
         },
-        examined=("patch_size_t", "patch_bias"),
+        examined={"patch_size_t": int, "patch_bias": bool},
         immaterial=(
             *("flip_sin_to_cos", "freq_shift", "sample_width", "sample_height", "sample_frames"),
             *("spatial_interpolation_scale", "temporal_interpolation_scale"),

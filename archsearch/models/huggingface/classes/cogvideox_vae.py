@@ -35,7 +35,7 @@ FORMATS = {
             "out_channels": ("out_channels", 3),
         },
         legal={"act_fn": ("silu",), "use_quant_conv": (False,), "use_post_quant_conv": (False,)},
-        examined=tuple(_BLOCKS),
+        examined=dict.fromkeys(_BLOCKS, tuple[str, ...]),
         immaterial=(
             *("norm_eps", "sample_height", "sample_width", "scaling_factor", "shift_factor", "latents_mean"),
             *("latents_std", "force_upcast", "invert_scale_latents"),

@@ -35,7 +35,12 @@ _GLU_STYLE = {
     "scaled_queries": False,
     "mlp_bias": False,
 }
-_WINDOW_KEYS = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
+_WINDOW_KEYS = {
+    "sliding_window": int,
+    "use_sliding_window": bool,
+    "max_window_layers": int,
+    "layer_types": tuple[str, ...],
+}
 _ROUTER_KEYS = ("router_aux_loss_coef", "output_router_logits", "router_jitter_noise")
 _FULL, _LOCAL = "full_attention", "sliding_attention"
 
@@ -180,7 +185,7 @@ _GEMMA2 = replace(
     options={**_GEMMA.options, "activation": ("hidden_activation", "gelu_pytorch_tanh")},
     constants=without({**_GEMMA.constants, "post_norms": True}, *GLOBAL, "logit_softcap"),
     immaterial=("hidden_act", "query_pre_attn_scalar", "attn_logit_softcapping", "cache_implementation"),
-    examined=("sliding_window", "layer_types", "final_logit_softcapping"),
+    examined={"sliding_window": int, "layer_types": tuple[str, ...], "final_logit_softcapping": float},
     heads=heads("Gemma2"),
     complete=_complete_gemma2,
     finish=_finish_gemma2,
@@ -215,7 +220,7 @@ FORMATS = {
         _BASE,
         options=_LLAMA,
         constants={**_GLU_STYLE, **ONE_KIND, "attention_bias": False},
-        examined=("sliding_window",),
+        examined={"sliding_window": int},
         heads=heads("Mistral"),
         complete=_complete_mistral,
         finish=_finish_mistral,
@@ -227,7 +232,7 @@ FORMATS = {
     "gemma3_text": replace(
         _GEMMA2,
         constants={**_GEMMA2.constants, "qk_norm": True},
-        examined=(*_GEMMA2.examined, "sliding_window_pattern", "_sliding_window_pattern"),
+        examined={**_GEMMA2.examined, "sliding_window_pattern": int, "_sliding_window_pattern": int},
         immaterial=(*_GEMMA2.immaterial, "rope_local_base_freq"),
         heads={"Gemma3ForCausalLM": {"lm_head": True}, "Gemma3TextModel": {"lm_head": False}, None: {"lm_head": True}},
         complete=_complete_gemma3,
@@ -247,7 +252,7 @@ FORMATS = {
             "norm_topk_prob": True,
         },
         immaterial=_ROUTER_KEYS,
-        examined=("sliding_window",),
+        examined={"sliding_window": int},
         heads=heads("Mixtral"),
         complete=_complete_mixtral,
         obstacles=_obstacles_mixtral,
@@ -275,7 +280,7 @@ FORMATS = {
         options={**_QWEN3.options, "head_dim": ("head_dim", None), **_EXPERTS, "num_experts": ("num_experts", 128)},
         constants={**without(_GLU_STYLE, *DENSE), **ONE_KIND, "shared_expert_intermediate_size": 0, "qk_norm": True},
         legal=_SPARSE,
-        examined=(*_WINDOW_KEYS, "num_local_experts"),
+        examined={**_WINDOW_KEYS, "num_local_experts": int},
         immaterial=_ROUTER_KEYS,
         heads=heads("Qwen3Moe"),
         complete=_complete_qwen3_moe,

@@ -105,7 +105,7 @@ FORMATS = {
             "sparse_prediction": (False,),
             "position_embedding_type": ("absolute",),  # written by early releases, which used it for nothing
         },
-        examined=("layer_types", "attention_bias", "norm_bias", "classifier_bias", "classifier_activation"),
+        examined={"layer_types": tuple[str, ...], **dict.fromkeys(_BIASES, bool), "classifier_activation": str},
         heads={"ModernBertModel": {"mlm_head": False}, "ModernBertForMaskedLM": {"mlm_head": True}, None: {}},
         library="transformers",
         complete=_complete_modernbert,

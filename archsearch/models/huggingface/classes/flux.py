@@ -59,7 +59,7 @@ FORMATS = {
         unwritten=("vae_scale_factor", "patch_size", "text_seq_len", "reference_images"),
         legal={"patch_size": (1,)},
         written={"patch_size": 1},
-        examined=("axes_dims_rope",),
+        examined={"axes_dims_rope": tuple[int, ...]},
         complete=_complete,
         finish=_finish,
     ),

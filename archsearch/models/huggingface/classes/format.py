@@ -64,8 +64,8 @@ class Format(Generic[Config]):
     ``sizes`` and ``options`` map our field to the file's key; sizes must be there, options default to their second
     item. ``constants`` are our fields that the class implies; a config must hold them to be written, save those in
     ``unwritten``, which no file tells. ``legal`` lists keys that may only hold these values, of which an absent key
-    means the first; ``written`` are keys that every written file gets; ``examined`` are keys that ``complete`` reads,
-    ``immaterial`` keys of this class that change no dimension.
+    means the first; ``written`` are keys that every written file gets; ``examined`` are keys that ``complete`` reads
+    with the type of each (``tuple[int, ...]`` is a list), ``immaterial`` keys of this class that change no dimension.
     ``heads`` maps class names in ``architectures`` to further fields; None is for files without any.
 
     ``inputs(call)`` are what one call of the class takes. ``complete(fields, values, where)`` fills in or refuses what
@@ -80,7 +80,7 @@ class Format(Generic[Config]):
     unwritten: tuple[str, ...] = ()
     legal: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     written: Mapping[str, object] = field(default_factory=dict)
-    examined: tuple[str, ...] = ()
+    examined: Mapping[str, object] = field(default_factory=dict)
     immaterial: tuple[str, ...] = ()
     heads: Mapping[str | None, Mapping[str, object]] = field(default_factory=lambda: {None: {}})
     library: str = "diffusers"

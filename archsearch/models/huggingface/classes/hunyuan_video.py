@@ -54,7 +54,7 @@ FORMATS = {
         constants={"vae_scale_factor": 8, "vae_temporal_factor": 4, "text_seq_len": 256},
         unwritten=("vae_scale_factor", "vae_temporal_factor", "text_seq_len"),
         legal={"mlp_ratio": (4.0, 4), "qk_norm": ("rms_norm",), "image_condition_type": (None,)},
-        examined=("rope_axes_dim",),
+        examined={"rope_axes_dim": tuple[int, ...]},
         complete=_complete,
         finish=_finish,
     ),

@@ -36,7 +36,7 @@ FORMATS = {
             "out_channels": ("out_channels", 3),
         },
         legal={"act_fn": ("silu", "swish"), "temporal_compression_ratio": (4,)},
-        examined=tuple(_BLOCKS),
+        examined=dict.fromkeys(_BLOCKS, tuple[str, ...]),
         immaterial=("scaling_factor",),
         complete=_complete,
         finish=_finish,

@@ -58,7 +58,7 @@ FORMATS = {
             "attention_bias": (True,),
             "attention_out_bias": (True,),
         },
-        examined=("cross_attention_dim",),
+        examined={"cross_attention_dim": int},
         complete=_complete,
         finish=_finish,
     ),

@@ -53,7 +53,7 @@ FORMATS = {
             "out_channels": ("out_channels", 3),
         },
         legal={"patch_size_t": (1,), "encoder_causal": (True,), "decoder_causal": (False,)},
-        examined=tuple(_BLOCKS),
+        examined=dict.fromkeys(_BLOCKS, tuple[str, ...]),
         immaterial=("resnet_norm_eps", "scaling_factor", "spatial_compression_ratio", "temporal_compression_ratio"),
         complete=_complete,
         finish=_finish,

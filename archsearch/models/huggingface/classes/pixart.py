@@ -59,7 +59,7 @@ FORMATS = {
             "upcast_attention": (False,),
             "attention_type": ("default",),
         },
-        examined=("cross_attention_dim",),
+        examined={"cross_attention_dim": int},
         immaterial=("num_embeds_ada_norm", "interpolation_scale"),
         complete=_complete,
         finish=_finish,

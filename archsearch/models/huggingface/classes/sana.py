@@ -63,7 +63,7 @@ FORMATS = {
             "guidance_embeds": (False,),
             "interpolation_scale": (None,),
         },
-        examined=("mlp_ratio", "cross_attention_head_dim", "cross_attention_dim"),
+        examined={"mlp_ratio": float, "cross_attention_head_dim": int, "cross_attention_dim": int},
         immaterial=("guidance_embeds_scale", "timestep_scale"),
         complete=_complete,
         finish=_finish,

@@ -64,7 +64,7 @@ FORMATS = {
         },
         constants={"text_seq_len": 333, "vae_scale_factor": 8},
         unwritten=("text_seq_len", "vae_scale_factor"),
-        examined=("caption_projection_dim", "qk_norm", "dual_attention_layers"),
+        examined={"caption_projection_dim": int, "qk_norm": str, "dual_attention_layers": tuple[int, ...]},
         complete=_complete,
         finish=_finish,
     ),

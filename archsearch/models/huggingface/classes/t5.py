@@ -44,7 +44,7 @@ _T5 = Format(
         "relative_attention_num_buckets": ("relative_attention_num_buckets", 32),
     },
     constants={"shared_bias": True},
-    examined=("feed_forward_proj",),
+    examined={"feed_forward_proj": str},
     immaterial=(
         *("relative_attention_max_distance", "num_decoder_layers", "is_encoder_decoder", "n_positions"),
         *("dense_act_fn", "is_gated_act", "initializer_factor", "dropout_rate", "output_past", "classifier_dropout"),

@@ -62,7 +62,7 @@ FORMATS = {
             "qk_norm": ("rms_norm_across_heads",),
             "pos_embed_seq_len": (None,),
         },
-        examined=("patch_size", "added_kv_proj_dim"),
+        examined={"patch_size": tuple[int, ...], "added_kv_proj_dim": int},
         immaterial=("eps", "rope_max_seq_len", "window_size", "add_img_emb"),
         complete=_complete,
         finish=_finish,

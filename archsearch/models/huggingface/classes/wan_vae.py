@@ -38,7 +38,7 @@ FORMATS = {
             "is_residual": (False,),
             "patch_size": (None,),
         },
-        examined=("decoder_base_dim",),
+        examined={"decoder_base_dim": int},
         immaterial=("latents_mean", "latents_std", "scale_factor_temporal", "scale_factor_spatial", "dropout"),
         complete=_complete,
         finish=_finish,
