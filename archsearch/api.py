@@ -150,6 +150,7 @@ def enumerate_space(
     progress: bool = False,
     scheduler: str | None = None,
     set: Mapping[str, object] | None = None,
+    long: bool = False,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a search space on a GPU or pool: every architecture is evaluated.
@@ -162,6 +163,7 @@ def enumerate_space(
         scheduler: the address of a Dask scheduler whose workers do the work (``tcp://HOST:PORT``).
         set: keys of the space's file set to other values, ``{"workload.batch_size": 8}``, dotted; a name set in
             ``fixed``, ``dimensions`` or ``derived`` leaves the other two.
+        long: enumerate it although that takes over an hour, which is refused else.
         allow_code: let the code that the space names run.
 
     Returns:
@@ -172,7 +174,7 @@ def enumerate_space(
     Raises:
         UnknownNameError: unknown space, GPU, proxy or preset.
         InvalidInputError: a malformed space, or a file that cannot be written.
-        UnsupportedError: a GPU that cannot run the workload's format, or code without leave.
+        UnsupportedError: a GPU that cannot run the workload's format, hours of work, or code without leave.
         ArchSearchError: the cluster failed.
 
     >>> from archsearch import enumerate_space
@@ -183,7 +185,15 @@ def enumerate_space(
     from archsearch.search.explore.enumeration import enumerate_space as enumerated
 
     changed = _with_keys(space, set)
-    return enumerated(changed, hardware, output=output, progress=progress, scheduler=scheduler, allow_code=allow_code)
+    return enumerated(
+        changed,
+        hardware,
+        output=output,
+        progress=progress,
+        scheduler=scheduler,
+        long=long,
+        allow_code=allow_code,
+    )
 
 
 def _with_keys(space: str | Path | SearchSpace, changes: Mapping[str, object] | None) -> str | Path | SearchSpace:

@@ -7,7 +7,8 @@ shares add up to the difference, and no order is preferred.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -90,7 +91,8 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     kinds = {_kind(a), _kind(b)}
     if len(kinds) > 1:
         raise InvalidInputError("diff compares two answers of one verb: `estimate`, or `pipeline estimate`")
-    one, other = (_pipeline_fields(d) if kinds == {"pipeline"} else _model_fields(d) for d in (a, b))
+    with _as_printed():
+        one, other = (_pipeline_fields(d) if kinds == {"pipeline"} else _model_fields(d) for d in (a, b))
     price = _pipeline_price if kinds == {"pipeline"} else _model_price
     groups = _groups(one, other)
 
@@ -98,7 +100,8 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     def seconds(taken: frozenset[int]) -> float:
         fields = {**one, **{n: other[n] for i in taken for n in groups[i][1]}}
         try:
-            return price(fields)
+            with _as_printed():
+                return price(fields)
         except ArchSearchError as error:
             names = " and ".join(groups[i][0] for i in sorted(taken)) or "the first answer"
             place = f"with {names} of the second answer nothing can be priced"
@@ -111,6 +114,20 @@ def diff(a: Mapping[str, object], b: Mapping[str, object]) -> Difference:
     whole = frozenset(range(len(groups)))
     ranked = tuple(sorted(shares, key=lambda s: -abs(s.seconds)))
     return Difference(seconds(frozenset()), seconds(whole), ranked)
+
+
+@contextmanager
+def _as_printed() -> Iterator[None]:
+    """What follows reads an answer: a section that is missing or of another kind is the document's fault.
+
+    Raises:
+        InvalidInputError: there is one.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise InvalidInputError(f"an answer was changed since it was printed, and cannot be read: {what}") from None
 
 
 def _shapley(count: int, value: Callable[[frozenset[int]], float]) -> list[float]:

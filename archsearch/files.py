@@ -13,6 +13,8 @@ from typing import cast
 
 from archsearch.errors import InvalidInputError
 
+MOST_DEPTH = 64
+"""Lists and mappings inside each other of a JSON text; real files have ten."""
 LARGEST_TEXT_BYTES = 256 * 2**20
 """Largest text that is read: the largest of real ones (a table of measurements) is a tenth of it."""
 _MARKS = {
@@ -59,11 +61,32 @@ def read_json(path: str | Path) -> object:
     """
     text = read_text(path)
     try:
-        return cast("object", json.loads(text))
+        content = cast("object", json.loads(text))
     except json.JSONDecodeError as error:
         raise InvalidInputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, thousands of brackets
+    except RecursionError:
+        raise InvalidInputError(f"{path}: nested deeper than {MOST_DEPTH}") from None
+    except ValueError as error:  # an integer of thousands of digits
         raise InvalidInputError(f"{path}: not valid JSON: {error}") from None
+    if _depth(content) > MOST_DEPTH:
+        raise InvalidInputError(f"{path}: nested deeper than {MOST_DEPTH}")
+    return content
+
+
+def _depth(content: object) -> int:
+    """How many lists and mappings lie inside each other; no more are counted than ``MOST_DEPTH`` and one."""
+    level, depth = [content], 0
+    while depth <= MOST_DEPTH:
+        level = [
+            part
+            for one in level
+            if isinstance(one, dict | list)
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            break
+        depth += 1
+    return depth
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 DELAY_S = 1.0
 EVERY_S = 1.0
-"""Between two lines of progress where stderr is no terminal."""
+"""Between two lines of progress where stderr draws no bar and details are asked for."""
+SELDOM_S = 15.0
+"""Between two lines where they are not: a log shows that something goes on, and is not filled."""
 
 
 class Telling(IntEnum):
@@ -63,6 +66,12 @@ def detail(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def remark(text: str) -> None:
+    """A line on stderr that one should know beside an answer; none where only the answer is told."""
+    if not is_quiet():
+        print(text, file=sys.stderr)
+
+
 class Advance(Protocol):
     """Reports finished units of work."""
 
@@ -73,11 +82,11 @@ class Advance(Protocol):
 def progress_bar(description: str, total: int, *, enabled: bool = True) -> Iterator[Advance]:
     """A bar over ``total`` units with the time left, drawn to stderr once ``DELAY_S`` has passed with work left to do.
 
-    Nothing is drawn where ``enabled`` is False or nothing but the answer is told, nor, unless details are asked for,
-    where stderr is no terminal, nor inside another bar, which tells how long all of it takes.
+    Where stderr is no terminal, or one that draws nothing (``TERM=dumb``), a line tells it now and then. Nothing is
+    told where ``enabled`` is False or nothing but the answer is told, nor inside another bar, which tells how long all
+    of it takes.
     """
-    verbose = _TELLING.get() is Telling.VERBOSE
-    if not enabled or is_quiet() or not (verbose or sys.stderr.isatty()) or not _DRAWING.acquire(blocking=False):
+    if not enabled or is_quiet() or not _DRAWING.acquire(blocking=False):
         yield lambda units: None
         return
     shown = _Shown(description, total)
@@ -95,7 +104,8 @@ class _Shown:
         self.description, self.total, self.done = description, total, 0
         self.started = self.told = time.monotonic()
         self.bar: Progress | None = None
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self.every = EVERY_S if is_verbose() else SELDOM_S
 
     def advance(self, units: int) -> None:
         self.done += units
@@ -103,7 +113,7 @@ class _Shown:
         if self.bar is None and (self.done >= self.total or now - self.started <= DELAY_S):
             return
         if not self.terminal:
-            if self.done < self.total and now - self.told > EVERY_S:
+            if self.done < self.total and now - self.told > self.every:
                 self.told = now
                 left = (now - self.started) / max(self.done, 1) * (self.total - self.done)
                 print(f"{self.description}: {self.done:,} of {self.total:,}, {left:.0f} s left", file=sys.stderr)

@@ -34,7 +34,31 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise InvalidInputError(f"{file}: cannot be read as a table: {error}") from None
     if frame.empty:
         raise InvalidInputError(f"{file}: has no rows")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InvalidInputError(f"{file}: rows have more cells than the first line names columns")
     return frame
+
+
+def numbers_of(frame: pd.DataFrame, name: str, where: str = "") -> pd.Series:
+    """A column as numbers, NaN where a cell is empty.
+
+    Raises:
+        InvalidInputError: a cell that holds something else, or an infinity; the text names its row and the column.
+    """
+    import numpy as np
+    import pandas as pd
+
+    column = frame[name]
+    if column.dtype.kind == "b":
+        column = column.astype(object)
+    values = pd.to_numeric(column.mask(column.map(lambda cell: isinstance(cell, bool))), errors="coerce")
+    odd = np.flatnonzero((values.isna() & column.notna()) | np.isinf(values.astype(np.float64)))
+    if odd.size:
+        at = frame.index[odd[0]]
+        row = f"row {int(at) + 2}: " if isinstance(at, int | np.integer) else ""
+        shown = str(column.iloc[odd[0]])[:40]
+        raise InvalidInputError(f"{where}{row}{name} must be a number, not {shown!r}")
+    return values
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> Path:

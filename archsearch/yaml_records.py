@@ -22,6 +22,8 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_VALUES = 200_000
 """Values of a YAML text, each anchored part counted as often as an alias repeats it. No real file is larger; some
 lines of nested aliases are 10^12."""
+MOST_DEPTH = 64
+"""Lists and mappings inside each other; real files have six."""
 Location = tuple[int | str, ...]
 """The keys and indices that lead to a part of a file."""
 
@@ -258,7 +260,8 @@ def _line_of(node: yaml.Node | None) -> int:
 
 
 def _refuse_expanding(root: yaml.Node | None) -> None:
-    """Aliases that expand to more than ``MOST_VALUES``, or into themselves, would never end.
+    """Aliases that expand to more than ``MOST_VALUES``, or into themselves, would never end; nor is anything read that
+    is nested deeper than ``MOST_DEPTH``.
 
     Counts each node once, its children before itself: in time linear in the text, whatever it expands to.
 
@@ -266,6 +269,7 @@ def _refuse_expanding(root: yaml.Node | None) -> None:
         ValueError: it does.
     """
     sizes: dict[int, int | None] = {}  # None while a node's children are counted
+    depths: dict[int, int] = {}
     stack = [root] if root is not None else []
     while stack:
         node = stack[-1]
@@ -284,6 +288,9 @@ def _refuse_expanding(root: yaml.Node | None) -> None:
                     f"line {_line_of(node)}: over {MOST_VALUES:,} values, each as often as an alias repeats it"
                 )
             sizes[id(node)] = size
+            depths[id(node)] = 1 + max((depths[id(child)] for child in children), default=0)
+            if depths[id(node)] > MOST_DEPTH:
+                raise ValueError(f"line {_line_of(node)}: nested deeper than {MOST_DEPTH}")
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

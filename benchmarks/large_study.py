@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 TRIALS = 100_000
@@ -105,7 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["ARCHSEARCH_HOME"] = home
         storage = None if options.storage == "journal" else f"{home}/large.db"
-        make_study(options.trials, storage)
+        # in a process of its own: what this one had in memory would count as its children's
+        maker = get_context("spawn").Process(target=make_study, args=(options.trials, storage))
+        maker.start()
+        maker.join()
+        if maker.exitcode:
+            sys.exit("the study could not be made")
         where = "" if storage is None else f" --storage {storage}"
         found = {}
         for verb in VERBS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from references.tools import fused_sdpa
 from torch.utils.flop_counter import FlopCounterMode
 
 from archsearch.cli.main import run as cli
+from archsearch.errors import printable
 from archsearch.estimate_result import workload_of
 from archsearch.models.huggingface.script import build_script
 from archsearch.models.registry.families import load_preset
@@ -31,6 +33,15 @@ CALLS = [
     ),
     *((name, phase) for name in ("ltx-video-vae", "ltx-video-vae-0.9.1") for phase in (Phase.ENCODE, Phase.DECODE)),
 ]
+HOSTILE = (
+    '"""\nraise SystemExit("ran")\n"""',
+    "C:\\new\\table\\u12.yaml",
+    "ends in a backslash\\",
+    'ends in a quote"',
+    'quotes \'\'\' and """ and \\"""',
+    "{title} %s {0} \x1b[31m\r\nimport os",
+    "\u202egnp.exe",
+)
 SIZES = {"height": 512, "width": 512, "frames": 17, "seq_len": 64}
 
 
@@ -41,6 +52,17 @@ def script_of(name: str, phase: Phase) -> tuple[dict[str, Any], Any, Any]:
     found: dict[str, Any] = {"__name__": "script"}
     exec(compile(build_script(config, workload, name), name, "exec"), found)
     return found, config, workload
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_stays_a_text(name: str) -> None:
+    config = load_preset("gpt2")
+    workload = workload_of(config, {"seq_len": 8})[0]
+    plain, hostile = (ast.parse(build_script(config, workload, title)) for title in ("plain", name))
+    told = ast.get_docstring(hostile, clean=False)
+    assert told is not None
+    assert told.startswith(printable(name.replace("\r", "\n")) + "\n\npython FILE.py ")
+    assert [ast.dump(part) for part in hostile.body[1:]] == [ast.dump(part) for part in plain.body[1:]]
 
 
 @pytest.mark.parametrize(("name", "phase"), CALLS)

@@ -176,7 +176,7 @@ def test_that_call_says_what_was_set(ask, capsys):
     assert call is not None
     assert call[1].endswith(":1 --hardware t4 --set workload.batch_size=2")
     assert recommend._explained("s.yaml", None, ["budget.parameters=[1, 2]"]).endswith(
-        "s.yaml:{rank} --set 'budget.parameters=[1, 2]'"
+        "s.yaml:RANK --set 'budget.parameters=[1, 2]'"
     )
 
 

@@ -165,8 +165,11 @@ def test_lines_fold_at_words_on_a_terminal_alone(monkeypatch, tmp_path):
     assert max(map(len, shown)) <= WIDTH
     assert " ".join(shown).split() == line.split()
     assert all(part.startswith(" " * 14 + "word") for part in shown[1:])
-    pasted = "torch=2.8," + "field=value," * 12
-    assert output.folded(pasted, _Terminal()) == pasted  # a word that is longer stays one, to be pasted
+    long = "word" * 40
+    assert output.folded(long, _Terminal()) == long  # a word that is longer stays one
+    listed = output.folded("torch=2.8," + "field=value," * 12, _Terminal()).splitlines()
+    assert max(map(len, listed)) <= WIDTH
+    assert all(line.endswith(",") for line in listed)  # a list folds behind its commas
     with (tmp_path / "file").open("w") as file:
         assert output.folded(line, file) == line
 

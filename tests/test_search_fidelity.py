@@ -21,13 +21,15 @@ from archsearch.hardware import GpuPool
 from archsearch.search.answers.recommend import recommend
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore import fidelity as module
-from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, release_dead, waiting_trials, work
+from archsearch.search.explore import liveness
+from archsearch.search.explore.fidelity import Fidelity, best_first, candidates, waiting_trials, work
+from archsearch.search.explore.liveness import release_dead
 from archsearch.search.pareto import non_dominated, objective_matrix
 from archsearch.search.space.space import load_space
 from archsearch.search.studies import storage as storage_module
 from archsearch.search.studies.ledger import insert
 from archsearch.search.studies.storage import load_study
-from archsearch.search.studies.study import create_study, resume_study, run_study, study_frame, summarize_study
+from archsearch.search.studies.study import create_study, run_study, study_frame, summarize_study
 
 pytest_plugins = ("search_fakes",)
 
@@ -192,7 +194,7 @@ def test_a_users_trainer_needs_leave(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="add allow_code"):
         run_study(str(tiny), name="u", fidelity=fidelity, **options)
     assert not (tmp_path / "log").exists()
-    study = resume_study("u", allow_code=True, **options)
+    study = run_study(str(tiny), name="u", fidelity=fidelity, allow_code=True, **options)  # the name is free
     assert len(study_frame(study)) == 4
     assert len((tmp_path / "log").read_text().splitlines()) == 4
     for missing in ("nowhere.py:train", f"{script}:nothing", "no"):
@@ -247,7 +249,7 @@ def test_heartbeats_release_a_silent_worker(
     assert taken is not None
     study._storage.record_heartbeat(taken)
     study._storage.set_trial_system_attr(
-        taken, module.WORKER, "elsewhere/1/1"
+        taken, liveness.WORKER, "elsewhere/1/1"
     )  # another machine: no process to look at
     release_dead(study)
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
@@ -259,16 +261,16 @@ def test_heartbeats_release_a_silent_worker(
 def test_journals_release_a_silent_worker(
     evaluator: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(module, "GRACE_S", 1.0)
+    monkeypatch.setattr(liveness, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(liveness, "GRACE_S", 1.0)
     fidelity = Fidelity(objective="benchmark")
     place = str(tmp_path / "s.journal")
     study = create_study(evaluator.space, evaluator=evaluator, name="s", storage=place, fidelity=fidelity)
     insert(study, waiting_trials(evaluator, candidates(evaluator, 2, 1.0, 0, progress=False)))
     taken = study._pop_waiting_trial_id()
     assert taken is not None
-    study._storage.set_trial_system_attr(taken, module.WORKER, "elsewhere/1/1")
-    study._storage.set_trial_system_attr(taken, module.BEAT, time.time())
+    study._storage.set_trial_system_attr(taken, liveness.WORKER, "elsewhere/1/1")
+    study._storage.set_trial_system_attr(taken, liveness.BEAT, time.time())
     release_dead(study)
     assert Counter(t.state.name for t in study.trials) == {"RUNNING": 1, "WAITING": 1}
 

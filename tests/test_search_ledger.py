@@ -14,7 +14,8 @@ from archsearch.search.explore.enumeration import sweep
 from archsearch.search.explore.keys import KEY
 from archsearch.search.explore.samplers import cell_trials, directions
 from archsearch.search.studies.artifacts import read_artifact
-from archsearch.search.studies.ledger import LIMIT, LockedJournal, guard, insert
+from archsearch.search.studies.journal import LockedJournal
+from archsearch.search.studies.ledger import LIMIT, guard, insert
 from archsearch.search.studies.places import artifacts_dir
 from archsearch.search.studies.storage import (
     delete_study,
@@ -66,7 +67,7 @@ def test_an_exception_under_the_journals_lock_writes_nothing(evaluator: Evaluato
 
 def test_a_lock_left_behind_is_broken(evaluator: Evaluator, tmp_path: Path) -> None:
     study = make(evaluator, str(tmp_path / "s.journal"))
-    study._storage._backend.guard.link.grace_period = 1
+    study._storage._backend.guard.file.grace_period = 1
     (tmp_path / "s.journal.lock").symlink_to(tmp_path / "s.journal")  # as a killed process leaves it
     assert insert(study, cell_trials(evaluator, np.arange(3))) == [True] * 3
     assert not (tmp_path / "s.journal.lock").is_symlink()

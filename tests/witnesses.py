@@ -231,7 +231,10 @@ VERBS: dict[str, Verb] = {
             **with_base(EXECUTION, "enumerate", tensor_parallel=TINY, pipeline_parallel=TINY, fused_qkv=TINY),
             **narrow("enumerate"),
         },
-        exempt={"--scheduler": "needs a Dask scheduler (tests/services)"},
+        exempt={
+            "--scheduler": "needs a Dask scheduler (tests/services)",
+            "--long": "lets what takes over an hour go on (tests/test_bad_input.py)",
+        },
     ),
     "build": Verb(
         "build {space}:1",
@@ -459,7 +462,12 @@ VERBS |= {
     ),
     "study list": Verb("study list --storage {store}", {"--storage": "--storage {out}/other.journal", **JSON}),
     "study show": Verb(
-        "study show done --storage {store}", {"--storage": refused("--storage {out}/other.journal"), **JSON}
+        "study show done --storage {store}",
+        {
+            "--storage": refused("--storage {out}/other.journal"),
+            "--profiles": at("study show own --storage {store}", "", "--profiles {profiles}"),
+            **JSON,
+        },
     ),
     "study export": Verb(
         "study export done --storage {store} -o {out}/rows.csv",

@@ -59,7 +59,7 @@ from archsearch.hardware.database import load_gpu
 from archsearch.hardware.formats import format_on
 from archsearch.hardware.spec import GpuSpec
 from archsearch.ops import Convolution
-from archsearch.tables import read_table
+from archsearch.tables import numbers_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,8 @@ DIMENSIONS = {
     **dict.fromkeys(COLLECTIVES, COLLECTIVE_DIMENSIONS),
 }
 MEMORY_DIMENSIONS = ("rows", "cols")
+NUMBERS = ("window", "frames", "buffers", "warm_us", "latency_us", "in_channels", "out_channels")
+"""Columns that are numbers wherever they stand; ``_dimensions`` checks those that a row's op needs."""
 
 
 def read_measurements(path: str | Path) -> pd.DataFrame:
@@ -92,6 +94,7 @@ def read_measurements(path: str | Path) -> pd.DataFrame:
     missing = [c for c in ("gpu", "op", "dtype") if c not in frame]
     if missing:
         raise InvalidInputError(f"{path}: lacks the column {', '.join(missing)}; it has: {', '.join(frame.columns)}")
+    frame = frame.assign(**{n: numbers_of(frame, n, f"{path}: ") for n in NUMBERS if n in frame})
     for name in ("gpu", "op", "dtype"):
         empty = np.flatnonzero(frame[name].isna())
         if empty.size:
@@ -212,7 +215,7 @@ def _dimensions(part: pd.DataFrame, op: str, positions: Ints) -> dict[str, Float
     dims: dict[str, Floats] = {}
     for name in names:
         if name not in part:
-            if name == "batch":
+            if name == "batch" and op in GEMM_OPS:
                 continue
             raise InvalidInputError(f"rows of op {op!r} need the columns {', '.join(names)}; {name!r} is missing")
         dims[name] = whole_numbers(part[name], name, op, positions)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from archsearch.arrays import Floats, Labels
 from archsearch.cost.kernels.bandwidth import CLASS_OF, default_tensors
 from archsearch.dtypes import DType
+from archsearch.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,9 @@ def unserved(frame: pd.DataFrame) -> NDArray[np.object_]:
 
 
 def _convolutions(part: pd.DataFrame) -> Labels:
+    missing = [name for name in ("in_channels", "out_channels", "kernel") if name not in part]
+    if missing:
+        raise InvalidInputError(f"rows of op 'convolution' need the column {', '.join(missing)}")
     channels = part[["in_channels", "out_channels"]].to_numpy(dtype=np.float64)
     turned = np.where(part["kernel"] == "channels_last", "", "several kernels: layouts are turned around")
     return np.where((channels % VECTOR_ELEMENTS == 0).all(axis=1), turned, "channels are padded first")

@@ -21,6 +21,7 @@ from archsearch.hardware.database import load_gpu
 from archsearch.hardware.formats import format_on
 from archsearch.models.registry.families import load_preset
 from archsearch.models.registry.load import load_model
+from archsearch.tables import numbers_of
 from archsearch.workload import Phase, Workload
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     if "dtype" not in out:
         out["dtype"] = "fp32"
     if "latency_us" not in out and "latency_ms" in out:
-        out["latency_us"] = out["latency_ms"] * 1e3
+        out["latency_us"] = numbers_of(out, "latency_ms") * 1e3
     if "phase" in out and not out["phase"].astype(str).isin(("inf", "forward")).all():
         raise InvalidInputError("tables of whole models may hold forward passes alone (phase inf)")
     return out

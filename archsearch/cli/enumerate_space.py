@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def enumerate_space(
     ] = None,
     set_keys: SetKeys = None,
     scheduler: Scheduler = None,
+    long: Annotated[bool, typer.Option("--long", help="Enumerate it although that takes over an hour.")] = False,
     allow_code: AllowStudyCode = False,
     json: Json = False,
     profiles: Profiles = None,
@@ -35,9 +37,10 @@ def enumerate_space(
     execution: ExecutionOptions,
 ) -> None:
     """Evaluate every architecture of a space and keep the exact Pareto front."""
-    from archsearch.search.explore.enumeration import sweep
+    from archsearch.search.explore.enumeration import LONGEST_S, sweep
 
-    result = sweep(execution.on(space, set_keys), pool.pool, scheduler=scheduler)
+    longest_s = math.inf if long else LONGEST_S
+    result = sweep(execution.on(space, set_keys), pool.pool, scheduler=scheduler, longest_s=longest_s)
     if output is not None:
         result.write(output)
     if json:

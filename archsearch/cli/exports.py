@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.cli.groups import option_name
 from archsearch.cli.output import worded
-from archsearch.errors import UnsupportedError
+from archsearch.errors import UnsupportedError, printable
 from archsearch.search.answers.export import Export, export_of, pipeline_record
 from archsearch.search.evaluate.result import SearchResult, as_result
 
@@ -76,7 +76,7 @@ def yaml_text(table: Table) -> str:
         export = export_of(result, row)
         document = {"family": export.config.family, **export.config.to_dict()}
         body = yaml.safe_dump({k: _listed(v) for k, v in document.items() if v is not None}, sort_keys=False)
-        texts.append("".join(f"# {line}\n" for line in _comment(result, row, export)) + body)
+        texts.append(_commented(_comment(result, row, export)) + body)
     return "---\n".join(texts)
 
 
@@ -98,8 +98,13 @@ def pipeline_text(table: Table) -> str:
         rest = [f"chosen for: {ask} --execution {setting.execution.line()}", *rest]
         record = pipeline_record(export, f"{setting.space}-{result.rank_of(row)}", title)
         body = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
-        texts.append("".join(f"# {line}\n" for line in rest) + body)
+        texts.append(_commented(rest) + body)
     return "---\n".join(texts)
+
+
+def _commented(lines: list[str]) -> str:
+    """Lines of comment; a name that holds line ends ends none."""
+    return "".join(f"# {printable(' '.join(line.split()))}\n" for line in lines)
 
 
 def _comment(result: SearchResult, row: int, export: Export) -> list[str]:

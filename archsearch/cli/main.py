@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,7 +24,8 @@ from archsearch.progress import Telling, telling
 USER_MISTAKE = 2
 MOST_PROBLEMS = 30
 """Lines of what is wrong with a file; nobody reads more before mending these."""
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+"""What a shell answers for a process that SIGINT or SIGTERM ended."""
 
 COMPLETION_VARIABLE = "_ARCHSEARCH_COMPLETE"
 """Set by a shell that asks for completions."""
@@ -103,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? for a box line, not a traceback
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
 
 
@@ -148,6 +153,8 @@ def _run(arguments: Sequence[str]) -> int:
         app = application(_asked(given), panels=has_room())
         status = app(args=given, prog_name="archsearch", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:  # some versions of typer take the exception and return this
+            return _interrupted()
         return int(status) if isinstance(status, int) else 0
     except ArchSearchError as error:
         return _fail(error.spelled(option_name))
@@ -155,8 +162,7 @@ def _run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
@@ -165,6 +171,22 @@ def _run(arguments: Sequence[str]) -> int:
         if status is None:
             raise
         return status
+
+
+_ENDING: list[int] = []
+"""The signals that asked this process to end."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as after Ctrl-C where a batch system or a container asks for it; asked again, at once."""
+    signal.signal(number, signal.SIG_DFL)
+    _ENDING.append(number)
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    print(f"{'terminated' if _ENDING else 'interrupted'}; what was finished is kept", file=sys.stderr)
+    return TERMINATED if _ENDING else INTERRUPTED
 
 
 def _fail(message: str) -> int:

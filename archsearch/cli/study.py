@@ -331,11 +331,15 @@ def delete(
         note(f"deleted {', '.join(chosen)}")
 
 
+IF_ANY = ("set", "unknown_gpus")
+"""What a table tells of a study where there is any."""
+
+
 def _show(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    rows = [(key, _cell(key, value)) for key, value in summary.items() if key != "set" or value]
+    rows = [(key, _cell(key, value)) for key, value in summary.items() if key not in IF_ANY or value]
     print_table("", ("study", str(summary["name"])), rows[1:], left=("study", str(summary["name"])))
 
 

@@ -57,7 +57,7 @@ class KernelFit(Record):
     residuals: Residuals
     rows: NonNegativeInt
     fitted_on: tuple[str, ...]
-    correction: str | None = None
+    correction: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """The GPU whose learned correction applies (``corrections/<id>.json``), where one earned its place."""
     carried: dict[str, float] = Field(default={})
     """MAPE on each measured GPU under coefficients that its rows took no part in (default level)."""

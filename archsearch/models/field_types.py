@@ -25,11 +25,12 @@ class HasFields(Protocol):
 @dataclass(frozen=True, slots=True)
 class FieldType:
     """``holds`` says whether a value is one of the kind, ``words`` what the kind is. ``is_size``: a dimension, or a
-    list of them, bounded by ``MAX_DIMENSION``."""
+    list of them (``several``), bounded by ``MAX_DIMENSION``."""
 
     words: str
     holds: Callable[[object], bool]
     is_size: bool = False
+    several: bool = False
     optional: bool = False
 
     def problem(self, value: object) -> str:
@@ -67,7 +68,7 @@ _TYPES: tuple[tuple[object, FieldType], ...] = (
     (int, FieldType("a whole number", _is_one_whole, is_size=True)),
     (Dim, FieldType("a whole number", is_whole, is_size=True)),
     (Dim | None, FieldType("a whole number", is_whole, is_size=True, optional=True)),
-    (tuple[Dim, ...], FieldType("a list of whole numbers", _each(is_whole), is_size=True)),
+    (tuple[Dim, ...], FieldType("a list of whole numbers", _each(is_whole), is_size=True, several=True)),
     (tuple[bool, ...], FieldType("a list of true or false", _each(_is_flag))),
     (tuple[str, ...], FieldType("a list of names", _each(_is_text))),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _ONE_PASS = (Phase.FORWARD, Phase.TRAIN)
 
 def sizes_read(model: ModelConfig | type[ModelConfig]) -> frozenset[str]:
     """Sizes of a workload that a family reads, the batch apart; none where a torch module's builder says."""
-    read = set(model.default_sizes)
+    read = set(cast("Mapping[str, int]", model.default_sizes))
     if not read or model.modality is Modality.TRACED:
         return frozenset()
     if hasattr(model, "text_seq_len") or "text_seq_len" in getattr(model, "__dataclass_fields__", {}):

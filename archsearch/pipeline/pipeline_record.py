@@ -138,6 +138,7 @@ class PipelineRecord(Record):
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        max_length=120,
         description="how the pipeline is called: lower case, digits and . _ -",
     )
     description: str = Field(description="what it is")

@@ -23,7 +23,7 @@ from archsearch.quality.features import training_features
 from archsearch.quality.modalities import is_language
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
 from archsearch.quality.sampling import Sampled, asked_sampling, sampled_quality
-from archsearch.workload import Workload
+from archsearch.workload import MAX_DIMENSION, Workload
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -31,11 +31,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from archsearch.models.base import ModelConfig
-from archsearch.models.field_types import missing_fields
+from archsearch.models.field_types import field_types, missing_fields
+from archsearch.tables import numbers_of
 
 _OWN_COLUMNS = ("tokens", "family", "parameters", "low", "high", "in_range", "proxy")
+_ANSWERED = ("low", "high", "in_range", "proxy")
+"""Columns of an answer; a table that is one already gets them anew."""
 _WHOLE_MODELS = ("parameters", "flops")
 """Features that lower a config, so that its sizes must be whole."""
+_MOST_TOKENS = 1e18
+"""Training tokens beyond any: thousands of times what was ever written."""
 _TOLERATED = ("head_dim", "num_attention_heads")
 """Requirements about these are the real modules'; attention's width is known without them."""
 
@@ -95,7 +100,7 @@ def predict_table(frame: pd.DataFrame, **asked: Unpack[TableFields]) -> Predicte
         UnknownNameError: unknown family or proxy.
     """
     table = _with_families(frame, asked.get("family"))
-    result = frame.copy()
+    result = frame.drop(columns=[name for name in frame if str(name) in _ANSWERED or _is_predicted(name)])
     unread: dict[str, None] = {}
     assumed: dict[str, None] = {}
     samplings: dict[str, Mapping[str, object]] = {}
@@ -107,6 +112,7 @@ def predict_table(frame: pd.DataFrame, **asked: Unpack[TableFields]) -> Predicte
             raise InvalidInputError("families with different quality metrics in one table; predict them separately")
         metrics.add(law.metric)
         read, other = _split_columns(name, rows)
+        rows = _as_numbers(name, rows, read)
         sampling = asked_sampling(name, asked.get("sampler") or {})
         sampled = None if sampling is None else sampling.ratio()
         if sampling is not None and sampled is not None:
@@ -149,11 +155,12 @@ def row_configs(frame: pd.DataFrame, family: str | None = None) -> list[ModelCon
     from archsearch.models.registry.families import get_family
 
     configs: list[ModelConfig] = []
-    for _, row in frame.iterrows():
-        name = family or row.get("family")
+    for at, named in frame.iterrows():
+        name = family or named.get("family")
         if not isinstance(name, str):
             raise InvalidInputError("name the family: a column 'family', or {family} decoder", field="family")
         read, _unread = _split_columns(name, frame)
+        row = _as_numbers(name, frame.loc[[at]], read).iloc[0]
         values: dict[str, Any] = {}
         for column in read:
             value = row[column]
@@ -177,7 +184,7 @@ def _split_columns(family: str, rows: pd.DataFrame) -> tuple[list[str], list[str
     known = [f.name for f in fields(get_family(family))]
     read, unread = [], []
     for column in map(str, rows.columns):
-        if column in _OWN_COLUMNS or column.startswith("predicted_"):
+        if column in _OWN_COLUMNS or _is_predicted(column):
             continue
         if column in known:
             read.append(column)
@@ -187,6 +194,34 @@ def _split_columns(family: str, rows: pd.DataFrame) -> tuple[list[str], list[str
             raise InvalidInputError(f"{family} config has no field {column!r}: did you mean {near[0]!r}?")
         unread.append(column)
     return read, unread
+
+
+def _is_predicted(column: object) -> bool:
+    return str(column).startswith("predicted_")
+
+
+def _as_numbers(family: str, rows: pd.DataFrame, read: list[str]) -> pd.DataFrame:
+    """The rows, sizes of the family's config and training tokens as numbers.
+
+    Raises:
+        InvalidInputError: a cell that is none, or a size or number of tokens that nothing can have; the text names row
+            and column.
+    """
+    from archsearch.models.registry.families import get_family
+
+    kinds = field_types(get_family(family))
+    sizes = [name for name in read if name in kinds and kinds[name].is_size and not kinds[name].several]
+    limits = {**dict.fromkeys(sizes, float(MAX_DIMENSION)), **({"tokens": _MOST_TOKENS} if "tokens" in rows else {})}
+    found = {}
+    for name, most in limits.items():
+        values = numbers_of(rows, name)
+        wrong = np.flatnonzero((values.abs() > most) | ((values <= 0) & (name == "tokens")))
+        if wrong.size:
+            row, low = int(rows.index[wrong[0]]) + 2, "above 0 and " if name == "tokens" else ""
+            shown = f"{values.iloc[wrong[0]]:g}"
+            raise InvalidInputError(f"row {row}: {name} must be a number {low}at most {most:g}, not {shown}")
+        found[name] = values
+    return rows.assign(**found)
 
 
 def _numeric(column: pd.Series[Any]) -> bool:

@@ -30,7 +30,7 @@ from archsearch.models.huggingface.classes.format import (
     Format,
     Values,
 )
-from archsearch.models.huggingface.json_kinds import check_kinds, shown
+from archsearch.models.huggingface.json_kinds import MOST_SHOWN, check_kinds, shown
 
 OURS = "_archsearch"
 """Key of a written ``config.json`` with what the class's own keys do not tell; libraries pass over private keys."""
@@ -217,7 +217,9 @@ def _complete(result: Fields, where: str) -> None:
         activation = result["activation"]
         if not isinstance(activation, str) or activation not in ACTIVATION_OF:
             names = ", ".join(ACTIVATION_OF)
-            raise UnsupportedError(f"{where}: activation {shown(activation)} is not supported, only {names}")
+            raise UnsupportedError(
+                f"{where}: activation {repr(activation)[:MOST_SHOWN]} is not supported, only {names}"
+            )
         result["activation"] = ACTIVATION_OF[result["activation"]]
     if result.get("num_key_value_heads", 1) is None:
         result["num_key_value_heads"] = result["num_attention_heads"]

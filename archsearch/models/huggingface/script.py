@@ -9,7 +9,7 @@ import pprint
 import textwrap
 from dataclasses import dataclass
 
-from archsearch.errors import UnsupportedError
+from archsearch.errors import UnsupportedError, printable
 from archsearch.models.base import ModelConfig
 from archsearch.models.huggingface import published_class, to_hf
 from archsearch.models.huggingface.classes.format import Document
@@ -116,7 +116,7 @@ def build_script(config: ModelConfig, workload: Workload, title: str) -> str:
     method = method_of(module.inputs_of, workload)
     inputs = {name: tuple(each) for name, each in example_inputs(module.inputs_of, config, workload).items()}
     return _TEMPLATE.format(
-        title=f"{title}\n\n{module.note}" if module.note else title,
+        title=_in_docstring(f"{title}\n\n{module.note}" if module.note else title),
         needs=module.needs,
         imports=module.imports,
         source=f"{module.source}\n\n\n" if module.source else "",
@@ -128,6 +128,12 @@ def build_script(config: ModelConfig, workload: Workload, title: str) -> str:
         call=f"model.{method}" if method else "model",
         ids=int(getattr(config, "vocab_size", getattr(config, "num_classes", 1))),
     )
+
+
+def _in_docstring(text: str) -> str:
+    """A text between triple quotes, which stays a text whatever it holds: a file's name may hold quotes, backslashes
+    and line ends."""
+    return printable(text.replace("\r", "\n")).replace("\\", "\\\\").replace('"', '\\"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

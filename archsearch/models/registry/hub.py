@@ -12,7 +12,9 @@ import re
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError
+from archsearch.files import read_text
 
+_COMMIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PART = r"[A-Za-z0-9][\w.-]*"
 _HUB_ID = re.compile(rf"(?P<owner>{_PART})/(?P<name>{_PART})(?P<folder>(?:/{_PART})*)")
 
@@ -54,7 +56,7 @@ def cached_config(hub_id: str) -> Path:
 def _revisions(repository: Path) -> list[Path]:
     main = repository / "refs" / "main"
     if main.is_file():
-        snapshot = repository / "snapshots" / main.read_text(encoding="utf-8").strip()
-        if snapshot.is_dir():
+        commit = read_text(main).strip()
+        if _COMMIT.fullmatch(commit) and (snapshot := repository / "snapshots" / commit).is_dir():
             return [snapshot]
     return sorted(p for p in (repository / "snapshots").glob("*") if p.is_dir())

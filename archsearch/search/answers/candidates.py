@@ -25,8 +25,8 @@ from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
 from archsearch.search.space.checks import PARAMETERS, condition_names
 from archsearch.search.space.expressions import Expression
 from archsearch.search.space.space import SearchSpace, load_space, space_files
+from archsearch.search.studies.start import ENUMERABLE_CELLS
 from archsearch.search.studies.storage import load_study, study_call, study_names
-from archsearch.search.studies.study import ENUMERABLE_CELLS
 from archsearch.search.studies.study_contents import study_evaluator, study_fidelity, study_record, study_result
 from archsearch.search.studies.trial_table import trial_table
 

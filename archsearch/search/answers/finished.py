@@ -21,8 +21,9 @@ from archsearch.search.evaluate.frames import with_named_layouts
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.evaluate.result import SearchResult
 from archsearch.search.space.space import SearchSpace
+from archsearch.search.studies.start import enumerable_cells, study_stem
 from archsearch.search.studies.storage import load_study, study_names
-from archsearch.search.studies.study import FRONT_TRIALS, enumerable_cells, study_stem
+from archsearch.search.studies.study import FRONT_TRIALS
 from archsearch.search.studies.study_contents import study_fidelity, study_record, study_result
 
 if TYPE_CHECKING:

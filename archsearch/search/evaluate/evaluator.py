@@ -234,7 +234,7 @@ class Evaluator:
     def quality_given(self, parameters: FloatArray, flops: FloatArray) -> dict[str, Any]:
         """What a quality proxy need not compute from the config: the space's settings, and what is priced already."""
         return {
-            **self.space.record.quality.model_dump(exclude={"proxy"}),
+            "tokens": self.space.record.quality.tokens,
             "parameters": np.maximum(parameters, 1.0),
             "flops": np.maximum(flops / as_float(self.space.workload.batch_size), 1.0),
         }

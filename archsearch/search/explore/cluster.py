@@ -45,11 +45,7 @@ def sweep_on_cluster(
         UnsupportedError: dask.distributed is not installed.
         ArchSearchError: a worker failed, or one task lost several workers.
     """
-    if find_spec("distributed") is None:
-        raise UnsupportedError("a Dask scheduler needs dask.distributed: pip install 'archsearch[dask]'")
-    if evaluator.space.record.builder is not None:
-        raise UnsupportedError(f"space {evaluator.space.name}: a builder's modules are traced on this machine alone")
-    distributed = import_module("distributed")
+    distributed = _distributed(evaluator)
     blob = pickle.dumps(evaluator)
     total = Part()
     with _connected(distributed, scheduler) as client, client.as_current():
@@ -63,6 +59,25 @@ def sweep_on_cluster(
             advance(part.architectures)
             future.release()
     return total
+
+
+def require_cluster(evaluator: Evaluator, scheduler: str) -> None:
+    """Refuse a scheduler that does not answer, before anything rests on it.
+
+    Raises:
+        InvalidInputError: no scheduler answers there, or it has no workers.
+        UnsupportedError: dask.distributed is not installed, or the space's modules are traced here.
+    """
+    with _connected(_distributed(evaluator), scheduler):
+        pass
+
+
+def _distributed(evaluator: Evaluator) -> ModuleType:
+    if find_spec("distributed") is None:
+        raise UnsupportedError("a Dask scheduler needs dask.distributed: pip install 'archsearch[dask]'")
+    if evaluator.space.record.builder is not None:
+        raise UnsupportedError(f"space {evaluator.space.name}: a builder's modules are traced on this machine alone")
+    return import_module("distributed")
 
 
 def _connected(distributed: ModuleType, scheduler: str) -> AbstractContextManager[Any]:

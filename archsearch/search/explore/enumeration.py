@@ -6,6 +6,7 @@ that of one chunk and one front, whatever the size of the space.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -37,6 +38,10 @@ from archsearch.tables import write_table
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST_S = 3600.0
+"""Seconds of an enumeration that is not begun unless it is asked for: sampling answers in minutes what it would."""
+JUDGED_S = 3.0
+"""Seconds of work from which the time of the whole is told."""
 REGRET_CELLS = 10**9
 """Largest space that is enumerated for each GPU's own optimum."""
 
@@ -181,16 +186,18 @@ def sweep(
     max_cells: int = CHUNK_CELLS,
     evaluator: Evaluator | None = None,
     scheduler: str | None = None,
+    longest_s: float = math.inf,
 ) -> Sweep:
     """Evaluate every cell of a space on a pool and keep the exact Pareto front.
 
     ``sample`` asks for that many uniformly drawn valid cells besides the front. ``max_cells`` bounds a chunk.
-    ``scheduler`` is the address of a Dask scheduler whose workers do the work; the answer is the same.
+    ``scheduler`` is the address of a Dask scheduler whose workers do the work; the answer is the same. Work that would
+    take over ``longest_s``, as the first ``JUDGED_S`` tell, is refused then.
 
     Raises:
         UnknownNameError: unknown space, GPU, proxy or preset.
         InvalidInputError: malformed space.
-        UnsupportedError: a GPU of the pool cannot run the workload's dtype.
+        UnsupportedError: a GPU of the pool cannot run the workload's dtype; or more work than ``longest_s``.
         ArchSearchError: the cluster failed.
     """
     loaded = load_space(space)
@@ -201,7 +208,7 @@ def sweep(
     with progress_bar(f"enumerating {loaded.name}", loaded.size, enabled=progress) as advance:
         windows = loaded.chunks(max_cells)
         if scheduler is None:
-            total = _reduce(pricer, windows, sample, seed, advance)
+            total = _reduce(pricer, windows, sample, seed, advance, longest_s=longest_s)
         else:
             total = sweep_on_cluster(
                 pricer, windows, scheduler, window_cells=max_cells, sample=sample, seed=seed, advance=advance
@@ -241,9 +248,10 @@ def _reduce(
     seed: int,
     advance: Advance,
     shown: Views | None = None,
+    longest_s: float = math.inf,
 ) -> Part:
     """All windows on all cores (NumPy frees the lock), merged in order; a few are in flight at a time."""
-    total = Part()
+    total, judge = Part(), _Judge(evaluator.space, longest_s)
     threads = os.cpu_count() or 1
 
     def one(window: Window) -> Part:  # against the fronts as they are when its turn comes
@@ -258,6 +266,7 @@ def _reduce(
                     part = waiting.popleft().result()
                     total = total.merged(part, sample)
                     advance(part.architectures)
+                    judge.look(total.architectures)
             while waiting:
                 part = waiting.popleft().result()
                 total = total.merged(part, sample)
@@ -266,6 +275,43 @@ def _reduce(
             for future in waiting:
                 future.cancel()
     return total
+
+
+class _Judge:
+    """Refuses work that would take too long, once a part of it has told how fast it goes."""
+
+    def __init__(self, space: SearchSpace, longest_s: float) -> None:
+        self.space, self.longest_s = space, longest_s
+        self.started, self.judged = time.perf_counter(), math.isinf(longest_s)
+
+    def look(self, done: int) -> None:
+        """Judge, the first time that enough was done.
+
+        Raises:
+            UnsupportedError: the whole would take too long.
+        """
+        passed = time.perf_counter() - self.started
+        if self.judged or passed < JUDGED_S:
+            return
+        self.judged = True
+        rate = done / passed
+        if self.space.size / rate > self.longest_s:
+            longest = max(self.space.dimensions, key=lambda name: len(self.space.dimensions[name]))
+            raise UnsupportedError(
+                f"space {self.space.name} has {self.space.size:,} combinations: {_long(self.space.size / rate)} at "
+                f"{rate:,.0f} a second. Sample it (`archsearch study run`, `archsearch recommend`), make it smaller "
+                f"(dimension {longest} has {len(self.space.dimensions[longest])} values: a larger step), or give "
+                "{long} to enumerate it all the same",
+                field="long",
+            )
+
+
+def _long(seconds: float) -> str:
+    """A time in the unit that one counts it in."""
+    for unit, size in (("years", 365.25 * 86400), ("days", 86400.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds / 3600:,.1f} hours"
 
 
 def _distinct(space: SearchSpace, front: Front) -> Cells:
@@ -299,13 +345,15 @@ def enumerate_space(
     output: str | Path | None = None,
     progress: bool = False,
     scheduler: str | None = None,
+    long: bool = False,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """The exact Pareto front of a space on a pool as a table; counts and rates stand in ``attrs``.
 
     ``output`` also writes it (.parquet, .csv, .json). Raises as ``sweep`` does.
     """
-    swept = sweep(space, hardware, progress=progress, scheduler=scheduler)
+    longest_s = math.inf if long else LONGEST_S
+    swept = sweep(space, hardware, progress=progress, scheduler=scheduler, longest_s=longest_s)
     if output is not None:
         swept.write(output)
     return swept.front

@@ -7,35 +7,32 @@ Three objectives of rising cost:
 * ``train``: quality is the loss of a short training run, by a ``Trainer``: a user's ``module:function`` or ours.
 
 The analytic model prices ``trials / keep`` architectures and the best ``trials`` of them, front by front, are queued as
-waiting trials. Workers take them one by one. A trial whose worker dies is queued again: other workers notice that its
-heartbeats have stopped (Optuna's own in databases, a system attribute elsewhere), and on one machine at once that the
-process is gone. Optuna's pruners stop bad training runs early; they need
-a single objective, so that a pruned study minimises the trained loss alone.
+waiting trials. Workers take them one by one. A trial whose worker dies is queued again (``liveness.py``); one that
+raises, or returns no finite number, fails with the reason, and its worker goes on to the next. Optuna's pruners stop
+bad training runs early; they need a single objective, so that a pruned study minimises the trained loss alone.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, cast
 
 import numpy as np
 
 from archsearch.arrays import Floats
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.models.base import ModelConfig
-from archsearch.progress import progress_bar
+from archsearch.progress import progress_bar, remark
 from archsearch.ranges import require_range
 from archsearch.search.evaluate.columns import metric_and_gpu
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.explore.enumeration import sweep, with_own_fronts
 from archsearch.search.explore.hybrid import spread
+from archsearch.search.explore.liveness import WORKER, Watch, beating, me, queue_again, release_dead
 from archsearch.search.explore.measured import device_name, short_training, torch_timer
 from archsearch.search.explore.samplers import BatchSearch, cell_trials, distributions
 from archsearch.search.explore.tried import Report, Timer, Trainer
@@ -49,11 +46,11 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("analytic", "benchmark", "train")
 PRUNERS = ("hyperband", "median", "none")
-WORKER = "archsearch:worker"
-BEAT = "archsearch:beat"
-HEARTBEAT_S = 30
-GRACE_S = 120
-MAX_RETRIES = 3
+FAILED = "failed_because"
+"""User attribute of a failed trial: the reason."""
+LONGEST_REASON = 500
+WATCH_S = 1.0
+"""Between two looks at workers that may be dead, where nothing else is left to do."""
 ENUMERABLE_CANDIDATES = 5_000_000
 
 
@@ -189,15 +186,36 @@ def work(
         UnsupportedError: the study names a trainer's code and ``allow_code`` is False, or torch is missing.
     """
     measure = _evaluation(evaluator, fidelity, allow_code, timer, trainer)
-    done = 0
+    done, failed, watch = 0, [], Watch()
     with progress_bar(f"{fidelity.objective} on {fidelity.device}", len(study.trials), enabled=progress) as advance:
         while True:
-            release_dead(study)
+            release_dead(study, watch)
             trial_id = study._pop_waiting_trial_id()
             if trial_id is None:
-                return done
-            done += _one(study, trial_id, evaluator, fidelity, measure)
+                if not watch.awaits(study):
+                    break
+                time.sleep(WATCH_S)  # nothing else is left: see whether the silent ones are alive
+                continue
+            reason = _one(study, trial_id, evaluator, fidelity, measure)
+            if reason is None:
+                done += 1
+            else:
+                failed.append(reason)
             advance(1)
+    if failed:
+        remark(f"{len(failed)} of {done + len(failed)} trials failed; the last: {failed[-1]}")
+    return done
+
+
+def require_evaluation(evaluator: Evaluator, fidelity: Fidelity, *, allow_code: bool) -> None:
+    """Refuse what this machine cannot measure or train, before a trial is queued for it.
+
+    Raises:
+        UnsupportedError: a trainer's code without ``allow_code``, no such device here, or torch is missing.
+        InvalidInputError: there is no such trainer.
+    """
+    if fidelity.objective != "analytic":
+        _evaluation(evaluator, fidelity, allow_code, None, None)
 
 
 @dataclass(frozen=True)
@@ -216,7 +234,9 @@ def _evaluation(
         workload = evaluator.space.workload
 
         def benchmark(config: ModelConfig, report: Report) -> dict[str, float]:
-            seconds = clock(config, workload)
+            seconds = _number("measured_latency_s", clock(config, workload))
+            if seconds <= 0:
+                raise InvalidInputError(f"measured_latency_s: {seconds} was measured, where a time is needed")
             units = float(np.asarray(config.tokens(workload)))
             return {"measured_latency_s": seconds, "measured_throughput": units / seconds}
 
@@ -224,7 +244,7 @@ def _evaluation(
     train = trainer or _trainer(fidelity, evaluator.space.family, allow_code)
 
     def trained(config: ModelConfig, report: Report) -> dict[str, float]:
-        return {"trained_loss": float(train(config.to_dict(), report))}
+        return {"trained_loss": train(config.to_dict(), report)}
 
     named = fidelity.function or (None if trainer is None else "a trainer of the caller's")
     return Evaluation(trained, named or f"the built-in short training on {device_name(fidelity.device)}")
@@ -241,17 +261,15 @@ def _trainer(fidelity: Fidelity, family: str, allow_code: bool) -> Trainer:
     return trainer
 
 
-def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fidelity, measure: Evaluation) -> int:
-    """Evaluate one trial; returns 1 where it was finished or pruned, 0 where it failed."""
+def _one(
+    study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fidelity, measure: Evaluation
+) -> str | None:
+    """Evaluate one trial; returns why it failed, None where it was finished or pruned."""
     import optuna
-    from optuna.storages._heartbeat import get_heartbeat_thread
     from optuna.trial import Trial, TrialState
 
-    study._storage.set_trial_system_attr(trial_id, WORKER, _me())
+    study._storage.set_trial_system_attr(trial_id, WORKER, me())
     trial = Trial(study, trial_id)
-    signs = fidelity.objectives(evaluator)
-    dimensions = {name: trial._suggest(name, kind) for name, kind in distributions(evaluator.space).items()}
-    config = evaluator.space.family_class.from_dict(evaluator.space.config_dict(dimensions))
 
     def report(step: int, value: float) -> None:
         if fidelity.pruned:
@@ -259,97 +277,57 @@ def _one(study: optuna.Study, trial_id: int, evaluator: Evaluator, fidelity: Fid
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    with get_heartbeat_thread(trial_id, study._storage), _beating(study, trial_id):
+    with beating(study, trial_id):
         try:
-            measured = measure.metrics(config, report)
+            dimensions = {name: trial._suggest(name, kind) for name, kind in distributions(evaluator.space).items()}
+            config = evaluator.space.family_class.from_dict(evaluator.space.config_dict(dimensions))
+            measured = {name: _number(name, value) for name, value in measure.metrics(config, report).items()}
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
-            return 1
-        except ArchSearchError as error:
-            trial.set_user_attr("failed_because", str(error))
+            return None
+        except KeyboardInterrupt:
+            trial.set_user_attr(FAILED, "interrupted")
             study.tell(trial, state=TrialState.FAIL)
-            return 0
-        except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
+            queue_again(study, trial_id)
             raise
+        except (Exception, SystemExit) as error:
+            reason = _reason(error)
+            trial.set_user_attr(FAILED, reason)
+            study.tell(trial, state=TrialState.FAIL)
+            return reason
     metrics = {**trial.user_attrs["metrics"], **measured}
     trial.set_user_attr("metrics", metrics)
     trial.set_user_attr("measured_on", measure.on)
-    study.tell(trial, [metrics[name] for name in signs])
-    return 1
+    study.tell(trial, [metrics[name] for name in fidelity.objectives(evaluator)])
+    return None
 
 
-@contextmanager
-def _beating(study: optuna.Study, trial_id: int) -> Iterator[None]:
-    """Signs of life in storages that have no heartbeats of their own (journals, the proxy)."""
-    from optuna.storages._heartbeat import is_heartbeat_enabled
+def _number(name: str, value: object) -> float:
+    """A measured or trained value.
 
-    if is_heartbeat_enabled(study._storage):
-        yield
-        return
-    done = Event()
-
-    def beat() -> None:
-        while True:
-            study._storage.set_trial_system_attr(trial_id, BEAT, time.time())
-            if done.wait(HEARTBEAT_S):
-                return
-
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
+    Raises:
+        InvalidInputError: it is no finite number; a failed trial says so, and no recommendation rests on it.
+    """
+    if value is None:
+        raise InvalidInputError(f"{name}: nothing (None) was returned, where a finite number is needed")
     try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+        number = float(cast("SupportsFloat", value))
+    except (TypeError, ValueError):
+        text = f"{name}: {type(value).__name__} was returned, where a finite number is needed"
+        raise InvalidInputError(text) from None
+    if not math.isfinite(number):
+        raise InvalidInputError(f"{name}: {number} was returned, where a finite number is needed")
+    return number
 
 
-def _me() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}"
-
-
-def _started(pid: int) -> str:
-    """When a process of this machine began, so that a reused number is not taken for it ('' where that is unknown)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
-def release_dead(study: optuna.Study) -> None:
-    """Fail and queue again the trials of workers that are gone: those whose heartbeats have stopped, and those whose
-    process on this machine has ended."""
-    import optuna
-    from optuna.storages import RetryHeartbeatStaleTrialCallback
-    from optuna.trial import TrialState
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # marked experimental
-        optuna.storages.fail_stale_trials(study)
-    again = RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)
-    for trial in study.get_trials(deepcopy=True, states=(TrialState.RUNNING,)):
-        host, _, rest = str(trial.system_attrs.get(WORKER, "")).partition("/")
-        pid, _, started = rest.partition("/")
-        here = host == socket.gethostname() and pid.isdigit()
-        gone = here and not (_alive(int(pid)) and _started(int(pid)) == started)
-        if not gone and time.time() - trial.system_attrs.get(BEAT, np.inf) < GRACE_S:
-            continue
-        try:
-            study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            continue  # another worker was quicker
-        again(study, trial)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _reason(error: BaseException) -> str:
+    """What failed, and of another's code where."""
+    if isinstance(error, ArchSearchError):
+        return str(error)[:LONGEST_REASON]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:LONGEST_REASON] + where
 
 
 def make_pruner(fidelity: Fidelity) -> optuna.pruners.BasePruner:

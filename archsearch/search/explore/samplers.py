@@ -86,16 +86,25 @@ def make_sampler(strategy: str, seed: int, dimensions: int, objectives: int) -> 
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
             case "cmaes":
-                if objectives > 1:
-                    raise UnsupportedError(
-                        f"strategy cmaes follows one objective, this search has {objectives}; choose hybrid or nsga2"
-                    )
+                require_sampler(strategy, objectives)
                 _need("cmaes", "cmaes", "pip install 'archsearch[samplers]'")
                 return optuna.samplers.CmaEsSampler(
                     seed=seed, n_startup_trials=startup, warn_independent_sampling=False
                 )
         _need("gp", "torch", "pip install 'archsearch[torch]'")
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+
+
+def require_sampler(strategy: str, objectives: int) -> None:
+    """Refuse a strategy that cannot follow so many objectives, on whatever machine it runs.
+
+    Raises:
+        UnsupportedError: ``cmaes`` with several.
+    """
+    if strategy == "cmaes" and objectives > 1:
+        raise UnsupportedError(
+            f"strategy cmaes follows one objective, this search has {objectives}; choose hybrid or nsga2"
+        )
 
 
 def _need(strategy: str, module: str, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
@@ -17,6 +18,8 @@ from archsearch.workload import SIZES
 from archsearch.yaml_records import Location, line_of_text
 
 WIDTH_FIELDS = ("hidden_size", "intermediate_size", "head_dim", "vocab_size")
+MOST_CELLS = 2**62
+"""Combinations of a space: cells are numbered by 64-bit integers."""
 SECTIONS = ("fixed", "dimensions", "derived")
 """The sections that name fields of the family's config."""
 PARAMETERS = "parameters"
@@ -107,6 +110,14 @@ def size_problems(record: SpaceRecord, config_class: type[ModelConfig]) -> Itera
         if read and name not in {*read, "batch_size"} and getattr(record.workload, name) is not None:
             text = f"has no effect on family {record.family}, which has {listed}: leave it out"
             yield SpaceProblem(("workload", name), InvalidInputError(text))
+
+
+def cell_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:
+    """More combinations than cells can be numbered."""
+    size = math.prod(len(dimension.values) for dimension in record.dimensions.values())
+    if size > MOST_CELLS:
+        text = f"over {MOST_CELLS:.2g} combinations of values; use fewer dimensions, or larger steps"
+        yield SpaceProblem(("dimensions",), InvalidInputError(text))
 
 
 def width_problems(record: SpaceRecord) -> Iterator[SpaceProblem]:

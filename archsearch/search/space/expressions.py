@@ -16,18 +16,45 @@ from functools import reduce
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from archsearch.arrays import Column
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.workload import MAX_DIMENSION
 
 Value = float | np.generic | Column
 """What an expression is made of: a number, a truth, or an array of such."""
 _MAX_LENGTH = 500
+MOST_CONSTANT = 2.0**53
+"""Largest number that an expression may name: beyond it not every whole number is one in double precision."""
+_EXACT = 2**62
+"""Whole numbers below it are computed as 64-bit integers; of larger results as doubles, which do not wrap around."""
+
+
+def _unwrapped(
+    compute: Callable[[Column, Column], Column], most: Callable[[int, int], int]
+) -> Callable[[Value, Value], Value]:
+    """An operation on whole numbers that goes over to doubles where the result might not fit: ``most`` bounds it from
+    the largest of either side."""
+
+    def computed(a: Value, b: Value) -> Value:
+        one, other = np.asarray(a), np.asarray(b)
+        whole = one.dtype.kind in "iub" and other.dtype.kind in "iub"
+        if whole and most(_largest(one), _largest(other)) >= _EXACT:
+            return compute(one.astype(np.float64), other.astype(np.float64))
+        return compute(one, other)
+
+    return computed
+
+
+def _largest(values: Column) -> int:
+    return max(abs(int(values.max())), abs(int(values.min()))) if values.size else 0
+
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Value]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Add: _unwrapped(operator.add, operator.add),
+    ast.Sub: _unwrapped(operator.sub, operator.add),
+    ast.Mult: _unwrapped(operator.mul, operator.mul),
     ast.Div: np.true_divide,
     ast.FloorDiv: np.floor_divide,
     ast.Mod: np.mod,
@@ -100,9 +127,15 @@ class Expression:
 
         Division by zero gives NaN, inf or 0 as NumPy defines it, without a warning: such cells are for
         constraints to exclude.
+
+        Raises:
+            InvalidInputError: a value that is no number.
         """
-        with np.errstate(all="ignore"):
-            return np.asarray(_evaluate(self.tree, values))
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(_evaluate(self.tree, values))
+        except (TypeError, ValueError, OverflowError):  # a fixed value that is a text or a list
+            raise InvalidInputError(f"expression {self.text!r} computes with what is no number") from None
 
 
 def _is_condition(node: ast.expr) -> bool:
@@ -125,7 +158,9 @@ def _refuse(node: ast.AST, text: str, what: str) -> InvalidInputError:
 
 def _check(node: ast.AST, text: str, names: set[str]) -> None:
     match node:
-        case ast.Constant(value=bool() | int() | float()):
+        case ast.Constant(value=bool() | int() | float() as value):
+            if not abs(value) <= MOST_CONSTANT:
+                raise _refuse(node, text, f"a number over {MOST_CONSTANT:.0f}")
             return
         case ast.Name(id=name):
             if name.startswith("_"):
@@ -145,7 +180,7 @@ def _check(node: ast.AST, text: str, names: set[str]) -> None:
         case ast.Call():
             raise _refuse(node, text, "this call")
         case _:
-            raise _refuse(node, text, type(node).__name__)
+            raise _refuse(node, text, type(getattr(node, "op", node)).__name__)
     for child in children:
         _check(child, text, names)
 
@@ -170,3 +205,18 @@ def _evaluate(node: ast.expr, values: Mapping[str, object]) -> Value:
             pairs = zip(node.ops, sides, sides[1:], strict=False)
             return reduce(np.logical_and, [_COMPARE[type(op)](left, right) for op, left, right in pairs])
     raise AssertionError(f"unchecked node {type(node).__name__}")  # unreachable: parse() checks every node
+
+
+def bounded(value: ArrayLike) -> Column:
+    """Derived sizes cut at ``MAX_DIMENSION``: so large a one is refused by a rule, and computes without overflow."""
+    return np.asarray(np.clip(np.asarray(value), -MAX_DIMENSION, MAX_DIMENSION))
+
+
+def as_dimension(value: ArrayLike) -> Column | float:
+    """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        clean = np.where(np.isfinite(array), array, 0.0)
+        if np.array_equal(clean, np.rint(clean)):
+            array = clean.astype(np.int64)
+    return array if array.ndim else cast("float", array.item())

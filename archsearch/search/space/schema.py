@@ -79,7 +79,9 @@ class SpaceRecord(Record):
     """
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$", description="how the space is called: lower case, digits and . _ -"
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        max_length=120,
+        description="how the space is called: lower case, digits and . _ -",
     )
     description: str = Field(description="what it is for")
     family: str | None = Field(default=None, description="the model family (`archsearch models list`); or builder")
@@ -118,7 +120,6 @@ class SpaceRecord(Record):
     distillation: Distillation | None = Field(default=None, description="of pipelines: what distilling the steps takes")
     objectives: tuple[Objective, ...] = Field(
         default=(Objective(metric="quality"), Objective(metric="throughput")),
-        min_length=1,
         description="what is optimised; quality and throughput unless said",
     )
     prefer: Preference = Field(default="knee", description="what ranks first on the front")
@@ -182,6 +183,8 @@ class SpaceRecord(Record):
                 if name in seen:
                     raise ValueError(f"{name!r} stands in both {seen[name]!r} and {section!r}")
                 seen[name] = section
+        if not self.objectives:
+            raise ValueError("objectives must name at least one metric")
         if len({objective.metric for objective in self.objectives}) != len(self.objectives):
             raise ValueError("objectives must name different metrics")
         return self

@@ -32,17 +32,18 @@ from archsearch.search.space.checks import (
     PARAMETERS,
     WIDTH_FIELDS,
     SpaceProblem,
+    cell_problems,
     expression_problems,
     field_problems,
     refuse,
     size_problems,
     width_problems,
 )
-from archsearch.search.space.expressions import Expression
+from archsearch.search.space.expressions import Expression, as_dimension, bounded
 from archsearch.search.space.schema import SpaceRecord
 from archsearch.search.space.sections import Objective, execution_from
 from archsearch.search.space.user_code import code_allowed, require_leave
-from archsearch.workload import Workload
+from archsearch.workload import MAX_DIMENSION, Workload
 from archsearch.yaml_records import load_text, parse_record
 
 if TYPE_CHECKING:
@@ -250,7 +251,8 @@ class SearchSpace:
         """Every name of the space (fixed, free, derived) with its value or array."""
         values: dict[str, Any] = {**self.record.fixed, **dimensions}
         for name, expression in self.derived.items():
-            values[name] = _as_dimension(expression.evaluate(values))
+            value = expression.evaluate(values)
+            values[name] = as_dimension(bounded(value) if name in self.config_fields else value)
         return values
 
     def build(self, values: Mapping[str, object]) -> ModelConfig:
@@ -273,6 +275,9 @@ class SearchSpace:
         for name in self.derived:
             if name in self.config_fields:
                 rules.append(Requirement(reason=f"{name} must be positive", holds=np.asarray(values[name]) > 0))
+                if np.max(np.asarray(values[name]), initial=0) >= MAX_DIMENSION:
+                    holds = np.asarray(values[name]) < MAX_DIMENSION
+                    rules.append(Requirement(reason=f"{name} must be below {MAX_DIMENSION}", holds=holds))
             if name in WIDTH_FIELDS and self.record.builder is None:
                 off = np.asarray(values[name]) % multiple
                 rules.append(Requirement(reason=f"{name} must be a multiple of {multiple}", holds=off == 0))
@@ -292,7 +297,7 @@ class SearchSpace:
             InvalidInputError: a required field that is missing, a value of another kind, a width off its multiple,
                 several problems (one a line), or values that build no config.
         """
-        problems = list(expression_problems(self.record))
+        problems = [*cell_problems(self.record), *expression_problems(self.record)]
         if not problems:
             self.derived.keys()  # asking for them refuses a circle
         if self.record.builder is not None and not code_allowed():
@@ -380,16 +385,6 @@ def load_space(name_or_path: str | Path | SearchSpace) -> SearchSpace:
     if text not in paths:
         raise UnknownNameError("search space", text, paths, hint="(or give the path of a YAML file)")
     return parse_space(paths[text])
-
-
-def _as_dimension(value: ArrayLike) -> Column | float:
-    """Derived values as integers where they are whole numbers (``hidden_size / 64`` of a multiple of 64)."""
-    array = np.asarray(value)
-    if array.dtype.kind == "f":
-        clean = np.where(np.isfinite(array), array, 0.0)
-        if np.array_equal(clean, np.rint(clean)):
-            array = clean.astype(np.int64)
-    return array if array.ndim else cast("float", array.item())
 
 
 def _plain(value: object) -> object:

@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 
+from archsearch.search.studies.journal import LockedJournal
 from archsearch.search.studies.kept_tables import KeptStudy, kept_studies
-from archsearch.search.studies.ledger import LockedJournal
 
 _REPLAYED = ("_worker_id_prefix", "_thread_lock", "_replay_result")
 """What ``JournalStorage`` sets when it is made, each of its methods needs one of them."""

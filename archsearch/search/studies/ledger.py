@@ -16,20 +16,19 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import copy
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.errors import ArchSearchError
 from archsearch.search.explore.keys import KEY, key_of
+from archsearch.search.studies.journal import LockedJournal
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -96,80 +95,6 @@ def _insert_through_proxy(study: Study, trials: Sequence[FrozenTrial], limit: in
     return added
 
 
-class LockedJournal(JournalFileBackend):
-    """A journal file whose lock can be held over several reads and writes; what is written then is appended at once."""
-
-    def __init__(self, path: str) -> None:
-        self.guard = _ReentrantLock(path)
-        self._pending: list[dict[str, Any]] | None = None
-        self._path = path
-        super().__init__(path, lock_obj=cast("Any", self.guard))
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the file: nobody else writes; an exception inside writes nothing."""
-        self.guard.acquire()
-        try:
-            self._pending = []
-            yield
-            lines, self._pending = self._pending, None
-            if lines:
-                self._write(lines)
-        finally:
-            self._pending = None
-            self.guard.release()
-
-    def append_logs(self, logs: list[dict[str, object]]) -> None:
-        if self._pending is None:
-            super().append_logs(logs)
-        else:
-            self._pending += json.loads(json.dumps(logs))
-
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
-        """Lines of the file, then those that wait to be written."""
-        waiting, written = list(self._pending or ()), max(self._log_number_offset)
-        if not waiting or log_number_from < written:
-            yield from super().read_logs(log_number_from)
-            written = max(self._log_number_offset)
-        yield from waiting[max(log_number_from - written, 0) :]
-
-    def _write(self, lines: list[dict[str, object]]) -> None:
-        super().append_logs(lines)
-        number = max(self._log_number_offset)
-        place = self._log_number_offset[number]
-        for line in lines:  # where each begins, so that reading on does not scan the file
-            number, place = number + 1, place + len(json.dumps(line, separators=(",", ":")).encode()) + 1
-            self._log_number_offset[number] = place
-
-
-class _ReentrantLock:
-    """Optuna's link lock (a lock left behind by a killed process is broken after 30 s), reentrant in one thread."""
-
-    def __init__(self, path: str) -> None:
-        self.link = JournalFileSymlinkLock(path)
-        self._depth = 0
-        self._thread = RLock()
-
-    def acquire(self) -> bool:
-        self._thread.acquire()
-        if self._depth == 0:
-            try:
-                self.link.acquire()
-            except BaseException:
-                self._thread.release()
-                raise
-        self._depth += 1
-        return True
-
-    def release(self) -> None:
-        self._depth -= 1
-        try:
-            if self._depth == 0:
-                self.link.release()
-        finally:
-            self._thread.release()
-
-
 def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial], limit: int | None) -> list[bool]:
     from optuna.storages._rdb.storage import _create_scoped_session
     from sqlalchemy.exc import SQLAlchemyError
@@ -194,7 +119,9 @@ def _rows_in_session(session: Session, study_id: int, trials: Sequence[FrozenTri
 
     studies, table = models.StudyModel, models.TrialModel
     # an update takes the row (SQLite: the file) from the start; "select for update" takes nothing in SQLite
-    session.execute(update(studies).where(studies.study_id == study_id).values(study_name=studies.study_name))
+    held = session.execute(update(studies).where(studies.study_id == study_id).values(study_name=studies.study_name))
+    if not cast("int", getattr(held, "rowcount", 1)):
+        raise KeyError(study_id)  # as Optuna's storages tell a study that is no more
     keys = [key_of(trial) for trial in trials]
     known = _known_keys(session, study_id, [key for key in keys if key is not None])
     counted = session.query(func.count(table.trial_id)).filter(table.study_id == study_id)

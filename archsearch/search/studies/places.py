@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from archsearch.data import user_data_dir
+from archsearch.errors import InvalidInputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+
+
+def check_name(name: str) -> str:
+    """A study name that is safe as a file name.
+
+    Raises:
+        InvalidInputError: any other name.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 120:
+        text = f"study name {name[:200]!r}: use up to 120 letters, digits and . _ + = -, a letter or digit first"
+        raise InvalidInputError(text)
+    return name
+
 
 RECORD = "archsearch"
 """User attribute of a study under which archsearch keeps what is needed to repeat it."""
@@ -21,7 +38,12 @@ def default_storage_url(name: str | None = None) -> str:
 
 
 def artifacts_dir(study_name: str, storage: str | None) -> Path:
-    """Where a study's tables lie."""
+    """Where a study's tables lie.
+
+    Raises:
+        InvalidInputError: a name that would lead elsewhere, as a study of another program may have.
+    """
+    check_name(study_name)
     if storage is None or "://" in storage:
         return studies_dir() / f"{study_name}.artifacts"
     path = Path(storage).expanduser()

@@ -16,7 +16,7 @@ import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from urllib.parse import unquote
 
 from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
 from archsearch.keywords import checked_call
-from archsearch.search.studies.places import artifacts_dir, default_storage_url, studies_dir
+from archsearch.search.studies.places import artifacts_dir, check_name, default_storage_url, studies_dir
 
 if TYPE_CHECKING:
     import optuna
@@ -36,20 +36,9 @@ GRACE_S = 120
 MAX_RETRIES = 3
 SQLITE_TIMEOUT_S = 60
 PROXY_TIMEOUT_S = 10
+JOURNALS = (".journal", ".log")
 _PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
 _QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
-
-
-def check_name(name: str) -> str:
-    """A study name that is safe as a file name.
-
-    Raises:
-        InvalidInputError: any other name.
-    """
-    if not _NAME.fullmatch(name) or len(name) > 120:
-        raise InvalidInputError(f"study name {name!r}: use up to 120 letters, digits and . _ + = -")
-    return name
 
 
 def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.storages.BaseStorage:
@@ -243,13 +232,37 @@ def load_study(name: str, storage: str | None = None) -> optuna.Study:
     import optuna
 
     require_study(name, storage)
+    opened = open_storage(storage, name, create=False)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(storage, name, create=False))
+        return optuna.load_study(study_name=name, storage=opened)
     except KeyError:  # a journal without records, or with others
-        raise InvalidInputError(
-            f"study {name!r}: its storage holds no study (empty or broken); {study_call(f'delete {name}', storage)} "
-            "removes it"
-        ) from None
+        raise InvalidInputError(f"study {name!r}: {_other_contents(name, opened, storage)}") from None
+
+
+def mend_storage(name: str, storage: str | None) -> None:
+    """Have a study's journal end with a whole record, before anything is read that is to be continued.
+
+    Raises:
+        InvalidInputError: the file is no journal, or cannot be written.
+    """
+    from archsearch.search.studies.journal import LockedJournal
+
+    path = Path(storage or default_storage_url(check_name(name))).expanduser()
+    if "://" not in str(storage) and path.suffix in JOURNALS and path.exists():
+        LockedJournal(str(path)).mend()
+
+
+def _other_contents(name: str, opened: optuna.storages.BaseStorage, storage: str | None) -> str:
+    """What a storage holds that should hold this study."""
+    import optuna
+
+    held = sorted(optuna.get_all_study_names(opened))
+    if not held:
+        return f"its storage holds no study; {study_call(f'delete {name}', storage)} removes it"
+    return (
+        f"its file holds the study {held[0]!r} (it was renamed or copied): give it the name {held[0]}.journal, or "
+        f"read it with --storage"
+    )
 
 
 def require_study(name: str, storage: str | None) -> None:
@@ -257,28 +270,48 @@ def require_study(name: str, storage: str | None) -> None:
 
     Raises:
         UnknownNameError: with near names, and where was looked.
+        InvalidInputError: a name that no study may have.
     """
     names = study_names(storage)
+    if storage is not None or name not in names:  # a file's own name leads nowhere else, whatever it is
+        check_name(name)
     if name not in names:
         where = shown(storage) if storage else str(studies_dir())
         raise UnknownNameError("study", name, names, hint=f"(in {where}; {study_call('list', storage)} shows all)")
 
 
 def delete_study(name: str, storage: str | None = None) -> None:
-    """Delete a stored study.
+    """Delete a stored study, and what lies beside it.
 
     Raises:
         UnknownNameError: no such study.
+        InvalidInputError: a name that no study may have, or a place that may not be written.
     """
     import optuna
 
     require_study(name, storage)
-    if storage is None:  # a file that cannot be read can still be deleted
-        Path(default_storage_url(name)).unlink()
+    if storage is None:
+        _delete_file(Path(default_storage_url(name)))
     else:
         with storage_errors(storage):
             optuna.delete_study(study_name=name, storage=open_storage(storage, name, create=False))
-    shutil.rmtree(artifacts_dir(name, storage), ignore_errors=True)
+    with suppress(InvalidInputError):  # a file of another name than studies have has no tables
+        shutil.rmtree(artifacts_dir(name, storage), ignore_errors=True)
+
+
+def _delete_file(file: Path) -> None:
+    """Delete what lies where a study's journal should, whatever it is, and what belongs to it."""
+    from archsearch.search.studies.journal import beside
+
+    try:
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)  # of a link, the link
+        for path in beside(file):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{file}: cannot be deleted: {error.strerror or error}") from None
 
 
 def free_name(stem: str, storage: str | None = None) -> str:

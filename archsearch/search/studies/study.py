@@ -6,42 +6,45 @@ violations as constraints), and records under ``user_attrs["archsearch"]`` all t
 
 from __future__ import annotations
 
-import re
-import warnings
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
-from archsearch.hardware import GpuPool
+from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import setting_of
-from archsearch.search.evaluate.plain import plain
 from archsearch.search.evaluate.pool_models import Hardware, resolve_pool
 from archsearch.search.explore.enumeration import Sweep, sweep, with_own_fronts
-from archsearch.search.explore.fidelity import Fidelity, candidates, make_pruner, release_dead, waiting_trials, work
+from archsearch.search.explore.fidelity import (
+    Fidelity,
+    candidates,
+    make_pruner,
+    require_evaluation,
+    waiting_trials,
+    work,
+)
 from archsearch.search.explore.hybrid import spread
-from archsearch.search.explore.samplers import BatchSearch, cell_trials, directions
+from archsearch.search.explore.liveness import release_dead
+from archsearch.search.explore.samplers import BatchSearch, cell_trials
 from archsearch.search.pareto import objective_matrix
 from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
+from archsearch.search.studies.endings import telling_ends
 from archsearch.search.studies.listing import list_studies
 from archsearch.search.studies.places import RECORD
-from archsearch.search.studies.storage import (
-    check_name,
-    delete_study,
-    free_name,
-    load_study,
-    open_storage,
-    storage_errors,
-    study_call,
-    study_names,
+from archsearch.search.studies.start import (
+    LARGEST_SEED,
+    create_study,
+    is_enumerated,
+    is_there,
+    require_run,
+    require_seed,
 )
+from archsearch.search.studies.storage import delete_study, load_study, mend_storage, storage_errors
 from archsearch.search.studies.study_contents import (
     export_study,
     study_evaluator,
@@ -52,7 +55,6 @@ from archsearch.search.studies.study_contents import (
     summarize_study,
 )
 from archsearch.search.studies.traces import keep_traces
-from archsearch.version import version
 
 if TYPE_CHECKING:
     import optuna
@@ -74,74 +76,12 @@ __all__ = [
 ]
 
 DEFAULT_TRIALS = 1000
-STRATEGIES = ("auto", "exhaustive", "hybrid", "nsga2", "nsga3", "tpe", "gp", "cmaes", "random")
-ENUMERABLE_CELLS = 5_000_000
-TRACEABLE_CELLS = 2_000
 SAMPLE_TRIALS = 500
 SAMPLE_ROWS = 10_000
 FRONT_TRIALS = 2000
 """Members of one front that an exhaustive study keeps as trials; its table ``front`` has them all."""
 BULK_TRIALS = 1000
 """Trials written in one transaction."""
-
-
-@with_leave
-def create_study(
-    space: SearchSpace | str | Path,
-    hardware: Hardware | None = None,
-    *,
-    strategy: str = "auto",
-    storage: str | None = None,
-    name: str | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    evaluator: Evaluator | None = None,
-    fidelity: Fidelity | None = None,
-    allow_code: bool = False,
-) -> optuna.Study:
-    """A new study without trials, for ``resume_study`` in one process or ``study worker`` in many to fill.
-
-    ``overwrite`` deletes a study of the same name once all that was asked for has been found to be possible.
-
-    Raises:
-        UnknownNameError: unknown space, GPU, strategy, proxy or preset.
-        InvalidInputError: malformed space, the study's name is taken, or the storage cannot be used.
-        UnsupportedError: a GPU cannot run the workload's dtype.
-    """
-    import optuna
-
-    loaded = load_space(space)
-    pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
-    chosen = _strategy(strategy, loaded)
-    signs = (fidelity or Fidelity()).objectives(pricer)
-    record = _record(pricer, chosen, seed, fidelity or Fidelity())  # what cannot be priced fails before a study is made
-    label = check_name(name) if name else free_name(study_stem(loaded, pricer.pool), storage)
-    if name and _is_there(name, storage, overwrite):
-        delete_study(name, storage)
-    place = open_storage(storage, label, create=True)
-    with storage_errors(storage), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # metric names are marked experimental
-        study = optuna.create_study(study_name=label, storage=place, directions=directions(signs))
-        study.set_metric_names(list(signs))
-        study.set_user_attr(RECORD, record)
-    return study
-
-
-def _is_there(name: str, storage: str | None, overwrite: bool) -> bool:
-    """Whether a study of that name is stored.
-
-    Raises:
-        InvalidInputError: it is, and nothing may be overwritten.
-    """
-    there = check_name(name) in study_names(storage)
-    if there and not overwrite:
-        raise InvalidInputError(
-            f"study {name!r} exists; continue it with {study_call(f'resume {name}', storage)}, "
-            "choose another {name}, "
-            "or replace it with {overwrite}",
-            field=("name", "overwrite"),
-        )
-    return there
 
 
 @with_leave
@@ -178,43 +118,24 @@ def run_study(
     wanted = DEFAULT_TRIALS if trials is None else trials
     require_range("trials", wanted, 1, whole=True)
     loaded = load_space(space)
-    _refuse_idle(loaded, strategy, scheduler, fidelity or Fidelity())
     pricer = evaluator or Evaluator(loaded, resolve_pool(hardware, loaded))
+    require_run(pricer, strategy, fidelity or Fidelity(), seed, scheduler, allow_code=allow_code)
     kept: dict[str, Any] = {"storage": storage, "name": name, "seed": seed, "evaluator": pricer}
     ways: dict[str, Any] = {"progress": progress, "scheduler": scheduler, "allow_code": allow_code}
     swept: Sweep | None = None
-    if name and _is_there(name, storage, overwrite) and _enumerated(loaded, strategy, fidelity or Fidelity()):
+    if name and is_there(name, storage, overwrite) and is_enumerated(loaded, strategy, fidelity or Fidelity()):
         swept = _swept(pricer, seed, progress, scheduler)  # the old study stays until there is what replaces it
     study = create_study(loaded, strategy=strategy, fidelity=fidelity, overwrite=overwrite, **kept)
     try:
-        _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
-    except Exception:
-        if not study.get_trials(deepcopy=False):
-            delete_study(study.study_name, storage)
+        with telling_ends(study, storage):
+            _continue(study, pricer, storage, seed=seed, trials=wanted, swept=swept, **ways)
+    except BaseException:
+        with suppress(Exception):  # what failed is told, not what cannot be cleared away after it
+            if not study.get_trials(deepcopy=False):
+                delete_study(study.study_name, storage)
         raise
     keep_traces(study, storage, pricer.space)
     return study
-
-
-def study_stem(space: SearchSpace, pool: GpuPool) -> str:
-    """What a study is called where no name is given, but for a number: space, pool and what was set."""
-    said = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in space.changes.items())
-    return re.sub(r"[^A-Za-z0-9._+=-]+", "_", f"{space.name}-{'+'.join(pool.ids)}{said}")[:100]
-
-
-def _refuse_idle(space: SearchSpace, strategy: str, scheduler: str | None, fidelity: Fidelity) -> None:
-    """Refuse a scheduler for a search that samples.
-
-    Raises:
-        InvalidInputError: with what to do.
-    """
-    if scheduler is not None and not _enumerated(space, strategy, fidelity):
-        text = "{scheduler} spreads an enumeration; this study samples its space: leave it out"
-        raise InvalidInputError(text, field="scheduler")
-
-
-def _enumerated(space: SearchSpace, strategy: str, fidelity: Fidelity) -> bool:
-    return fidelity.objective == "analytic" and _strategy(strategy, space) == "exhaustive"
 
 
 def _swept(evaluator: Evaluator, seed: int, progress: bool, scheduler: str | None) -> Sweep:
@@ -255,6 +176,9 @@ def resume_study(
     require_range("trials", trials, 1, whole=True)
     if until is not None:
         require_range("until", until, 1, whole=True)
+    if seed is not None:
+        require_seed(seed)
+    mend_storage(name, storage)
     study = load_study(name, storage)
     record = study_record(study)
     if record["strategy"] == "exhaustive" and record.get("complete"):
@@ -262,7 +186,8 @@ def resume_study(
     pricer = evaluator or study_evaluator(study, storage)
     chosen = record["seed"] if seed is None else seed
     ways: dict[str, Any] = {"progress": progress, "allow_code": allow_code}
-    _continue(study, pricer, storage, seed=chosen, trials=trials, until=until, **ways)
+    with telling_ends(study, storage):
+        _continue(study, pricer, storage, seed=chosen, trials=trials, until=until, **ways)
     keep_traces(study, storage, pricer.space)
     return study
 
@@ -282,6 +207,7 @@ def _continue(
 ) -> None:
     fidelity = study_fidelity(study)
     if fidelity.objective != "analytic":
+        require_evaluation(evaluator, fidelity, allow_code=allow_code)
         with storage_errors(storage):
             _try_candidates(study, evaluator, fidelity, trials, until, progress, allow_code)
         return
@@ -291,19 +217,6 @@ def _continue(
             _sample(study, evaluator, strategy, seed, trials, progress, until)
             return
         _store_sweep(study, swept or _swept(evaluator, seed, progress, scheduler), storage, progress)
-
-
-def _strategy(strategy: str, space: SearchSpace) -> str:
-    if strategy not in STRATEGIES:
-        raise UnknownNameError("strategy", strategy, STRATEGIES, field="strategy")
-    if strategy != "auto":
-        return strategy
-    return "exhaustive" if space.size <= enumerable_cells(space) else "hybrid"
-
-
-def enumerable_cells(space: SearchSpace) -> int:
-    """Largest mesh that is enumerated unless asked: a builder's modules have to be traced one by one."""
-    return ENUMERABLE_CELLS if space.record.builder is None else TRACEABLE_CELLS
 
 
 def _try_candidates(
@@ -334,24 +247,6 @@ def _try_candidates(
             chosen = candidates(evaluator, wanted, fidelity.keep, seed, progress=progress)
             insert(study, waiting_trials(evaluator, chosen))
     work(study, evaluator, fidelity, allow_code=allow_code, progress=progress)
-
-
-def _record(evaluator: Evaluator, strategy: str, seed: int, fidelity: Fidelity) -> dict[str, Any]:
-    baseline = evaluator.baseline_columns
-    space = evaluator.space
-    return {
-        "version": version(),
-        "space_name": space.name,
-        "space": space.source_text,
-        "hardware": evaluator.pool.to_text().split(","),
-        "strategy": strategy,
-        "seed": seed,
-        "proxy": evaluator.proxy.name,
-        "fidelity": fidelity.to_dict(),
-        "frame": replace(setting_of(evaluator), objectives=fidelity.objectives(evaluator)).to_dict(),
-        "baseline": None if baseline is None else {n: plain(v[0]) for n, v in baseline.items()},
-        "complete": False,
-    }
 
 
 def _store_sweep(study: optuna.Study, swept: Sweep, storage: str | None, progress: bool) -> None:
@@ -409,7 +304,7 @@ def _sample(
                 raise _LimitReached
             return taken
 
-        search = BatchSearch(evaluator, strategy, seed + len(stored()), stored, store)
+        search = BatchSearch(evaluator, strategy, (seed + len(stored())) % (LARGEST_SEED + 1), stored, store)
         try:
             search.run(trials)
         except _LimitReached:

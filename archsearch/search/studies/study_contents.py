@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +90,22 @@ def study_result(study: optuna.Study, *, front_only: bool = False) -> SearchResu
 
 def _memory_shares(frame: pd.DataFrame, setting: Setting) -> dict[str, pd.Series]:
     """Columns of the share of each GPU's memory, which trials do not store; without a GPU whose profile is not here."""
-    shares = {}
-    for gpu_id in setting.pool.ids:
-        with suppress(UnknownNameError):
-            shares[per_gpu_column("memory_share", gpu_id)] = frame["memory_bytes"] / load_gpu(gpu_id).available_bytes
-    return shares
+    unknown = unknown_gpus(setting.pool.ids)
+    available = {gpu_id: load_gpu(gpu_id).available_bytes for gpu_id in setting.pool.ids if gpu_id not in unknown}
+    return {per_gpu_column("memory_share", gpu_id): frame["memory_bytes"] / size for gpu_id, size in available.items()}
+
+
+def unknown_gpus(ids: Sequence[str]) -> list[str]:
+    """GPUs of a study whose profiles are not here (a user's, which ``--profiles`` names)."""
+    return [gpu_id for gpu_id in ids if not _is_known(gpu_id)]
+
+
+def _is_known(gpu_id: str) -> bool:
+    try:
+        load_gpu(gpu_id)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
@@ -117,6 +128,7 @@ def _summary(study: optuna.Study) -> dict[str, Any]:
         "space": record["space_name"],
         "set": record["frame"].get("set", {}),
         "hardware": record["frame"]["hardware"],
+        "unknown_gpus": unknown_gpus(record["frame"]["hardware"]),
         "execution": record["frame"].get("execution"),
         "strategy": record["strategy"],
         "objective": study_fidelity(study).objective,

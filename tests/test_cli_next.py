@@ -1,0 +1,129 @@
+"""What a call leads to: the next call that it names, and refusals of what cannot be or has no effect."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from verbs import asker
+from witness_files import DITS, SPACE
+
+from archsearch.cli.main import run
+from archsearch.cli.output import folded
+from archsearch.data import data_path
+from archsearch.files import write_text
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Any:
+    return asker(capsys)
+
+
+def refused(capsys: Any, *words: str) -> str:
+    """The one line of a call that must be refused."""
+    capsys.readouterr()
+    assert run(list(words)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return str(err)
+
+
+def test_the_next_call_finds_the_study_and_the_profiles_of_this_one(capsys, tmp_path):
+    profiles, store = str(own_profiles(tmp_path)), str(tmp_path / "my studies.journal")
+    written = write_text(tmp_path / "s.yaml", yaml.safe_dump(DITS))
+    made = [
+        "study",
+        "run",
+        str(written),
+        "-g",
+        "own-gpu",
+        "--profiles",
+        profiles,
+        f"--storage={store}",
+        "--name",
+        "own",
+    ]
+    assert run(made) == 0
+    recommended = next_of(capsys.readouterr().err)
+    assert run(recommended) == 0
+    explained = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": archsearch ")[2])
+    assert run(explained) == 0
+    assert "own-gpu" in capsys.readouterr().out
+    assert run(["study", "show", "own", "--storage", store]) == 0
+    assert "unknown_gpus" in capsys.readouterr().out
+    assert f"archsearch study resume own --storage '{store}'" in refused(capsys, *made)
+
+
+def next_of(errors: str) -> list[str]:
+    """The words of the call that is named as the next one."""
+    return shlex.split(errors.rpartition("next: archsearch ")[2].splitlines()[0])
+
+
+def own_profiles(folder: Path) -> Path:
+    """A folder with a GPU that no one else has."""
+    shipped = yaml.safe_load((data_path("hardware_profiles") / "h100-sxm.yaml").read_text())
+    profile = yaml.safe_dump(shipped | {"id": "own-gpu", "name": "Own GPU", "aliases": []})
+    (folder / "profiles").mkdir()
+    return write_text(folder / "profiles" / "own-gpu.yaml", profile).parent
+
+
+@pytest.mark.parametrize("way", [(), ("--strategy", "random", "--trials", "6")])
+def test_a_study_without_a_feasible_architecture_ends_with_what_binds(way, capsys, tmp_path):
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(SPACE)))
+    impossible = ("--set", "budget.latency_ms=1e-6")
+    assert run(["study", "run", space, "--name", "kept"]) == 0
+    assert run(["study", "run", space, "--name", "none", *impossible, *way]) == 2
+    line = capsys.readouterr().err
+    assert "latency at most 1e-06 ms on a100-sxm-80gb" in line
+    assert run(["study", "run", space, "--name", "kept", "--overwrite", *impossible]) == 2  # enumerated, nothing found
+    capsys.readouterr()
+    assert run(["study", "show", "kept", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["feasible"] == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("objectives=[]", "objectives must name at least one metric"),
+        ("workload.height=64", "workload.height: has no effect on family decoder, which has seq_len: leave it out"),
+        ("workload.frames=2", "workload.frames: has no effect on family decoder"),
+    ],
+)
+def test_what_a_space_has_no_use_for_is_refused(change, told, capsys, tmp_path):
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(SPACE)))
+    assert told in refused(capsys, "enumerate", space, "--set", change)
+
+
+def test_a_storage_that_no_study_can_be_in_is_refused_by_all_verbs(capsys, tmp_path):
+    for verb in (["list"], ["show", "s"], ["export", "s", "-o", "t.csv"], ["delete", "s"]):
+        assert "ending in .journal or .db" in refused(capsys, "study", *verb, "--storage", str(tmp_path / "st1"))
+
+
+def test_what_was_set_is_told_as_numbers_and_options_as_they_were_given(ask, capsys, tmp_path):
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(SPACE)))
+    told = ask("enumerate", space, "--set", "quality.tokens=1e12", "--set", "name=a1e2")["set"]
+    assert told == {"quality.tokens": 1e12, "name": "a1e2"}
+    ask("study", "run", space, "--name", "s")
+    assert "--eager" in (line := refused(capsys, "recommend", "s", "--eager"))
+    assert "--compiled" not in line
+    assert "--no-fused-qkv" in refused(capsys, "recommend", "s", "--no-fused-qkv")
+
+
+def test_a_line_without_spaces_folds_behind_its_commas(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "  execution   torch=2.8,attention=sdpa,compiled=true,clock=sustained,launch_us=12"
+    lines = folded(line, Terminal()).split("\n")
+    assert [len(one) <= 40 for one in lines] == [True] * len(lines)
+    assert "".join(one.strip() for one in lines) == line.strip()
+    assert folded("a,b, c", Terminal()) == "a,b, c"
+
+
+class Terminal:
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
