@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _folder() -> Path:
 
 
 def _real(path: Path) -> Path:
-    return path.expanduser().resolve()
+    return Path(os.path.realpath(path.expanduser()))  # of a link that leads to itself too, which has no studies
 
 
 def _key(path: Path) -> str:
