@@ -1,4 +1,4 @@
-"""Seconds and memory of the verbs that read a study of 100,000 trials.
+"""Seconds and memory of the verbs that read a study of 100,000 trials: the table of docs/benchmarks.md.
 
 python benchmarks/large_study.py [--trials N] [--storage journal|sqlite] [--check]
 
