@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from verbs import asker
-from witness_files import DITS, SPACE
+from witness_files import BUILT, DITS, MINE, SPACE
 
 from archsearch.cli.main import run
 from archsearch.cli.output import folded
@@ -165,3 +165,20 @@ def test_what_a_fleet_printed_is_reported_on(ask, capsys, tmp_path):
     broken = {**sized, "rate_per_s": "many"}
     line = refused(capsys, "report", str(write_text(tmp_path / "broken.json", json.dumps(broken))))
     assert 'rate_per_s: "many" is no number' in line
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("width", "takes width from the workload: set workload.width, or call the parameter otherwise"),
+        ("wider", "'wider': did you mean wide?"),
+    ],
+)
+def test_a_builders_parameters_are_told_from_the_workloads(name, told, capsys, tmp_path):
+    mine = write_text(tmp_path / "mine.py", MINE.replace("depth=1,", "depth=1, width=64,"))
+    dimensions = {name: {"choices": [64, 128]}, "depth": {"choices": [1, 2]}}
+    built = {**BUILT, "builder": f"{mine}:build", "dimensions": dimensions, "baseline": None}
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(built)))
+    line = refused(capsys, "enumerate", space, "--allow-code")
+    assert told in line
+    assert "models fields traced" not in line
