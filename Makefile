@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SPACE ?= modernbert-base-budget
 POOL ?= t4,a10,l4,rtx-4090,a100-sxm-40gb,h100-sxm
+CASES ?= 2000
+SEED ?= 0
 CONSTRAINTS := requirements/test-constraints.txt
 # The tests need only torch's CPU build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids the CUDA packages.
 TORCH_INDEX ?=
@@ -20,7 +22,8 @@ COVERED ?= 90
 EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser lint format docs site notebooks dist audit properties coverage mutants test-lowest test-installs bench clean
+.PHONY: help demo test test-services test-browser fuzz lint format docs site notebooks dist audit properties coverage mutants test-lowest \
+  test-installs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +66,9 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
 	$(BIN)/python -m pytest -n 0 -m browser tests/browser
+
+fuzz: $(VENV)/.installed-tests ## bad files and odd options in every reader and verb: CASES=100000 tries as many (2000)
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 0 -s tests/fuzz
 
 lint: $(VENV)/.installed-tests ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,8 +3,8 @@
     python benchmarks/quality.py                       # measured table and published tables, a minute
     python benchmarks/quality.py --train               # trains the decoders first (CPU, half an hour)
     python benchmarks/quality.py --train --device cuda
-    python benchmarks/quality.py --only ranks|decoders|diffusion|residuals
-    python benchmarks/quality.py --only order|regret|terms --evidence ../shared/quality_tables
+    python benchmarks/quality.py --only ranks|diffusion|residuals
+    python benchmarks/quality.py --only order|regret|terms|bands --evidence ../shared/quality_tables
 
 Prints Markdown tables (docs/quality.md holds them) and writes the correlations to benchmarks/results. With ``--only``
 it prints one table and writes nothing; scores at initialisation, which take torch a minute, are then those on file.
@@ -21,13 +21,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import quality_bands
 import quality_equal_size
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHAPE = ["num_layers", "hidden_size", "num_attention_heads", "head_dim", "intermediate_size"]
 ANY = "dit-fid-any-patch"
-LAWS = ("chinchilla-besiroglu", "kaplan", "aspect-ratio", "conditional", "shape-aware", "ensemble")
+DIFFUSION = ("latent-diffusion-fid", "latent-diffusion-fid-512", ANY, "dit-loss")
+FITTED = ("dit",)
+"""Tables that the laws of FID are fitted to."""
+LAWS = ("chinchilla-besiroglu", "kaplan", "aspect-ratio", "conditional", "shape-aware", "depth-aware", "ensemble")
 
 
 def measured_table(path: Path) -> pd.DataFrame:
@@ -47,7 +51,7 @@ def proxies(table: pd.DataFrame, tokens: Any) -> dict[str, np.ndarray]:
     """Predicted columns by proxy, larger is worse. The first two are counts, the baselines."""
     from archsearch.quality.table import predict_frame
 
-    configs = as_configs(table, vocab_size=256)
+    configs = as_configs(table, vocab_size=256, max_position_embeddings=256)  # as they were trained
     hidden, layers = table["hidden_size"].to_numpy(float), table["num_layers"].to_numpy(float)
     mlp = 2 * hidden * table["intermediate_size"].to_numpy(float)
     answer = {
@@ -149,7 +153,7 @@ def published() -> pd.DataFrame:
     for entry in yaml.safe_load((HERE / "published_quality.yaml").read_text()):
         models = {name: load_preset(name) for name in entry["rows"]}
         family = next(iter(models.values())).family
-        names = LAWS if family == "decoder" else ("latent-diffusion-fid", "dit-fid-any-patch", "dit-loss")
+        names = LAWS if family == "decoder" else DIFFUSION
         score = np.array(list(entry["rows"].values())) * (1 if entry["better"] == "low" else -1)
         for name in names:
             law = get_proxy(name)
@@ -218,15 +222,15 @@ def ranks() -> str:
     """How the laws rank the measured decoders today, beside the training-free scores on file."""
     file = RESULTS / "quality_decoders_gpu.csv"
     table = measured_table(file)
-    checks = correlations(table, proxies(table, float(pd.read_csv(file)["tokens"].iloc[0])))
-    kept = pd.read_csv(RESULTS / "quality_checks.csv").query("proxy.str.contains('training-free')")
+    checks = correlations(table, proxies(table, float(pd.read_csv(file)["tokens"].iloc[0]))).query("part != 'all'")
+    kept = pd.read_csv(RESULTS / "quality_checks.csv").query("part != 'all' and proxy.str.contains('training-free')")
     return markdown(pd.concat([checks, kept], ignore_index=True))
 
 
 def spearman_table(names: Sequence[str]) -> str:
     """Published tables in lines, those laws in columns: Spearman."""
     found = published()
-    found = found[found["proxy"].isin(names)]
+    found = found[found["proxy"].isin(names) & ~found["table"].isin(FITTED)]
     lines = [f"| table (models) | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
     for (name, models), part in found.groupby(["table", "models"], sort=False):
         values = part.set_index("proxy")["spearman"]
@@ -243,10 +247,10 @@ def residuals() -> str:
 
 TABLES = {
     "ranks": ranks,
-    "decoders": lambda: spearman_table(LAWS),
-    "diffusion": lambda: spearman_table(("latent-diffusion-fid", ANY, "dit-loss")),
+    "diffusion": lambda: spearman_table(DIFFUSION),
     "residuals": residuals,
 }
+EVIDENCE = {**quality_equal_size.TABLES, "bands": quality_bands.coverages}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -255,11 +259,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", action="store_true", help="train the decoders first")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--no-training-free", action="store_true", help="leave out what needs torch")
-    parser.add_argument("--only", choices=[*TABLES, *quality_equal_size.TABLES], help="print one table, write nothing")
-    parser.add_argument("--evidence", type=Path, help="folder of published tables, for order, regret and terms")
+    parser.add_argument("--only", choices=[*TABLES, *EVIDENCE], help="print one table, write nothing")
+    parser.add_argument("--evidence", type=Path, help="folder of published tables")
     args = parser.parse_args(arguments)
-    if args.only in quality_equal_size.TABLES:
-        print(quality_equal_size.TABLES[args.only](args.evidence))
+    if args.only in EVIDENCE:
+        print(EVIDENCE[args.only](args.evidence))
         return
     if args.only:
         print(TABLES[args.only]())

@@ -14,6 +14,8 @@ import pandas as pd
 import quality_refit
 from quality_tables import Table, load_tables
 
+from archsearch.quality.rank_agreement import SMALLEST_GROUP
+
 LEAST_PAIRS = 10
 """Tables with fewer pairs of equal size say nothing."""
 WEIGHTS = "layer weights"
@@ -54,6 +56,8 @@ def order(folder: Path | None) -> str:
     lines.append(f"| --- |{' ---: |' * (len(NAMES) + 1)}")
     for table in spoken_for(folder):
         columns, equal = predictors(table), table.equal
+        if max(map(len, equal.groups)) < SMALLEST_GROUP:
+            continue
         found = {name: equal.agreement(values) for name, values in columns.items()}
         gain, (low, high) = equal.spearman_gain(columns[LEFT_OUT], columns[WEIGHTS])
         size = f"{found[WEIGHTS].models}, {found[WEIGHTS].pairs}"

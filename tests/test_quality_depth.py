@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.quality import get_proxy
@@ -77,6 +76,7 @@ def test_heads_of_encoders_cost_on_both_sides() -> None:
     assert widest > narrow > wide > middle
 
 
+@settings(max_examples=30)
 @given(
     st.integers(2, 36), st.sampled_from([512, 1024, 2048]), st.integers(1, 32), st.integers(1, 8),
     st.sampled_from(["num_layers", "num_attention_heads", "intermediate_size"]),
@@ -99,22 +99,10 @@ def test_depth_counts_at_equal_width_and_weights() -> None:
     assert losses(num_layers=[36, 2000])[1] > losses(num_layers=[36, 400])[1]
 
 
-def script(name: str) -> Any:
-    sys.path.insert(0, str(CHECKOUT / "benchmarks"))
-    try:
-        spec = importlib.util.spec_from_file_location(name, CHECKOUT / "benchmarks" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.pop(0)
-
-
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the tables lie beside a checkout")
-def test_the_constants_are_the_fit_of_the_tables() -> None:
-    refit = script("quality_refit")
+def test_the_constants_are_the_fit_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(CHECKOUT / "benchmarks")
+    refit: Any = importlib.import_module("quality_refit")
     tables = [table for table in refit.load_tables(SHARED) if table.name in refit.NOISE]
     found = refit.fit(tables, tuple(refit.TERMS))
     for name, value in found.items():

@@ -70,6 +70,7 @@ def new(
 ) -> None:
     """Write a commented space that runs as it is: every key with what it means, its type and its default."""
     from archsearch.errors import InvalidInputError
+    from archsearch.files import write_text
     from archsearch.search.space.new_space import new_space
     from archsearch.search.space.space import space_from_text
 
@@ -78,7 +79,7 @@ def new(
     text = new_space(family, like=like, hardware=hardware, name=name or (None if output is None else output.stem))
     space = space_from_text(text, str(output or "new space"))
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)
     if json:
         written = {"text": text} if output is None else {"output": str(output)}
         print_json({"name": space.name, "family": family, "cells": space.size, **written})

@@ -1,6 +1,7 @@
 """What quality an architecture can be expected to reach: published laws behind one small interface."""
 
 from archsearch.quality.diffusion import LatentDiffusionFid, ReconstructionPsnr
+from archsearch.quality.diffusion_512 import LatentDiffusionFid512
 from archsearch.quality.ensemble import EnsembleProxy
 from archsearch.quality.features import training_features
 from archsearch.quality.laws import published_laws
@@ -24,6 +25,11 @@ __all__ = [
     "training_features",
 ]
 
-_IN_CODE: tuple[QualityProxy, ...] = (LatentDiffusionFid(), ReconstructionPsnr(), EnsembleProxy())
+_IN_CODE: tuple[QualityProxy, ...] = (
+    LatentDiffusionFid(),
+    LatentDiffusionFid512(),
+    ReconstructionPsnr(),
+    EnsembleProxy(),
+)
 ship_proxies(published_laws)
 ship_proxies(lambda: {proxy.name: proxy for proxy in _IN_CODE})

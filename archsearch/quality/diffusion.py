@@ -76,6 +76,7 @@ class AutoencoderFigures(Record):
     reconstruction_fid: FiguresRecord
     placement: PlacementRecord
     transfer: TransferRecord
+    compression_512: FiguresRecord
 
 
 @lru_cache(maxsize=1)

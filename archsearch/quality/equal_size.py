@@ -9,8 +9,8 @@ of its smallest. Three figures follow:
 * concordance: the share of pairs of one group that the proxy orders as measured, ties counting half;
 * regret: the measured quality that is lost, on average over groups, by taking the proxy's best instead of the best.
 
-Intervals (80 %) are percentiles of a bootstrap that draws architectures within each group; differences between proxies
-use the same draws for both.
+Intervals (80 %) are percentiles of a bootstrap that draws architectures within each group, and groups for the regret;
+differences between proxies use the same draws for both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archsearch.arrays import Floats, as_float
+from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError
 from archsearch.quality.rank_agreement import SMALLEST_GROUP
 
@@ -96,7 +96,8 @@ class EqualSizes:
     def _figures(self, predicted: Floats) -> Floats:
         """Spearman, concordance and regret [1 + RESAMPLES, 3]: first of the table itself, then of draws."""
         rng = np.random.default_rng(0)
-        rho, rho_weight, right, pairs, lost, choices = (np.zeros(1 + RESAMPLES) for _ in range(6))
+        rho, rho_weight, right, pairs = (np.zeros(1 + RESAMPLES) for _ in range(4))
+        lost = []
         for group in self.groups:
             n = len(group)
             picks = np.vstack([np.arange(n), rng.integers(0, n, (RESAMPLES, n))])
@@ -109,10 +110,12 @@ class EqualSizes:
             if n >= 2:
                 hits, all_pairs = _concordant(x, y, picks)
                 right, pairs = right + hits, pairs + all_pairs
-                lost += _regret(x[picks], y[picks])
-                choices += 1
+                lost.append(_regret(x, y))
+        choices = rng.integers(0, max(len(lost), 1), (RESAMPLES, max(len(lost), 1)))
+        regrets = np.array(lost or [np.nan])
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.stack([rho / rho_weight, right / pairs, lost / choices], axis=1)
+            regret = np.concatenate([[regrets.mean()], regrets[choices].mean(axis=1)])
+            return np.stack([rho / rho_weight, right / pairs, regret], axis=1)
 
 
 def equal_sizes(
@@ -183,10 +186,9 @@ def _concordant(x: Floats, y: Floats, picks: NDArray[np.intp]) -> tuple[Floats, 
     )
 
 
-def _regret(x: Floats, y: Floats) -> Floats:
-    """What the prediction's best of each row loses against the row's best; of several bests the mean."""
-    best = x == x.min(axis=1, keepdims=True)
-    return as_float(np.sum(y * best, axis=1) / best.sum(axis=1) - y.min(axis=1))
+def _regret(x: Floats, y: Floats) -> float:
+    """What the prediction's best of a group [n] loses against the best; of several bests the mean."""
+    return float(y[x == x.min()].mean() - y.min())
 
 
 def _interval(draws: Floats) -> tuple[Floats, Floats]:

@@ -42,7 +42,6 @@ GRACE_S = 120
 MAX_RETRIES = 3
 SQLITE_TIMEOUT_S = 60
 PROXY_TIMEOUT_S = 10
-JOURNALS = (".journal", ".log")
 
 
 def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.storages.BaseStorage:
@@ -83,7 +82,7 @@ def _storage_path(place: str) -> Path:
     """
     path = Path(place).expanduser()
     if path.suffix not in (*JOURNALS, *DATABASES):
-        raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
+        raise InvalidInputError(f"storage {shown(place)!r}: give a URL, or a path ending in .journal or .db")
     return path
 
 
@@ -251,8 +250,10 @@ def mend_storage(name: str, storage: str | None) -> None:
     """
     from archsearch.search.studies.journal import LockedJournal
 
-    path = Path(storage or default_storage_url(check_name(name))).expanduser()
-    if "://" not in str(storage) and path.suffix in JOURNALS and path.exists():
+    if storage is not None and "://" in storage:
+        return
+    path = _storage_path(storage or default_storage_url(check_name(name)))
+    if path.suffix in JOURNALS and path.exists():
         LockedJournal(str(path)).mend()
 
 
