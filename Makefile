@@ -4,12 +4,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SPACE ?= modernbert-base-budget
 POOL ?= t4,a10,l4,rtx-4090,a100-sxm-40gb,h100-sxm
+CASES ?= 2000
+SEED ?= 0
 CONSTRAINTS := requirements/test-constraints.txt
 # The tests need only torch's CPU build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids the CUDA packages.
 TORCH_INDEX ?=
 
+LOWEST := $(VENV)-lowest
+LOWEST_EXTRAS := report,samplers,ui,dashboard,postgres,grpc,dask
+LOWEST_TESTS := tests/test_cli.py tests/test_plotting_front.py tests/test_plotting_models.py \
+  tests/test_plotting_searches.py tests/test_report_search.py tests/test_search_study.py tests/test_study_view.py \
+  tests/test_ui.py tests/test_ui_study.py
+PYTHONS ?= python3.11 python3.12 python3.13
+AUDIT_FLAGS ?=
+EXAMPLES ?= 1000
+COVERED ?= 90
+EACH ?= 30
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser lint format docs site notebooks dist bench clean
+.PHONY: help demo test test-services test-browser faults fuzz lint format docs site notebooks dist audit properties coverage \
+  mutants test-lowest test-installs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,9 +63,16 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
 
+faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/faults $(FAULTS)
+
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh
 	$(BIN)/python -m pytest -n 0 -m browser tests/browser
+
+fuzz: $(VENV)/.installed-tests ## bad files and odd options in every reader and verb: CASES=100000 tries as many (2000)
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 0 -s tests/fuzz
 
 lint: $(VENV)/.installed-tests ## ruff and mypy
 	$(BIN)/ruff check .
@@ -75,6 +96,38 @@ notebooks: $(VENV)/.installed-tests ## execute the notebooks and store what they
 dist: $(VENV)/.installed-tests ## wheel and sdist in dist/, built twice; fails where the builds differ by a byte
 	$(BIN)/python checks/build_twice.py
 
+$(VENV)/.installed-checks: $(VENV)/.installed-services $(VENV)/.installed-browser
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[checks]'
+	@touch $@
+
+audit: $(VENV)/.installed-checks ## bandit, licences and known vulnerabilities of what is installed
+	$(BIN)/python checks/audit.py $(AUDIT_FLAGS)
+
+properties: $(VENV)/.installed-tests ## what holds of every price, on EXAMPLES random models and boards for each property
+	PROPERTIES=$(EXAMPLES) $(BIN)/python -m pytest -n 0 --hypothesis-show-statistics tests/test_invariants.py
+
+coverage: $(VENV)/.installed-checks ## branch coverage of the tests; fails under COVERED percent
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 0
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --sort=cover --fail-under=$(COVERED)
+
+mutants: $(VENV)/.installed-checks ## do the tests notice wrong code? EACH mutants of each module of cost/ and search/
+	$(BIN)/python checks/mutants.py --each $(EACH)
+
+$(LOWEST)/.installed: pyproject.toml requirements/lowest.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint requirements/lowest.txt --editable '.[$(LOWEST_EXTRAS)]' \
+	  pytest pytest-xdist hypothesis
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed ## the command line, searches, pictures, reports and pages on the lowest dependencies
+	$(LOWEST)/bin/python -m pytest -p no:warnings $(LOWEST_TESTS)
+	$(LOWEST)/bin/python -m pytest -p no:warnings -n 0 -m services tests/services/test_dask.py
+
+test-installs: $(VENV)/.installed-checks ## the wheel, alone and with each extra, in new environments of PYTHONS
+	$(BIN)/python checks/installs.py $(PYTHONS)
+
 bench: $(VENV)/.installed-tests ## speed of starting, costing and searching
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/search.py
@@ -82,4 +135,4 @@ bench: $(VENV)/.installed-tests ## speed of starting, costing and searching
 	$(BIN)/python benchmarks/samplers.py
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,13 +43,33 @@ def shortened(text: str) -> str:
     return _LONG.sub(lambda found: f"{found.group()[:_HEAD]}...{found.group()[-_TAIL:]}", text)
 
 
+_PASSWORDS = (
+    re.compile(r"([?&]password=)([^&\s'\"]*)()"),
+    re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)"),  # with one slash too: a typing mistake tells no secret
+)
+
+
+def passwords_in(text: str) -> set[str]:
+    """Passwords of addresses (``scheme://user:password@host``, ``?password=...``) in a text, as they are written."""
+    return {match[1] for pattern in _PASSWORDS for match in pattern.findall(text)} - {""}
+
+
+def masked(text: str, mask: str = "***") -> str:
+    """A text in which ``mask`` stands for every password of an address."""
+    if ":/" not in text and "password=" not in text:
+        return text
+    for pattern in _PASSWORDS:
+        text = pattern.sub(rf"\g<1>{mask}\g<3>", text)
+    return text
+
+
 class ArchSearchError(Exception):
     """Base of every error that is the caller's to mend; its text says what, where and what to do.
 
     ``field`` names the argument (or arguments) that the error is about, as Python spells it. Where the text mentions
     one, it stands in braces, ``"{launch_us} must be a number from 0"``: the text of the error has the plain name, and
     the command line puts its own spelling there (``spelled``). What it repeats of the caller's is cut where it is long,
-    and escaped where a terminal would obey it.
+    escaped where a terminal would obey it, and without passwords.
     """
 
     def __init__(self, text: str, *, field: str | Iterable[str] = ()) -> None:
@@ -67,7 +87,7 @@ class ArchSearchError(Exception):
         text = self._template
         for name in self.fields:
             text = text.replace(f"{{{name}}}", spelling(name))
-        return shortened(printable(text))
+        return shortened(printable(masked(text)))
 
     def about(self, place: str) -> Self:
         """The same error, its text preceded by where it arose."""

@@ -117,18 +117,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             yield target
             return
         target = target.resolve()  # of a link, what it leads to
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:40]}-", suffix=target.suffix)
-        os.close(descriptor)
-        draft = Path(name)
-        try:
+        # in a folder of its own: what a killed process leaves is nothing that lists of the target's folder show
+        with tempfile.TemporaryDirectory(
+            dir=target.parent, prefix=f".{target.stem[:40]}-", ignore_cleanup_errors=True
+        ) as scratch:
+            draft = Path(scratch) / f"draft{target.suffix}"
+            draft.touch()
             yield draft
             _keep(draft)
             draft.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
             os.replace(draft, target)
             _keep(target.parent)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"{path}: cannot be written: {reason}") from None

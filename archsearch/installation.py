@@ -15,7 +15,7 @@ from pathlib import Path
 
 from archsearch.cost.calibration import Calibration
 from archsearch.data import data_path, user_cache_dir, user_data_dir
-from archsearch.errors import ArchSearchError
+from archsearch.errors import ArchSearchError, masked
 from archsearch.hardware import GpuSpec, load_gpu, profiles_dirs
 from archsearch.search.studies.places import studies_dir
 from archsearch.version import version
@@ -43,7 +43,6 @@ VARIABLES = (
 """Variables of the environment that change what archsearch does."""
 KERNELS = ("gemm/16bit", "gemm/fp8", "attention/fa2-full", "memory/pointwise")
 """Kernel families that tell how well a GPU is known."""
-_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
 SMI_TIMEOUT_S = 10
@@ -96,7 +95,7 @@ def examination() -> dict[str, object]:
         "extras": [{**asdict(extra), "missing": extra.missing} for extra in extras],
         "gpus": [asdict(gpu) for gpu in gpus],
         "places": [asdict(place) for place in places()],
-        "environment": {name: _PASSWORD.sub(r"\1:***@", os.environ[name]) for name in VARIABLES if name in os.environ},
+        "environment": {name: masked(os.environ[name]) for name in VARIABLES if name in os.environ},
         "missing": _missing(extras, gpus),
     }
 

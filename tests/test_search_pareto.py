@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from archsearch.search.pareto import knee_order, merge_fronts, non_dominated, normalize
+from archsearch.search.pareto import knee_order, merge_fronts, non_dominated, normalize, survivors
 
 grid_values = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, -1.5, np.inf, -np.inf, np.nan])
 matrices = hnp.arrays(
@@ -64,6 +64,39 @@ def test_merging_chunk_fronts_equals_front_of_everything(points: np.ndarray, par
     ]
     merged = merge_fronts(*pieces)[1]
     assert sorted(merged.tolist()) == np.flatnonzero(brute_force(points)).tolist()
+
+
+numbers = st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.5])
+pairs_of_clouds = st.integers(2, 4).flatmap(
+    lambda columns: st.tuples(
+        *(
+            hnp.arrays(np.float64, st.tuples(st.integers(1, 16), st.just(columns)), elements=numbers, fill=st.nothing())
+            for _ in range(2)
+        )
+    )
+)
+
+
+@given(pairs_of_clouds)
+@settings(max_examples=150, deadline=None)
+def test_what_a_front_leaves_of_a_cloud_has_all_that_stands_beside_it(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+    known, cloud = clouds
+    front = known[brute_force(known)]
+    left = set(survivors(cloud, front).tolist())
+    with_front = brute_force(np.concatenate((front, cloud)))[len(front) :]
+    assert set(np.flatnonzero(with_front)) <= left
+    worse_than_all = (cloud[:, None, :] > front[None]).all(axis=(1, 2))
+    assert not left & set(np.flatnonzero(worse_than_all))
+    if cloud.shape[1] == 2:  # by one search per row: whoever is worse than any member in both is found
+        worse_than_any = (cloud[:, None, :] > front[None]).all(axis=2).any(axis=1)
+        assert not left & set(np.flatnonzero(worse_than_any))
+
+
+def test_a_front_of_nothing_leaves_everything_and_takes_nothing_from_nothing() -> None:
+    points = np.array([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])
+    assert survivors(points, np.empty((0, 3))).tolist() == [0, 1]
+    assert survivors(np.empty((0, 3)), points).tolist() == []
+    assert survivors(points, points[:1]).tolist() == [0]  # a member that stands in the cloud too stays
 
 
 def test_shapes_are_checked() -> None:

@@ -210,9 +210,8 @@ def test_signals_end_a_search_in_order(tmp_path: Path, number: int, status: int,
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (status, "")
     kept = len(load_study("s", place).trials)
-    told = re.search(
-        rf"study s keeps ([\d,]+) finished trials; continue: archsearch study resume s --storage {place}", err
-    )
+    how = f"continue it with `archsearch study resume s --storage {place}`"
+    told = re.search(rf"study s keeps ([\d,]+) finished trials; {how}", err)
     assert told
     assert int(told[1].replace(",", "")) == kept == summarize_study(load_study("s", place))["trials"]
     assert f"{word}; what was finished is kept" in err

@@ -4,7 +4,6 @@ inferred peaks its owner accepts."""
 from __future__ import annotations
 
 import datetime
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from archsearch.bench.device_facts import present_device
 from archsearch.bench.peak_check import on_device
 from archsearch.bench.skeleton import skeleton
 from archsearch.errors import InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.files import write_text
 from archsearch.hardware.architecture import architecture_files
 from archsearch.hardware.database import load_gpu
 from archsearch.hardware.folders import profiles_dirs
@@ -111,5 +111,5 @@ def _kept(path: Path, text: str) -> Profiled:
         draft.write_text(text, encoding="utf-8")
         folders = tuple(profiles_dirs([path.parent]))
         spec = read_profile(draft, folders, architecture_files(folders))
-        os.replace(draft, path)
+    write_text(path, text)
     return Profiled(spec, path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from contextvars import ContextVar
 
-_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+from archsearch.errors import masked
+
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 
 
@@ -38,4 +38,4 @@ def next_call(*words: str, carried: Sequence[str] = CARRIED) -> str:
 
 def without_password(text: str) -> str:
     """A text whose addresses have no password."""
-    return _PASSWORD.sub(r"\1:PASSWORD@", text)
+    return masked(text, "PASSWORD")

@@ -18,7 +18,7 @@ from archsearch.cli.groups import option_name
 from archsearch.cli.invocation import remember
 from archsearch.cli.options import ALLOW_CODE_VARIABLE, PROFILES_VARIABLE, Profiles
 from archsearch.cli.verbs import VERBS
-from archsearch.errors import ArchSearchError, InvalidInputError, printable, shortened
+from archsearch.errors import ArchSearchError, InvalidInputError, masked, printable, shortened
 from archsearch.progress import Telling, telling
 
 USER_MISTAKE = 2
@@ -193,7 +193,7 @@ def _fail(message: str) -> int:
     lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]  # a file's problems, one a line
     if len(lines) > MOST_PROBLEMS:
         lines[MOST_PROBLEMS:] = [f"... and {len(lines) - MOST_PROBLEMS} more"]
-    print("\n".join(f"archsearch: {shortened(printable(line))}" for line in lines), file=sys.stderr)
+    print("\n".join(f"archsearch: {shortened(printable(masked(line)))}" for line in lines), file=sys.stderr)
     return USER_MISTAKE
 
 

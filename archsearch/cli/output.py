@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from archsearch.cli.groups import option_name
 from archsearch.cli.table import drawn_table
-from archsearch.errors import ArchSearchError, printable, shortened
+from archsearch.errors import ArchSearchError, masked, printable, shortened
 from archsearch.progress import is_quiet
 from archsearch.version import JSON_SCHEMA
 
@@ -81,7 +81,7 @@ def note_assumed(assumed: Sequence[str], gpus: Sequence[GpuSpec]) -> None:
 def note(text: str) -> None:
     """A line for people on stderr, folded at words where that is a terminal; none where only the answer is told."""
     if not is_quiet():
-        print(folded(shortened(printable(text)), sys.stderr), file=sys.stderr)
+        print(folded(shortened(printable(masked(text))), sys.stderr), file=sys.stderr)
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archsearch.errors import InvalidInputError, UnsupportedError
+from archsearch.files import replacing
 from archsearch.keywords import checked_call
 from archsearch.plotting import static
 from archsearch.plotting import theme as look
@@ -81,15 +82,13 @@ def save(picture: Info | go.Figure, path: str | Path, *, theme: str = "light") -
     target = Path(path)
     if target.suffix not in (*STATIC, ".html"):
         raise InvalidInputError(f"{path}: a picture is written as {', '.join(STATIC)} or .html")
-    try:
+    with replacing(target) as draft:
         if hasattr(picture, "to_plotly_json"):
-            _save_figure(picture, target)
+            _save_figure(picture, draft, target.name)
         elif target.suffix == ".html":
-            draw(picture, theme).write_html(target)
+            draw(picture, theme).write_html(draft)
         else:
-            _save_static(picture, target, theme)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror or error}") from None
+            _save_static(picture, draft, theme)
     return target
 
 
@@ -106,7 +105,7 @@ def _save_static(info: Info, target: Path, theme: str) -> None:
     drawing(info, theme).savefig(target, metadata=metadata)
 
 
-def _save_figure(figure: go.Figure, target: Path) -> None:
+def _save_figure(figure: go.Figure, target: Path, name: str) -> None:
     """A figure of Plotly by its own means.
 
     Raises:
@@ -126,6 +125,6 @@ def _save_figure(figure: go.Figure, target: Path) -> None:
     except Exception as error:  # kaleido's and choreographer's own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(
-            f"{target.name}: this figure is not as archsearch drew it, and Plotly cannot write it here ({reason}); "
+            f"{name}: this figure is not as archsearch drew it, and Plotly cannot write it here ({reason}); "
             "save the record that it was drawn from (front_info, parallel_info, ...), or write .html"
         ) from None

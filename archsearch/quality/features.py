@@ -25,6 +25,8 @@ FID_SIDE = 256
 TOKENS_PER_PARAMETER = 20.0
 """Training tokens per parameter where none are given: the compute-optimal ratio of Hoffmann et al. 2022,
 section 3 (https://arxiv.org/abs/2203.15556), which the replication (https://arxiv.org/abs/2404.10102) confirms."""
+MOST_TOKENS = 1e18
+"""Training tokens beyond any: thousands of times what was ever written. Laws are not asked for more."""
 _MEASURED = ("tokens",)
 """Features that no architecture has: the training's."""
 
@@ -38,10 +40,12 @@ def features_of(
     What neither tells is left out.
 
     Raises:
-        InvalidInputError: the family has no such feature.
+        InvalidInputError: the family has no such feature, or tokens that no training has.
     """
     given = given or {}
     known = {name: as_float(value) for name, value in given.items() if value is not None}
+    if "tokens" in known and not np.all((known["tokens"] > 0) & (known["tokens"] <= MOST_TOKENS)):
+        raise InvalidInputError(f"{{tokens}} must be a number above 0 and at most {MOST_TOKENS:g}", field="tokens")
     features = {name: known[name] for name in _MEASURED if name in known}
     for name in names:
         if name in _MEASURED:

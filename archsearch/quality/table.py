@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.errors import InvalidInputError
-from archsearch.quality.features import training_features
+from archsearch.quality.features import MOST_TOKENS, training_features
 from archsearch.quality.modalities import is_language
 from archsearch.quality.proxy import QualityProxy, default_proxy, get_proxy
 from archsearch.quality.sampling import Sampled, asked_sampling, sampled_quality
@@ -39,8 +39,6 @@ _ANSWERED = ("low", "high", "in_range", "proxy")
 """Columns of an answer; a table that is one already gets them anew."""
 _WHOLE_MODELS = ("parameters", "flops")
 """Features that lower a config, so that its sizes must be whole."""
-_MOST_TOKENS = 1e18
-"""Training tokens beyond any: thousands of times what was ever written."""
 _TOLERATED = ("head_dim", "num_attention_heads")
 """Requirements about these are the real modules'; attention's width is known without them."""
 
@@ -211,7 +209,7 @@ def _as_numbers(family: str, rows: pd.DataFrame, read: list[str]) -> pd.DataFram
 
     kinds = field_types(get_family(family))
     sizes = [name for name in read if name in kinds and kinds[name].is_size and not kinds[name].several]
-    limits = {**dict.fromkeys(sizes, float(MAX_DIMENSION)), **({"tokens": _MOST_TOKENS} if "tokens" in rows else {})}
+    limits = {**dict.fromkeys(sizes, float(MAX_DIMENSION)), **({"tokens": MOST_TOKENS} if "tokens" in rows else {})}
     found = {}
     for name, most in limits.items():
         values = numbers_of(rows, name)

@@ -12,11 +12,14 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.files import read_text
-from archsearch.serving.fleet import MAX_REPLICAS, Replica, ServiceLevel
+from archsearch.serving.fleet import MAX_REPLICAS
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.simulation import Simulated, simulate_batch_servers, simulate_multi_server
+from archsearch.serving.units import Replica, ServiceLevel
 
 COLUMN = "arrival_s"
+LATEST_S = 1e12
+"""Seconds from the origin of a trace: thirty thousand years, and differences are still exact to a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def read_trace(path: Path) -> Trace:
     """Arrivals of a CSV with a column ``arrival_s`` (seconds, any origin).
 
     Raises:
-        InvalidInputError: no such file or column, fewer than two arrivals, or a value that is no number.
+        InvalidInputError: no such file or column, fewer than two arrivals, or a value that is no number of seconds.
     """
     with io.StringIO(read_text(path), newline="") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
@@ -54,6 +57,8 @@ def read_trace(path: Path) -> Trace:
             except (TypeError, ValueError):
                 raise InvalidInputError(f"{path}:{rows.line_num}: {COLUMN} {row[COLUMN]!r} is no number") from None
     arrivals = np.sort(np.asarray(times))
+    if len(arrivals) and not np.abs(arrivals).max() <= LATEST_S:
+        raise InvalidInputError(f"{path}: {COLUMN} must be numbers of seconds up to {LATEST_S:g}")
     if len(arrivals) < 2 or not np.isfinite(arrivals).all() or arrivals[-1] == arrivals[0]:
         raise InvalidInputError(f"{path}: needs at least two arrivals at different times")
     return Trace(arrivals - arrivals[0])

@@ -18,6 +18,7 @@ from archsearch.errors import ArchSearchError, UnknownNameError, UnsupportedErro
 from archsearch.models.registry.families import preset_family
 from archsearch.search.answers.recommend import recommendation
 from archsearch.search.evaluate.result import SearchResult
+from archsearch.search.studies.artifacts import upload
 from archsearch.search.studies.places import artifacts_dir
 from archsearch.search.studies.storage import load_study
 from archsearch.search.studies.study_contents import study_result
@@ -113,10 +114,9 @@ def _live(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> optuna.Trial
 
 def _keep_file(study: optuna.Study, name: str, text: str, storage: str | None) -> None:
     """A file of the study (finished trials take none), unless it is there already."""
-    from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+    from optuna.artifacts import get_all_artifact_meta
 
     directory = artifacts_dir(study.study_name, storage)
-    directory.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         warnings.simplefilter("ignore")  # artifacts are marked experimental
         for meta in get_all_artifact_meta(study):
@@ -125,9 +125,7 @@ def _keep_file(study: optuna.Study, name: str, text: str, storage: str | None) -
                 return
         file = Path(scratch) / name
         file.write_text(text, encoding="utf-8")
-        upload_artifact(
-            artifact_store=FileSystemArtifactStore(str(directory)), file_path=str(file), study_or_trial=study
-        )
+        upload(study, storage, file)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -103,7 +103,7 @@ def proxy_of(url: str) -> Iterator[str]:
     proxy = archsearch("study", "proxy", "--storage", url, "--port", str(port), "--json")
     try:
         assert proxy.stdout is not None
-        head = proxy.stdout.readline() + proxy.stdout.readline()  # the address is told before anybody connects
+        head = "".join(iter(proxy.stdout.readline, "}\n"))  # the address is told before anybody connects
         assert "127.0.0.1" in head
         assert "***" in head
         yield f"grpc://127.0.0.1:{port}"

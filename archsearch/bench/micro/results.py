@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,24 +48,34 @@ class ResultsFile:
         """Finished rows by (device, key); a last line that was cut off is dropped."""
         if not self.rows.exists() or self.rows.stat().st_size == 0:
             return {}
-        with self.rows.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise ValueError(f"{self.rows}: is no results file of this version; name another --output")
-            whole = [row for row in reader if row["key"]]
         text = self.rows.read_bytes()
-        if not text.endswith(b"\n"):  # cut off in the middle of a row
-            self.rows.write_bytes(text[: text.rfind(b"\n") + 1])
-        return {(row["device"], row["key"]): row for row in whole}
+        whole = text[: text.rfind(b"\n") + 1]
+        reader = csv.DictReader(io.StringIO((whole or text).decode("utf-8"), newline=""))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{self.rows}: is no results file of this version; name another --output")
+        rows = [row for row in reader if row["key"]]
+        if whole != text:  # cut off in the middle of a row
+            with self.rows.open("r+b") as file:
+                file.truncate(len(whole))
+        return {(row["device"], row["key"]): row for row in rows}
 
     def add(self, row: Mapping[str, object]) -> None:
-        """Append one row and flush it to disk."""
-        fresh = not self.rows.exists() or self.rows.stat().st_size == 0
-        with self.rows.open("a", newline="", encoding="utf-8") as lines:
-            writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-            if fresh:
+        """Append one row and have it on the disk; where that fails, the file ends as it did."""
+        lines = io.StringIO(newline="")
+        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+        with self.rows.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end == 0:
                 writer.writeheader()
             writer.writerow({name: row.get(name, "") for name in COLUMNS})
+            rest = memoryview(lines.getvalue().encode("utf-8"))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(end)
+                raise
         text = {name: str(row.get(name, "")) for name in COLUMNS}
         self.done[text["device"], text["key"]] = text
 
@@ -79,7 +90,15 @@ class ResultsFile:
             plain = self.target.with_suffix(".csv")
             self.rows.replace(plain)
             return plain
-        parquet.write_table(arrow_csv.read_csv(self.rows), self.target)
+        draft = self.target.with_suffix(".draft.parquet")
+        try:
+            parquet.write_table(arrow_csv.read_csv(self.rows), draft)
+            with draft.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, self.target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         self.rows.unlink()
         return self.target
 

@@ -66,6 +66,10 @@ class Limits:
         given = (self.max_latency_ms, self.max_parameters, self.max_memory_gib, self.where, self.reference)
         return any(v is not None for v in given)
 
+    def latency_ms(self, space: SearchSpace) -> float | None:
+        """The latency that every GPU keeps, by the space's budget and by these limits."""
+        return _least(space.record.budget.latency_ms, self.max_latency_ms)
+
     def tighten(self, space: SearchSpace) -> SearchSpace:
         """The space with its budget narrowed to these limits.
 
@@ -85,7 +89,7 @@ class Limits:
         changes = {
             "parameters": (low, high) if np.isfinite(high) else budget.parameters,
             "memory_gib": _least(budget.memory_gib, self.max_memory_gib),
-            "latency_ms": _least(budget.latency_ms, self.max_latency_ms),
+            "latency_ms": self.latency_ms(space),
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from archsearch.search.answers.gains import unlike_size
 from archsearch.search.answers.ranking import metric_of
 from archsearch.search.answers.steps import judge, neighbour_cells
 from archsearch.search.answers.terms import Term, objective_terms, priced_terms
@@ -17,9 +18,16 @@ _EQUAL = 0.1
 
 
 def reasons(
-    chosen: SearchResult, evaluator: Evaluator, baseline: Beside | None, *, knee: int, front: SearchResult
+    chosen: SearchResult,
+    evaluator: Evaluator,
+    baseline: Beside | None,
+    *,
+    knee: int,
+    front: SearchResult,
+    limit_ms: float | None = None,
 ) -> list[str]:
-    """One text per recommended row: its place on the front, the comparison with the baseline, its neighbours.
+    """One text per recommended row: its place on the front, the comparison with the baseline, where the band of its
+    latency crosses the limit, its neighbours.
 
     All three in the objectives of the front; of neighbours, what is measured or trained is told as predicted.
     """
@@ -32,9 +40,19 @@ def reasons(
             parts.append(_against_baseline(row, terms, evaluator, baseline))
         if not row["quality_in_range"] and any(metric_of(term.column) == "quality" for term in terms):
             parts.append(f"quality extrapolates beyond the range of {evaluator.proxy.name}")
+        if limit_ms is not None:
+            parts.append(_crossing(row, evaluator, limit_ms))
         parts.append(_neighbours(row, evaluator, priced_terms(evaluator, signs)))
         texts.append("; ".join(part for part in parts if part))
     return texts
+
+
+def _crossing(row: Row, evaluator: Evaluator, limit_ms: float) -> str:
+    """Where a limit of latency is met on the central estimate alone."""
+    high_ms = {gpu: row[name] * 1e3 for gpu, name in per_gpu_columns("latency_high_s", evaluator.pool.ids).items()}
+    told = ", ".join(f"{high:.4g} ms on {gpu}" for gpu, high in high_ms.items() if high > limit_ms)
+    limit = f"the limit of {limit_ms:g} ms is met on the central estimate, not at the upper end of the 80 % band"
+    return f"{limit} ({told})" if told else ""
 
 
 def _place(row: Row, terms: list[Term], front: SearchResult, *, is_knee: bool) -> str:
@@ -67,7 +85,8 @@ def _against_baseline(row: Row, terms: list[Term], evaluator: Evaluator, baselin
         return ""
     if "parameters" not in metrics:
         differences.append(f"parameters {row['parameters'] / base['parameters'] - 1:+.1%}")
-    return f"against {baseline.name}: {', '.join(differences)}"
+    unlike = unlike_size(row["parameters"], base["parameters"])
+    return f"against {baseline.name}{f', {unlike}' if unlike else ''}: {', '.join(differences)}"
 
 
 def _speed(row: Row, term: Term, metric: str, evaluator: Evaluator, baseline: Row) -> str:

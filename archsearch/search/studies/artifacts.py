@@ -6,12 +6,14 @@ in the user's data directory where the study lives in a database.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from archsearch.errors import UnknownNameError
+from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.files import replacing
 from archsearch.search.studies.places import artifacts_dir
 
 if TYPE_CHECKING:
@@ -21,17 +23,45 @@ if TYPE_CHECKING:
 
 def write_artifact(study: optuna.Study, storage: str | None, name: str, frame: pd.DataFrame) -> None:
     """Keep a table (without ``attrs``) as ``name``.parquet with the study; an older one of that name is superseded."""
-    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-
-    directory = artifacts_dir(study.study_name, storage)
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / f"{name}.parquet"
         frame.to_parquet(file, index=False)
-        upload_artifact(
-            artifact_store=FileSystemArtifactStore(str(directory)), file_path=str(file), study_or_trial=study
-        )
+        upload(study, storage, file)
+
+
+def upload(study: optuna.Study, storage: str | None, file: Path) -> None:
+    """Keep a file with a study: whole on the disk before the study names it.
+
+    Raises:
+        InvalidInputError: the study's directory cannot be written.
+    """
+    from optuna.artifacts import upload_artifact
+
+    directory = artifacts_dir(study.study_name, storage)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{directory}: cannot be made: {error.strerror or error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # artifacts are marked experimental
+        upload_artifact(artifact_store=_Folder(directory), file_path=str(file), study_or_trial=study)
+
+
+class _Folder:
+    """A store of Optuna's artifacts in a directory, laid out as its own; each file is written whole or not at all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return (self._directory / artifact_id).open("rb")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with replacing(self._directory / artifact_id) as draft, draft.open("wb") as file:
+            shutil.copyfileobj(content_body, file)
+
+    def remove(self, artifact_id: str) -> None:
+        (self._directory / artifact_id).unlink()
 
 
 def artifact_files(study: optuna.Study, storage: str | None) -> dict[str, Path]:
@@ -40,7 +70,7 @@ def artifact_files(study: optuna.Study, storage: str | None) -> dict[str, Path]:
 
     directory = artifacts_dir(study.study_name, storage)
     tables = [meta for meta in get_all_artifact_meta(study) if Path(meta.filename).suffix == ".parquet"]
-    paths = {Path(meta.filename).stem: directory / meta.artifact_id for meta in tables}
+    paths = {Path(meta.filename).stem: directory / Path(meta.artifact_id).name for meta in tables}  # nowhere else
     return {name: path for name, path in paths.items() if path.is_file()}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.progress import remark
-from archsearch.search.studies.storage import load_study, shown
+from archsearch.search.studies.storage import load_study, study_call
 
 if TYPE_CHECKING:
     import optuna
@@ -49,8 +49,7 @@ def _kept(name: str, storage: str | None) -> str:
     finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
     if not finished and not study.get_trials(deepcopy=False):
         return f"study {name}: nothing was finished, it is not kept"
-    place = f" --storage {shown(storage)}" if storage else ""
-    return f"study {name} keeps {finished:,} finished trials; continue: archsearch study resume {name}{place}"
+    return f"study {name} keeps {finished:,} finished trials; continue it with {study_call(f'resume {name}', storage)}"
 
 
 def _is_gone(study: optuna.Study, name: str) -> bool:

@@ -11,7 +11,6 @@ times. Passwords in URLs stay out of every message (``shown``).
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import warnings
@@ -22,7 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError, UnsupportedError
+from archsearch.errors import (
+    ArchSearchError,
+    InvalidInputError,
+    UnknownNameError,
+    UnsupportedError,
+    masked,
+    passwords_in,
+)
 from archsearch.keywords import checked_call
 from archsearch.search.studies.places import artifacts_dir, check_name, default_storage_url, studies_dir
 
@@ -36,9 +42,6 @@ GRACE_S = 120
 MAX_RETRIES = 3
 SQLITE_TIMEOUT_S = 60
 PROXY_TIMEOUT_S = 10
-JOURNALS = (".journal", ".log")
-_PASSWORD = re.compile(r"(:/{1,2}[^:/@\s]*:)(\S*)(@)")  # with one slash too: a typing mistake tells no secret
-_QUERY_PASSWORD = re.compile(r"([?&]password=)([^&\s]*)()")
 
 
 def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.storages.BaseStorage:
@@ -79,7 +82,7 @@ def _storage_path(place: str) -> Path:
     """
     path = Path(place).expanduser()
     if path.suffix not in (*JOURNALS, *DATABASES):
-        raise InvalidInputError(f"storage {place!r}: give a URL, or a path ending in .journal or .db")
+        raise InvalidInputError(f"storage {shown(place)!r}: give a URL, or a path ending in .journal or .db")
     return path
 
 
@@ -165,9 +168,7 @@ def study_call(words: str, storage: str | None) -> str:
 
 def shown(place: str) -> str:
     """A storage's name without its password."""
-    for pattern in (_QUERY_PASSWORD, _PASSWORD):
-        place = pattern.sub(r"\1***\3", place)
-    return place
+    return masked(place)
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def _is_storage_error(error: Exception) -> bool:
 
 def _secrets(place: str) -> list[str]:
     """Passwords in a URL, as written and decoded, longest first."""
-    secrets = {match[1] for pattern in (_QUERY_PASSWORD, _PASSWORD) for match in pattern.findall(place)}
+    secrets = passwords_in(place)
     return sorted({*secrets, *(unquote(secret) for secret in secrets)} - {""}, key=len, reverse=True)
 
 
@@ -249,8 +250,10 @@ def mend_storage(name: str, storage: str | None) -> None:
     """
     from archsearch.search.studies.journal import LockedJournal
 
-    path = Path(storage or default_storage_url(check_name(name))).expanduser()
-    if "://" not in str(storage) and path.suffix in JOURNALS and path.exists():
+    if storage is not None and "://" in storage:
+        return
+    path = _storage_path(storage or default_storage_url(check_name(name)))
+    if path.suffix in JOURNALS and path.exists():
         LockedJournal(str(path)).mend()
 
 

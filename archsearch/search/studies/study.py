@@ -290,10 +290,10 @@ def _sample(
     """Add up to ``trials`` architectures, the study not growing beyond ``limit``."""
     from optuna.trial import TrialState
 
-    from archsearch.search.studies.ledger import insert
+    from archsearch.search.studies.ledger import insert, patient
 
     def stored() -> list[FrozenTrial]:
-        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return patient(lambda: study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), "did not answer")
 
     with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 
