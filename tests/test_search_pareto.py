@@ -122,3 +122,10 @@ def test_weights_move_the_choice() -> None:
     assert knee_order(front)[0] == 1
     assert knee_order(front, np.array([100.0, 1.0]))[0] == 0
     assert knee_order(front, np.array([1.0, 100.0]))[0] == 2
+
+
+def test_weights_are_shares_of_their_sum() -> None:
+    """By hand, weights 2 and 1: a third for (0, 1), two thirds for (1, 0), 0.3 for (0.2, 0.5)."""
+    front = np.array([[0.0, 1.0], [1.0, 0.0], [0.2, 0.5]])
+    for weights in ([2.0, 1.0], [0.2, 0.1], [20.0, 10.0]):
+        assert knee_order(front, weights).tolist() == [2, 0, 1]
