@@ -35,7 +35,7 @@ def require_range(
         InvalidInputError: it is no number (a truth value is none, a NaN neither) or lies outside.
     """
     if _is_number(value, whole):
-        number = float(value)  # type: ignore[arg-type]
+        number = _as_float(value)
         inside = low <= number <= high and math.isfinite(number)
         if inside and not (above and number == low) and not (below and number == high):
             return
@@ -60,6 +60,14 @@ def _shown(value: object) -> str:
 
 
 def _is_number(value: object, whole: bool) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, int | Real):
         return False
-    return not whole or float(value).is_integer()
+    return not whole or isinstance(value, int) or float(value).is_integer()
+
+
+def _as_float(value: object) -> float:
+    """A number as a double; infinite where it is too large for one."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf

@@ -49,9 +49,8 @@ def numbers_of(frame: pd.DataFrame, name: str, where: str = "") -> pd.Series:
     import pandas as pd
 
     column = frame[name]
-    if column.dtype.kind == "b":
-        column = column.astype(object)
-    values = pd.to_numeric(column.mask(column.map(lambda cell: isinstance(cell, bool))), errors="coerce")
+    plain = column if column.dtype.kind in "iuf" else column.astype(str)  # as text: true is no 1, 10^400 no overflow
+    values = pd.to_numeric(plain, errors="coerce").mask(column.isna())
     odd = np.flatnonzero((values.isna() & column.notna()) | np.isinf(values.astype(np.float64)))
     if odd.size:
         at = frame.index[odd[0]]

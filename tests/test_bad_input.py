@@ -159,6 +159,8 @@ SHAPES = "num_layers,hidden_size,num_attention_heads,intermediate_size,vocab_siz
     [
         (SHAPES + "4,wide,2,512,512\n", "row 3: hidden_size must be a number, not 'wide'"),
         (SHAPES + f"4,{10**30},2,512,512\n", "row 3: hidden_size must be a number at most"),
+        (SHAPES + f"4,{10**400},2,512,512\n", "row 3: hidden_size must be a number, not '1000"),
+        (SHAPES + "4,True,2,512,512\n", "row 3: hidden_size must be a number, not 'True'"),
         (SHAPES + "4,inf,2,512,512\n", "row 3: hidden_size must be a number, not"),
         (SHAPES.replace("\n", ",tokens\n", 1).replace("512\n", "512,-5\n"), "row 2: tokens must be a number above 0"),
         (SHAPES.replace("512\n", "512,7\n"), "more cells than the first line names columns"),
@@ -253,6 +255,11 @@ def test_hours_of_work_are_said_before_they_begin(tmp_path: Path, monkeypatch: p
 def test_steps_beyond_all_bounds(capsys: Any) -> None:
     assert run(["pipeline", "estimate", "dit-xl-2", "-g", "l4", "--steps", str(2**62), "--json"]) == 2
     assert "--steps" in capsys.readouterr().err
+
+
+def test_an_option_too_large_for_a_double_is_refused(capsys: Any) -> None:
+    assert run(["estimate", "bert-base", "-g", "l4", "--pipeline-parallel", "1" + "0" * 400]) == 2
+    assert "--pipeline-parallel must be a whole number" in capsys.readouterr().err
 
 
 def test_a_size_beyond_all_bounds_is_refused_by_name() -> None:

@@ -17,7 +17,7 @@ NEVER_NEGATIVE = re.compile(
     r"(^|_)(latency|low|high|seconds|bytes|flops|parameters|throughput|memory|energy|usd|hours|count|calls|waves|mfu|"
     r"total|weights|activations|kv_cache|optimizer|peak|rows|mape|architectures|valid|efficiency)(_(s|us|ms|j|per_\w+))?$"
 )
-DIFFERENCES = ("shares", "difference", "seconds", "saved", "delta", "change")
+DIFFERENCES = ("shares", "difference", "differences", "seconds", "saved", "delta", "change")
 """Keys below which a number may be negative, being a difference."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -51,6 +51,8 @@ LEFT_OUT = {
     "doctor": "looks at this machine",
 }
 """Verbs whose options are not tried, and why."""
+OF_ALL_GPUS = ("pipeline fits",)
+"""Verbs that price every GPU where none is named, which takes as long as it takes."""
 PLAIN = ("1", "2", "8", "64", "128", "0.5", "auto", "bf16", "fp16", "fp8", "none", "cfg", "l4", "t4,l4", "h100-sxm=2")
 GPUS = ("l4", "h100-sxm", "t4", "own", "l4=2", "l4,t4")
 
@@ -74,7 +76,7 @@ def typed(verb: str, choice: Choice, files: Mapping[str, str], out: str) -> list
         words.append(_named(word, files))
     options = {p.opts[0]: p for p in COMMANDS[verb].params if p.param_type_name == "option"}
     options = {name: p for name, p in options.items() if name not in ("--json", "--help", "--storage", "--scheduler")}
-    if "--hardware" in options and choice.number(0, 9):
+    if "--hardware" in options and (choice.number(0, 9) or verb in OF_ALL_GPUS):
         words += ["--hardware", choice.of(GPUS) if choice.number(0, 4) == 0 else "l4"]
     for _ in range(choice.number(1, 3) if options else 0):
         name = choice.of(sorted(options))
