@@ -14,7 +14,7 @@ from killing import Killing
 from places import restarted
 
 pytestmark = pytest.mark.services
-KILLS = 6
+KILLS = 4
 
 
 def test_verbs_killed_on_postgresql_lose_and_double_nothing(
