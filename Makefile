@@ -22,8 +22,8 @@ COVERED ?= 90
 EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser fuzz lint format docs site notebooks dist audit properties coverage mutants test-lowest \
-  test-installs bench clean
+.PHONY: help demo test test-services test-browser faults fuzz lint format docs site notebooks dist audit properties coverage \
+  mutants test-lowest test-installs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,10 @@ test: $(VENV)/.installed-tests ## run the tests
 test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL, gRPC and Dask
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python -m pytest -n 0 -m services tests/services
+
+faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/faults $(FAULTS)
 
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh

@@ -55,8 +55,9 @@ if TYPE_CHECKING:
     from archsearch.search.explore.fidelity import Fidelity
     from archsearch.search.space.space import list_spaces
     from archsearch.search.studies.storage import load_study
-    from archsearch.serving.fleet import FleetPlan, Replica, ServiceLevel, plan_fleet
-    from archsearch.serving.fleet import replica as make_replica
+    from archsearch.serving.fleet import FleetPlan, plan_fleet
+    from archsearch.serving.units import Replica, ServiceLevel
+    from archsearch.serving.units import replica as make_replica
     from archsearch.study_view import Study
     from archsearch.workload import Phase, Workload, WorkloadFields
 
@@ -85,9 +86,9 @@ _PLACES = {
     "Plan": "pipeline.plan",
     "Quality": "quality.proxy",
     "QualityProxy": "quality.proxy",
-    "Replica": "serving.fleet",
+    "Replica": "serving.units",
     "SearchResult": "search.evaluate.result",
-    "ServiceLevel": "serving.fleet",
+    "ServiceLevel": "serving.units",
     "Study": "study_view",
     "UnknownNameError": "errors",
     "UnsupportedError": "errors",
@@ -112,7 +113,7 @@ _PLACES = {
     "load_pipeline": "pipeline.catalog",
     "load_study": "search.studies.storage",
     "make_plan": "pipeline.make_plan",
-    "make_replica": "serving.fleet:replica",
+    "make_replica": "serving.units:replica",
     "optimize_pipeline": "pipeline.optimize:optimize",
     "plan_fleet": "serving.fleet",
     "plot_front": "plotting.front",

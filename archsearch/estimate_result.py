@@ -89,6 +89,7 @@ class EstimateResult:
             (``cost.bounds``).
         breakdown: one row per op.
         unknown_ops: calls of a traced module that no rule maps, costed by their bytes.
+        remarks: where a GPU runs other kernels of a traced module than those that were priced.
         formats: what the products run in: the workload's dtype, of a traced module its own.
     """
 
@@ -121,6 +122,7 @@ class EstimateResult:
     kernels: int
     breakdown: list[OpRow]
     unknown_ops: list[UnknownOp]
+    remarks: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -320,6 +322,7 @@ def estimate_result(
         kernels=int(answer.total("kernels")),
         breakdown=cast("list[OpRow]", answer.rows()),  # the keys that it makes,
         unknown_ops=_unknown_ops(config, workload),
+        remarks=config.trace(workload).remarks if isinstance(config, TracedModel) else (),
         formats=config.formats(workload) if isinstance(config, TracedModel) else (workload.dtype.value,),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from verbs import asker
-from witness_files import DITS, SPACE
+from witness_files import BUILT, DITS, MINE, SPACE
 
 from archsearch.cli.main import run
 from archsearch.cli.output import folded
@@ -127,3 +127,58 @@ class Terminal:
 
     def isatty(self) -> bool:
         return True
+
+
+def test_a_limit_that_the_central_estimate_alone_keeps_is_said(ask, tmp_path):
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(SPACE)))
+    row = ask("recommend", space, "--top", "1", "--prefer", "quality")["recommendations"][0]
+    assert "latency_kept_at_high_end" not in row
+    gpu = "a100-sxm-80gb"
+    middle, high = row["latency_s"][gpu] * 1e3, row["latency_high_s"][gpu] * 1e3
+    for limit, kept in (((middle + high) / 2, False), (high * 1.01, True)):
+        call = ("recommend", space, "--top", "1", "--prefer", "quality", "--max-latency-ms", f"{limit!r}")
+        limited = ask(*call)["recommendations"][0]
+        assert limited["config"] == row["config"]
+        assert limited["latency_kept_at_high_end"] == {gpu: kept}
+        assert ("not at the upper end of the 80 % band" in ask(*call, as_text=True)) is not kept
+
+
+def test_a_baseline_of_another_size_is_told_as_such(ask, tmp_path):
+    first = str(write_text(tmp_path / "first.yaml", yaml.safe_dump(SPACE)))
+    same = SPACE["baseline"] | ask("recommend", first, "--top", "1")["recommendations"][0]["config"]
+    for baseline, told in ((same, False), (same | {"intermediate_size": 16384}, True)):
+        space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump({**SPACE, "baseline": baseline})))
+        text = ask("recommend", space, "--top", "1", as_text=True)
+        assert ("against it sizes are compared, not shapes" in text) is told
+        page = ask("report", space, "-o", str(tmp_path / "r.html"))
+        assert any("a difference of size, not of shape" in line for line in page["headline"]) is told
+
+
+def test_what_a_fleet_printed_is_reported_on(ask, capsys, tmp_path):
+    sized = ask("serve", "fleet", "pixart-sigma", "-g", "h100-sxm", "--rate", "1", "--height", "256", "--width", "256")
+    printed, page = write_text(tmp_path / "fleet.json", json.dumps(sized)), tmp_path / "fleet.html"
+    told = ask("report", str(printed), "-o", str(page))
+    assert told["kind"] == "fleet"
+    assert told["headline"][0].startswith("1 h100-sxm serve 1 requests/s of pixart-sigma")
+    assert page.stat().st_size == told["bytes"]
+    assert "leave out --hardware" in refused(capsys, "report", str(printed), "-g", "t4")
+    broken = {**sized, "rate_per_s": "many"}
+    line = refused(capsys, "report", str(write_text(tmp_path / "broken.json", json.dumps(broken))))
+    assert 'rate_per_s: "many" is no number' in line
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("width", "takes width from the workload: set workload.width, or call the parameter otherwise"),
+        ("wider", "'wider': did you mean wide?"),
+    ],
+)
+def test_a_builders_parameters_are_told_from_the_workloads(name, told, capsys, tmp_path):
+    mine = write_text(tmp_path / "mine.py", MINE.replace("depth=1,", "depth=1, width=64,"))
+    dimensions = {name: {"choices": [64, 128]}, "depth": {"choices": [1, 2]}}
+    built = {**BUILT, "builder": f"{mine}:build", "dimensions": dimensions, "baseline": None}
+    space = str(write_text(tmp_path / "s.yaml", yaml.safe_dump(built)))
+    line = refused(capsys, "enumerate", space, "--allow-code")
+    assert told in line
+    assert "models fields traced" not in line

@@ -10,7 +10,9 @@ import pytest
 import archsearch.progress as progress
 from archsearch.cli import completion
 from archsearch.cli.main import run
-from archsearch.hardware import gpu_ids
+from archsearch.cost.calibration import Calibration, read_calibration
+from archsearch.data import data_path
+from archsearch.hardware import gpu_ids, load_gpu
 from archsearch.models.registry.families import preset_names
 
 
@@ -96,3 +98,19 @@ def test_the_shell_asks_the_command_line(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run()
     assert capsys.readouterr().out.split() == ["flux-schnell"]
+
+
+def test_details_name_the_file_of_the_coefficients(capsys):
+    """The GPU's own, its architecture's, and all GPUs' where nothing nearer was measured."""
+    paths = sorted((data_path("hardware_profiles") / "calibration").glob("*.yaml"))
+    known = Calibration([read_calibration(path) for path in paths], paths=paths)
+    for gpu, kernel, file in (
+        ("h100-sxm", "gemm/16bit", "h100-sxm.yaml"),
+        ("a10", "memory/norm", "architecture-ampere.yaml"),
+        ("a10", "gemm/16bit", "default.yaml"),
+    ):
+        with progress.telling(progress.Telling.VERBOSE):
+            known.lookup(load_gpu(gpu), kernel)
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"{kernel} on {gpu}: coefficients of ")
+        assert f"/calibration/{file} (" in line

@@ -41,6 +41,30 @@ def _baseline_is_a_cell(space: SearchSpace) -> bool:
     return get_family(space.family).from_dict(space.config_dict(cell)) == preset
 
 
+@pytest.mark.parametrize(("family", "size"), [("decoder", 300e6), ("decoder", 3e9), ("dit", 200e6), ("flux", 3e9)])
+def test_a_new_space_of_a_size_has_models_and_a_baseline_of_that_size(family: str, size: float) -> None:
+    space = space_from_text(new_space(family, parameters=size), family)
+    front = enumerate_space(space, progress=False)
+    baseline = space.record.baseline
+    assert isinstance(baseline, dict)
+    model = get_family(family).from_dict(dict(baseline))
+    assert float(model.parameters()) == pytest.approx(size, rel=0.1)
+    assert front["parameters"].between(size * 0.75, size * 1.3).all()
+    assert all(baseline[name] in space.dimensions[name] for name in space.dimensions)
+    assert baseline["hidden_size"] % baseline["num_attention_heads"] == 0
+
+
+@pytest.mark.parametrize("text", ["3MB", "-1", "0", "nan", "many"])
+def test_a_size_that_is_no_count_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spaces", "new", "decoder", f"--parameters={text}"]) == 2
+    assert "write a count such as 300M" in capsys.readouterr().err
+
+
+def test_a_size_that_no_shape_has_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="is near that size; name a model"):
+        new_space("decoder", parameters=1e5)
+
+
 def test_what_is_recommended_keeps_the_budget() -> None:
     space = space_from_text(new_space("encoder"), "encoder")
     best = recommend(space, top=2, progress=False)

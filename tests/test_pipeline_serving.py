@@ -11,7 +11,7 @@ import pytest
 from archsearch.cli.main import run as cli
 from archsearch.errors import ArchSearchError, InvalidInputError, UnsupportedError
 from archsearch.hardware import load_gpu
-from archsearch.serving.fleet import Fleet, Replica, ServiceLevel, group, plan_fleet, size
+from archsearch.serving.fleet import Fleet, group, plan_fleet, size
 from archsearch.serving.queueing import (
     Quantiles,
     Service,
@@ -29,6 +29,7 @@ from archsearch.serving.simulation import (
 )
 from archsearch.serving.tiers import Rung, draft_then_refine, routed
 from archsearch.serving.traffic import Trace, read_trace, size_for_trace
+from archsearch.serving.units import Replica, ServiceLevel
 
 REQUESTS = 120_000
 P = (np.arange(4000) + 0.5) / 4000

@@ -186,12 +186,69 @@ def test_a_branch_on_values_is_refused_with_its_line() -> None:
 
 
 class Masked(nn.Module):
+    """Does no product where all of what it is given is 1."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        asked = torch.ones(len(x), dtype=torch.bool, device=x.device) if mask is None else mask == 1
+        return x + 1 if asked.all() else x @ x.T
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (meta(64, 64),),
+        (meta(64, 64), meta(64, dtype=torch.int64)),
+        (meta(64, 64), meta(64, dtype=torch.bool)),
+        (meta(64, 64), meta(64)),
+    ],
+    ids=["made", "numbers", "truths", "additive"],
+)
+def test_a_mask_is_taken_as_whole(inputs: Any) -> None:
+    assert traced(Masked(), *inputs).ops.flops() == 0
+
+
+class Saturated(nn.Module):
+    """Asks for the values of a tensor in the words that one asks for a mask."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if (x == 1).all() else x @ x.T
+        return x + 1 if (x > 0).all() else x @ x.T
 
 
-def test_a_mask_is_taken_as_whole() -> None:
-    assert traced(Masked(), meta(64, 64)).ops.flops() == 0
+class Counted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if (x > 0).sum() == x.numel() else x @ x.T
+
+
+@pytest.mark.parametrize("module", [Saturated(), Counted()])
+def test_whether_something_holds_for_all_values_is_no_mask(module: nn.Module) -> None:
+    with pytest.raises(UnsupportedError, match=r"test_tracing\.py:\d+: return x \+ 1 if .*depends on the values"):
+        traced(module, meta(64, 64))
+
+
+class Heads(nn.Module):
+    def __init__(self, need_weights: bool) -> None:
+        super().__init__()
+        self.need_weights = need_weights
+        self.heads = nn.MultiheadAttention(512, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.heads(x, x, x, need_weights=self.need_weights)[0]
+        return out
+
+
+def test_torchs_attention_module_is_fused_where_no_weights_are_asked_for() -> None:
+    fused, unfused = (traced(Heads(weights), meta(4, 1024, 512)) for weights in (False, True))
+    (kernel,) = [op for op in fused.ops if isinstance(op, Attention)]
+    assert (kernel.batch, kernel.heads_q, kernel.seq_q, kernel.seq_kv, kernel.head_dim) == (4, 8, 1024, 1024, 64)
+    assert not any(isinstance(op, Attention) for op in unfused.ops)
+    assert float(fused.ops.flops()) == float(unfused.ops.flops()) == 2 * 4 * 1024 * (4 * 512 * 512 + 2 * 1024 * 512)
+    assert F.scaled_dot_product_attention.__name__ == "scaled_dot_product_attention"
+
+
+@pytest.mark.parametrize(("layer", "told"), [(nn.GRU, "nn.GRU"), (nn.LSTM, "nn.LSTM"), (nn.Linear, "")])
+def test_recurrent_layers_are_remarked_upon(layer: Any, told: str) -> None:
+    remarks = traced(nn.Sequential(layer(64, 64)), meta(2, 16, 64)).remarks
+    assert [remark.partition(" (0)")[0] for remark in remarks] == ([told] if told else [])
 
 
 CODE = """
@@ -210,6 +267,9 @@ def alone():
 
 def needs(colour):
     return None
+
+def steps(batch_size=2):
+    return nn.GRU(64, 64), (torch.zeros(8, batch_size, 64),)
 """
 
 
@@ -228,6 +288,12 @@ def test_estimate_runs_code_only_when_allowed(code: str, capsys: pytest.CaptureF
     assert result.flops == 2 * 2 * 8 * 256 * 256
     assert result.unknown_ops == []
     assert cli(["estimate", f"{code}:mlp", "-g", "H100", "--allow-code", "--json"]) == 0
+
+
+def test_a_remark_is_told_beside_the_answer_and_in_it(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "upper bound" in archsearch.estimate(f"{code}:steps", "H100", allow_code=True).remarks[0]
+    assert cli(["estimate", f"{code}:steps", "-g", "H100", "--allow-code"]) == 0
+    assert "nn.GRU (the module) is priced step by step" in capsys.readouterr().err
 
 
 def test_an_answer_is_headed_by_the_formats_of_the_module(

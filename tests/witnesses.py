@@ -353,6 +353,7 @@ VERBS: dict[str, Verb] = {
     "spaces new": Verb(
         "spaces new dit",
         {
+            "--parameters": "--parameters 200M",
             "--output": files("--output {out}/new.yaml"),
             "--like": "--like dit-b-2",
             "--hardware": "-g t4",

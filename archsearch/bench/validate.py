@@ -99,7 +99,7 @@ def predicted_table(
     try:
         predicted = predict_frame(frame, correction=correction, progress=progress)
     except InvalidInputError as error:
-        if not str(error).startswith("row "):
+        if not str(error).startswith(("row ", "rows ")):
             raise
         raise InvalidInputError(f"{path}: {error}") from None
     return predicted.assign(latency_us=positive_numbers(frame, "latency_us", path))

@@ -97,6 +97,8 @@ def _print(result: EstimateResult) -> None:
     each = " of each GPU" if result.gpus > 1 else ""
     total, available = gibibytes(result.memory_bytes["total"]), gibibytes(result.available_memory_bytes)
     say(f"  memory      {total} of {available} GiB{each} ({inside}): {verdict}")
+    for remark in result.remarks:
+        note(remark)
     for unknown in result.unknown_ops:
         note(
             f"unknown op aten::{unknown['op']}: {unknown['calls']} calls, {unknown['share']:.2%} of bytes, as pointwise"

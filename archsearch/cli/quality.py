@@ -273,12 +273,17 @@ def _scored(
     runs: _TorchRuns,
 ) -> PredictedTable:
     from archsearch.cli import quality_torch
+    from archsearch.errors import InvalidInputError
     from archsearch.quality.table import predict_table
     from archsearch.tables import read_table
 
     if runs.training_free or runs.train:
         quality_torch.check_torch(runs.device)
-    scored = predict_table(read_table(file), family=family, proxy=proxy, tokens=tokens, sampler=sampler)
+    table = read_table(file)
+    try:
+        scored = predict_table(table, family=family, proxy=proxy, tokens=tokens, sampler=sampler)
+    except InvalidInputError as error:
+        raise error if error.fields else error.about(str(file)) from None
     if scored.unread:
         note(f"columns that are no config field are carried along unread: {', '.join(scored.unread)}")
     if scored.assumed:

@@ -30,6 +30,8 @@ Record = dict[str, Any]
 
 def print_recommendations(result: SearchResult, records: list[Record]) -> None:
     """Recommendations beside the baseline and the reference, why each is one, and what a pool costs."""
+    from archsearch.search.answers.gains import unlike_size
+
     setting, advice = result.setting, result.advice
     assert advice is not None  # a recommendation has it
     workload = ", ".join(f"{k} {v}" for k, v in setting.workload.model_dump(mode="json", exclude_none=True).items())
@@ -53,6 +55,10 @@ def print_recommendations(result: SearchResult, records: list[Record]) -> None:
         ranks = ", ".join(str(r["rank"]) for r in records if r["hf_difference"] == difference)
         say(f"no published class is like rank {ranks}: {difference} (`archsearch build` writes a plain module)")
     _print_gains([gain for gain in advice.gains if gain.rank == records[0]["rank"]])
+    if advice.baseline is not None:
+        unlike = unlike_size(records[0]["parameters"], advice.baseline.metrics["parameters"])
+        if unlike:
+            say(f"{advice.baseline.name} is one {unlike}: against it sizes are compared, not shapes")
     if advice.pool is not None:
         _print_own_choices(advice.pool)
         _print_dimensions(advice.pool, setting.pool.ids)

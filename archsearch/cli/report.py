@@ -1,4 +1,4 @@
-"""``archsearch report``: a study, a space, a model or a pipeline as one self-contained page."""
+"""``archsearch report``: a study, a space, a model, a pipeline or a fleet as one self-contained page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(
         str,
         typer.Argument(
             metavar="STUDY|SPACE|MODEL|PIPELINE",
-            help="What to report on, by name or file.",
+            help="What to report on, by name or file; of a fleet the FILE.json that `serve --json` printed.",
             autocompletion=complete_reported,
         ),
     ],
@@ -59,6 +59,8 @@ def report(
         page = _of_search(source, chosen, hardware, storage, top, workload, execution)
     elif chosen is Kind.MODEL:
         page = _of_model(source, hardware, allow_code, workload, execution)
+    elif chosen is Kind.FLEET:
+        page = _of_fleet(Path(source), hardware, workload, execution)
     else:
         page = _of_pipeline(source, hardware, workload, execution)
     size = write_page(page, path)
@@ -129,6 +131,28 @@ def _of_model(
     else:
         answer = ModelAnswer(estimates, told)
     return model_page(answer, model_files(estimates[0]), command_line(), progress=True)
+
+
+def _of_fleet(path: Path, hardware: str | None, workload: WorkloadOptions, execution: ExecutionOptions) -> Page:
+    """A fleet's page, from what ``serve`` printed.
+
+    Raises:
+        InvalidInputError: it is no such answer of this version, with what differs; or options, which it has its own of.
+    """
+    from archsearch.cli.answer_keys import answers
+    from archsearch.errors import InvalidInputError
+    from archsearch.files import read_json
+    from archsearch.report.serve_report import serve_page
+
+    text = f"{path}: a fleet was sized for its own GPUs and requests; call `archsearch serve` again to change them"
+    workload.refuse(text, *(["--hardware"] if hardware else []), *execution.flags)
+    document = read_json(path)
+    faults = [answers().faults(f"serve {job}", document) for job in ("fleet", "simulate", "trace")]
+    if all(faults):
+        told = min(faults, key=len)[0].lstrip(".")
+        raise InvalidInputError(f"{path}: no answer of `archsearch serve --json` of this version: {told}")
+    assert isinstance(document, dict)
+    return serve_page(document, command_line())
 
 
 def _of_pipeline(source: str, hardware: str | None, workload: WorkloadOptions, execution: ExecutionOptions) -> Page:

@@ -18,8 +18,8 @@ from archsearch.cli.options import Json, PriceOption, Profiles, Report
 from archsearch.cli.output import GIVE_PRICE, note, print_json, print_table, say, say_prices, worded
 
 if TYPE_CHECKING:
-    from archsearch.serving.fleet import Replica, ServiceLevel
     from archsearch.serving.setup import Setup
+    from archsearch.serving.units import Replica, ServiceLevel
 
 
 class _Jobs(JobGroup):
@@ -74,7 +74,7 @@ class ServiceOptions:
         Raises:
             InvalidInputError: a limit that is no positive number.
         """
-        from archsearch.serving.fleet import ServiceLevel
+        from archsearch.serving.units import ServiceLevel
 
         return ServiceLevel(p50_s=self.p50_s, p95_s=self.p95_s, p99_s=self.p99_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +61,10 @@ def new(
     like: Annotated[
         str | None, typer.Option("--like", metavar="MODEL", help="The model it lies around (default: a plain preset).")
     ] = None,
+    parameters: Annotated[
+        str | None,
+        typer.Option("--parameters", metavar="300M|1.3B", help="How large its models are; the baseline is as large."),
+    ] = None,
     hardware: Annotated[
         str, typer.Option("--hardware", "-g", metavar="GPU,...", help="The GPUs that it names.")
     ] = "h100-sxm",
@@ -76,7 +81,9 @@ def new(
 
     if output is not None and output.exists() and not overwrite:
         raise InvalidInputError(f"{output} exists: choose another file, or replace it (--overwrite)")
-    text = new_space(family, like=like, hardware=hardware, name=name or (None if output is None else output.stem))
+    size = None if parameters is None else _count(parameters)
+    named = name or (None if output is None else output.stem)
+    text = new_space(family, like=like, parameters=size, hardware=hardware, name=named)
     space = space_from_text(text, str(output or "new space"))
     if output is not None:
         write_text(output, text)
@@ -86,8 +93,30 @@ def new(
     elif output is None:
         print(text, end="")
     else:
-        note(f"wrote {output}: {space.size} combinations around {space.record.baseline}")
+        around = space.record.baseline if isinstance(space.record.baseline, str) else f"a {family} of that size"
+        note(f"wrote {output}: {space.size} combinations around {around}")
         note(f"next: {next_call('enumerate', str(output), carried=('--profiles',))}")
+
+
+_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def _count(text: str) -> float:
+    """A count as people write it: 300M, 1.3B, 7e9.
+
+    Raises:
+        InvalidInputError: anything else, or none.
+    """
+    from archsearch.errors import InvalidInputError
+
+    unit = _UNITS.get(text[-1:].upper())
+    try:
+        value = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise InvalidInputError(f"--parameters {text}: write a count such as 300M, 1.3B or 7e9")
+    return value
 
 
 class File(StrEnum):

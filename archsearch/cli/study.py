@@ -255,28 +255,26 @@ def proxy(
 @app.command("list")
 def list_all(storage: Storage = None, json: Json = False) -> None:
     """List the stored studies."""
-    from archsearch.search.studies.study import list_studies
+    from archsearch.search.studies.listing import LISTED, listed_studies
 
-    frame = list_studies(storage)
+    rows = listed_studies(storage)
     if json:
-        print_json(frame.to_dict(orient="records"))
+        print_json(rows)
         return
-    if frame.empty:
+    if not rows:
         note("no studies yet; run one with `archsearch study run SPACE --hardware GPU`")
         return
-    if frame["problem"].isna().all():
-        frame = frame.drop(columns="problem")
+    columns = [*LISTED, *(["problem"] if any(row["problem"] for row in rows) else [])]
     left = ("name", "space", "hardware", "strategy", "problem")
-    print_table("", list(frame.columns), frame.itertuples(index=False), left=left)
+    print_table("", columns, ([row[name] for name in columns] for row in rows), left=left)
 
 
 @app.command("show")
 def show(name: Name, storage: Storage = None, json: Json = False, profiles: Profiles = None) -> None:
     """Show what a study searched and found."""
-    from archsearch.search.studies.storage import load_study
-    from archsearch.search.studies.study import summarize_study
+    from archsearch.search.studies.listing import summary_of
 
-    _show(summarize_study(load_study(name, storage)), json)
+    _show(summary_of(name, storage), json)
 
 
 @app.command("export")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -118,12 +119,17 @@ class Known(BaseModel):
 class Calibration:
     """Calibration files of one or several folders; a later file's kernels hide an earlier one's."""
 
-    def __init__(self, files: Iterable[CalibrationFile], corrections: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, files: Iterable[CalibrationFile], corrections: Sequence[Path] = (), paths: Sequence[Path] = ()
+    ) -> None:
+        """``paths`` are where the files were read, as far as they were, to tell whose coefficients apply."""
+        self._paths: dict[tuple[str, str, str], Path] = {}
         self._corrections = tuple(corrections)
         self._fits: dict[tuple[str, str], dict[str, KernelFit]] = defaultdict(dict)
         self._published: frozenset[tuple[str, str, str]] = frozenset()
-        for file in files:
+        for file, path in zip_longest(files, paths):
             for served in file.serves:
+                self._paths |= {(file.level, served, kernel): path for kernel in file.kernels if path is not None}
                 self._fits[file.level, served].update(file.kernels)
                 read = {(file.level, served, kernel) for kernel in file.kernels}
                 self._published = self._published | read if file.published else self._published - read
@@ -157,22 +163,32 @@ class Calibration:
         for (level, key), provenance in zip(own, (Provenance.CALIBRATED, Provenance.TRANSFERRED), strict=True):
             if fit := self._fit(level, key, kernel):
                 if (level, key, kernel) in self._published:
-                    return _told(Known(fit=fit, provenance=Provenance.ANALYTIC), kernel, gpu, f"{level} {key}")
+                    return self._told(Known(fit=fit, provenance=Provenance.ANALYTIC), kernel, gpu, (level, key, kernel))
                 known = Known(fit=fit, provenance=provenance, correction=self._correction(fit, kernel))
                 known = _relieved(known, kernel, gpu) if provenance is Provenance.TRANSFERRED else known
-                return _told(known, kernel, gpu, f"{level} {key}")
+                return self._told(known, kernel, gpu, (level, key, kernel))
         nearest = () if kernel in POOLED else gpu.generation.nearest
         places = (*own, *(("architecture", near) for near in nearest), ("default", "*"))
         kin = [kernel, *([RELATIVES[kernel]] if kernel in RELATIVES else [])]
         # a relative measured near comes before the kernel itself measured farther off
-        found = ((f"{level} {key}", self._fit(level, key, name)) for level, key in places for name in kin)
-        place, borrowed = next(((place, fit) for place, fit in found if fit), ("", None))
+        found = (((level, key, name), self._fit(level, key, name)) for level, key in places for name in kin)
+        place, borrowed = next(((place, fit) for place, fit in found if fit), (("", "", ""), None))
         if borrowed:  # a generation's correction says nothing of another's library: only coefficients go that far
             known = _relieved(Known(fit=borrowed, provenance=Provenance.ANALYTIC), kernel, gpu)
-            return _told(known, kernel, gpu, place)
+            return self._told(known, kernel, gpu, place)
         if kernel in RELATIVES:
             return Known(fit=self.lookup(gpu, RELATIVES[kernel]).fit, provenance=Provenance.ANALYTIC)
         raise UnsupportedError(f"no calibration knows the kernel family {kernel!r} (needed for {gpu.id})")
+
+    def _told(self, known: Known, kernel: str, gpu: GpuSpec, place: tuple[str, str, str]) -> Known:
+        """The answer; where details are asked for, told: from which level and file, and whether with a correction."""
+        level, key, _ = place
+        whose = "all GPUs" if (level, key) == ("default", "*") else f"{level} {key}"
+        file = f" in {self._paths[place]}" if place in self._paths else ""
+        learned = "with" if known.correction is not None else "without"
+        way = f"({known.provenance.value}), {learned} a learned correction"
+        detail(f"{kernel} on {gpu.id}: coefficients of {whose}{file} {way}")
+        return known
 
     def _fit(self, level: str, key: str, kernel: str) -> KernelFit | None:
         return self._fits.get((level, key), {}).get(kernel)
@@ -182,14 +198,6 @@ class Calibration:
             return None
         found = (read_corrections(folder / f"{fit.correction}.json").get(kernel) for folder in self._corrections)
         return next((correction for correction in found if correction is not None), None)
-
-
-def _told(known: Known, kernel: str, gpu: GpuSpec, place: str) -> Known:
-    """The answer; where details are asked for, told: from which level, and whether with a correction."""
-    whose = "all GPUs" if place == "default *" else place
-    learned = "with" if known.correction is not None else "without"
-    detail(f"{kernel} on {gpu.id}: coefficients of {whose} ({known.provenance.value}), {learned} a learned correction")
-    return known
 
 
 def _relieved(known: Known, kernel: str, gpu: GpuSpec) -> Known:
@@ -239,6 +247,7 @@ def _changed(folder: Path) -> int:
 @lru_cache(maxsize=8)
 def _load(folders: tuple[tuple[Path, int], ...]) -> Calibration:
     """Folders in order, with the times that they last changed (the cache's second key)."""
-    files = [read_calibration(file) for folder, _ in folders for file in sorted(folder.glob("*.yaml"))]
+    paths = [file for folder, _ in folders for file in sorted(folder.glob("*.yaml"))]
+    files = [read_calibration(file) for file in paths]
     keep_parsed("calibrations")
-    return Calibration(files, [folder / CORRECTIONS for folder, _ in reversed(folders)])
+    return Calibration(files, [folder / CORRECTIONS for folder, _ in reversed(folders)], paths)

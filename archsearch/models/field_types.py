@@ -118,13 +118,19 @@ def _written(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+TRACED = "traced"
+"""The family of modules that a user's function builds."""
+
+
 def required_fields(config_class: type[HasFields]) -> list[str]:
     """The fields of a config that have no default."""
     return [f.name for f in fields(config_class) if default_words(f) is None]
 
 
 def all_fields_of(family: str) -> str:
-    """Where a user reads which fields a family has."""
+    """Where a user reads which fields a family has; a traced module's are the parameters of the user's own function."""
+    if family == TRACED:
+        return "the parameters of the function that builds it are its fields"
     return f"`archsearch models fields {family}` lists all"
 
 

@@ -1,4 +1,4 @@
-"""What a name is a name of: a stored study, a search space, a model, a pipeline."""
+"""What a name is a name of: a stored study, a search space, a model, a pipeline, a fleet that was sized."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.files import read_json
 
 
 class Kind(StrEnum):
@@ -15,6 +16,11 @@ class Kind(StrEnum):
     SPACE = "space"
     MODEL = "model"
     PIPELINE = "pipeline"
+    FLEET = "fleet"
+
+
+FLEET_KEYS = {"fleet", "response_s", "service_level"}
+"""Keys of what ``serve --json`` prints, which no config has."""
 
 
 def kinds_of(source: str, storage: str | None = None) -> tuple[Kind, ...]:
@@ -34,9 +40,15 @@ def kinds_of(source: str, storage: str | None = None) -> tuple[Kind, ...]:
             f"{source} is one architecture of a search: `archsearch report {search}` reports on the search, "
             f"`archsearch explain {source}` on this one"
         )
+    if path.suffix == ".json" and path.is_file() and _is_fleet(read_json(path)):
+        return (Kind.FLEET,)
     if path.suffix == ".json" or path.is_dir() or ":" in source:
         return (Kind.MODEL,)
     return _kinds_of_name(source, storage)
+
+
+def _is_fleet(document: object) -> bool:
+    return isinstance(document, dict) and set(document) >= FLEET_KEYS
 
 
 def _kind_of_file(path: Path) -> Kind:

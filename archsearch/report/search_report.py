@@ -125,6 +125,8 @@ def _best(answer: SearchAnswer) -> SearchResult:
 
 def _headline(answer: SearchAnswer) -> tuple[str, ...]:
     """What wins and by how much, what was asked, and how sure the order is."""
+    from archsearch.search.answers.gains import unlike_size
+
     best = _best(answer)
     setting, advice = best.setting, best.advice
     assert advice is not None
@@ -145,7 +147,12 @@ def _headline(answer: SearchAnswer) -> tuple[str, ...]:
         f"Asked: {', '.join(answer.explanation.objectives)}, of {setting.family} architectures; the pool is "
         f"{', '.join(setting.pool.ids)}."
     )
-    return tuple(line for line in (first, f"It is {'; '.join(won)}." if won else "", _runner_up(best), asked) if line)
+    unlike = "" if advice.baseline is None else unlike_size(row["parameters"], advice.baseline.metrics["parameters"])
+    speed = (
+        f"It is {'; '.join(won)}{f', {unlike}: a difference of size, not of shape' if unlike else ''}." if won else ""
+    )
+    told = (first, _runner_up(best), speed, asked) if unlike else (first, speed, _runner_up(best), asked)
+    return tuple(line for line in told if line)
 
 
 def _shape(best: SearchResult, row: Mapping[str, Any]) -> str:

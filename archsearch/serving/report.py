@@ -10,7 +10,7 @@ import numpy as np
 from archsearch.errors import ArchSearchError, InvalidInputError
 from archsearch.hardware import Quote, Quotes
 from archsearch.pipeline.describe import deployment_document, request_document
-from archsearch.serving.fleet import Fleet, FleetPlan, Group, Replica, ServiceLevel, plan_fleet
+from archsearch.serving.fleet import Fleet, FleetPlan, Group, plan_fleet
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.setup import Setup
 from archsearch.serving.simulation import (
@@ -21,6 +21,7 @@ from archsearch.serving.simulation import (
 )
 from archsearch.serving.tiers import Ladder, Rung, draft_then_refine, routed
 from archsearch.serving.traffic import Replayed, Trace, size_for_trace
+from archsearch.serving.units import Replica, ServiceLevel
 
 Document = dict[str, object]
 """What a verb prints as JSON; an error in it is its text."""

@@ -12,7 +12,7 @@ from archsearch.hardware import GpuPool, GpuSpec, parse_prices, quote
 from archsearch.pipeline.make_plan import make_plan
 from archsearch.progress import progress_bar
 from archsearch.ranges import require_range
-from archsearch.serving.fleet import Replica, replica
+from archsearch.serving.units import Replica, replica
 
 MAX_BATCH = 8
 """Largest batch that a GPU may take at a time where nobody says."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from archsearch.errors import InvalidInputError
 from archsearch.ranges import require_range
-from archsearch.serving.fleet import Fleet, Replica, ServiceLevel, plan_fleet
+from archsearch.serving.fleet import Fleet, plan_fleet
 from archsearch.serving.queueing import Quantiles
+from archsearch.serving.units import Replica, ServiceLevel
 
 
 @dataclass(frozen=True, slots=True)

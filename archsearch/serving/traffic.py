@@ -12,9 +12,10 @@ import numpy as np
 from archsearch.arrays import Floats
 from archsearch.errors import InvalidInputError, UnsupportedError
 from archsearch.files import read_text
-from archsearch.serving.fleet import MAX_REPLICAS, Replica, ServiceLevel
+from archsearch.serving.fleet import MAX_REPLICAS
 from archsearch.serving.queueing import Quantiles
 from archsearch.serving.simulation import Simulated, simulate_batch_servers, simulate_multi_server
+from archsearch.serving.units import Replica, ServiceLevel
 
 COLUMN = "arrival_s"
 LATEST_S = 1e12

@@ -32,9 +32,10 @@ from archsearch.search.explore.keys import KEY
 from archsearch.search.explore.samplers import cell_trials, directions
 from archsearch.search.space.space import space_from_text
 from archsearch.search.studies.ledger import WRITER, insert
+from archsearch.search.studies.listing import list_studies
 from archsearch.search.studies.storage import delete_study, load_study, open_storage, study_names
 from archsearch.search.studies.study import create_study, resume_study, run_study
-from archsearch.search.studies.study_contents import export_study, list_studies, study_result, summarize_study
+from archsearch.search.studies.study_contents import export_study, study_result, summarize_study
 
 if TYPE_CHECKING:
     import optuna

@@ -110,8 +110,7 @@ IMAGES = {
     "derived": {"num_attention_heads": "hidden_size // 64", "intermediate_size": "4 * hidden_size"},
     "workload": {"batch_size": 4, "height": 256, "width": 256},
     "objectives": [{"metric": "quality"}, {"metric": "throughput"}],
-    "hardware": [GPU, "a10"],
-    "pool": {"objectives": ["worst", "weighted"]},
+    "hardware": [GPU],
     "sampling": {"alike": True},
     "baseline": "dit-s-2",
 }

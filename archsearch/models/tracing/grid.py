@@ -69,7 +69,10 @@ def family_of(builder: str, workload: Workload) -> type[TracedGrid]:
     parameters = inspect.signature(find_function(builder)).parameters.values()
     dimensions = [p for p in parameters if p.name not in (*SIZES, "dtype")]
     if not dimensions:
-        raise InvalidInputError(f"{builder}: the function takes no dimensions besides {', '.join((*SIZES, 'dtype'))}")
+        raise InvalidInputError(
+            f"{builder}: the function takes no dimensions: parameters called {', '.join((*SIZES, 'dtype'))} are the "
+            "workload's; give a dimension another name"
+        )
     required = [p.name for p in dimensions if p.default is p.empty]
     return made_family(
         builder, workload, required, [(p.name, p.default) for p in dimensions if p.default is not p.empty]

@@ -3,7 +3,8 @@
 Attention and torch's RMSNorm are intercepted above dispatch, where the meta device would take them apart although they
 are one kernel on a GPU. Views cost nothing. Storages are followed from birth to death, which gives the peak of live
 bytes and tells which kernel's result another one reads. Where a module asks whether something holds for all of a
-tensor (transformers: is the whole mask 1?), the answer is yes, and the place is noted; other values are not to be had.
+mask (transformers: is the whole mask 1?), the answer is yes, and the place is noted; other values are not to be had. A
+mask is an input that is called so, and what follows from truths and whole numbers alone.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Recorder:
         self._ids: dict[int, int] = {}
         self._next = 0
         self._wholes: set[int] = set()
+        self._masks: set[int] = set()
         self._counts: dict[int, int] = {}
 
     def __torch_dispatch__(
@@ -107,8 +109,28 @@ class Recorder:
         if _name(func) in ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive"):
             raise UnsupportedError(f"aten::{_name(func)} in {self.where() or 'the module'}: {_REFUSED}")
         self._record(func, args, kwargs or {}, out)
+        self._note_mask(args, kwargs or {}, out)
         self._note_wholes(_name(func), args, out)
         return out
+
+    def take_inputs(self, inputs: Mapping[str, object]) -> None:
+        """Note which inputs are masks: by their names, or since they are truths or whole numbers."""
+        import torch
+
+        for name, value in inputs.items():
+            if isinstance(value, torch.Tensor) and ("mask" in name or not value.is_floating_point()):
+                self._masks.add(self._id(value))
+
+    def _note_mask(self, args: aten.Arguments, kwargs: Mapping[str, object], out: object) -> None:
+        """Keep whether a result follows from masks alone, or is made of truths or whole numbers without any tensor."""
+        import torch
+        from torch.utils._pytree import tree_leaves
+
+        sources = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        for made in tree_leaves(out):
+            if isinstance(made, torch.Tensor):
+                whole = all(self._id(t) in self._masks for t in sources) if sources else not made.is_floating_point()
+                (self._masks.add if whole else self._masks.discard)(self._id(made))
 
     def _note_wholes(self, kind: str, args: aten.Arguments, out: object) -> None:
         """Keep which results say that something holds for all of a mask: ``all``, or a count that is its size."""
@@ -116,9 +138,9 @@ class Recorder:
 
         if not isinstance(out, torch.Tensor):
             return
-        if kind == "sum" and args[0].dtype == torch.bool:
+        if kind == "sum" and args[0].dtype == torch.bool and self._id(args[0]) in self._masks:
             self._counts[self._id(out)] = args[0].numel()
-        elif kind == "all" or (
+        elif (kind == "all" and self._id(args[0]) in self._masks) or (
             kind == "eq" and isinstance(args[1], int) and self._counts.get(self._id(args[0])) == args[1]
         ):
             self._wholes.add(self._id(out))
@@ -227,7 +249,23 @@ class _WholeKernels:
             return self._attention(*args, **kwargs)
         if func in (F.rms_norm, torch.rms_norm):
             return self._rms_norm(*args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            with self._attention_inside():
+                return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    @contextmanager
+    def _attention_inside(self) -> Iterator[None]:
+        """Attention as one kernel inside a function of torch, which the mode does not see into: nn.MultiheadAttention
+        calls it there where no weights are asked for."""
+        import torch.nn.functional as F
+
+        whole = F.scaled_dot_product_attention
+        F.scaled_dot_product_attention = self._attention  # type: ignore[assignment]  # the same call, typed by what it reads
+        try:
+            yield
+        finally:
+            F.scaled_dot_product_attention = whole
 
     def _attention(
         self,

@@ -90,6 +90,7 @@ def _document(trace: Outcome) -> dict[str, object] | str:
         "weight_bytes": trace.weight_bytes,
         "peak_bytes": trace.peak_bytes,
         "unknown": unknown,
+        "remarks": list(trace.remarks),
     }
 
 
@@ -97,7 +98,9 @@ def _read(document: dict[str, Any] | str) -> Outcome:
     if isinstance(document, str):
         return document
     ops = OpList(tuple(_made(op) for op in document["ops"]))
-    return Trace(**{**document, "ops": ops, "unknown": tuple(Unknown(**item) for item in document["unknown"])})
+    unknown = tuple(Unknown(**item) for item in document["unknown"])
+    remarks = tuple(document.get("remarks", ()))  # traces of earlier versions have none
+    return Trace(**{**document, "ops": ops, "unknown": unknown, "remarks": remarks})
 
 
 def _op(op: Op) -> dict[str, object]:

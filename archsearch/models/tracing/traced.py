@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,13 +37,15 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One workload's run: operations, parameters (tied ones once), bytes of weights and buffers, peak of live bytes."""
+    """One workload's run: operations, parameters (tied ones once), bytes of weights and buffers, peak of live bytes.
+    ``remarks`` say where a GPU runs other kernels than those."""
 
     ops: OpList
     parameters: int
     weight_bytes: int
     peak_bytes: int
     unknown: tuple[Unknown, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -130,6 +133,7 @@ def run(module: torch.nn.Module, inputs: Inputs, where: str) -> Trace:
     module = module.eval()
     bar = progress_bar(f"tracing {where}", sum(1 for _ in module.modules()))
     with bar as advance, recording(module, advance) as recorder:
+        recorder.take_inputs(_named(module, inputs))
         try:
             output = module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
         except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
@@ -145,7 +149,28 @@ def run(module: torch.nn.Module, inputs: Inputs, where: str) -> Trace:
         weight_bytes=sum(t.untyped_storage().nbytes() for t in weights.values()),
         peak_bytes=recorder.peak_bytes,
         unknown=_unknown(recorder.kernels),
+        remarks=tuple(_remarks(module)),
     )
+
+
+def _named(module: torch.nn.Module, inputs: Inputs) -> dict[str, object]:
+    """Inputs by the names of what ``forward`` takes."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    names = list(inspect.signature(module.forward).parameters)
+    return {names[place] if place < len(names) else str(place): value for place, value in enumerate(inputs)}
+
+
+def _remarks(module: torch.nn.Module) -> Iterator[str]:
+    """Recurrent layers, whose steps are traced one by one and which cuDNN runs in fused kernels."""
+    import torch
+
+    for name, child in module.named_modules():
+        if isinstance(child, torch.nn.RNNBase):
+            yield (
+                f"nn.{type(child).__name__} ({name or 'the module'}) is priced step by step, as torch runs it without "
+                "cuDNN; cuDNN's fused kernels launch far less and are faster, so the time is an upper bound"
+            )
 
 
 def _unknown(kernels: list[Kernel]) -> tuple[Unknown, ...]:

@@ -28,6 +28,7 @@ from archsearch.search.space.space import SearchSpace, load_space, space_files
 from archsearch.search.studies.start import ENUMERABLE_CELLS
 from archsearch.search.studies.storage import load_study, study_call, study_names
 from archsearch.search.studies.study_contents import study_evaluator, study_fidelity, study_record, study_result
+from archsearch.search.studies.trial_table import trial_table
 
 if TYPE_CHECKING:
     import optuna
@@ -66,6 +67,10 @@ class Limits:
         given = (self.max_latency_ms, self.max_parameters, self.max_memory_gib, self.where, self.reference)
         return any(v is not None for v in given)
 
+    def latency_ms(self, space: SearchSpace) -> float | None:
+        """The latency that every GPU keeps, by the space's budget and by these limits."""
+        return _least(space.record.budget.latency_ms, self.max_latency_ms)
+
     def tighten(self, space: SearchSpace) -> SearchSpace:
         """The space with its budget narrowed to these limits.
 
@@ -85,7 +90,7 @@ class Limits:
         changes = {
             "parameters": (low, high) if np.isfinite(high) else budget.parameters,
             "memory_gib": _least(budget.memory_gib, self.max_memory_gib),
-            "latency_ms": _least(budget.latency_ms, self.max_latency_ms),
+            "latency_ms": self.latency_ms(space),
         }
         constraints = (*space.record.constraints, *((self.where,) if self.where else ()))
         update = {"budget": budget.model_copy(update=changes), "constraints": constraints}
@@ -308,7 +313,7 @@ def _from_trials(study: optuna.Study, evaluator: Evaluator, limits: Limits, stor
     if frame.empty:
         call = study_call(f"resume {study.study_name}", storage)
         raise ArchSearchError(f"study {study.study_name!r} has no finished trials; continue it with {call}")
-    misses = _stored_misses(study, frame) | _limit_misses(limits, evaluator, frame)
+    misses = _stored_misses(study, result) | _limit_misses(limits, evaluator, frame)
     worst = np.stack([np.asarray(values, dtype=float) for values in misses.values()]).max(axis=0)
     if not (worst <= 0).any():
         raise ArchSearchError(why_no_trial(study.study_name, misses, frame, evaluator))
@@ -323,7 +328,7 @@ def refuse_infeasible(study: optuna.Study, storage: str | None) -> None:
     """
     result = study_result(study)
     if len(result) and not result.frame["feasible"].any():
-        misses = _stored_misses(study, result.frame)
+        misses = _stored_misses(study, result)
         raise ArchSearchError(why_no_trial(study.study_name, misses, result.frame, study_evaluator(study, storage)))
 
 
@@ -354,10 +359,7 @@ def _limit_misses(limits: Limits, evaluator: Evaluator, frame: pd.DataFrame) -> 
     return misses
 
 
-def _stored_misses(study: optuna.Study, frame: pd.DataFrame) -> dict[str, ArrayLike]:
-    """Misses [N] of the study's own limits, as its trials keep them; one column where they keep no names."""
-    trials = study.get_trials(deepcopy=False)
-    kept = [trials[number].constraints for number in frame["trial"]]
-    names = list(dict.fromkeys(name for constraints in kept for name in constraints))
-    misses: dict[str, ArrayLike] = {str(name): np.array([float(c.get(name, -1.0)) for c in kept]) for name in names}
-    return misses or {"the study's budget": frame["violation"].to_numpy(float)}
+def _stored_misses(study: optuna.Study, result: SearchResult) -> dict[str, ArrayLike]:
+    """Misses [N] of the study's own limits by the rows of its table; one column where its trials keep no names."""
+    misses: dict[str, ArrayLike] = dict(trial_table(study, result.setting.objectives).constraints)
+    return misses or {"the study's budget": result.frame["violation"].to_numpy(float)}

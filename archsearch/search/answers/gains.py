@@ -33,6 +33,20 @@ def gains(evaluator: Evaluator, chosen: pd.DataFrame, baseline: Beside | None) -
     return tuple(found)
 
 
+LIKE_SIZE = 1.5
+"""Up to this ratio of parameters two architectures are of one size, and the speed of one over the other says something
+of their shapes."""
+
+
+def unlike_size(parameters: float, baseline: float) -> str:
+    """That a baseline is of another size, in words; nothing where it is of the same."""
+    ratio = baseline / parameters
+    if 1 / LIKE_SIZE <= ratio <= LIKE_SIZE:
+        return ""
+    share = f"{ratio:.1f} times as many" if ratio > 1 else f"{ratio:.1%} of the"
+    return f"with {share} parameters"
+
+
 def _at(evaluator: Evaluator, cells: Columns, row: int) -> Evaluation:
     """One of the recommendations priced alone."""
     return evaluator.evaluate({name: values[row : row + 1] for name, values in cells.items()})

@@ -76,7 +76,8 @@ def recommend(
     ``pass_flops`` (FLOPs of one pass of the model, where ``flops`` are those of the run that the latency is of;
     ``attrs["per"]`` names both), and, where two independent proxies or more speak for the family,
     ``quality_rank_best`` and ``quality_rank_worst``: the range of its rank by quality on the front over the proxies
-    that ``attrs["quality"]["compared"]`` names.
+    that ``attrs["quality"]["compared"]`` names; and with a limit of latency ``latency_kept_at_high_end:<gpu>``, whether
+    the upper end of the band keeps it too.
     ``attrs["baseline"]`` is the naive reference's row, and ``attrs["gains"]`` says how many times as fast as it each
     architecture is on each GPU, and rank 1 as rank 2: ``speedup`` with the 80 % band of the ratio (``low``, ``high``;
     errors that both share cancel) and the ``regret`` at its lower end. Where speed is an objective, ``attrs["pool"]``
@@ -125,7 +126,15 @@ def recommendation(
     places = ranked.places[:top]
     baseline = _baseline_row(pricer)
     chosen, compared = _with_ranks(pricer, front, places)
-    why = reasons(chosen, pricer, baseline, knee=places.index(knee) if knee in places else -1, front=front)
+    limit_ms = limits.latency_ms(pricer.space)
+    why = reasons(
+        chosen,
+        pricer,
+        baseline,
+        knee=places.index(knee) if knee in places else -1,
+        front=front,
+        limit_ms=limit_ms,
+    )
     advice = Advice(
         exact=candidates.exact,
         front=len(front),
@@ -140,6 +149,9 @@ def recommendation(
         pool=_pool_advice(candidates, int(on_front[places[0]])) if len(pricer.pool) > 1 and _speeds(signs) else None,
     )
     frame = chosen.frame.assign(why=why, pass_flops=_pass_flops(pricer, chosen.frame))
+    for gpu in pricer.pool.ids if limit_ms is not None else ():
+        high_ms = frame[per_gpu_column("latency_high_s", gpu)] * 1e3
+        frame[per_gpu_column("latency_kept_at_high_end", gpu)] = high_ms <= limit_ms
     frame["twins"] = [ranked.twins.get(place, []) for place in places]
     kept = frame.drop(columns=[c for c in ("front_of", "violation", "feasible", "on_front") if c in frame])
     return replace(candidates.result, frame=kept, advice=advice)

@@ -41,10 +41,16 @@ class Judged:
 
 def judge(row: Row, dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:
     """Architectures by their dimension columns [N] against a row of a table, in the objectives ``terms``."""
+    count = max((len(values) for values in dimensions.values()), default=0)
+    return judge_each([row] * count, dimensions, evaluator, terms)
+
+
+def judge_each(rows: Sequence[Row], dimensions: Columns, evaluator: Evaluator, terms: Sequence[Term]) -> Judged:
+    """As ``judge``, each of N architectures against its own of N rows; priced together."""
     evaluation = evaluator.evaluate(dimensions)
-    count = evaluation.legal.size
+    count = len(rows)
     columns = evaluator.columns(evaluation, np.arange(count))
-    gains = np.array([[t.gain(columns[t.column][i], row[t.column]) for t in terms] for i in range(count)])
+    gains = np.array([[t.gain(columns[t.column][i], row[t.column]) for t in terms] for i, row in enumerate(rows)])
     return Judged(evaluation, columns, evaluation.feasible, gains.reshape(count, len(terms)))
 
 

@@ -14,14 +14,14 @@ compression, steps or a vocabulary, whose values are different models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.arrays import Column
 from archsearch.search.evaluate.advice import DimensionCost, PriceOfOne
-from archsearch.search.evaluate.columns import Row, per_gpu_column
+from archsearch.search.evaluate.columns import Columns, Row, per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.space.space import SearchSpace
 
@@ -62,35 +62,69 @@ def continuous(space: SearchSpace, name: str) -> bool:
 def dimension_costs(evaluator: Evaluator, row: Row) -> list[DimensionCost]:
     """Each dimension's cost on every GPU around an architecture (a row of a table): one record per dimension that is
     continuous in meaning and changes the parameter count."""
+    names = [name for name in evaluator.space.dimensions if continuous(evaluator.space, name)]
     costs = []
-    for name in evaluator.space.dimensions:
-        if not continuous(evaluator.space, name):
-            continue
-        alone = {n: np.array([row[n]]) for n in evaluator.space.dimensions} | {name: evaluator.space.dimensions[name]}
-        free = np.count_nonzero(evaluator.legal(alone)) > 1  # then a pair would tell of the other dimension
-        others = [n for n in evaluator.space.dimensions if n != name and not free and continuous(evaluator.space, n)]
-        for other in (None, *others):
-            item = _cost_along(evaluator, row, name, other)
-            if item is not None:
-                costs.append(item)
-                break
+    for name, item in zip(names, _costs_along(evaluator, row, [(name, None) for name in names]), strict=True):
+        found = item
+        if found is None:
+            alone = {n: np.array([row[n]]) for n in evaluator.space.dimensions}
+            alone |= {name: evaluator.space.dimensions[name]}
+            free = np.count_nonzero(evaluator.legal(alone)) > 1  # then a pair would tell of the other dimension
+            others = [other for other in names if other != name and not free]
+            each = (_costs_along(evaluator, row, [(name, other)])[0] for other in others)
+            found = next((cost for cost in each if cost is not None), None)
+        if found is not None:
+            costs.append(found)
     return costs
 
 
-def _cost_along(evaluator: Evaluator, row: Row, name: str, other: str | None) -> DimensionCost | None:
-    """The cost of a dimension, another one changing along as little as it can; None where no step is legal."""
+def _costs_along(evaluator: Evaluator, row: Row, pairs: Sequence[tuple[str, str | None]]) -> list[DimensionCost | None]:
+    """The cost of each dimension, another one changing along as little as it can; None where no step is legal.
+
+    The steps of all are priced at once.
+    """
+    if not pairs:
+        return []
     space = evaluator.space
-    grid = np.meshgrid(space.dimensions[name], space.dimensions[other] if other else [0], indexing="ij")
-    taken, along = (axis.ravel() for axis in grid)
-    cells = {n: np.full(taken.shape, row[n], dtype=values.dtype) for n, values in space.dimensions.items()}
-    cells[name] = taken
-    if other:
-        cells[other] = along
+    grids = []
+    for name, other in pairs:
+        grid = np.meshgrid(space.dimensions[name], space.dimensions[other] if other else [0], indexing="ij")
+        grids.append(tuple(axis.ravel() for axis in grid))
+    cells = {
+        n: np.concatenate(
+            [
+                taken if n == name else along if n == other else np.full(taken.shape, row[n], dtype=values.dtype)
+                for (name, other), (taken, along) in zip(pairs, grids, strict=True)
+            ]
+        )
+        for n, values in space.dimensions.items()
+    }
     evaluation = evaluator.evaluate(cells)
-    columns = evaluator.columns(evaluation, np.arange(len(taken)))
+    columns = evaluator.columns(evaluation, np.arange(sum(len(taken) for taken, _ in grids)))
+    found = []
+    start = 0
+    for (name, other), (taken, along) in zip(pairs, grids, strict=True):
+        part = slice(start, start + len(taken))
+        own = {column: values[part] for column, values in columns.items()}
+        found.append(_cost(evaluator, row, name, other, taken, along, own, evaluation.legal[part]))
+        start += len(taken)
+    return found
+
+
+def _cost(
+    evaluator: Evaluator,
+    row: Row,
+    name: str,
+    other: str | None,
+    taken: Column,
+    along: Column,
+    columns: Columns,
+    legal: NDArray[np.bool_],
+) -> DimensionCost | None:
+    """The cost of a dimension by its values [N], those of another one, and what they are priced at."""
     with np.errstate(all="ignore"):
         growth = np.log(columns["parameters"] / row["parameters"])
-        usable = np.flatnonzero(evaluation.legal & (np.abs(growth) > _LEAST_CHANGE))
+        usable = np.flatnonzero(legal & (np.abs(growth) > _LEAST_CHANGE))
         drift = np.abs(np.log(along / row[other])) if other else np.zeros(len(taken))
     steps = _nearest(taken, drift, usable, float(row[name]))
     if not len(steps):

@@ -79,12 +79,27 @@ def field_problems(record: SpaceRecord, family: str, config_class: type[HasField
     given = {name: section for section in SECTIONS for name in getattr(record, section)}
     for name, section in given.items():
         if name not in known and name not in read:
-            hint = f"(a helper that is no field must be read by an expression; {all_fields_of(family)})"
-            yield SpaceProblem((section, name), UnknownNameError(f"{family} field", name, known, hint))
+            yield SpaceProblem((section, name), _unknown_field(record, family, name, known))
     yield from _kind_problems(record, config_class)
     for missing in missing_fields(family, config_class, given):
         text = f"family {family} {missing.told}; give each under fixed, dimensions or derived"
         yield SpaceProblem((), InvalidInputError(text, field=missing.field))
+
+
+def _unknown_field(record: SpaceRecord, family: str, name: str, known: list[str]) -> ArchSearchError:
+    """A name that is no field of the family and no parameter of the builder."""
+    if record.builder is None:
+        hint = f"(a helper that is no field must be read by an expression; {all_fields_of(family)})"
+        return UnknownNameError(f"{family} field", name, known, hint)
+    if name in OF_THE_WORKLOAD:
+        text = f"{record.builder} takes {name} from the workload: set workload.{name}, or call the parameter otherwise"
+        return InvalidInputError(text)
+    hint = "(a helper that is no parameter must be read by an expression)"
+    return UnknownNameError(f"parameter of {record.builder}", name, known, hint)
+
+
+OF_THE_WORKLOAD = (*SIZES, "dtype")
+"""Parameters that a builder takes from the workload."""
 
 
 def _kind_problems(record: SpaceRecord, config_class: type[HasFields]) -> Iterator[SpaceProblem]:

@@ -3,6 +3,7 @@ space may say stands there as comments."""
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,10 @@ from archsearch.models.field_types import required_fields
 from archsearch.models.registry.families import get_family, load_preset, preset_family, presets_of
 from archsearch.models.registry.load import load_model
 from archsearch.quality.modalities import default_name
+from archsearch.ranges import require_range
 from archsearch.search.space.schema import SpaceRecord
 from archsearch.search.space.shapes import Shapes, shapes_around
+from archsearch.search.space.sized import NEAR, scaled
 from archsearch.yaml_keys import keys_of
 
 WIDTH = 110
@@ -30,18 +33,28 @@ DEFAULT_HARDWARE = "h100-sxm"
 _FORMATS = (DType.BF16, DType.FP16, DType.FP32)
 _TEXT_BATCH = 8
 _BUDGET = 0.15
+_ALIKE = 3.0
 """The budget's parameters are the model's own, more or less by this share."""
 _TOKENS_PER_PARAMETER = 20
 """Compute-optimal training (Hoffmann et al. 2022)."""
 
 
-def new_space(family: str, *, like: str | None = None, hardware: str | None = None, name: str | None = None) -> str:
+def new_space(
+    family: str,
+    *,
+    like: str | None = None,
+    parameters: float | None = None,
+    hardware: str | None = None,
+    name: str | None = None,
+) -> str:
     """The text of a space of a family around one of its models.
 
     Args:
         family: a model family that a law of quality speaks for.
         like: the model that the space lies around: a preset or a file (default: the preset that is nearest to the
-            family's defaults).
+            family's defaults; with ``parameters`` nearest to them in size).
+        parameters: how large its models are: the space lies around a model of that size in the proportions of
+            ``like``, which is then the baseline too.
         hardware: the GPUs that the space names.
         name: the space's name (default: ``my-`` and the model's).
 
@@ -54,13 +67,33 @@ def new_space(family: str, *, like: str | None = None, hardware: str | None = No
     if proxy is None:
         text = f"family {family} is not searched: no law of quality speaks for {config_class.modality.value} models"
         raise InvalidInputError(text, field="family")
-    like = like or _nearest(family)
+    if parameters is not None:
+        require_range("parameters", parameters, 0, above=True)
+    like = like or (_nearest(family) if parameters is None else _nearest_in_size(family, parameters))
     config = load_model(like)
     if config.family != family:
         text = f"{{like}} {like} is of family {config.family}, not {family}"
         raise InvalidInputError(text, field="like")
     pool = GpuPool.parse(hardware or DEFAULT_HARDWARE)
+    if parameters is not None and abs(math.log(float(config.parameters()) / parameters)) > NEAR:
+        config, like = scaled(config, parameters), f"{family} of {_count(parameters)}"
     return _text(_Chosen(config, like, proxy, pool, name or f"my-{_slug(like)}"))
+
+
+def _nearest_in_size(family: str, parameters: float) -> str:
+    """The preset whose proportions are taken for a size: of those up to ``_ALIKE`` times as large or small (else all),
+    the one that says least beside the family's defaults, of equals the nearest in size. None with experts, unless all
+    have them: their number does not follow from a size."""
+    configs = {name: load_preset(name) for name in presets_of(family)}
+    dense = {name: one for name, one in configs.items() if not getattr(one, "num_experts", 0)} or configs
+    off = {name: abs(math.log(float(one.parameters()) / parameters)) for name, one in dense.items()}
+    alike = [name for name in dense if off[name] <= math.log(_ALIKE)] or list(dense)
+    return min(alike, key=lambda name: (len(_differing(dense[name])), off[name])) if alike else _nearest(family)
+
+
+def _count(parameters: float) -> str:
+    """A count of parameters as a name has it: 300M, 1.3B."""
+    return f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M"
 
 
 def _nearest(family: str) -> str:

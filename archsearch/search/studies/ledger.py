@@ -16,10 +16,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 import optuna
@@ -39,6 +39,9 @@ LIMIT = "archsearch:limit"
 """Study's system attribute: most trials that it may hold, for the proxy's server to keep."""
 COUNTED = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING, TrialState.PRUNED)
 _RETRIES = 8
+_LASTING = ("full", "readonly", "No space left", "read-only")
+"""What no second try mends, in a database's words."""
+T = TypeVar("T")
 
 
 def insert(study: Study, trials: Sequence[FrozenTrial], *, limit: int | None = None) -> list[bool]:
@@ -97,17 +100,30 @@ def _insert_through_proxy(study: Study, trials: Sequence[FrozenTrial], limit: in
 
 def _insert_rows(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial], limit: int | None) -> list[bool]:
     from optuna.storages._rdb.storage import _create_scoped_session
+
+    def write() -> list[bool]:
+        with _create_scoped_session(storage.scoped_session) as session:
+            return _rows_in_session(session, study_id, trials, limit)
+
+    return patient(write, f"refused {len(trials)} trials")
+
+
+def patient(call: Callable[[], T], refusal: str) -> T:
+    """What a call of a database answers, tried anew for half a minute where it is locked or away (a restart).
+
+    Raises:
+        ArchSearchError: it stayed so, or refuses for good (a full disk, no leave to write).
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     for attempt in range(_RETRIES):
         try:
-            with _create_scoped_session(storage.scoped_session) as session:
-                return _rows_in_session(session, study_id, trials, limit)
+            return call()
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-            if attempt == _RETRIES - 1:
-                cause = error.__cause__ or error
-                lines = str(getattr(cause, "orig", None) or cause).splitlines()
-                raise ArchSearchError(f"the study's database refused {len(trials)} trials: {lines[0]}") from None
+            cause = error.__cause__ or error
+            reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+            if attempt == _RETRIES - 1 or any(word in reason for word in _LASTING):
+                raise ArchSearchError(f"the study's database {refusal}: {reason}") from None
             time.sleep(0.1 * 2**attempt)
     raise AssertionError  # unreachable
 

@@ -1,4 +1,4 @@
-"""Where studies and their tables lie on this machine."""
+"""Where studies and their tables lie on this machine, and where a study what is needed to repeat it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def check_name(name: str) -> str:
         text = f"study name {name[:200]!r}: use up to 120 letters, digits and . _ + = -, a letter or digit first"
         raise InvalidInputError(text)
     return name
+
+
+RECORD = "archsearch"
+"""User attribute of a study under which archsearch keeps what is needed to repeat it."""
 
 
 def studies_dir() -> Path:

@@ -24,7 +24,7 @@ from archsearch.search.explore.fidelity import Fidelity, require_evaluation
 from archsearch.search.explore.samplers import directions, make_sampler, require_sampler
 from archsearch.search.space.space import SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
-from archsearch.search.studies.places import check_name
+from archsearch.search.studies.places import RECORD, check_name
 from archsearch.search.studies.storage import (
     delete_study,
     free_name,
@@ -33,7 +33,6 @@ from archsearch.search.studies.storage import (
     study_call,
     study_names,
 )
-from archsearch.search.studies.study_contents import RECORD
 from archsearch.version import version
 
 if TYPE_CHECKING:

@@ -66,11 +66,9 @@ def open_storage(storage: str | None, name: str, *, create: bool) -> optuna.stor
             raise UnknownNameError("study", name, study_names(storage), hint=f"(looked in {place})")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in JOURNALS:
-            from optuna.storages import JournalStorage
+            from archsearch.search.studies.lazy_journal import LazyJournal
 
-            from archsearch.search.studies.journal import LockedJournal
-
-            return JournalStorage(LockedJournal(str(path)))
+            return LazyJournal(path)
         return _open_database(f"sqlite:///{path}")
 
 

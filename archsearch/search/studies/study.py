@@ -34,6 +34,8 @@ from archsearch.search.space.space import Cells, SearchSpace, load_space
 from archsearch.search.space.user_code import with_leave
 from archsearch.search.studies.artifacts import write_artifact
 from archsearch.search.studies.endings import telling_ends
+from archsearch.search.studies.listing import list_studies
+from archsearch.search.studies.places import RECORD
 from archsearch.search.studies.start import (
     LARGEST_SEED,
     create_study,
@@ -44,9 +46,7 @@ from archsearch.search.studies.start import (
 )
 from archsearch.search.studies.storage import delete_study, load_study, mend_storage, storage_errors
 from archsearch.search.studies.study_contents import (
-    RECORD,
     export_study,
-    list_studies,
     study_evaluator,
     study_fidelity,
     study_frame,
@@ -290,10 +290,10 @@ def _sample(
     """Add up to ``trials`` architectures, the study not growing beyond ``limit``."""
     from optuna.trial import TrialState
 
-    from archsearch.search.studies.ledger import insert
+    from archsearch.search.studies.ledger import insert, patient
 
     def stored() -> list[FrozenTrial]:
-        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return patient(lambda: study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), "did not answer")
 
     with progress_bar(f"{strategy} on {evaluator.space.name}", trials, enabled=progress) as advance:
 

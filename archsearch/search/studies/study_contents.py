@@ -8,27 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import ArchSearchError, InvalidInputError, UnknownNameError
+from archsearch.errors import InvalidInputError, UnknownNameError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
-from archsearch.search.evaluate.frames import HIDDEN, with_named_layouts, with_whole_counts
+from archsearch.search.evaluate.frames import with_named_layouts, with_whole_counts
 from archsearch.search.evaluate.result import SearchResult, StoredStudy
 from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
-from archsearch.search.studies.storage import load_study, study_call, study_names
+from archsearch.search.studies.places import RECORD
 from archsearch.search.studies.traces import kept_traces
+from archsearch.search.studies.trial_table import keep_summary, kept_summary, read_stamp, trial_table
 from archsearch.tables import write_table
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-
-RECORD = "archsearch"
-"""User attribute of a study under which archsearch keeps what is needed to repeat it."""
-LISTED = ("name", "space", "hardware", "strategy", "trials", "feasible", "front")
 
 
 def study_fidelity(study: optuna.Study) -> Fidelity:
@@ -79,7 +76,7 @@ def study_result(study: optuna.Study, *, front_only: bool = False) -> SearchResu
     """
     record = study_record(study)
     setting = Setting.from_dict(record["frame"])
-    frame = _trials_frame(study, setting)
+    frame = trial_table(study, setting.objectives).frame
     result = SearchResult(frame, setting, study=StoredStudy(study.study_name, record.get("baseline")))
     if frame.empty:
         return result
@@ -111,31 +108,18 @@ def _is_known(gpu_id: str) -> bool:
     return True
 
 
-def _trials_frame(study: optuna.Study, setting: Setting) -> pd.DataFrame:
-    """The completed trials that have all objectives, one a row; no columns where there are none."""
-    import pandas as pd
-
-    trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE" and set(setting.objectives) <= set(trial.user_attrs.get("metrics", ()))
-    ]
-    hidden = set(HIDDEN) - set(setting.objectives)
-    rows = [
-        {name: trial.params[name] for name in trial.params}
-        | {n: v for n, v in trial.user_attrs["metrics"].items() if n not in hidden}
-        | {"trial": trial.number, "violation": max(trial.constraints.values(), default=0.0)}
-        | {"front_of": ",".join(trial.user_attrs.get("front_of", []))}
-        | {name: trial.user_attrs[name] for name in ("measured_on",) if name in trial.user_attrs}
-        for trial in trials
-    ]
-    return pd.DataFrame(rows)
-
-
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
     """What a study searched and found, as plain values."""
-    from optuna.trial import TrialState
+    known = kept_summary(study)
+    if known is not None:
+        return known
+    read_at = read_stamp(study)
+    summary = _summary(study)
+    keep_summary(study, read_at, summary)
+    return summary
 
+
+def _summary(study: optuna.Study) -> dict[str, Any]:
     record = study_record(study)
     frame = study_result(study).frame
     counts = record.get("counts", {})
@@ -152,40 +136,13 @@ def summarize_study(study: optuna.Study) -> dict[str, Any]:
         "proxy": record["proxy"],
         "objectives": list(record["frame"]["objectives"]),
         "trials": len(frame),
-        "unfinished": len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))),
+        "unfinished": trial_table(study, record["frame"]["objectives"]).unfinished,
         "feasible": int(frame["feasible"].sum()) if len(frame) else 0,
         "front": int(frame["on_front"].sum()) if len(frame) else 0,
         "complete": bool(record.get("complete")),
         "version": record["version"],
         **{key: counts[key] for key in ("architectures", "legal", "valid", "architectures_per_s") if key in counts},
     }
-
-
-def list_studies(storage: str | None = None) -> pd.DataFrame:
-    """The stored studies, one a row: name, space, hardware, strategy, trials, feasible, front, problem.
-
-    A study that cannot be read stands in the list too: ``problem`` says what is wrong with it, None with the others.
-    """
-    import pandas as pd
-
-    rows = [row for name in study_names(storage) if (row := _listed(name, storage)) is not None]
-    return pd.DataFrame(rows, columns=[*LISTED, "problem"], dtype=object)
-
-
-def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
-    """A study's row of the list, None for other programs' studies; what is wrong with it stops no other row."""
-    try:
-        study = load_study(name, storage)
-        if RECORD not in study.user_attrs:
-            return None
-        summary = summarize_study(study)
-        return {key: summary[key] for key in LISTED} | {"hardware": ",".join(summary["hardware"]), "problem": None}
-    except Exception as error:
-        reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"
-        return dict.fromkeys(LISTED) | {
-            "name": name,
-            "problem": f"cannot be read ({reason}); {study_call(f'delete {name}', storage)}",
-        }
 
 
 def export_study(study: optuna.Study, path: str | Path, *, front_only: bool = False) -> Path:
