@@ -11,10 +11,10 @@ CONSTRAINTS := requirements/test-constraints.txt
 TORCH_INDEX ?=
 
 LOWEST := $(VENV)-lowest
-LOWEST_EXTRAS := report,samplers,ui,dashboard,postgres,grpc,dask
+LOWEST_EXTRAS := report,samplers,dashboard,postgres,grpc,dask
 LOWEST_TESTS := tests/test_cli.py tests/test_plotting_front.py tests/test_plotting_models.py \
   tests/test_plotting_searches.py tests/test_report_search.py tests/test_search_study.py tests/test_study_view.py \
-  tests/test_ui.py tests/test_ui_study.py
+  tests/test_ui_study.py
 PYTHONS ?= python3.11 python3.12 python3.13
 AUDIT_FLAGS ?=
 EXAMPLES ?= 1000

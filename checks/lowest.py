@@ -14,8 +14,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_INSTALLED = {"checks", "dev", "docs", "flash", "notebooks", "torch"}
-"""Extras of contributors, and those that need CUDA or a second torch."""
+NOT_INSTALLED = {"checks", "dev", "docs", "flash", "notebooks", "torch", "ui"}
+"""Extras of contributors, and those that need CUDA or a second torch; NiceGUI needs a pydantic
+above the base's lowest."""
 HEAD = (
     "# The lowest version of every dependency that pyproject.toml allows (python checks/lowest.py); make test-lowest.\n"
 )

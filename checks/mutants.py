@@ -33,6 +33,8 @@ TESTS = {
     "archsearch/search/space": "tests/test_search_space.py tests/test_space_files.py tests/test_space_changes.py",
 }
 """What is broken, a file or a package, and the tests that have to notice."""
+IN_ANNOTATIONS = "core/ReplaceBinaryOperator_BitOr"
+"""Mutants that are left out: ``A | B`` of types, which is never run, is nearly all that they break."""
 CONFIG = """\
 [cosmic-ray]
 module-path = "{module}"
@@ -55,10 +57,12 @@ def called(*command: str, cwd: Path) -> str:
 def sampled(session: Path, most: int, seed: int) -> int:
     """Keep at most so many of a session's mutants; how many there were."""
     with sqlite3.connect(session) as database:
-        jobs = [job for (job,) in database.execute("select job_id from work_items order by job_id")]
-        kept = set(random.Random(seed).sample(range(len(jobs)), min(most, len(jobs))))
-        for place, job in enumerate(jobs):
-            if place not in kept:
+        rows = "select job_id, module_path, operator_name, occurrence from mutation_specs order by 2, 3, 4"
+        every = [(job, operator) for job, _, operator, _ in database.execute(rows)]
+        jobs = [job for job, operator in every if not operator.startswith(IN_ANNOTATIONS)]
+        kept = set(random.Random(seed).sample(jobs, min(most, len(jobs))))
+        for job, _ in every:
+            if job not in kept:
                 database.execute("delete from mutation_specs where job_id = ?", (job,))
                 database.execute("delete from work_items where job_id = ?", (job,))
     return len(jobs)
