@@ -70,6 +70,7 @@ def medians(runs: int) -> dict[Case, Spent]:
     """The medians of each command, after one run that is not counted, in a data directory of its own."""
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"ARCHSEARCH_HOME": home}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # bytecode is kept, as it is for most users
         spent(f"study run {SPACE} --hardware t4,h100-sxm --name {STUDY}", environment)
         found = {}
         for case in CASES:
