@@ -60,6 +60,23 @@ def test_a_size_that_is_no_count_is_refused(text: str, capsys: pytest.CaptureFix
     assert "write a count such as 300M" in capsys.readouterr().err
 
 
+def test_heads_of_a_new_size_are_grouped_as_usual_and_other_widths_are_legal() -> None:
+    """Eleven heads of 64 would be nearest to the size: their only groups are of one or of all queries."""
+    space = space_from_text(new_space("decoder", parameters=3e8), "300m")
+    own = space.record.baseline
+    assert isinstance(own, dict)
+    assert 2 <= int(own["num_attention_heads"]) // int(own["num_key_value_heads"]) <= 8
+    legal = enumerate_space(space, progress=False)
+    assert legal["hidden_size"].nunique() > 1
+
+
+def test_a_space_is_called_as_its_file_in_letters_that_it_may_have(tmp_path: Path) -> None:
+    assert run(["spaces", "new", "decoder", "-o", str(tmp_path / "My 300M.yaml")]) == 0
+    assert yaml.safe_load((tmp_path / "My 300M.yaml").read_text())["name"] == "my-300m"
+    with pytest.raises(InvalidInputError, match="such as my-300m"):
+        new_space("decoder", name="My 300M")
+
+
 def test_a_size_that_no_shape_has_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="is near that size; name a model"):
         new_space("decoder", parameters=1e5)

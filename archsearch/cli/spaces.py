@@ -76,13 +76,13 @@ def new(
     """Write a commented space that runs as it is: every key with what it means, its type and its default."""
     from archsearch.errors import InvalidInputError
     from archsearch.files import write_text
-    from archsearch.search.space.new_space import new_space
+    from archsearch.search.space.new_space import new_space, space_name
     from archsearch.search.space.space import space_from_text
 
     if output is not None and output.exists() and not overwrite:
         raise InvalidInputError(f"{output} exists: choose another file, or replace it (--overwrite)")
     size = None if parameters is None else _count(parameters)
-    named = name or (None if output is None else output.stem)
+    named = name or (None if output is None else space_name(output.stem))
     text = new_space(family, like=like, parameters=size, hardware=hardware, name=named)
     space = space_from_text(text, str(output or "new space"))
     if output is not None:

@@ -60,9 +60,13 @@ def new_space(
 
     Raises:
         UnknownNameError: no such family, model or GPU.
-        InvalidInputError: a family that is not searched or that has no presets, or a model of another family.
+        InvalidInputError: a family that is not searched or that has no presets, a model of another family, or a name
+            that no space may have.
     """
     config_class = get_family(family)
+    if name is not None and name != space_name(name):
+        text = f"{{name}} {name!r}: lower case, digits and . _ -, such as {space_name(name)}"
+        raise InvalidInputError(text, field="name")
     proxy = default_name(family)
     if proxy is None:
         text = f"family {family} is not searched: no law of quality speaks for {config_class.modality.value} models"
@@ -77,7 +81,7 @@ def new_space(
     pool = GpuPool.parse(hardware or DEFAULT_HARDWARE)
     if parameters is not None and abs(math.log(float(config.parameters()) / parameters)) > NEAR:
         config, like = scaled(config, parameters), f"{family} of {_count(parameters)}"
-    return _text(_Chosen(config, like, proxy, pool, name or f"my-{_slug(like)}"))
+    return _text(_Chosen(config, like, proxy, pool, name or f"my-{space_name(like)}"))
 
 
 def _nearest_in_size(family: str, parameters: float) -> str:
@@ -117,7 +121,8 @@ def _differing(config: ModelConfig) -> list[str]:
     return [name for name in names if getattr(config, name) != getattr(default, name)]
 
 
-def _slug(text: str) -> str:
+def space_name(text: str) -> str:
+    """A name that a space may have, after a file's, a model's or another text."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2].removesuffix(".yaml")).strip("-._") or "space"
 
 
@@ -153,7 +158,7 @@ def _text(chosen: _Chosen) -> str:
     blocks = [
         _head(chosen),
         top.key("name", chosen.name),
-        top.key("description", f"{config.family} models around {_slug(chosen.like)}."),
+        top.key("description", f"{config.family} models around {space_name(chosen.like)}."),
         top.key("family", config.family),
         *_shape_blocks(top, chosen, shapes),
         top.key("width_multiple", shapes.width_multiple),

@@ -59,7 +59,7 @@ def shapes_around(config: ModelConfig, required: list[str], differing: list[str]
     shapes.constraints[f"{lowest} * num_layers <= hidden_size and hidden_size <= {highest} * num_layers"] = (
         "laws of quality hardly see shape: stay within a factor of two of the model's width per layer"
     )
-    _follow(shapes, values, depth)
+    _follow(shapes, values, width, depth)
     taken = {*shapes.dimensions, *shapes.derived}
     shapes.fixed = {name: value for name, value in values.items() if name not in taken}
     return shapes
@@ -91,13 +91,19 @@ def _feed_forward(shapes: Shapes, values: Mapping[str, object], width: int) -> N
     )
 
 
-def _follow(shapes: Shapes, values: Mapping[str, object], depth: int) -> None:
-    """Key/value heads follow the heads, further stacks of layers the first, in the model's own proportion."""
+def _follow(shapes: Shapes, values: Mapping[str, object], width: int, depth: int) -> None:
+    """Key/value heads follow the heads, further stacks of layers the first, in the model's own proportion; where more
+    numbers of heads are multiples of its key/value heads than of its queries to each, their number stays."""
     heads, groups = values.get("num_attention_heads"), values.get("num_key_value_heads")
     if isinstance(heads, int) and isinstance(groups, int) and heads % groups == 0 and groups != heads:
         share = heads // groups
-        shapes.derived["num_key_value_heads"] = f"num_attention_heads // {share}"
-        shapes.constraints[f"num_attention_heads % {share} == 0"] = f"whole groups of {share} queries to a key"
+        low, high, step = shapes.dimensions["hidden_size"]
+        counts = [own * heads // width for own in range(low, high + 1, step)]
+        if sum(n % groups == 0 for n in counts) > sum(n % share == 0 for n in counts):
+            shapes.constraints[f"num_attention_heads % {groups} == 0"] = f"whole groups of queries to {groups} keys"
+        else:
+            shapes.derived["num_key_value_heads"] = f"num_attention_heads // {share}"
+            shapes.constraints[f"num_attention_heads % {share} == 0"] = f"whole groups of {share} queries to a key"
     for name, value in values.items():
         if name.endswith("_layers") and name != "num_layers" and isinstance(value, int) and value % depth == 0 < value:
             shapes.derived[name] = f"{value // depth} * num_layers"

@@ -18,7 +18,7 @@ _WIDTHS = 64
 _DEPTHS = 2.0
 """Depths that are tried lie within this factor of the proportions' own."""
 _SHAPE = 0.2
-"""What a depth off these proportions counts against parameters off the size."""
+"""What a depth, or a number of queries to a key, off these proportions counts against parameters off the size."""
 
 
 def scaled(config: ModelConfig, parameters: float) -> ModelConfig:
@@ -50,7 +50,7 @@ def _off(config: ModelConfig, parameters: float) -> float:
 
 
 def _shapes(config: ModelConfig, parameters: float) -> Iterator[tuple[float, ModelConfig]]:
-    """Legal models of a size in a model's proportions, with how far their depth is from that of these proportions."""
+    """Legal models of a size in a model's proportions, with how far their depth and groups are from these."""
     width, heads, depth = (int(getattr(config, n)) for n in ("hidden_size", "num_attention_heads", "num_layers"))
     queries = max(1, heads // int(getattr(config, "num_key_value_heads", heads) or heads))
     for count in range(1, 4 * heads + 1):
@@ -59,7 +59,7 @@ def _shapes(config: ModelConfig, parameters: float) -> Iterator[tuple[float, Mod
         for layers in range(max(1, round(wanted / _DEPTHS)), round(wanted * _DEPTHS) + 1):
             one = _like(config, count * (width // heads), count, layers, keys)
             if one is not None and _off(one, parameters) <= NEAR:
-                yield abs(math.log(layers / wanted)), one
+                yield abs(math.log(layers / wanted)) + abs(math.log(count / keys / queries)), one
 
 
 def _like(config: ModelConfig, width: int, heads: int, layers: int, groups: int) -> ModelConfig | None:
