@@ -22,7 +22,7 @@ COVERED ?= 90
 EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-browser faults fuzz lint format docs site notebooks dist audit properties coverage \
+.PHONY: help demo test test-services test-browser faults load fuzz lint format docs site notebooks dist audit properties coverage \
   mutants test-lowest test-installs bench clean
 
 help: ## list the targets
@@ -66,6 +66,10 @@ test-services: $(VENV)/.installed-services ## run the tests that need PostgreSQL
 faults: $(VENV)/.installed-services ## kill verbs, fill disks, restart PostgreSQL (as root: it mounts small disks), half an hour
 	sh tests/services/install-postgresql.sh
 	$(BIN)/python tests/faults $(FAULTS)
+
+load: $(VENV)/.installed-services ## sixteen workers on PostgreSQL, a study of 200,000 trials, a report of 50,000 points
+	sh tests/services/install-postgresql.sh
+	$(BIN)/python tests/load $(LOAD)
 
 test-browser: $(VENV)/.installed-browser ## run the tests of what a browser shows, in Chromium
 	sh tests/browser/install-chromium.sh

@@ -143,7 +143,7 @@ def slow() -> pd.DataFrame:
         (too_fast, "8 of 8 rows are faster than t4 can compute"),
         (lambda: pd.concat([table(), table(gpu="h100-sxm")]), "several GPUs"),
         (lambda: table().drop(columns=["latency_us"]), "lacks the column latency_us"),
-        (lambda: table().assign(latency_us="abc"), "row 2: latency_us must be a positive number, not 'abc'"),
+        (lambda: table().assign(latency_us="abc"), "row 2: latency_us must be a number, not 'abc'"),
         (lambda: table().assign(warm_us=-1.0), "row 2: warm_us must be a positive number"),
         (lambda: table().assign(split="banana"), "row 2: split must be fit or test, not 'banana'"),
         (lambda: table().assign(cols=1.5), "cols must be a whole number"),

@@ -33,6 +33,8 @@ PLAIN: Mapping[str, tuple[type, ...]] = {
     "anything": (object,),
 }
 """Types of values that are neither lists nor objects; JSON writes a number without a fraction as either."""
+ANY = "*"
+"""The key of a record that stands for all that it does not name."""
 LIST, NAMES, EITHER, NULL = "list of ", "names to ", " or ", "?"
 
 
@@ -125,7 +127,12 @@ class Answers:
             yield _no(value, name, at)
             return
         keys = {key.name: key for key in self.records[name]}
-        yield from (f"{at}.{extra}: not described" for extra in value if extra not in keys)
+        other = keys.pop(ANY, None)
+        for extra in value:
+            if extra not in keys and other is None:
+                yield f"{at}.{extra}: not described"
+            elif extra not in keys and other is not None:
+                yield from self._faults(other.kind, value[extra], f"{at}.{extra}")
         for key in keys.values():
             if key.name in value:
                 yield from self._faults(key.kind, value[key.name], f"{at}.{key.name}")

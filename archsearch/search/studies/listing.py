@@ -41,7 +41,9 @@ def summary_of(name: str, storage: str | None = None) -> dict[str, Any]:
     """
     known = _kept(name, storage)
     if known is not None and known.summary is not None:
-        return known.summary
+        from archsearch.search.studies.known_gpus import of_now  # reads profiles, which a list has no need of
+
+        return of_now(known.summary)
     from archsearch.search.studies.study_contents import summarize_study
 
     return summarize_study(load_study(name, storage))
@@ -54,7 +56,8 @@ def _listed(name: str, storage: str | None) -> dict[str, Any] | None:
         attributes = load_study(name, storage).user_attrs if known is None else known.user_attrs
         if RECORD not in attributes:
             return None
-        summary = summary_of(name, storage)
+        kept = None if known is None else known.summary
+        summary = kept or summary_of(name, storage)
         return {key: summary[key] for key in LISTED} | {"hardware": ",".join(summary["hardware"]), "problem": None}
     except Exception as error:
         reason = str(error) if isinstance(error, ArchSearchError) else f"{type(error).__name__}: {error}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archsearch.errors import InvalidInputError, UnknownNameError
+from archsearch.errors import InvalidInputError
 from archsearch.hardware import GpuPool, load_gpu
 from archsearch.search.evaluate.columns import per_gpu_column
 from archsearch.search.evaluate.evaluator import Evaluator
@@ -18,6 +17,7 @@ from archsearch.search.evaluate.setting import Setting
 from archsearch.search.explore.fidelity import Fidelity
 from archsearch.search.pareto import non_dominated
 from archsearch.search.space.space import SearchSpace, space_from_text
+from archsearch.search.studies.known_gpus import of_now, unknown_gpus
 from archsearch.search.studies.places import RECORD
 from archsearch.search.studies.traces import kept_traces
 from archsearch.search.studies.trial_table import keep_summary, kept_summary, read_stamp, trial_table
@@ -95,24 +95,11 @@ def _memory_shares(frame: pd.DataFrame, setting: Setting) -> dict[str, pd.Series
     return {per_gpu_column("memory_share", gpu_id): frame["memory_bytes"] / size for gpu_id, size in available.items()}
 
 
-def unknown_gpus(ids: Sequence[str]) -> list[str]:
-    """GPUs of a study whose profiles are not here (a user's, which ``--profiles`` names)."""
-    return [gpu_id for gpu_id in ids if not _is_known(gpu_id)]
-
-
-def _is_known(gpu_id: str) -> bool:
-    try:
-        load_gpu(gpu_id)
-    except UnknownNameError:
-        return False
-    return True
-
-
 def summarize_study(study: optuna.Study) -> dict[str, Any]:
     """What a study searched and found, as plain values."""
     known = kept_summary(study)
     if known is not None:
-        return known
+        return of_now(known)
     read_at = read_stamp(study)
     summary = _summary(study)
     keep_summary(study, read_at, summary)
