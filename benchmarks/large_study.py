@@ -20,7 +20,26 @@ from multiprocessing import get_context
 from pathlib import Path
 
 TRIALS = 100_000
-SPACE = "decoder-1b"
+MOST_TRIALS = 300_000
+SPACE = """
+name: large
+description: Llama-style decoders of many widths and depths, every combination legal.
+family: decoder
+fixed: {vocab_size: 32000, max_position_embeddings: 8192, tie_word_embeddings: true}
+dimensions:
+  head_dim: {choices: [64, 128]}
+  queries_per_kv: {choices: [1, 2, 4, 8]}
+  num_key_value_heads: {range: [2, 8]}
+  intermediate_size: {range: [2048, 8192], step: 64}
+  num_layers: {range: [8, 64]}
+derived:
+  num_attention_heads: num_key_value_heads * queries_per_kv
+  hidden_size: num_key_value_heads * queries_per_kv * head_dim
+workload: {phase: prefill, batch_size: 8, seq_len: 2048, dtype: bf16}
+execution: {compiled: true}
+quality: {proxy: chinchilla-besiroglu, tokens: 4.0e+11}
+"""
+"""A space of 309,624 architectures."""
 GPU = "a100-sxm-80gb"
 NAME = "large"
 LIMIT_S = 2.0
@@ -43,24 +62,23 @@ class Spent:
     memory_mib: float
 
 
-def make_study(trials: int, storage: str | None, name: str = NAME, space: str = SPACE) -> None:
-    """Store a study of random architectures of a space, no two alike."""
+def make_study(trials: int, storage: str | None, name: str = NAME) -> None:
+    """Store a study of random architectures of ``SPACE``, no two alike."""
     import numpy as np
 
     from archsearch.search.evaluate.evaluator import Evaluator
     from archsearch.search.evaluate.pool_models import resolve_pool
     from archsearch.search.explore.samplers import cell_trials
-    from archsearch.search.space.space import load_space
+    from archsearch.search.space.space import space_from_text
     from archsearch.search.studies.ledger import insert
     from archsearch.search.studies.study import create_study
 
-    evaluator = Evaluator(load_space(space), resolve_pool(GPU))
+    space = space_from_text(SPACE, "large")
+    evaluator = Evaluator(space, resolve_pool(GPU))
     study = create_study(space, GPU, strategy="random", storage=storage, name=name)
-    rng = np.random.default_rng(0)
-    stored = 0
-    while stored < trials:
-        cells = np.unique(rng.integers(evaluator.space.size, size=min(BATCH, trials - stored)))
-        stored += sum(insert(study, cell_trials(evaluator, cells)))
+    cells = np.random.default_rng(0).permutation(space.size)[:trials]
+    for start in range(0, trials, BATCH):
+        insert(study, cell_trials(evaluator, cells[start : start + BATCH]))
 
 
 def spent(arguments: str, environment: Mapping[str, str]) -> Spent:
@@ -101,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--storage", choices=("journal", "sqlite"), default="journal", help="where the study lies")
     parser.add_argument("--check", action="store_true", help="fail where a second run is beyond the limits")
     options = parser.parse_args(arguments)
-    if options.trials < 1:
-        parser.error("--trials is at least 1")
+    if not 0 < options.trials <= MOST_TRIALS:
+        parser.error(f"--trials lies from 1 to {MOST_TRIALS:,}")
     with tempfile.TemporaryDirectory() as home:
         os.environ["ARCHSEARCH_HOME"] = home
         storage = None if options.storage == "journal" else f"{home}/large.db"

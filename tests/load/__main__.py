@@ -95,7 +95,7 @@ def large(trials: int) -> Iterator[str]:
             large_study.spent(command, os.environ)
             then = large_study.spent(command, os.environ)
             yield f"| {command.partition(' --output')[0]}, {trials} trials | {_of(then)} | {then.wall_s:.1f} s |"
-            if then.cpu_s > large_study.LIMIT_S * trials / large_study.TRIALS:
+            if then.cpu_s > large_study.LIMIT_S * max(1, trials / large_study.TRIALS):
                 sys.exit(f"{command}: {then.cpu_s:.1f} s of a processor")
 
 
