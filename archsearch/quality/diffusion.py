@@ -114,6 +114,13 @@ def reconstruction_fid(vae_scale_factor: FloatArray, latent_channels: FloatArray
     return as_float(table.column("rfid")[np.argmin(far, axis=-1)])
 
 
+def patch_exponent() -> float:
+    """How FID grows with compression in the patch instead of in the autoencoder, of the published pair."""
+    patched, compressed = autoencoder_figures().placement.patched, autoencoder_figures().placement.compressed
+    doublings = math.log2(compressed.vae_scale_factor / patched.vae_scale_factor)
+    return math.log2(patched.fid / compressed.fid) / doublings
+
+
 @dataclass(frozen=True, slots=True)
 class LatentDiffusionFid:
     """FID of a latent diffusion transformer; the formula stands at the top of this module."""
@@ -147,17 +154,14 @@ class LatentDiffusionFid:
         law = get_proxy("dit-fid-any-patch")
         base = law.predict({"image_tokens": features.get("image_tokens"), "parameters": features.get("parameters")})
         f, c = (positive_feature(self.name, features, name) for name in ("vae_scale_factor", "latent_channels"))
-        figures = autoencoder_figures()
-        patched, compressed = figures.placement.patched, figures.placement.compressed
-        doublings = math.log2(compressed.vae_scale_factor / patched.vae_scale_factor)
-        b = math.log2(patched.fid / compressed.fid) / doublings
+        b = patch_exponent()
         factor = (f / 8.0) ** -b
         floor = reconstruction_fid(f, c)
         low, high = self.valid["vae_scale_factor"]
         inside = (f >= low) & (f <= high)
         # outside the listed compressions the band widens by the factor that compression itself would have made
         outside = b * np.log(np.maximum(np.maximum(low / f, f / high), 1.0))
-        half = np.hypot(np.log(base.high / base.value), figures.transfer.log) + outside
+        half = np.hypot(np.log(base.high / base.value), autoencoder_figures().transfer.log) + outside
         return Quality(
             value=base.value * factor + floor,
             low=base.value * factor / np.exp(half) + floor,

@@ -13,7 +13,6 @@ sources: ``compression_512`` and ``placement`` of ``autoencoders.yaml``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from archsearch.arrays import Floats
-from archsearch.quality.diffusion import autoencoder_figures, reconstruction_fid
+from archsearch.quality.diffusion import autoencoder_figures, patch_exponent, reconstruction_fid
 from archsearch.quality.features import FID_SIDE
 from archsearch.quality.modalities import DENOISING, families_of
 from archsearch.quality.proxy import Features, Quality, get_proxy, positive_feature
@@ -43,10 +42,7 @@ class Compression:
 @lru_cache(maxsize=1)
 def compression() -> Compression:
     """The exponents that the published pairs give."""
-    figures = autoencoder_figures()
-    patched, compressed = figures.placement.patched, figures.placement.compressed
-    ratio = compressed.vae_scale_factor / patched.vae_scale_factor
-    patch = math.log(patched.fid / compressed.fid) / math.log(ratio)
+    patch = patch_exponent()
     found = exponents(patch)
     return Compression(float(np.mean(found)), patch, float(np.std(found, ddof=1)))
 
