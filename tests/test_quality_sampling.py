@@ -18,7 +18,7 @@ from archsearch.pipeline.levers import get_lever
 from archsearch.pipeline.plan import Plan
 from archsearch.quality import default_proxy, training_features
 from archsearch.quality.sampling import asked_sampling, sampled_quality, sampling_ratio
-from archsearch.quality.sampling_table import SAMPLING_FILE, SamplingRecord, build_table, shipped_table
+from archsearch.quality.sampling_table import SAMPLING_FILE, DefaultSampling, SamplingRecord, build_table, shipped_table
 from archsearch.search.evaluate.evaluator import Evaluator
 from archsearch.search.evaluate.pool_models import resolve_pool
 from archsearch.search.space.space import load_space, space_from_text
@@ -265,3 +265,8 @@ def test_a_pipeline_of_ones_own_describes_its_checkpoint(tmp_path: Any) -> None:
     path.write_text("\n".join(lines).replace("method: ours, ", ""))
     with pytest.raises(InvalidInputError, match="names its method"):
         load_pipeline(path)
+
+
+def test_steps_beyond_whole_numbers_of_64_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="less than or equal to 2147483648"):
+        DefaultSampling.model_validate({"steps": 10**30, "guidance": "none"})

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
+from archsearch.workload import MAX_DIMENSION
 from archsearch.yaml_records import Record, parse_record
 
 SAMPLING_FILE = Path(__file__).with_name("sampling.yaml")
@@ -23,6 +24,10 @@ GuidanceMode = Literal["none", "cfg", "distilled"]
 GUIDANCE: tuple[str, ...] = ("none", "cfg", "distilled")
 MOST_STEPS = 1000
 """Steps of a checkpoint that names no limit: the noise levels of DDPM's schedule."""
+
+
+Steps = Annotated[int, Field(gt=0, le=MAX_DIMENSION)]
+"""Denoising steps; their logarithms are taken as those of 64-bit integers."""
 
 
 class Source(Record):
@@ -39,7 +44,7 @@ class Source(Record):
 class DefaultSampling(Record):
     """Steps and guidance that a checkpoint is used with unless told otherwise."""
 
-    steps: PositiveInt = Field(description="denoising steps")
+    steps: Steps = Field(description="denoising steps")
     guidance: GuidanceMode = Field(description="guidance")
 
 
@@ -64,7 +69,7 @@ class CheckpointRecord(Record):
         min_length=1,
         description="guidance that it runs with",
     )
-    steps: tuple[PositiveInt, PositiveInt] = Field(
+    steps: tuple[Steps, Steps] = Field(
         default=(1, MOST_STEPS),
         description="[least, most] steps that it is made for",
     )
@@ -85,7 +90,7 @@ class CheckpointRecord(Record):
         return self
 
 
-Row = tuple[str, str, Literal["minimize", "maximize"], PositiveInt, GuidanceMode, PositiveFloat, PositiveFloat, str]
+Row = tuple[str, str, Literal["minimize", "maximize"], Steps, GuidanceMode, PositiveFloat, PositiveFloat, str]
 
 
 class SamplingRecord(Record):

@@ -78,7 +78,8 @@ def _unphysical(value: Any, path: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{'.'.join(path)} is {value}"
     elif isinstance(value, int | float) and value < 0 and any(map(NEVER_NEGATIVE.search, path[-2:])):
-        yield from () if set(path) & set(DIFFERENCES) else (f"{'.'.join(path)} is {value}",)
+        if not (set(path) & set(DIFFERENCES) or path[-1].endswith("_change")):
+            yield f"{'.'.join(path)} is {value}"
 
 
 def _brief(fault: str) -> str:

@@ -46,7 +46,7 @@ BYTES = (
 
 @dataclass(frozen=True)
 class Choice:
-    """Decisions, each as likely as the others: hypothesis draws where they begin."""
+    """Decisions, each as likely as the others."""
 
     random: Random
 

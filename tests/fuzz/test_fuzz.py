@@ -11,7 +11,7 @@ import random
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,9 @@ from fuzz_mutations import Choice, mutated
 from fuzz_options import COMMANDS, typed
 from fuzz_readers import READERS
 from fuzz_worker import Worker
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
-BATCH = 2000
 KEPT = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 NAMES = [name for name, reader in READERS.items() for _ in range(reader.share)]
 
@@ -62,31 +59,10 @@ class Found:
         return "\n".join(lines)
 
 
-def batches(cases: int) -> Iterator[tuple[int, int]]:
-    """A seed and a number of cases of each batch."""
-    for number in range(0, cases, BATCH):
-        yield SEED + number, min(BATCH, cases - number)
-
-
-def tried(cases: int, one: Any) -> None:
-    """``one(choice)`` for so many cases, none of them kept, repeated or made smaller by hypothesis."""
-    for number, many in batches(cases):
-        quiet = settings(
-            max_examples=many,
-            database=None,
-            deadline=None,
-            derandomize=False,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        )
-
-        @seed(number)
-        @quiet
-        @given(st.randoms(use_true_random=True))
-        def batch(source: random.Random) -> None:
-            one(Choice(source))
-
-        batch()
+def tried(cases: int, one: Callable[[Choice], None]) -> None:
+    """``one(choice)`` for so many cases, the same whenever they are tried with one seed."""
+    for number in range(cases):
+        one(Choice(random.Random(f"{SEED}:{number}")))
 
 
 def test_files(worker: Worker, tmp_path: Path) -> None:
