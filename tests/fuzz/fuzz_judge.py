@@ -78,8 +78,8 @@ def _unphysical(value: Any, path: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{'.'.join(path)} is {value}"
     elif isinstance(value, int | float) and value < 0 and any(map(NEVER_NEGATIVE.search, path[-2:])):
-        if not (set(path) & set(DIFFERENCES) or path[-1].endswith("_change")):
-            yield f"{'.'.join(path)} is {value}"
+        is_difference = set(path) & set(DIFFERENCES) or path[-1].endswith("_change")
+        yield from () if is_difference else (f"{'.'.join(path)} is {value}",)
 
 
 def _brief(fault: str) -> str:
