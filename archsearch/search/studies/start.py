@@ -153,7 +153,7 @@ def require_run(
     if scheduler is not None:
         require_cluster(evaluator, scheduler)
     elif fidelity.objective == "analytic" and not enumerated:
-        make_sampler(_strategy(strategy, space), seed, len(space.dimensions), len(evaluator.objective_columns))
+        make_sampler(chosen, seed, len(space.dimensions), len(evaluator.objective_columns))
 
 
 def study_stem(space: SearchSpace, pool: GpuPool) -> str:
